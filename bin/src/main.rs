@@ -1,0 +1,3 @@
+//! The executable: parses, waits, drains.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Intake, journal, lanes, verdicts, feedback.

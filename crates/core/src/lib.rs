@@ -1,0 +1,1 @@
+//! The rules of Reveille, pure: no sockets, no clock, no store.

@@ -1,0 +1,1 @@
+//! The Access Edge: who may come in, and which way out.

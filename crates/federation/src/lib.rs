@@ -1,0 +1,1 @@
+//! How a push request travels between organisations, and who may speak.

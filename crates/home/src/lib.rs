@@ -1,0 +1,1 @@
+//! The mobility service: registration, sessions, kept messages, outbox.

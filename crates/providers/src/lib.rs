@@ -1,0 +1,1 @@
+//! The push providers: encoding, decoding, credentials and the sender core.

@@ -1,0 +1,1 @@
+//! Wiring: configuration to running roles; the only crate that knows every role.

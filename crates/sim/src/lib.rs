@@ -1,0 +1,1 @@
+//! Strict simulators of the providers, phones, and certificates for demos and tests.

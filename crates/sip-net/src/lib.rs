@@ -1,0 +1,1 @@
+//! SIP on real connections: TLS, resolving, pools, listeners.

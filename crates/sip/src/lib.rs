@@ -1,0 +1,1 @@
+//! SIP as text and state: parser, printer, headers, transactions; no sockets.

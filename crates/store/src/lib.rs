@@ -1,0 +1,1 @@
+//! What outlives a restart: traits, SQLite, and the battery every backend passes.

@@ -1,0 +1,3 @@
+//! The verbs of this workspace.
+
+fn main() {}
