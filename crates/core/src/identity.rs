@@ -1,0 +1,278 @@
+//! Push identities: what a provider needs to reach one app on one device, and who has told us so.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use crate::clock::Timestamp;
+use crate::provider::{AppKey, Channel};
+
+/// A provider's address of one app on one device.
+///
+/// Whoever holds this value can wake the phone, so `Debug` shows only its tail and there is no `Display`.
+#[derive(Clone, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub struct DeviceToken(#[schemars(with = "String")] Arc<str>);
+
+impl DeviceToken {
+    /// The longest token taken: Web Push endpoints are the longest in the field.
+    pub const BYTES_MAX: usize = 4096;
+
+    /// Takes what the device gave us; the provider alone decides whether it is a good one.
+    pub fn new(value: impl Into<Arc<str>>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself, for the one line that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The last four characters, enough to tell two devices apart in a log.
+    pub fn tail(&self) -> &str {
+        let start = self.0.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
+        // A token of four characters or fewer would be printed whole.
+        if start == 0 { "" } else { &self.0[start..] }
+    }
+}
+
+impl fmt::Debug for DeviceToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "…{}", self.tail())
+    }
+}
+
+macro_rules! ulid_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// Makes an id from a time and 80 bits of randomness; both come from outside.
+            pub const fn from_parts(at: Timestamp, random: u128) -> Self {
+                Self(Ulid::from_parts(at.millis(), random))
+            }
+
+            /// The id as a number that sorts by the time it was made.
+            pub const fn to_u128(self) -> u128 {
+                self.0.0
+            }
+
+            /// The inverse of [`Self::to_u128`].
+            pub const fn from_u128(value: u128) -> Self {
+                Self(Ulid(value))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ulid::DecodeError;
+
+            fn from_str(text: &str) -> Result<Self, ulid::DecodeError> {
+                Ulid::from_string(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$" })
+            }
+        }
+    };
+}
+
+ulid_name! {
+    /// The id of one push request, born at home; with the proven origin domain it is the idempotency key.
+    PushId
+}
+ulid_name! {
+    /// The id of one push identity: the documents' unique push notification id, kept across token rotation.
+    IdentityId
+}
+ulid_name! {
+    /// The id of one message that home keeps; sorts by the time it was taken.
+    MessageId
+}
+
+/// A token and when it was first given to home (at sign-in or token change, not at refresh).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RegisteredToken {
+    /// The provider's address of the app on the device.
+    pub token: DeviceToken,
+    /// When home first saw it.
+    pub registered: Timestamp,
+}
+
+/// One app on one device, as home knows it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PushIdentity {
+    /// Kept across token rotation.
+    pub id: IdentityId,
+    /// Which app at which provider.
+    pub app: AppKey,
+    /// The token of the `message` channel, if the device has one that lives.
+    pub message: Option<RegisteredToken>,
+    /// The token of the `voip` channel, if the device has one that lives.
+    pub voip: Option<RegisteredToken>,
+    /// Counts token changes, so that a verdict about an older token cannot kill a newer one.
+    pub generation: u32,
+    /// Whether the provider has declared a token of this identity dead and none has replaced it.
+    pub dead: bool,
+}
+
+impl PushIdentity {
+    /// The living token of one channel.
+    pub fn token(&self, channel: Channel) -> Option<&RegisteredToken> {
+        match channel {
+            Channel::Message => self.message.as_ref(),
+            Channel::Voip => self.voip.as_ref(),
+        }
+    }
+
+    /// Takes what a device said at registration. Unchanged tokens keep the time they were first given; a changed one
+    /// counts as a new generation and brings a dead identity back to life.
+    ///
+    /// A token that was declared dead is not revived by being offered again: the provider has said that it never will
+    /// work, and devices go on offering it until they fetch a new one.
+    pub fn refresh(
+        &mut self,
+        message: Option<DeviceToken>,
+        voip: Option<DeviceToken>,
+        now: Timestamp,
+        dead: &[DeviceToken],
+    ) {
+        let mut changed = false;
+        let mut put = |slot: &mut Option<RegisteredToken>, offered: Option<DeviceToken>| {
+            let offered = offered.filter(|token| !dead.contains(token));
+            if slot.as_ref().map(|kept| &kept.token) != offered.as_ref() {
+                changed = true;
+                *slot = offered.map(|token| RegisteredToken { token, registered: now });
+            }
+        };
+        put(&mut self.message, message);
+        put(&mut self.voip, voip);
+        if changed {
+            self.generation += 1;
+            self.dead = self.message.is_none() && self.voip.is_none();
+        }
+    }
+
+    /// Forgets `token` wherever it stands. Answers whether anything was forgotten.
+    pub fn forget(&mut self, token: &DeviceToken) -> bool {
+        let mut forgot = false;
+        for slot in [&mut self.message, &mut self.voip] {
+            if slot.as_ref().is_some_and(|kept| kept.token == *token) {
+                *slot = None;
+                forgot = true;
+            }
+        }
+        if forgot {
+            self.generation += 1;
+            self.dead = self.message.is_none() && self.voip.is_none();
+        }
+        forgot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Environment, Provider};
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn token(text: &str) -> DeviceToken {
+        DeviceToken::new(text)
+    }
+
+    fn fresh() -> PushIdentity {
+        let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Production };
+        let mut identity = PushIdentity {
+            id: IdentityId::from_parts(at(1), 7),
+            app,
+            message: None,
+            voip: None,
+            generation: 0,
+            dead: false,
+        };
+        identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(10), &[]);
+        identity
+    }
+
+    #[test]
+    fn a_token_prints_only_its_tail_and_a_short_one_nothing() {
+        assert_eq!(format!("{:?}", token("00fc13adff78512")), "…8512");
+        assert_eq!(format!("{:?}", token("abcd")), "…");
+        assert_eq!(format!("{:?}", token("")), "…");
+    }
+
+    #[test]
+    fn a_refresh_with_the_same_tokens_keeps_their_first_time() {
+        let mut identity = fresh();
+        let before = identity.clone();
+        identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(99), &[]);
+        assert_eq!(identity, before);
+    }
+
+    #[test]
+    fn a_rotated_token_is_a_new_generation_of_the_same_identity() {
+        let mut identity = fresh();
+        let (id, generation) = (identity.id, identity.generation);
+        identity.refresh(Some(token("message-2")), Some(token("voip-1")), at(99), &[]);
+        assert_eq!((identity.id, identity.generation), (id, generation + 1));
+        assert_eq!(identity.token(Channel::Message).unwrap().registered, at(99));
+        assert_eq!(identity.token(Channel::Voip).unwrap().registered, at(10));
+    }
+
+    #[test]
+    fn forgetting_one_token_leaves_the_other_and_the_last_one_makes_it_dead() {
+        let mut identity = fresh();
+        assert!(identity.forget(&token("message-1")));
+        assert!(!identity.dead && identity.voip.is_some());
+        assert!(!identity.forget(&token("message-1")));
+        assert!(identity.forget(&token("voip-1")));
+        assert!(identity.dead);
+    }
+
+    #[test]
+    fn a_dead_token_offered_again_is_not_taken_but_a_new_one_is() {
+        let mut identity = fresh();
+        let dead = [token("message-1"), token("voip-1")];
+        identity.forget(&dead[0]);
+        identity.forget(&dead[1]);
+        identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(50), &dead);
+        assert!(identity.dead);
+        identity.refresh(Some(token("message-2")), None, at(60), &dead);
+        assert!(!identity.dead && identity.token(Channel::Message).is_some());
+    }
+
+    #[test]
+    fn ids_read_back_and_sort_by_time() {
+        let (a, b) = (PushId::from_parts(at(1), u128::MAX), PushId::from_parts(at(2), 0));
+        assert!(a < b);
+        assert_eq!(a.to_string().parse::<PushId>().unwrap(), a);
+    }
+}
