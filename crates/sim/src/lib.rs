@@ -1,1 +1,8 @@
 //! Strict simulators of the providers, phones, and certificates for demos and tests.
+//!
+//! [`apns::ApnsSimulator`] and [`fcm::FcmSimulator`] are servers on a real socket with real TLS which follow the
+//! providers' documented rules, answer as scripted, and remember every push. [`control`] steers both over HTTP;
+//! [`certs`] makes the certificates and keys that all of it needs. This crate knows none of ours: it is the other side.
+
+pub mod certs;
+pub mod clock;
