@@ -185,7 +185,7 @@ mod tests {
             (any.clone(), mcx(500, 120, "push.lync.com"), Some("not a SIP URI")),
             (any.clone(), mcx(500, 120, uri), None),
             (any.clone(), edge(0), Some("1 to 4")),
-            (any.clone(), edge(4), None),
+            (any, edge(4), None),
         ] {
             let before = put(&Snapshot::default(), &first).unwrap();
             let outcome = put(&before, &second);
