@@ -1,0 +1,98 @@
+//! What is asked of every message at once when it is parsed, and what a role may ask beyond that.
+
+use crate::error::{Fault, HeaderError};
+use crate::message::Message;
+use crate::name::Name;
+use crate::name_addr::NameAddr;
+use crate::text::decimal_u32;
+use crate::uri::{Scheme, Uri};
+use crate::via::Via;
+
+/// The first fault of a message whose header could be scanned. Cheap: run on every message.
+pub(crate) fn first_fault(message: &Message) -> Option<Fault> {
+    if std::str::from_utf8(message.head_bytes()).is_err() {
+        return Some(Fault::NotUtf8);
+    }
+    let mut seen = 0_u64;
+    for field in message.raw_fields() {
+        let bit = field.name.bit();
+        if seen & bit & ONCE != 0 {
+            return Some(Fault::HeaderRepeated { name: field.name });
+        }
+        seen |= bit;
+    }
+    // §8.1.1: six fields are mandatory; Max-Forwards is let go as §16.3 does for the sake of RFC 2543.
+    for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq] {
+        if seen & name.bit() == 0 {
+            return Some(Fault::HeaderMissing { name });
+        }
+    }
+    if let Some(uri) = message.request_uri()
+        && uri.starts_with('<')
+    {
+        return Some(Fault::RequestUriMalformed { problem: "it stands in angle brackets" });
+    }
+    let cseq = match message.cseq() {
+        Ok(cseq) => cseq,
+        Err(error) => return Some(error.into()),
+    };
+    if message.method().is_some_and(|method| method != cseq.method) {
+        return Some(Fault::CSeqMethodMismatch);
+    }
+    if seen & Name::MaxForwards.bit() != 0 && message.max_forwards().is_none() {
+        let name = Name::MaxForwards;
+        return Some(HeaderError::Malformed { name, problem: "it is not a number up to 255" }.into());
+    }
+    None
+}
+
+impl Message {
+    /// Reads every address, Via and number of the message, and says what is malformed.
+    ///
+    /// Parsing asks only what framing and routing need. Registrars and user agents, which act on the rest, call this
+    /// first; a proxy need not (§16.3 asks it to be lenient on what it does not use).
+    pub fn check(&self) -> Result<(), Fault> {
+        if let Some(text) = self.request_uri() {
+            let uri = Uri::parse(text).map_err(|error| Fault::RequestUriMalformed { problem: error.problem })?;
+            if matches!(uri.scheme(), Scheme::Other(_)) {
+                return Err(Fault::SchemeUnsupported);
+            }
+        }
+        for value in self.values(Name::Via) {
+            Via::parse(value).map_err(|error| error.of(Name::Via))?;
+        }
+        for name in [Name::From, Name::To] {
+            self.address(name)?.uri().map_err(|error| error.of(name))?;
+        }
+        for name in ADDRESSES {
+            for value in self.values(*name) {
+                if *name == Name::Contact && value == "*" {
+                    continue;
+                }
+                let address = NameAddr::parse(value).map_err(|error| error.of(*name))?;
+                address.uri().map_err(|error| error.of(*name))?;
+            }
+        }
+        for name in [Name::Expires, Name::MinExpires] {
+            if self.headers(name).any(|value| decimal_u32(value).is_none()) {
+                let problem = "it is not a number below 2^32";
+                return Err(HeaderError::Malformed { name, problem }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fields which may stand only once and whose repetition would mean two things to two readers. Content-Length belongs
+/// to them but is the scanner's business.
+const ONCE: u64 = Name::CallId.bit()
+    | Name::ContentType.bit()
+    | Name::CSeq.bit()
+    | Name::EdgeTrust.bit()
+    | Name::Expires.bit()
+    | Name::From.bit()
+    | Name::MaxForwards.bit()
+    | Name::To.bit();
+
+/// Fields which are lists of addresses.
+const ADDRESSES: &[Name] = &[Name::Contact, Name::Route, Name::RecordRoute, Name::Path, Name::ServiceRoute];

@@ -1,0 +1,364 @@
+//! The one scanner of message headers: finds where the header ends and how long the body is.
+//!
+//! Streams and datagrams both go through [`HeadScanner`], so there is exactly one opinion in this program on where a
+//! message ends. It remembers how far it has looked and never looks at a byte twice for that purpose, so a sender who
+//! drips single bytes costs linear time. Anything on which two parsers could disagree is an error here.
+
+use memchr::{memchr, memchr3};
+use smallvec::SmallVec;
+
+use crate::error::{Fault, FrameError};
+use crate::framing::Limits;
+use crate::name::Name;
+use crate::text::{is_token, trim_end_bytes, trim_start_bytes};
+
+/// A half-open range of bytes of the message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start: offset(start), end: offset(end) }
+    }
+
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// One header field: where it stands and which it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderField {
+    /// The first byte of the name; the field reaches from here to `end`.
+    pub(crate) start: u32,
+    pub(crate) name_end: u32,
+    pub(crate) value: Span,
+    /// Just behind the CRLF of the field's last line.
+    pub(crate) end: u32,
+    pub(crate) name: Name,
+    pub(crate) folded: bool,
+}
+
+impl HeaderField {
+    pub(crate) fn name_span(&self) -> Span {
+        Span { start: self.start, end: self.name_end }
+    }
+}
+
+/// Enough room for the header of nearly every message, so that parsing one allocates nothing.
+pub(crate) type Fields = SmallVec<[HeaderField; 24]>;
+
+/// The first line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StartLine {
+    Request {
+        method: Span,
+        uri: Span,
+    },
+    /// A status of 0 stands for one which could not be read.
+    Response {
+        status: u16,
+        reason: Span,
+    },
+}
+
+/// A whole header.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) start_line: StartLine,
+    /// Just behind the CRLF of the first line.
+    pub(crate) fields_start: u32,
+    pub(crate) fields: Fields,
+    /// Just behind the empty line: where the body begins.
+    pub(crate) end: u32,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) folded: bool,
+    /// The first thing found wrong which leaves the framing sound.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Scans one header, resumably. Fed with the same buffer again, grown at its end.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScanner {
+    position: usize,
+    line_start: usize,
+    start_line: Option<StartLine>,
+    fields_start: u32,
+    fields: Fields,
+    content_length: Option<u64>,
+    folded: bool,
+    fault: Option<Fault>,
+}
+
+impl HeadScanner {
+    /// Whether nothing of this message has been looked at yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.position == 0
+    }
+
+    /// Looks at what is new in `buffer`, whose first byte is the first of the message. Gives the header, and is fresh
+    /// again, when the empty line has been seen.
+    pub(crate) fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<Head>, FrameError> {
+        // Looking no further than the limit makes the outcome independent of how much happens to have arrived.
+        let limit = limits.header_bytes_max as usize;
+        let window = &buffer[..buffer.len().min(limit)];
+        loop {
+            let Some(found) = memchr3(b'\r', b'\n', 0, &window[self.position..]) else {
+                self.position = window.len();
+                return self.wait(buffer, limits);
+            };
+            let at = self.position + found;
+            match window[at] {
+                b'\n' => return Err(FrameError::BareLf { offset: offset(at) }),
+                0 => return Err(FrameError::Nul { offset: offset(at) }),
+                _ => {}
+            }
+            match window.get(at + 1) {
+                None => {
+                    self.position = at;
+                    return self.wait(buffer, limits);
+                }
+                Some(b'\n') => {}
+                Some(_) => return Err(FrameError::BareCr { offset: offset(at) }),
+            }
+            let line_start = self.line_start;
+            self.position = at + 2;
+            self.line_start = at + 2;
+            if line_start == at && self.start_line.is_some() {
+                return Ok(self.finish());
+            }
+            self.line(window, line_start, at, limits)?;
+        }
+    }
+
+    fn wait(&self, buffer: &[u8], limits: &Limits) -> Result<Option<Head>, FrameError> {
+        if buffer.len() > limits.header_bytes_max as usize {
+            return Err(FrameError::HeaderTooLong { limit: limits.header_bytes_max });
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> Option<Head> {
+        let done = std::mem::take(self);
+        Some(Head {
+            start_line: done.start_line?,
+            fields_start: done.fields_start,
+            fields: done.fields,
+            end: offset(done.position),
+            content_length: done.content_length,
+            folded: done.folded,
+            fault: done.fault,
+        })
+    }
+
+    /// Takes one line, without its CRLF.
+    fn line(&mut self, buffer: &[u8], start: usize, end: usize, limits: &Limits) -> Result<(), FrameError> {
+        let line = &buffer[start..end];
+        if self.start_line.is_none() {
+            let (start_line, fault) = first_line(line, start)?;
+            self.start_line = Some(start_line);
+            self.fields_start = offset(end + 2);
+            self.fault = fault;
+            return Ok(());
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return self.continuation(line, start, end);
+        }
+        if self.fields.len() >= usize::from(limits.header_count_max) {
+            return Err(FrameError::TooManyHeaders {
+                count: limits.header_count_max.saturating_add(1),
+                limit: limits.header_count_max,
+            });
+        }
+        let Some(colon) = memchr(b':', line) else {
+            self.malformed_line(start, end);
+            return Ok(());
+        };
+        let name_text = trim_end_bytes(&line[..colon]);
+        if !is_token(name_text) {
+            self.malformed_line(start, end);
+            return Ok(());
+        }
+        let name = Name::recognise(name_text);
+        if name_text.len() != colon && matches!(name, Name::ContentLength | Name::Via) {
+            return Err(FrameError::SpaceBeforeColon { name });
+        }
+        let value = trimmed(line, colon + 1, start);
+        if name == Name::ContentLength {
+            if self.content_length.is_some() {
+                return Err(FrameError::ContentLengthRepeated);
+            }
+            self.content_length = Some(decimal(&buffer[value.range()])?);
+        }
+        self.fields.push(HeaderField {
+            start: offset(start),
+            name_end: offset(start + name_text.len()),
+            value,
+            end: offset(end + 2),
+            name,
+            folded: false,
+        });
+        Ok(())
+    }
+
+    /// §7.3.1: a line which begins with white space continues the field before it.
+    fn continuation(&mut self, line: &[u8], start: usize, end: usize) -> Result<(), FrameError> {
+        let Some(field) = self.fields.last_mut() else {
+            // RFC 4475 §3.1.2.10 (lwsstart) and the like: the first line cannot be continued.
+            self.malformed_line(start, end);
+            return Ok(());
+        };
+        if field.name == Name::ContentLength {
+            return Err(FrameError::ContentLengthFolded);
+        }
+        let more = trimmed(line, 0, start);
+        if field.value.start == field.value.end {
+            field.value = more;
+        } else if more.start != more.end {
+            field.value.end = more.end;
+        }
+        field.end = offset(end + 2);
+        field.folded = true;
+        self.folded = true;
+        Ok(())
+    }
+
+    /// Keeps a line which is no header field, so that a line folded behind it does not join the field before.
+    fn malformed_line(&mut self, start: usize, end: usize) {
+        let line = u16::try_from(self.fields.len() + 1).unwrap_or(u16::MAX);
+        self.fault.get_or_insert(Fault::HeaderLineMalformed { line });
+        self.fields.push(HeaderField {
+            start: offset(start),
+            name_end: offset(start),
+            value: Span::new(start, end),
+            end: offset(end + 2),
+            name: Name::Other,
+            folded: false,
+        });
+    }
+}
+
+/// The span of `line[from..]` without white space around it; `base` is where the line stands in the message.
+fn trimmed(line: &[u8], from: usize, base: usize) -> Span {
+    let rest = trim_start_bytes(&line[from..]);
+    let start = base + line.len() - rest.len();
+    Span::new(start, start + trim_end_bytes(rest).len())
+}
+
+/// A Content-Length: digits and nothing else (§20.14), so no sign, no list, no blank inside.
+fn decimal(text: &[u8]) -> Result<u64, FrameError> {
+    if text.is_empty() {
+        return Err(FrameError::ContentLengthMalformed);
+    }
+    let mut value: u64 = 0;
+    for byte in text {
+        if !byte.is_ascii_digit() {
+            return Err(FrameError::ContentLengthMalformed);
+        }
+        value = value
+            .checked_mul(10)
+            .and_then(|tens| tens.checked_add(u64::from(byte - b'0')))
+            .ok_or(FrameError::ContentLengthMalformed)?;
+    }
+    Ok(value)
+}
+
+/// Reads the first line (§7.1, §7.2), which stands at `base`.
+fn first_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), FrameError> {
+    if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
+        return Ok(status_line(line, base));
+    }
+    request_line(line, base)
+}
+
+fn status_line(line: &[u8], base: usize) -> (StartLine, Option<Fault>) {
+    let unreadable = |fault| (StartLine::Response { status: 0, reason: Span::new(base, base) }, Some(fault));
+    let Some(space) = memchr(b' ', line) else { return unreadable(Fault::StatusLineMalformed) };
+    if !line[..space].eq_ignore_ascii_case(VERSION) {
+        return unreadable(Fault::VersionUnsupported);
+    }
+    let rest = &line[space + 1..];
+    let (Some(code), Some(b' ') | None) = (rest.get(..3), rest.get(3)) else {
+        return unreadable(Fault::StatusLineMalformed);
+    };
+    // §7.2: three digits; §21: classes 1 to 6.
+    if !code.iter().all(u8::is_ascii_digit) || !(b'1'..=b'6').contains(&code[0]) {
+        return unreadable(Fault::StatusLineMalformed);
+    }
+    let status = code.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let reason_start = (space + 5).min(line.len());
+    (StartLine::Response { status, reason: Span::new(base + reason_start, base + line.len()) }, None)
+}
+
+fn request_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), FrameError> {
+    let first = memchr(b' ', line).unwrap_or(line.len());
+    let last = memchr::memrchr(b' ', line).unwrap_or(line.len());
+    let names_sip = line.windows(5).any(|five| five.eq_ignore_ascii_case(b" SIP/"));
+    if !names_sip {
+        // HTTP, a TLS hello, noise: nothing that a SIP answer would help.
+        return Err(FrameError::NotSip);
+    }
+    let method = &line[..first];
+    // §7.1: a single space on either side of the URI, nothing behind the version.
+    let uri = line.get(first + 1..last).unwrap_or_default();
+    let version = line.get(last + 1..).unwrap_or_default();
+    let fault = if !is_token(method) || uri.is_empty() || uri.iter().any(|byte| matches!(byte, b' ' | b'\t')) {
+        Some(Fault::RequestLineMalformed)
+    } else if version.eq_ignore_ascii_case(VERSION) {
+        None
+    } else if version.len() > 4 && version[..4].eq_ignore_ascii_case(b"SIP/") {
+        Some(Fault::VersionUnsupported)
+    } else {
+        Some(Fault::RequestLineMalformed)
+    };
+    let uri_start = base + (first + 1).min(line.len());
+    let start_line =
+        StartLine::Request { method: Span::new(base, base + first), uri: Span::new(uri_start, uri_start + uri.len()) };
+    Ok((start_line, fault))
+}
+
+/// [`Limits`] keeps every header below 4 GiB, so that offsets into it fit.
+fn offset(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+const VERSION: &[u8] = b"SIP/2.0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_length_is_digits_and_nothing_else() {
+        assert_eq!(decimal(b"0"), Ok(0));
+        assert_eq!(decimal(b"00150"), Ok(150));
+        assert_eq!(decimal(b"18446744073709551615"), Ok(u64::MAX));
+        for bad in ["", "-1", "+5", "5, 5", "5 5", "0x10", "18446744073709551616", "5;x"] {
+            assert_eq!(decimal(bad.as_bytes()), Err(FrameError::ContentLengthMalformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn first_lines_are_judged() {
+        let fault = |line: &str| first_line(line.as_bytes(), 0).map(|(_, fault)| fault);
+        assert_eq!(fault("OPTIONS sip:a@b SIP/2.0"), Ok(None));
+        assert_eq!(fault("OPTIONS sip:a@b sip/2.0"), Ok(None));
+        assert_eq!(fault("OPTIONS sip:a@b SIP/7.0"), Ok(Some(Fault::VersionUnsupported)));
+        assert_eq!(fault("OPTIONS sip:a@b SIP/2.0  "), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("OPTIONS  sip:a@b SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("OPTIONS sip:a@b; lr SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("OPTIONS SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("OPT(IONS sip:a@b SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("GET / HTTP/1.1"), Err(FrameError::NotSip));
+        assert_eq!(fault(""), Err(FrameError::NotSip));
+        assert_eq!(fault("SIP/2.0 200 OK"), Ok(None));
+        assert_eq!(fault("SIP/2.0 200 "), Ok(None));
+        assert_eq!(fault("SIP/2.0 200"), Ok(None));
+        assert_eq!(fault("SIP/2.0 4294967301 better"), Ok(Some(Fault::StatusLineMalformed)));
+        assert_eq!(fault("SIP/2.0 700 no"), Ok(Some(Fault::StatusLineMalformed)));
+        assert_eq!(fault("SIP/3.0 200 OK"), Ok(Some(Fault::VersionUnsupported)));
+    }
+}

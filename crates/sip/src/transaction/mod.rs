@@ -1,0 +1,34 @@
+//! Transactions as pure state machines (§17): told what happened and when, they say what to do.
+//!
+//! The caller keeps a table from [`TransactionKey`] to transaction, sends what it is told to, and calls `on_timer` at
+//! [`ClientTransaction::next_deadline`]. Only non-INVITE transactions live here so far; INVITE ones will stand beside
+//! them and share keys, timers and actions.
+
+mod client;
+mod key;
+mod server;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+pub use client::ClientTransaction;
+pub use key::TransactionKey;
+pub use server::ServerTransaction;
+
+/// What the owner of a transaction has to do now, in this order.
+pub type Actions = SmallVec<[Action; 2]>;
+
+/// One thing to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Hand the message just received to whoever owns the transaction.
+    Deliver,
+    /// Send these bytes.
+    Send(Bytes),
+    /// The transaction is over: forget it.
+    Terminated,
+    /// No final response came in time. A proxy must not turn this into a 408 (RFC 4320 §4.2).
+    Timeout,
+    /// The transport could not send. To be treated as a 503 (§8.1.3.1).
+    TransportFailed,
+}
