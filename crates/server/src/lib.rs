@@ -1,1 +1,3 @@
-//! Wiring: configuration to running roles; the only crate that knows every role.
+//! Wiring: configuration to running roles. The only crate that knows every role, and it decides nothing.
+
+pub mod config;

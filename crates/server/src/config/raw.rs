@@ -1,0 +1,291 @@
+//! The file's shape, one struct per table; the documented reference of every key.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use reveille_core::{Environment, Provider, SipDomain};
+use serde::{Deserialize, Serialize};
+
+/// `reveille.toml`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    /// Where everything durable lies.
+    pub store: Store,
+    /// How to tell what happens.
+    #[serde(default)]
+    pub log: Log,
+    /// Health, metrics and status over HTTP; off when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops: Option<Ops>,
+    /// How names are looked up.
+    #[serde(default)]
+    pub resolver: Resolver,
+    /// The mobility service, if this machine is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
+    /// The Access Edge, if this machine is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
+    /// The clearing house, if this machine is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clearinghouse: Option<ClearingHouse>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The folder of the role's files: `home.db`, `clearinghouse.db`.
+    pub dir: PathBuf,
+    /// The settings file; `settings.db` in `dir` when absent. Roles of one organisation on one machine may share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+    /// What to tell, in tracing's filter words; `info` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// `[ops]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ops {
+    /// The address of `/health`, `/ready`, `/metrics` and `/status`. Loopback only: it asks nobody for a password.
+    pub listen: SocketAddr,
+}
+
+/// `[resolver]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resolver {
+    /// Name servers to ask instead of the system's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<SocketAddr>,
+    /// Hosts known without asking.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<SipDomain, Vec<IpAddr>>,
+    /// SRV records known without asking.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub srv: Vec<SrvRecord>,
+}
+
+/// `[[resolver.srv]]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SrvRecord {
+    /// The owner, for instance `_sipfederationtls._tcp.contoso.com`.
+    pub owner: SipDomain,
+    /// The host that serves it.
+    pub target: SipDomain,
+    /// The port there.
+    pub port: u16,
+    /// Lower is tried first.
+    #[serde(default)]
+    pub priority: u16,
+    /// Share among equals.
+    #[serde(default)]
+    pub weight: u16,
+}
+
+/// The certificate files of one role.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The authorities that peers' certificates must come from, PEM.
+    pub roots: PathBuf,
+}
+
+/// Another process of ours, reached over mutual TLS.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hop {
+    /// The name that its certificate must hold.
+    pub name: SipDomain,
+    /// Where it listens for its own side.
+    pub address: SocketAddr,
+}
+
+/// `[home]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Home {
+    /// The organisation's domain.
+    pub domain: SipDomain,
+    /// This server's own name.
+    pub name: SipDomain,
+    /// The site whose settings hold here.
+    #[serde(default = "default_site")]
+    pub site: String,
+    /// Certificates.
+    pub tls: Tls,
+    /// Clients over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip_udp: Option<SocketAddr>,
+    /// Clients over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip_tcp: Option<SocketAddr>,
+    /// Clients over TLS; a client certificate is welcome and not required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip_tls: Option<SocketAddr>,
+    /// Our edge and trusted proxies, mutual TLS.
+    pub internal: SocketAddr,
+    /// The way out.
+    pub edge: Hop,
+    /// Certificate names of proxies that have authenticated their users themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<SipDomain>,
+    /// The users and their passwords, TOML: `[users.alice]` with `password` or `ha1_md5` and `ha1_sha256`.
+    pub users: PathBuf,
+    /// How long after a flow is gone its phone counts as suspended, in milliseconds.
+    #[serde(default = "default_grace_ms")]
+    pub grace_ms: u64,
+}
+
+fn default_site() -> String {
+    "Default".into()
+}
+
+const fn default_grace_ms() -> u64 {
+    2000
+}
+
+/// `[edge]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// This edge's own name, stamped on what goes inward.
+    pub name: SipDomain,
+    /// Certificates for the outside.
+    pub tls: Tls,
+    /// Certificates for the inside; those for the outside when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_tls: Option<Tls>,
+    /// Partners, mutual TLS, by custom on port 5061.
+    pub external: SocketAddr,
+    /// Our own servers, mutual TLS.
+    pub internal: SocketAddr,
+    /// Certificate names that may use the internal listener.
+    pub inside: Vec<SipDomain>,
+    /// The domains that live behind this edge.
+    pub domains: Vec<ServedDomain>,
+}
+
+/// `[[edge.domains]]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServedDomain {
+    /// The domain.
+    pub domain: SipDomain,
+    /// The name that the server behind must show.
+    pub name: SipDomain,
+    /// Where it listens for its edge.
+    pub address: SocketAddr,
+}
+
+/// `[clearinghouse]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClearingHouse {
+    /// This server's own name.
+    pub name: SipDomain,
+    /// The publisher's domain, that feedback comes from.
+    pub domain: SipDomain,
+    /// Certificates.
+    pub tls: Tls,
+    /// Our edges, mutual TLS.
+    pub listen: SocketAddr,
+    /// Certificate names of the edges whose trust header is believed.
+    pub edges: Vec<SipDomain>,
+    /// The way out for feedback.
+    pub edge: Hop,
+    /// The publisher's apps.
+    #[serde(default)]
+    pub apps: Vec<App>,
+}
+
+/// `[[clearinghouse.apps]]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// `apns` or `fcm`.
+    pub provider: Provider,
+    /// APNs: the bundle id. FCM: the project id.
+    pub app: String,
+    /// APNs only.
+    #[serde(default)]
+    pub environment: Environment,
+    /// The credential: APNs `.p8` key, FCM service-account JSON.
+    pub credential: PathBuf,
+    /// APNs: the 10 characters of the team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// APNs: the 10 characters of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// `host:port` instead of the provider's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Authorities to trust instead of the system's, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
+    /// Connections per lane, at least 2.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+}
+
+const fn default_connections() -> usize {
+    2
+}
+
+impl Raw {
+    /// Makes every relative path start at `folder`.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        let at = |path: &mut PathBuf| {
+            if path.is_relative() {
+                *path = folder.join(&*path);
+            }
+        };
+        let tls = |tls: &mut Tls| [&mut tls.certificate, &mut tls.key, &mut tls.roots].into_iter().for_each(at);
+        at(&mut self.store.dir);
+        self.store.settings.iter_mut().for_each(at);
+        if let Some(home) = &mut self.home {
+            tls(&mut home.tls);
+            at(&mut home.users);
+        }
+        if let Some(edge) = &mut self.edge {
+            tls(&mut edge.tls);
+            edge.internal_tls.iter_mut().for_each(tls);
+        }
+        for app in self.clearinghouse.iter_mut().flat_map(|house| {
+            tls(&mut house.tls);
+            &mut house.apps
+        }) {
+            at(&mut app.credential);
+            app.roots.iter_mut().for_each(at);
+        }
+    }
+}
