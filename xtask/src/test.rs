@@ -1,0 +1,26 @@
+//! `cargo xtask test`: everything that must hold, in the order that fails soonest.
+
+use anyhow::Result;
+
+use crate::shell::{self, has};
+
+/// Installs what is missing, then checks form, dependencies and lints, then runs every test.
+pub(crate) fn run() -> Result<()> {
+    let root = crate::root();
+    let cargo = |args: &[&str], env: &[(&str, &str)]| shell::run(&root, "cargo", args, env);
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    crate::deny::run()?;
+    crate::partners::install()?;
+    // The release build first: the tests that start whole processes use it, as a user would.
+    cargo(&["build", "--release", "--package", "reveille"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    let binary = root.join("target/release/reveille");
+    let binary = binary.to_string_lossy();
+    let env = [("REVEILLE_BIN", &*binary), ("REVEILLE_PARTNERS", "required")];
+    if has("cargo-nextest") {
+        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"], &env)?;
+        cargo(&["test", "--workspace", "--doc", "--quiet"], &env)
+    } else {
+        cargo(&["test", "--workspace", "--no-fail-fast"], &env)
+    }
+}
