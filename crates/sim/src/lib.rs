@@ -4,5 +4,16 @@
 //! providers' documented rules, answer as scripted, and remember every push. [`control`] steers both over HTTP;
 //! [`certs`] makes the certificates and keys that all of it needs. This crate knows none of ours: it is the other side.
 
+#![allow(clippy::disallowed_methods, reason = "the simulators are the outside world, and it has its own clock")]
+
+pub mod apns;
 pub mod certs;
 pub mod clock;
+pub mod recorder;
+pub mod script;
+
+mod http2;
+mod jwt;
+mod line;
+
+pub use line::{Outage, StartFailure};
