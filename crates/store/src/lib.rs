@@ -1,1 +1,50 @@
-//! What outlives a restart: traits, SQLite, and the battery every backend passes.
+//! What outlives a restart: traits, SQLite, and the battery every backend passes (DESIGN.md §8).
+//!
+//! Three stores, each with a trait and a SQLite file of its own:
+//!
+//! * [`Settings`] ([`SqliteSettings`], `settings.db`): what the organisation wants; several processes may share it.
+//! * [`HomeStore`] ([`SqliteHome`], `home.db`): devices, kept messages and owed pushes; one process at a time.
+//! * [`Journal`] ([`SqliteJournal`], `clearinghouse.db`): accepted push requests, outcomes, owed feedback; one process.
+//!
+//! Every write is handed over with a [`Completion`] which is called exactly once, after the change is synced to disk.
+//! [`wait`] turns that into a future:
+//!
+//! ```
+//! # use reveille_store::{wait, HomeStore, SqliteHome, StoreError};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = std::env::temp_dir().join(format!("reveille-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! let home = SqliteHome::open(&folder.join("home.db"))?;
+//! let kept = wait(|done| home.commit(vec![], done));
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! # runtime.block_on(async {
+//! kept.await?; // what was given is on disk from here on
+//! # Ok::<(), StoreError>(())
+//! # })?;
+//! # home.close();
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reads are ordinary functions: they look into the file on the calling thread (microseconds when the page is in
+//! memory, longer when it is not), so a task with many or large reads to make should make them where blocking is allowed.
+#![warn(missing_docs)]
+
+mod columns;
+mod completion;
+mod engine;
+mod error;
+mod home;
+mod journal;
+mod settings;
+
+pub use completion::{Completion, Pending, wait};
+pub use engine::Limits;
+pub use error::StoreError;
+pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
+pub use journal::{
+    Appended, Completed, FEEDBACK_MAX, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback,
+    SqliteJournal, Traced, fingerprint,
+};
+pub use settings::{Changing, SettingHistory, Settings, SettingsError, SqliteSettings};

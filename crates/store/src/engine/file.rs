@@ -1,0 +1,197 @@
+//! The file itself: made, locked, opened, brought up to date, copied.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+
+/// What a role's file holds, and how it came to its present form.
+pub(crate) struct Layout {
+    /// The word for it in sentences, metrics and thread names.
+    pub(crate) name: &'static str,
+    /// Four letters in the file's head that tell it from the other roles' files.
+    pub(crate) mark: [u8; 4],
+    /// The numbered steps from an empty file; a step that was ever released is never changed.
+    pub(crate) migrations: &'static [&'static str],
+    /// Whether one process at a time may have it open.
+    pub(crate) one_process: bool,
+}
+
+/// The right of this process to a file that only one may have; given back when dropped, also by a crash.
+#[derive(Debug)]
+pub(super) struct RoleLock {
+    _held: File,
+}
+
+impl RoleLock {
+    /// Takes the lock file beside `path`; SQLite keeps locks of its own on the file itself.
+    pub(super) fn take(path: &Path, file: &Arc<str>) -> Result<Self, StoreError> {
+        let beside = beside(path, ".lock");
+        let held = private(&beside).map_err(|failure| StoreError::from_io(file, &failure))?;
+        match held.try_lock() {
+            Ok(()) => Ok(Self { _held: held }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: Arc::clone(file) }),
+            Err(TryLockError::Error(failure)) => Err(StoreError::from_io(file, &failure)),
+        }
+    }
+}
+
+/// Opens the one connection that writes.
+pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Result<Connection, StoreError> {
+    make(path).map_err(|failure| StoreError::from_io(file, &failure))?;
+    let failed = |failure: rusqlite::Error| StoreError::from_sqlite(file, &failure);
+    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    // SQLite is content with a file that it may only read, and would say so at the first commit.
+    if db.is_readonly("main").map_err(failed)? {
+        return Err(StoreError::ReadOnly { file: Arc::clone(file) });
+    }
+    let found = identify(&db, file, layout)?;
+    let mode: String = db.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        return Err(StoreError::ReadOnly { file: Arc::clone(file) });
+    }
+    // FULL syncs the log at each commit: what was acknowledged survives a power cut. A file that only one process
+    // writes is checkpointed by its keeper, the others inside of a commit.
+    let own_pace = if layout.one_process { 0 } else { 1000 };
+    db.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {own_pace}; PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
+    ))
+    .map_err(failed)?;
+    db.set_prepared_statement_cache_capacity(64);
+    migrate(&db, file, layout, found)?;
+    Ok(db)
+}
+
+/// Opens a connection that can only read.
+pub(super) fn open_reader(path: &Path, file: &Arc<str>) -> Result<Connection, StoreError> {
+    let open = || {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.execute_batch("PRAGMA query_only = ON;")?;
+        Ok(db)
+    };
+    open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))
+}
+
+/// Opens the connection that moves the log into the file.
+pub(super) fn open_keeper(path: &Path, file: &Arc<str>) -> Result<Connection, StoreError> {
+    let open = || {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+        Ok(db)
+    };
+    open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))
+}
+
+/// How long the log was after a checkpoint, in pages.
+pub(super) struct Log {
+    pub(super) pages: i64,
+}
+
+/// Moves as much of the log into the file as nobody is reading, waiting for no one.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<Log> {
+    // The row is: whether it was kept from it, pages in the log, pages of them moved.
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| Ok(Log { pages: row.get(1)? }))
+}
+
+/// Writes a complete, compact copy of what `db` sees to `to`, which must not exist. It appears there whole or not at all.
+pub(super) fn copy_whole(db: &Connection, to: &Path, file: &Arc<str>) -> Result<(), StoreError> {
+    let target: Arc<str> = to.to_string_lossy().into();
+    let failed = |failure: io::Error| StoreError::from_io(&target, &failure);
+    if to.try_exists().map_err(failed)? {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let partial = beside(to, ".partial");
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(failed)?;
+    let copied = db
+        .execute("VACUUM INTO ?1", [partial.to_string_lossy()])
+        .map_err(|failure| StoreError::from_sqlite(file, &failure))
+        .and_then(|_| made.sync_all().and_then(|()| std::fs::rename(&partial, to)).map_err(failed))
+        .and_then(|()| sync_folder(to).map_err(failed));
+    if copied.is_err() {
+        // Half a copy is worse than none; if it cannot be removed either, its name says what it is.
+        drop(std::fs::remove_file(&partial));
+    }
+    copied
+}
+
+fn connect(path: &Path, rights: OpenFlags) -> rusqlite::Result<Connection> {
+    // Each connection stays with one thread at a time, so SQLite's own mutexes are not needed.
+    let db = Connection::open_with_flags(path, rights | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY_WAIT)?;
+    Ok(db)
+}
+
+/// Reads the number of the file's layout, and makes sure that the file is ours to touch.
+fn identify(db: &Connection, file: &Arc<str>, layout: &Layout) -> Result<i64, StoreError> {
+    let failed = |failure: rusqlite::Error| StoreError::from_sqlite(file, &failure);
+    let number = |pragma: &str| db.query_row(pragma, (), |row| row.get::<_, i64>(0)).map_err(failed);
+    let (mark, found) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    let tables = number("SELECT count(*) FROM sqlite_master")?;
+    let fresh = mark == 0 && found == 0 && tables == 0;
+    if mark != i64::from(i32::from_be_bytes(layout.mark)) && !fresh {
+        return Err(StoreError::NotOurs { file: Arc::clone(file), wanted: layout.name });
+    }
+    let known = layout.migrations.len() as i64;
+    if found > known {
+        return Err(StoreError::Schema { file: Arc::clone(file), found, known });
+    }
+    Ok(found)
+}
+
+/// Runs the steps that the file has not seen, all or none of them.
+fn migrate(db: &Connection, file: &Arc<str>, layout: &Layout, found: i64) -> Result<(), StoreError> {
+    let known = layout.migrations.len() as i64;
+    if found == known {
+        return Ok(());
+    }
+    let steps = || {
+        db.execute_batch("BEGIN IMMEDIATE")?;
+        // Another process may have been quicker with a shared file.
+        let found: u32 = db.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+        for step in layout.migrations.iter().skip(found as usize) {
+            db.execute_batch(step)?;
+        }
+        let mark = i32::from_be_bytes(layout.mark);
+        db.execute_batch(&format!("PRAGMA user_version = {known}; PRAGMA application_id = {mark}; COMMIT"))
+    };
+    steps().map_err(|failure| StoreError::from_sqlite(file, &failure))
+}
+
+/// Makes the file, if there is none, before SQLite does: that would give everybody the right to read, and the file
+/// holds tokens. The log and its index take their rights from it.
+fn make(path: &Path) -> io::Result<()> {
+    // An existing file is not opened here: closing it again would undo the locks that this process may hold on it
+    // through SQLite (fcntl(2): "record locks are automatically released … if it closes any file descriptor").
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(made) => made.sync_all().and_then(|()| sync_folder(path)),
+        Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Opens or makes a file that only this user may read.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes the folder remember a file that was made or renamed in it.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// How long to wait for another process that writes the same file.
+const BUSY_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,127 @@
+//! Moves the write-ahead log into the file, beside the writer and not in its way.
+//!
+//! A checkpoint writes and syncs the main file, many milliseconds on a slow disk, so it has a thread of its own. While
+//! the writer never rests, that thread alone never reaches the end of the log, and a log is only begun anew when all of
+//! it has been moved: past a bound the writer therefore moves the short rest itself, between two batches.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::Connection;
+
+use super::file;
+use super::queue::Size;
+use crate::error::StoreError;
+
+/// The thread that checkpoints.
+pub(super) struct Keeper {
+    duty: Arc<Duty>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    pub(super) fn start(path: &Path, file: &Arc<str>, name: &'static str) -> Result<Self, StoreError> {
+        let db = file::open_keeper(path, file)?;
+        let duty = Arc::new(Duty {
+            name,
+            state: Mutex::new(State { pages: 0, stop: false }),
+            wake: Condvar::new(),
+            log_is_long: AtomicBool::new(false),
+        });
+        let work = Arc::clone(&duty);
+        let thread = super::spawn(format!("{name}-keep"), file, move || work.run(&db))?;
+        Ok(Self { duty, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn duty(&self) -> Arc<Duty> {
+        Arc::clone(&self.duty)
+    }
+
+    pub(super) fn stop(&self) {
+        self.duty.state.lock().stop = true;
+        self.duty.wake.notify_all();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!(store = self.duty.name, "a store's keeper has panicked");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the keeper has to do, as the writer tells it.
+pub(super) struct Duty {
+    name: &'static str,
+    state: Mutex<State>,
+    wake: Condvar,
+    log_is_long: AtomicBool,
+}
+
+struct State {
+    /// About how many pages have been written since the last checkpoint.
+    pages: usize,
+    stop: bool,
+}
+
+impl Duty {
+    /// The writer has written a batch.
+    pub(super) fn written(&self, size: Size) {
+        let mut state = self.state.lock();
+        let before = state.pages;
+        // A guess on the high side is good enough: the checkpoint itself says how long the log really is.
+        state.pages += 8 + size.bytes / 2048 + size.records / 16;
+        if before < CHECKPOINT_PAGES && state.pages >= CHECKPOINT_PAGES {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Run by the writer between two batches: the rest of a log that has grown too long.
+    pub(super) fn after_batch(&self, db: &Connection) {
+        if self.log_is_long.swap(false, Ordering::Relaxed) {
+            self.checkpoint(db);
+        }
+    }
+
+    fn run(&self, db: &Connection) {
+        loop {
+            let mut state = self.state.lock();
+            while state.pages < CHECKPOINT_PAGES && !state.stop {
+                self.wake.wait(&mut state);
+            }
+            if state.stop {
+                return; // the last connection to close moves what is left
+            }
+            state.pages = 0;
+            drop(state);
+            self.checkpoint(db);
+        }
+    }
+
+    fn checkpoint(&self, db: &Connection) {
+        match file::checkpoint(db) {
+            Ok(log) => {
+                metrics::gauge!("reveille_store_log_pages", "store" => self.name).set(log.pages as f64);
+                self.log_is_long.store(log.pages >= LOG_PAGES_MAX, Ordering::Relaxed);
+            }
+            // The log stays as it is and grows; the next round tries again, and a full disk shows in the commits.
+            Err(failure) => {
+                tracing::warn!(store = self.name, reason = %failure, "the log could not be moved into the file");
+            }
+        }
+    }
+}
+
+/// From how much log on a checkpoint is worth its sync.
+const CHECKPOINT_PAGES: usize = 4096;
+
+/// From how long a log on the writer itself moves the rest, so that the log can begin anew.
+const LOG_PAGES_MAX: i64 = 8192;

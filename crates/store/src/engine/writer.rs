@@ -1,0 +1,180 @@
+//! The one thread that writes: batch in, transaction, sync, everybody told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::Memory;
+use super::keeper::Duty;
+use super::queue::{Batch, Job, Queue};
+use crate::completion::Completion;
+use crate::error::StoreError;
+
+/// The owner of the file's only writing connection.
+pub(super) struct Writer<M> {
+    db: Connection,
+    /// `None` after a batch was taken back, until it is loaded anew.
+    memory: Option<M>,
+    file: Arc<str>,
+    name: &'static str,
+    duty: Option<Arc<Duty>>,
+}
+
+impl<M: Memory> Writer<M> {
+    pub(super) fn new(db: Connection, memory: M, file: Arc<str>, name: &'static str, duty: Option<Arc<Duty>>) -> Self {
+        Self { db, memory: Some(memory), file, name, duty }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self, queue: &Queue<M>) {
+        let _last = Abandon(queue);
+        let mut hold = false;
+        while let Some(batch) = queue.next_batch(hold) {
+            // Holding a batch open is only worth anybody's time when several write at once.
+            hold = batch.jobs.len() > 1;
+            self.write(batch);
+            if let Some(duty) = &self.duty {
+                duty.after_batch(&self.db);
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Batch<M>) {
+        let Batch { mut jobs, size, left_records } = batch;
+        let started = Instant::now();
+        let outcome = self.attempt(&mut jobs);
+        metrics::histogram!("reveille_store_commit_seconds", "store" => self.name)
+            .record(started.elapsed().as_secs_f64());
+        metrics::histogram!("reveille_store_commit_records", "store" => self.name).record(size.records as f64);
+        metrics::gauge!("reveille_store_queue_records", "store" => self.name).set(left_records as f64);
+        metrics::counter!("reveille_store_commits_total", "store" => self.name).increment(1);
+        if let Some(duty) = &self.duty {
+            duty.written(size);
+        }
+        match outcome {
+            Ok(()) => jobs.into_iter().for_each(|job| job.tell(Ok(()))),
+            // One job must not take the others down with it: each gets a transaction of its own.
+            Err(Failure { only_its_own: true, .. }) if jobs.len() > 1 => {
+                for job in jobs {
+                    let mut alone = [job];
+                    let outcome = self.attempt(&mut alone).map_err(|failure| failure.error);
+                    let [job] = alone;
+                    self.report(outcome.as_ref().err());
+                    job.tell(outcome);
+                }
+            }
+            Err(failure) => {
+                self.report(Some(&failure.error));
+                jobs.into_iter().for_each(|job| job.tell(Err(failure.error.clone())));
+            }
+        }
+    }
+
+    fn report(&self, failure: Option<&StoreError>) {
+        if let Some(failure) = failure {
+            metrics::counter!("reveille_store_failures_total", "store" => self.name).increment(1);
+            tracing::error!(store = self.name, reason = %failure, "a batch could not be written");
+        }
+    }
+
+    /// Runs the jobs in one transaction. On `Err` the file is as it was before.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job<M>>]) -> Result<(), Failure> {
+        let outcome = self.transact(jobs);
+        if let Err(failure) = outcome {
+            // What the memory learnt in this batch is not in the file.
+            self.memory = None;
+            // SQLite has already rolled back by itself after some failures.
+            if !self.db.is_autocommit()
+                && let Err(second) = self.db.execute_batch("ROLLBACK")
+            {
+                tracing::error!(store = self.name, reason = %second, "a batch could not be taken back");
+            }
+            return Err(Failure {
+                only_its_own: failure.sqlite_error_code().is_none_or(is_about_the_statement),
+                error: StoreError::from_sqlite(&self.file, &failure),
+            });
+        }
+        Ok(())
+    }
+
+    fn transact(&mut self, jobs: &mut [Box<dyn Job<M>>]) -> rusqlite::Result<()> {
+        // IMMEDIATE: a settings file may have another writer, and waiting is only possible before the first read.
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        let memory = match &mut self.memory {
+            Some(memory) => memory,
+            lost => lost.insert(M::load(&self.db)?),
+        };
+        for job in jobs {
+            job.run(&self.db, memory)?;
+        }
+        self.db.prepare_cached("COMMIT")?.execute(())?;
+        Ok(())
+    }
+}
+
+/// Why a batch was taken back.
+struct Failure {
+    error: StoreError,
+    /// Whether the fault lies in one job's statement, not in the disk or the file.
+    only_its_own: bool,
+}
+
+fn is_about_the_statement(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig
+            | ErrorCode::ParameterOutOfRange
+            | ErrorCode::ApiMisuse
+            | ErrorCode::Unknown
+    )
+}
+
+/// However the writer ends, nobody is left waiting for it.
+struct Abandon<'a, M>(&'a Queue<M>);
+
+impl<M> Drop for Abandon<'_, M> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// A closure as a job.
+pub(super) struct Task<T, W> {
+    work: W,
+    value: Option<T>,
+    done: Option<Completion<T>>,
+    file: Arc<str>,
+}
+
+impl<T, W> Task<T, W> {
+    pub(super) fn new(work: W, done: Completion<T>, file: Arc<str>) -> Self {
+        Self { work, value: None, done: Some(done), file }
+    }
+}
+
+impl<M, T, W> Job<M> for Task<T, W>
+where
+    T: Send,
+    W: FnMut(&Connection, &mut M) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, db: &Connection, memory: &mut M) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(db, memory)?);
+        Ok(())
+    }
+
+    fn tell(mut self: Box<Self>, outcome: Result<(), StoreError>) {
+        let (Some(done), value) = (self.done.take(), self.value.take()) else { return };
+        done(outcome.and_then(|()| value.ok_or_else(|| StoreError::Closed { file: Arc::clone(&self.file) })));
+    }
+}
+
+impl<T, W> Drop for Task<T, W> {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(Err(StoreError::Closed { file: Arc::clone(&self.file) }));
+        }
+    }
+}

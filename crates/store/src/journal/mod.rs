@@ -1,0 +1,240 @@
+//! The clearing house's journal: what was accepted, what became of it, and the feedback owed for it (DESIGN.md §7).
+//!
+//! The promise "accepted means kept" rests on [`Journal::append`]: it says [`Appended::New`] only after the request is
+//! synced to disk.
+
+mod fingerprint;
+mod outbox;
+mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use reveille_core::delivery::PushState;
+use reveille_core::{IdentityId, LaneKey, PushId, SipDomain, Timestamp};
+
+use crate::completion::Completion;
+use crate::error::StoreError;
+
+pub use fingerprint::fingerprint;
+pub use sqlite::SqliteJournal;
+
+/// What the clearing house keeps.
+pub trait Journal: Send + Sync + 'static {
+    /// Keeps accepted requests. The answers are in the order of the entries and come after the sync.
+    ///
+    /// Whether an entry is new is decided by its origin and id inside of the transaction: of two equal entries in one
+    /// call, or in two calls at once, exactly one is new.
+    fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>);
+
+    /// Notes that the first byte of these pushes is about to go out. After a crash they read back as `sending`.
+    ///
+    /// A push on the `voip` channel must not be written before `done` was called (DESIGN.md §1, promise 1).
+    fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>);
+
+    /// Ends pushes, each with its outcome and the feedback owed for it, in one commit. The requests themselves are
+    /// dropped. A push that is not open (any more) is passed over, feedback and all.
+    fn complete(&self, completed: Vec<Completed>, done: Completion<()>);
+
+    /// Puts an open push back to be sent at `due`; it counts as not being sent from then on.
+    fn reschedule(&self, seq: u64, due: Timestamp, attempt: u32, done: Completion<()>);
+
+    /// The open pushes after `after_seq`, in the order in which they were accepted.
+    fn open(&self, after_seq: u64, limit: usize) -> Result<Vec<OpenEntry>, StoreError>;
+
+    /// What became of one push, until it is purged.
+    fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError>;
+
+    /// Forgets pushes that were received before `before` and have ended. Answers how many are gone; call again while
+    /// that is `limit`.
+    ///
+    /// Duplicates are recognised until then, so `before` must lie further back than the longest life of a request and
+    /// the largest clock skew that is let pass (24 h and 10 min).
+    fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>);
+
+    /// Keeps feedback that no ending push brings about: a verdict that is taken back.
+    fn owe_feedback(&self, origin: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>);
+
+    /// The feedback owed, grouped by origin and in order within each: at most `limit` for each origin, and less where
+    /// many origins wait, about [`FEEDBACK_MAX`] in all. An origin that cannot be reached so never hides the others.
+    fn feedback_open(&self, limit: usize) -> Result<Vec<OwedFeedback>, StoreError>;
+
+    /// Removes feedback that home has taken.
+    fn feedback_done(&self, ids: Vec<FeedbackId>, done: Completion<()>);
+
+    /// Puts feedback off until `due`.
+    fn feedback_retry(&self, ids: Vec<FeedbackId>, due: Timestamp, attempt: u32, done: Completion<()>);
+
+    /// Gives up feedback on verdicts from before `before`. Answers how much; call again while that is `limit`.
+    fn feedback_purge(&self, before: Timestamp, limit: usize, done: Completion<usize>);
+}
+
+/// The most feedback that [`Journal::feedback_open`] answers at once.
+pub const FEEDBACK_MAX: usize = 16_384;
+
+/// One accepted push request, to be kept.
+#[derive(Clone, Eq, PartialEq)]
+pub struct JournalEntry {
+    /// Who sent it, as proven by certificate or account.
+    pub origin: SipDomain,
+    /// The id that the origin gave it.
+    pub id: PushId,
+    /// Where it will be sent.
+    pub lane: LaneKey,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// From when on it is not worth sending.
+    pub expires: Timestamp,
+    /// What a repetition must have in common with it to be the same request: [`fingerprint`] of what the origin does
+    /// not renew at each transmission (`sent` is renewed).
+    pub fingerprint: u64,
+    /// The request in the clearing house's own form.
+    pub request: Arc<[u8]>,
+}
+
+/// Shows the size of the request and not what is in it: that is a token and perhaps words.
+impl fmt::Debug for JournalEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JournalEntry")
+            .field("origin", &self.origin)
+            .field("id", &self.id)
+            .field("lane", &self.lane)
+            .field("received", &self.received)
+            .field("expires", &self.expires)
+            .field("request_bytes", &self.request.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the journal says to one entry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Appended {
+    /// It was there before; nothing is kept.
+    Duplicate {
+        /// Where the first one is in its life.
+        state: PushState,
+        /// Whether this is the same request again, and not another one under the same id.
+        same_request: bool,
+    },
+    /// It is kept.
+    New {
+        /// Its place in the journal; grows with each new entry.
+        seq: u64,
+    },
+}
+
+/// How one push ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Completed {
+    /// Its place in the journal.
+    pub seq: u64,
+    /// Accepted, or not pushed and why.
+    pub state: PushState,
+    /// The provider's own word or another detail for the trace; cut to 512 characters. Never a token.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+    /// What its home is to be told.
+    pub feedback: Option<FeedbackItem>,
+}
+
+/// A verdict on its way home (DESIGN.md §5, feedback).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FeedbackItem {
+    /// The push that brought it about.
+    pub push: PushId,
+    /// The identity it is about.
+    pub identity: IdentityId,
+    /// Which of the identity's tokens it is about.
+    pub token_generation: u32,
+    /// `forget`, `reversed` or `state`.
+    pub verdict: String,
+    /// The provider's own word, or a reason's name; cut to 512 characters.
+    pub reason: String,
+    /// Since when the provider knows, if it says.
+    pub provider_time: Option<Timestamp>,
+    /// When we learnt it.
+    pub at: Timestamp,
+}
+
+/// One push that has not ended.
+#[derive(Clone, Eq, PartialEq)]
+pub struct OpenEntry {
+    /// Its place in the journal.
+    pub seq: u64,
+    /// Who sent it.
+    pub origin: SipDomain,
+    /// The id that the origin gave it.
+    pub id: PushId,
+    /// Where it is to be sent.
+    pub lane: LaneKey,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// From when on it is not worth sending.
+    pub expires: Timestamp,
+    /// When it is to be sent; the time of receipt until it is rescheduled.
+    pub due: Timestamp,
+    /// How often sending it has failed.
+    pub attempt: u32,
+    /// Whether its first byte may have gone out.
+    pub sending: bool,
+    /// The request as it was given to [`Journal::append`].
+    pub request: Arc<[u8]>,
+}
+
+/// Shows the size of the request and not what is in it.
+impl fmt::Debug for OpenEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenEntry")
+            .field("seq", &self.seq)
+            .field("origin", &self.origin)
+            .field("id", &self.id)
+            .field("lane", &self.lane)
+            .field("due", &self.due)
+            .field("attempt", &self.attempt)
+            .field("sending", &self.sending)
+            .field("request_bytes", &self.request.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the journal knows about one push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Traced {
+    /// Its place in the journal.
+    pub seq: u64,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// Where it is in its life.
+    pub state: PushState,
+    /// What else was said when it ended.
+    pub detail: String,
+    /// When it came into this state; the time of receipt while it waits.
+    pub at: Timestamp,
+    /// How often sending it has failed, as long as it is open.
+    pub attempt: u32,
+}
+
+/// The place of one feedback item in the outbox of its origin.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FeedbackId {
+    /// The origin's number in this file.
+    pub(crate) origin_no: i64,
+    /// The item's number.
+    pub(crate) no: u64,
+}
+
+/// Feedback that home has not taken yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwedFeedback {
+    /// Its place.
+    pub id: FeedbackId,
+    /// Whose it is.
+    pub origin: SipDomain,
+    /// What is to be said.
+    pub item: FeedbackItem,
+    /// When it may be sent; the time of the verdict until it is put off.
+    pub due: Timestamp,
+    /// How often sending it has failed.
+    pub attempt: u32,
+}

@@ -1,0 +1,287 @@
+//! Settings in a SQLite file that several processes may have open.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, Row};
+use tokio::sync::watch;
+
+use reveille_core::Timestamp;
+use reveille_core::settings::{Conflict, Setting, SettingChange, SettingKey, SettingRow, Snapshot};
+
+use super::{SettingHistory, Settings};
+use crate::columns;
+use crate::completion::Completion;
+use crate::engine::{Engine, Layout, Limits};
+use crate::error::StoreError;
+
+/// Settings in a SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteSettings {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Engine<()>,
+    latest: Arc<Latest>,
+    lookout: Lookout,
+}
+
+impl SqliteSettings {
+    /// Opens or makes the file, and begins to watch it for what other processes change.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let engine = Engine::open(path, &LAYOUT, Limits::default())?;
+        let eye = engine.open_reader()?;
+        let failed = |failure| StoreError::from_sqlite(engine.file(), &failure);
+        // The version of the file is read before its rows: a change in between is seen again, not lost.
+        let seen = data_version(&eye).map_err(failed)?;
+        let snapshot = read_snapshot(&eye).map_err(failed)?;
+        let latest = Arc::new(Latest { sender: watch::Sender::new(Arc::new(snapshot)) });
+        let lookout = Lookout::start(eye, seen, Arc::clone(&latest), Arc::clone(engine.file()))?;
+        Ok(Self { shared: Arc::new(Shared { engine, latest, lookout }) })
+    }
+
+    /// Writes a complete copy of the file as of now to `to`, which must not exist. Work goes on meanwhile.
+    pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        self.shared.engine.backup(to)
+    }
+
+    /// Writes what has queued, tells everybody, and lets go of the file, for all clones. The last snapshot stays.
+    pub fn close(&self) {
+        self.shared.lookout.stop();
+        self.shared.engine.close();
+    }
+}
+
+impl Settings for SqliteSettings {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.latest.sender.borrow())
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared.latest.sender.subscribe()
+    }
+
+    fn apply(&self, author: &str, at: Timestamp, changes: Vec<SettingChange>, done: Completion<Result<u64, Conflict>>) {
+        let (author, records) = (author.to_owned(), changes.len());
+        let work = move |db: &Connection, (): &mut ()| {
+            // Read here, under the file's write lock: another process may have changed them since the last look.
+            let mut snapshot = read_snapshot(db)?;
+            for change in &changes {
+                snapshot = match snapshot.with(change, &author, at) {
+                    Ok(next) => next,
+                    Err(conflict) => return Ok(Err(conflict)),
+                };
+            }
+            let first = snapshot.version() - changes.len() as u64 + 1;
+            for (version, change) in (first..).zip(&changes) {
+                write(db, change, &author, at, version)?;
+            }
+            trim(db, snapshot.version())?;
+            Ok(Ok(Arc::new(snapshot)))
+        };
+        let latest = Arc::clone(&self.shared.latest);
+        let published: Completion<Result<Arc<Snapshot>, Conflict>> = Box::new(move |outcome| {
+            done(outcome.map(|applied| {
+                applied.map(|snapshot| {
+                    let version = snapshot.version();
+                    latest.publish(snapshot);
+                    version
+                })
+            }));
+        });
+        self.shared.engine.submit(records, records * 1024, work, published);
+    }
+
+    fn history(&self, limit: usize) -> Result<Vec<SettingHistory>, StoreError> {
+        self.shared.engine.read(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT version, author, at, kind, identity, value FROM setting_history ORDER BY version DESC LIMIT ?1",
+            )?;
+            query.query_map([columns::rows(limit)], history_row)?.collect()
+        })
+    }
+}
+
+/// The newest snapshot, and who follows it.
+struct Latest {
+    sender: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Latest {
+    /// Shows `snapshot` to everybody, unless a newer one has overtaken it.
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.sender.send_if_modified(|shown| {
+            let newer = snapshot.version() > shown.version();
+            if newer {
+                *shown = snapshot;
+            }
+            newer
+        });
+    }
+}
+
+/// The thread that notices what other processes have changed.
+struct Lookout {
+    bell: Arc<Bell>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Bell {
+    stop: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Lookout {
+    fn start(eye: Connection, seen: i64, latest: Arc<Latest>, file: Arc<str>) -> Result<Self, StoreError> {
+        let bell = Arc::new(Bell::default());
+        let work = Arc::clone(&bell);
+        let name = Arc::clone(&file);
+        let run = move || work.watch(&eye, seen, &latest, &name);
+        let thread = thread::Builder::new().name("settings-watch".into()).spawn(run);
+        let thread = thread.map_err(|failure| StoreError::from_io(&file, &failure))?;
+        Ok(Self { bell, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn stop(&self) {
+        *self.bell.stop.lock() = true;
+        self.bell.rung.notify_all();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the watch over the settings has panicked");
+        }
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Bell {
+    fn watch(&self, eye: &Connection, mut seen: i64, latest: &Latest, file: &Arc<str>) {
+        let mut troubled = false;
+        let mut stop = self.stop.lock();
+        while !*stop {
+            self.rung.wait_for(&mut stop, LOOK_EVERY);
+            let looked = data_version(eye).and_then(|version| {
+                if version != seen {
+                    latest.publish(Arc::new(read_snapshot(eye)?));
+                    seen = version;
+                }
+                Ok(())
+            });
+            if let Err(failure) = &looked
+                && !troubled
+            {
+                let reason = StoreError::from_sqlite(file, failure);
+                tracing::error!(%reason, "the settings could not be read again");
+            }
+            troubled = looked.is_err();
+        }
+    }
+}
+
+/// A number that changes when another connection, of any process, has committed. Reading it touches no table.
+fn data_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))
+}
+
+fn read_snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
+    // One statement, so that rows and version are of one moment.
+    let mut query = db.prepare_cached(
+        "SELECT value, author, at, version, (SELECT coalesce(max(version), 0) FROM setting_history) FROM setting
+         UNION ALL
+         SELECT NULL, '', 0, 0, coalesce(max(version), 0) FROM setting_history",
+    )?;
+    let mut rows = query.query(())?;
+    let (mut settings, mut version) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        version = columns::number_at(row, 4)?;
+        if row.get_ref(0)?.as_str_or_null()?.is_some() {
+            settings.push(setting_row(row)?);
+        }
+    }
+    Ok(Snapshot::new(settings, version))
+}
+
+fn setting_row(row: &Row<'_>) -> rusqlite::Result<SettingRow> {
+    Ok(SettingRow {
+        setting: columns::json_at(row, 0)?,
+        author: row.get(1)?,
+        at: columns::instant_at(row, 2)?,
+        version: columns::number_at(row, 3)?,
+    })
+}
+
+fn history_row(row: &Row<'_>) -> rusqlite::Result<SettingHistory> {
+    let change = match row.get_ref(5)?.as_str_or_null()? {
+        Some(_) => SettingChange::Put(columns::json_at::<Setting>(row, 5)?),
+        None => SettingChange::Remove(SettingKey { kind: row.get(3)?, identity: row.get(4)? }),
+    };
+    Ok(SettingHistory {
+        version: columns::number_at(row, 0)?,
+        author: row.get(1)?,
+        at: columns::instant_at(row, 2)?,
+        change,
+    })
+}
+
+fn write(db: &Connection, change: &SettingChange, author: &str, at: Timestamp, version: u64) -> rusqlite::Result<()> {
+    let (key, value) = match change {
+        SettingChange::Put(setting) => (setting.key(), Some(columns::json(setting)?)),
+        SettingChange::Remove(key) => (key.clone(), None),
+    };
+    let (at, version) = (columns::instant(at), columns::number(version));
+    if value.is_some() {
+        let mut put = db.prepare_cached(
+            "INSERT INTO setting (kind, identity, value, author, at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (kind, identity) DO UPDATE SET value = excluded.value, author = excluded.author,
+                 at = excluded.at, version = excluded.version",
+        )?;
+        put.execute((&key.kind, &key.identity, &value, author, at, version))?;
+    } else {
+        let mut remove = db.prepare_cached("DELETE FROM setting WHERE kind = ?1 AND identity = ?2")?;
+        remove.execute((&key.kind, &key.identity))?;
+    }
+    let mut note = db.prepare_cached(
+        "INSERT INTO setting_history (version, author, at, kind, identity, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    note.execute((version, author, at, &key.kind, &key.identity, &value))?;
+    Ok(())
+}
+
+/// Drops what is too old from the history; the newest change always stays, since it holds the version.
+fn trim(db: &Connection, version: u64) -> rusqlite::Result<()> {
+    let oldest = columns::number(version.saturating_sub(HISTORY_MAX));
+    db.prepare_cached("DELETE FROM setting_history WHERE version <= ?1")?.execute([oldest])?;
+    Ok(())
+}
+
+/// How many changes are remembered.
+const HISTORY_MAX: u64 = 10_000;
+
+/// How often other processes' changes are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const LAYOUT: Layout = Layout {
+    name: "settings",
+    mark: *b"RvlS",
+    one_process: false,
+    migrations: &["
+        CREATE TABLE setting (
+            kind TEXT NOT NULL, identity TEXT NOT NULL, value TEXT NOT NULL, author TEXT NOT NULL, at INTEGER NOT NULL,
+            version INTEGER NOT NULL, PRIMARY KEY (kind, identity)
+        );
+        CREATE TABLE setting_history (
+            version INTEGER PRIMARY KEY, author TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
+            identity TEXT NOT NULL, value TEXT
+        );
+    "],
+};
