@@ -1,1 +1,17 @@
-//! The push providers: encoding, decoding, credentials and the sender core.
+//! The push providers: how each wants to be asked, what its answers mean, who we are to it, and the sender that carries
+//! pushes to it.
+//!
+//! Nothing outside this crate knows what APNs or FCM call things. A [`Sender`] serves one lane: it takes
+//! [`Notification`]s into a bounded queue, and gives back exactly one [`Outcome`] for each, with a
+//! [`Verdict`](reveille_core::Verdict) as the only word for what the provider's answer means. It never repeats a push:
+//! when to do that is the clearing house's decision.
+
+pub mod apns;
+pub mod fcm;
+mod jwt;
+mod notification;
+mod sender;
+pub mod tls;
+
+pub use notification::{Alert, Call, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes};
+pub use sender::{Access, Health, Sender, SenderConfig, SenderFault, State, Target};

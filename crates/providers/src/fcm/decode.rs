@@ -1,0 +1,119 @@
+//! What an answer of FCM means (Firebase documentation, "ErrorCode" and "Best practices when sending FCM messages at
+//! scale"): first the FcmError's own code, then the status.
+
+use std::time::Duration;
+
+use reveille_core::{Timestamp, Verdict};
+use serde::Deserialize;
+
+use crate::sender::dialect::{Answer, Reply, Then, retry, retry_after, word};
+
+/// Reads one answer. `may_fetch_again` is asked when the access token is refused; see [`super::Account`].
+pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_fetch_again: impl FnOnce(Timestamp) -> bool) -> Reply {
+    if answer.status == 200 {
+        let provider_id = serde_json::from_slice::<Taken>(answer.body).ok().map(|taken| word(&taken.name));
+        return Reply { verdict: Verdict::Accepted, provider_id, then: Then::Continue };
+    }
+    let Refusal { error } = serde_json::from_slice(answer.body).unwrap_or_default();
+    let code = error.details.iter().find_map(|detail| detail.fcm_code());
+    let said = code.filter(|code| *code != "UNSPECIFIED_ERROR").unwrap_or(&error.status);
+    let reason = || if said.is_empty() { format!("status {}", answer.status).into() } else { word(said) };
+    let asked = retry_after(answer.headers, now);
+    let failed = |unprocessed| {
+        let verdict = retry(reason(), Some(asked.unwrap_or(FIRST_PAUSE)), unprocessed);
+        Reply { verdict, provider_id: None, then: Then::Suspect }
+    };
+    match (code, answer.status) {
+        (Some("UNREGISTERED"), _) => Reply::of(Verdict::Forget { reason: reason(), since: None }),
+        // The token belongs to another project, or the project's own keys at Apple or for the web are bad. Both are
+        // for the publisher to mend, and kill no token.
+        (Some("SENDER_ID_MISMATCH" | "THIRD_PARTY_AUTH_ERROR"), _) => {
+            Reply::of(Verdict::Configuration { reason: reason() })
+        }
+        (Some("QUOTA_EXCEEDED"), _) => Reply::of(retry(reason(), Some(asked.unwrap_or(QUOTA_PAUSE)), true)),
+        (Some("UNAVAILABLE" | "INTERNAL"), _) => failed(false),
+        // Only a complaint about the token itself says anything about the token.
+        (Some("INVALID_ARGUMENT"), _) | (None | Some("UNSPECIFIED_ERROR"), 400) => {
+            match error.details.iter().flat_map(|detail| &detail.field_violations).find(|field| field.is_token()) {
+                Some(_) => Reply::of(Verdict::Forget { reason: reason(), since: None }),
+                None => Reply::of(Verdict::Reject { reason: with_field(reason(), &error) }),
+            }
+        }
+        // No FcmError: the access token has expired or was revoked.
+        (None | Some("UNSPECIFIED_ERROR"), 401) => Reply::of(if may_fetch_again(answer.minted) {
+            retry(reason(), None, true)
+        } else {
+            let reason = format!("{}: a fresh access token was refused too", reason());
+            Verdict::Configuration { reason: reason.into() }
+        }),
+        (None | Some("UNSPECIFIED_ERROR"), 403) => Reply::of(Verdict::Configuration { reason: reason() }),
+        (None | Some("UNSPECIFIED_ERROR"), 413) => Reply::of(Verdict::Reject { reason: reason() }),
+        (None | Some("UNSPECIFIED_ERROR"), 429) => Reply::of(retry(reason(), Some(asked.unwrap_or(QUOTA_PAUSE)), true)),
+        (None | Some("UNSPECIFIED_ERROR"), 500..=599) => failed(false),
+        _ => Reply {
+            verdict: Verdict::Unknown { status: answer.status, reason: reason() },
+            provider_id: None,
+            then: Then::Suspect,
+        },
+    }
+}
+
+/// The reason with the name of the field that was wrong; its description may quote what we sent, so it stays out.
+fn with_field(reason: Box<str>, error: &Fault) -> Box<str> {
+    match error.details.iter().flat_map(|detail| &detail.field_violations).next() {
+        Some(violation) => format!("{reason}: {}", word(&violation.field)).into(),
+        None => reason,
+    }
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    error: Fault,
+}
+
+#[derive(Default, Deserialize)]
+struct Fault {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(default, rename = "@type")]
+    kind: String,
+    #[serde(default, rename = "errorCode")]
+    error_code: Option<String>,
+    #[serde(default, rename = "fieldViolations")]
+    field_violations: Vec<Violation>,
+}
+
+impl Detail {
+    fn fcm_code(&self) -> Option<&str> {
+        self.error_code.as_deref().filter(|_| self.kind.ends_with("google.firebase.fcm.v1.FcmError"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Violation {
+    #[serde(default)]
+    field: String,
+}
+
+impl Violation {
+    fn is_token(&self) -> bool {
+        matches!(&*self.field, "message.token" | "message.fid")
+    }
+}
+
+/// Google: where no Retry-After is given, a minute after a quota error,
+const QUOTA_PAUSE: Duration = Duration::from_secs(60);
+/// and at least ten seconds before the first repeat of anything else.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);

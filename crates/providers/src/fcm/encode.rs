@@ -1,0 +1,278 @@
+//! A push as FCM wants it: one `Message` of the v1 API ("REST Resource: projects.messages").
+//!
+//! What the system shows by itself goes into `android.notification`; calls, quiet pushes and sealed ones are data only,
+//! so that the app wakes and decides.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use reveille_core::event::Priority;
+use reveille_core::{Channel, Event, Timestamp, Verdict};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use crate::notification::{Alert, Notification, shorten, uuid};
+use crate::sender::dialect::Authorization;
+
+/// What is the same for all pushes of a lane.
+pub(super) struct Encoder {
+    channel: Channel,
+    uri: Uri,
+}
+
+impl Encoder {
+    pub(super) fn new(project: &str, channel: Channel, authority: &str) -> Result<Self, http::Error> {
+        let path = format!("/v1/projects/{project}/messages:send");
+        let uri = Uri::builder().scheme("https").authority(authority).path_and_query(path).build()?;
+        Ok(Self { channel, uri })
+    }
+
+    pub(super) fn encode(
+        &self,
+        push: &Notification,
+        authorization: &Authorization,
+        now: Timestamp,
+        scratch: &mut BytesMut,
+    ) -> Result<(Request<()>, Bytes), Verdict> {
+        let reject = |reason: &str| Err(Verdict::Reject { reason: reason.into() });
+        if push.channel != self.channel {
+            return reject("the push is for another channel than its lane");
+        }
+        if push.channel == Channel::Voip && push.event != Event::Call {
+            return reject("only a call may take the voip channel");
+        }
+        let body = payload(push, now, scratch)?;
+
+        let mut headers = HeaderMap::with_capacity(2);
+        if let Some(header) = &authorization.header {
+            headers.insert(AUTHORIZATION, header.clone());
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        Ok((request, body))
+    }
+}
+
+fn payload(push: &Notification, now: Timestamp, scratch: &mut BytesMut) -> Result<Bytes, Verdict> {
+    let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
+    let size = Parts::of(push, body).bytes();
+    let Some(over) = size.checked_sub(PAYLOAD_MAX).filter(|over| *over > 0) else {
+        return Ok(write(push, body, now, scratch));
+    };
+    if let Some(short) = body.and_then(|body| shorten(body, over))
+        && Parts::of(push, Some(&short)).bytes() <= PAYLOAD_MAX
+    {
+        return Ok(write(push, Some(&short), now, scratch));
+    }
+    Err(Verdict::Reject { reason: format!("the payload has {size} bytes, and FCM takes {PAYLOAD_MAX}").into() })
+}
+
+fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut BytesMut) -> Bytes {
+    scratch.reserve(768);
+    let parts = Parts::of(push, body);
+    let ttl = format!("{}s", push.expires.since(now).min(TTL_MAX).as_secs());
+    let message = Envelope {
+        message: Message {
+            // "fid" will take its place; the service takes either here during the transition.
+            token: push.token.expose(),
+            data: Strings(&parts.data),
+            android: Android {
+                priority: priority(push),
+                ttl,
+                collapse_key: collapse_key(push),
+                notification: parts.shown,
+            },
+        },
+    };
+    serde_json::to_writer((&mut *scratch).writer(), &message).expect("memory takes all, and all keys are strings");
+    scratch.split().freeze()
+}
+
+/// HIGH is for what is shown at once: Google watches, and lowers the priority of apps that wake phones for nothing.
+const fn priority(push: &Notification) -> &'static str {
+    match (push.event, push.priority) {
+        (Event::Call, _) => "HIGH",
+        (Event::Badge | Event::RefreshWake, _) | (_, Priority::Normal) => "NORMAL",
+        (_, Priority::High) => "HIGH",
+    }
+}
+
+/// Quiet events collapse, each kind with its own kind: FCM keeps at most four keys per device and then drops at will, and
+/// slows collapsible pushes down to one in three minutes. So what a person wrote never has a key, and is replaced on the
+/// screen by its tag instead.
+const fn collapse_key(push: &Notification) -> Option<&'static str> {
+    match push.event {
+        Event::Badge => Some("badge"),
+        Event::RefreshWake => Some("refresh-wake"),
+        Event::Voicemail => Some("voicemail"),
+        Event::Call
+        | Event::GroupInvitation
+        | Event::Invitation
+        | Event::Message
+        | Event::MissedCall
+        | Event::MissedInvitation
+        | Event::MissedMessage
+        | Event::Probe => None,
+    }
+}
+
+/// What replaces what on the screen: the conversation if one is given, else the push itself, so that a repeat shows once.
+fn tag(push: &Notification) -> Box<str> {
+    match &push.collapse {
+        Some(collapse) if collapse.len() <= TAG_MAX => collapse.clone(),
+        Some(collapse) => URL_SAFE_NO_PAD.encode(digest(&SHA256, collapse.as_bytes())).into(),
+        None => {
+            let mut id = [0; 36];
+            uuid(&push.provider_id, &mut id);
+            id.iter().map(|byte| char::from(*byte)).collect()
+        }
+    }
+}
+
+/// The parts that count for the payload's size.
+struct Parts<'a> {
+    data: Vec<(&'static str, Box<str>)>,
+    shown: Option<Shown<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(push: &'a Notification, body: Option<&'a str>) -> Self {
+        let mut data = Vec::with_capacity(12);
+        data.push(("push", push.push_id.to_string().into()));
+        data.push(("identity", push.identity.to_string().into()));
+        data.push(("event", name(push.event)));
+        data.push(("channel", push.channel.as_str().into()));
+        if let Some(badge) = push.badge {
+            data.push(("badge", badge.to_string().into()));
+        }
+        if let Some(call) = &push.call {
+            data.push(("call_id", call.id.clone()));
+            data.push(("call_media", call.media.as_str().into()));
+            data.extend(call.caller.clone().map(|caller| ("caller", caller)));
+            data.extend(call.caller_sealed.clone().map(|sealed| ("caller_sealed", sealed)));
+        }
+        data.extend(push.sealed.clone().map(|sealed| ("sealed", sealed)));
+
+        let none = Alert::default();
+        let alert = push.alert.as_ref();
+        let loc_key = alert.and_then(|alert| alert.loc_key.as_deref()).or(push.event.rule().loc_key);
+        let loc_key = if body.is_some() { None } else { loc_key };
+        let loc_args = alert.unwrap_or(&none).loc_args.as_slice();
+        let title = alert.and_then(|alert| alert.title.as_deref());
+        // An app whose process sleeps sees the data of a shown push only after a tap: too late for a call, and too late
+        // to open what is sealed.
+        if push.event == Event::Call || push.sealed.is_some() || push.is_quiet() {
+            data.push(("tag", tag(push)));
+            data.extend(title.map(|title| ("title", title.into())));
+            data.extend(body.map(|body| ("body", body.into())));
+            data.extend(push.sound.clone().map(|sound| ("sound", sound)));
+            if let Some(key) = loc_key.filter(|_| !push.is_quiet()) {
+                data.push(("loc_key", key.into()));
+                if !loc_args.is_empty() {
+                    let list = serde_json::to_string(loc_args).expect("a list of strings");
+                    data.push(("loc_args", list.into()));
+                }
+            }
+            return Self { data, shown: None };
+        }
+        let args = if loc_key.is_some() && alert.is_some() {
+            alert.map(|alert| alert.loc_args.as_slice()).filter(|args| !args.is_empty())
+        } else {
+            None
+        };
+        let shown = Shown {
+            title,
+            body,
+            body_loc_key: loc_key,
+            body_loc_args: args,
+            sound: push.sound.as_deref(),
+            tag: tag(push),
+            // An Android badge is a count of notifications; zero would be refused.
+            notification_count: push.badge.filter(|badge| (1..=i32::MAX as u32).contains(badge)),
+        };
+        Self { data, shown: Some(shown) }
+    }
+
+    /// Keys and values, which is what FCM counts.
+    fn bytes(&self) -> usize {
+        let data: usize = self.data.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let shown = self
+            .shown
+            .as_ref()
+            .map_or(0, |shown| serde_json::to_string(shown).map_or(usize::MAX / 2, |json| json.len()));
+        data + shown
+    }
+}
+
+fn name(event: Event) -> Box<str> {
+    match serde_json::to_value(event) {
+        Ok(serde_json::Value::String(name)) => name.into(),
+        _ => "".into(),
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    message: Message<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    token: &'a str,
+    data: Strings<'a>,
+    android: Android<'a>,
+}
+
+struct Strings<'a>(&'a [(&'static str, Box<str>)]);
+
+impl Serialize for Strings<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct Android<'a> {
+    priority: &'static str,
+    ttl: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification: Option<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_loc_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_loc_args: Option<&'a [Box<str>]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sound: Option<&'a str>,
+    tag: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notification_count: Option<u32>,
+}
+
+/// Keys and values together.
+const PAYLOAD_MAX: usize = 4096;
+const TAG_MAX: usize = 64;
+/// Four weeks.
+const TTL_MAX: Duration = Duration::from_secs(28 * 24 * 3600);

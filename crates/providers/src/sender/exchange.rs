@@ -1,0 +1,89 @@
+//! One push under way: from the request to the last byte of its answer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use h2::RecvStream;
+use h2::client::ResponseFuture;
+use http::HeaderMap;
+use reveille_core::Timestamp;
+use tokio::time::Instant;
+
+/// The answer that is awaited, and what must be known when it comes.
+pub(super) struct Exchange {
+    response: ResponseFuture,
+    reading: Option<Reading>,
+    /// Which push it is.
+    pub(super) flight: Flight,
+}
+
+/// One push under way, without anything that is secret.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) key: u64,
+    /// By the wall, for the outcome.
+    pub(super) sent: Timestamp,
+    /// For time-outs and the latency.
+    pub(super) started: Instant,
+    /// The age of the credential that went with it.
+    pub(super) minted: Timestamp,
+}
+
+/// A whole answer.
+pub(super) struct Said {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+struct Reading {
+    said: Said,
+    rest: RecvStream,
+}
+
+impl Exchange {
+    pub(super) fn new(response: ResponseFuture, flight: Flight) -> Self {
+        Self { response, reading: None, flight }
+    }
+}
+
+impl Future for Exchange {
+    type Output = (Flight, Result<Said, h2::Error>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.reading.is_none() {
+            match ready!(Pin::new(&mut this.response).poll(cx)) {
+                Err(fault) => return Poll::Ready((this.flight, Err(fault))),
+                Ok(response) => {
+                    let (head, rest) = response.into_parts();
+                    let said = Said { status: head.status.as_u16(), headers: head.headers, body: Vec::new() };
+                    if rest.is_end_stream() {
+                        return Poll::Ready((this.flight, Ok(said)));
+                    }
+                    this.reading = Some(Reading { said, rest });
+                }
+            }
+        }
+        let Some(reading) = &mut this.reading else { return Poll::Pending };
+        loop {
+            match ready!(reading.rest.poll_data(cx)) {
+                Some(Ok(part)) => {
+                    // A window that does not open again only means that no more comes, which the time-out sees to.
+                    let _ = reading.rest.flow_control().release_capacity(part.len());
+                    let room = BODY_MAX.saturating_sub(reading.said.body.len());
+                    reading.said.body.extend_from_slice(&part[..part.len().min(room)]);
+                }
+                // The status has come, and with it the verdict; a body that breaks off costs only the reason.
+                Some(Err(_)) | None => break,
+            }
+        }
+        match this.reading.take() {
+            Some(reading) => Poll::Ready((this.flight, Ok(reading.said))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// How much of an answer's body is kept. A reason takes some dozen bytes, Google's longest error a few hundred.
+const BODY_MAX: usize = 16 * 1024;

@@ -1,0 +1,217 @@
+//! Pushes that wait for a connection: first come, first served, up to a bound.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::notification::Notification;
+
+/// A lane's queue. Connections that find it empty leave their waker, and each offer wakes one of them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    max: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    waiting: VecDeque<Waiting>,
+    idle: Vec<(usize, Waker)>,
+    open: bool,
+}
+
+/// One push and since when it waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) push: Notification,
+    pub(super) since: Instant,
+}
+
+impl Queue {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, inner: Mutex::new(Inner { waiting: VecDeque::new(), idle: Vec::new(), open: true }) }
+    }
+
+    #[expect(clippy::result_large_err, reason = "giving the push back is the point, and it is moved, not copied")]
+    pub(super) fn offer(&self, push: Notification) -> Result<(), Notification> {
+        let mut inner = self.inner.lock();
+        if !inner.open || inner.waiting.len() >= self.max {
+            return Err(push);
+        }
+        inner.waiting.push_back(Waiting { push, since: Instant::now() });
+        let woken = inner.idle.pop();
+        drop(inner);
+        if let Some((_, waker)) = woken {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Moves up to `room` pushes into `into`. If there is none, `waker` is kept under the number of its connection and
+    /// woken when one comes.
+    pub(super) fn take(&self, room: usize, into: &mut VecDeque<Waiting>, connection: usize, waker: &Waker) {
+        let mut inner = self.inner.lock();
+        if inner.waiting.is_empty() {
+            inner.wait(connection, waker);
+            return;
+        }
+        let count = room.min(inner.waiting.len());
+        into.extend(inner.waiting.drain(..count));
+    }
+
+    /// Keeps `waker` without taking anything: the connection cannot send yet.
+    pub(super) fn wait(&self, connection: usize, waker: &Waker) {
+        self.inner.lock().wait(connection, waker);
+    }
+
+    /// Puts back what was taken and not written, in its old order, in front.
+    pub(super) fn give_back(&self, taken: &mut VecDeque<Waiting>) {
+        let mut inner = self.inner.lock();
+        while let Some(waiting) = taken.pop_back() {
+            inner.waiting.push_front(waiting);
+        }
+    }
+
+    /// Wakes every idle connection but `gone`, whose waker is thrown away.
+    pub(super) fn nudge(&self, gone: Option<usize>) {
+        let idle = std::mem::take(&mut self.inner.lock().idle);
+        for (connection, waker) in idle {
+            if Some(connection) != gone {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes out the pushes at the front that have waited since before `limit`.
+    pub(super) fn overdue(&self, limit: Instant) -> Vec<Waiting> {
+        let mut inner = self.inner.lock();
+        let count = inner.waiting.iter().take_while(|waiting| waiting.since <= limit).count();
+        inner.waiting.drain(..count).collect()
+    }
+
+    /// Since when the first one waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.inner.lock().waiting.front().map(|waiting| waiting.since)
+    }
+
+    /// Takes no more from now on.
+    pub(super) fn close(&self) {
+        self.inner.lock().open = false;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
+    pub(super) fn room(&self) -> usize {
+        let inner = self.inner.lock();
+        if inner.open { self.max.saturating_sub(inner.waiting.len()) } else { 0 }
+    }
+}
+
+impl Inner {
+    fn wait(&mut self, connection: usize, waker: &Waker) {
+        match self.idle.iter_mut().find(|(known, _)| *known == connection) {
+            Some((_, kept)) => kept.clone_from(waker),
+            None => self.idle.push((connection, waker.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::notification::samples::message;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn bell() -> (Arc<Bell>, Waker) {
+        let bell = Arc::new(Bell::default());
+        (Arc::clone(&bell), Waker::from(bell))
+    }
+
+    fn push(key: u64) -> Notification {
+        Notification { key, ..message() }
+    }
+
+    fn keys(taken: impl IntoIterator<Item = Waiting>) -> Vec<u64> {
+        taken.into_iter().map(|waiting| waiting.push.key).collect()
+    }
+
+    #[test]
+    fn a_full_or_closed_queue_gives_the_push_back() {
+        let queue = Queue::new(2);
+        queue.offer(push(1)).unwrap();
+        queue.offer(push(2)).unwrap();
+        assert_eq!(queue.offer(push(3)).unwrap_err().key, 3);
+        let mut taken = VecDeque::new();
+        queue.take(1, &mut taken, 0, Waker::noop());
+        assert_eq!((queue.room(), queue.len()), (1, 1));
+        queue.close();
+        assert_eq!((queue.offer(push(3)).unwrap_err().key, queue.room()), (3, 0));
+    }
+
+    #[test]
+    fn what_is_given_back_keeps_its_place_in_front() {
+        let queue = Queue::new(9);
+        (1..=4).for_each(|key| queue.offer(push(key)).unwrap());
+        let mut taken = VecDeque::new();
+        queue.take(3, &mut taken, 0, Waker::noop());
+        taken.pop_front();
+        queue.give_back(&mut taken);
+        queue.take(9, &mut taken, 0, Waker::noop());
+        assert_eq!(keys(taken), [2, 3, 4]);
+    }
+
+    #[test]
+    fn each_offer_wakes_one_idle_connection_and_none_twice() {
+        let queue = Queue::new(9);
+        let ((first, first_waker), (second, second_waker)) = (bell(), bell());
+        let mut none = VecDeque::new();
+        queue.take(9, &mut none, 0, &first_waker);
+        queue.take(9, &mut none, 0, &first_waker);
+        queue.take(9, &mut none, 1, &second_waker);
+        let rung = || first.0.load(Ordering::Relaxed) + second.0.load(Ordering::Relaxed);
+        for (key, expected) in [(1, 1), (2, 2), (3, 2)] {
+            queue.offer(push(key)).unwrap();
+            assert_eq!(rung(), expected);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_goes_rings_for_the_others() {
+        let queue = Queue::new(9);
+        let ((first, first_waker), (second, second_waker)) = (bell(), bell());
+        queue.wait(0, &first_waker);
+        queue.wait(1, &second_waker);
+        queue.nudge(Some(0));
+        assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_has_waited_too_long_is_taken_out() {
+        let queue = Queue::new(9);
+        queue.offer(push(1)).unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        queue.offer(push(2)).unwrap();
+        let limit = Instant::now() - Duration::from_secs(1);
+        assert_eq!(queue.oldest(), Some(Instant::now() - Duration::from_secs(2)));
+        assert_eq!(keys(queue.overdue(limit)), [1]);
+        assert_eq!(keys(queue.overdue(limit)), [0; 0]);
+        assert_eq!(queue.len(), 1);
+    }
+}
