@@ -1,1 +1,18 @@
-//! Intake, journal, lanes, verdicts, feedback.
+//! The clearing house: intake, journal, lanes, verdicts, feedback.
+//!
+//! A push request comes in at the [`doorway`], is checked and journaled by [`intake`], sent by [`dispatch`] through its
+//! lane, judged by [`outcome`], and what its home must know goes back by [`feedback`].
+#![warn(missing_docs)]
+
+pub mod dispatch;
+pub mod doorway;
+pub mod feedback;
+pub mod intake;
+pub mod notification;
+pub mod outcome;
+pub mod status;
+
+pub use dispatch::{Dispatch, Outlet};
+pub use doorway::Doorway;
+pub use feedback::{Feedback, FeedbackRoad};
+pub use intake::{Intake, Receipt, Submission};

@@ -67,6 +67,12 @@ pub enum Failure {
     SrvNotFound,
     /// Too much at once.
     Overloaded,
+    /// Too much of this organisation, app or device.
+    Throttled,
+    /// The publisher's app does not serve the organisation.
+    AppNotGranted,
+    /// The publisher has no such app.
+    NoSuchApp,
 }
 
 impl Failure {
@@ -96,6 +102,9 @@ impl Failure {
             Self::SrvNotFound => {
                 (1008, Peer, true, "publish _sipfederationtls._tcp for the domain, or set a ProxyFqdn")
             }
+            Self::Throttled => (90108, Peer, true, "repeat after the time given in Retry-After, or ask for more"),
+            Self::AppNotGranted => (90109, Configuration, false, "ask the publisher to add your domain to the app"),
+            Self::NoSuchApp => (90110, Peer, false, "check the app's name and environment in the push identity"),
             Self::Overloaded => (90107, Ours, true, "repeat after the time given in Retry-After"),
         };
         Diagnosis { id, fault, retry_helps, advice }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use reveille_core::Reason;
+
 use crate::refusal::Refusal;
 
 /// Who reads the answer.
@@ -47,6 +49,12 @@ pub const fn status(refusal: &Refusal) -> u16 {
         Refusal::TooLarge(_) => 413,
         Refusal::UnsupportedType => 415,
         Refusal::TooManyHops => 483,
+        Refusal::Request { reason } => match reason {
+            Reason::AppNotGranted => 403,
+            Reason::NoSuchApp => 404,
+            Reason::Throttled => 480,
+            _ => 400,
+        },
         // Proxies abandon the whole server on a 503, so it is said only when nobody can be served (RFC 3261 §21.5.4).
         Refusal::Overloaded | Refusal::StoreFull => 503,
         Refusal::PeerUnreachable { .. } | Refusal::SrvNamesAnother { .. } | Refusal::SrvNotFound { .. } => 504,

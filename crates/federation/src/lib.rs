@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod feedback;
+pub mod message;
 pub mod policy;
 pub mod push_result;
 pub mod refusal;

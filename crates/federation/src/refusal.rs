@@ -1,7 +1,7 @@
 //! Why a peer or its request was turned away: the sentence, whose fault it is, and the command that changes it.
 
-use reveille_core::SipDomain;
 use reveille_core::diagnosis::{Diagnosis, Failure};
+use reveille_core::{Reason, SipDomain};
 
 /// Why the border, or the house behind it, refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -102,6 +102,12 @@ impl Refusal {
             Self::ForgedTrust | Self::NoTrust => Failure::ForgedTrust,
             Self::Overloaded => Failure::Overloaded,
             Self::PeerUnreachable { .. } | Self::TooManyHops => Failure::PeerUnreachable,
+            Self::Request { reason } => match reason {
+                Reason::Throttled => Failure::Throttled,
+                Reason::AppNotGranted => Failure::AppNotGranted,
+                Reason::NoSuchApp => Failure::NoSuchApp,
+                _ => Failure::BadBody,
+            },
             Self::SrvNamesAnother { .. } => Failure::SrvNamesAnother,
             Self::SrvNotFound { .. } => Failure::SrvNotFound,
             Self::StoreFull => Failure::StoreFull,
@@ -138,6 +144,7 @@ impl Refusal {
             Self::NoTrust => "no-trust",
             Self::Overloaded => "overloaded",
             Self::PeerUnreachable { .. } => "peer-unreachable",
+            Self::Request { reason } => reason.as_str(),
             Self::SrvNamesAnother { .. } => "srv-names-another",
             Self::SrvNotFound { .. } => "srv-not-found",
             Self::StoreFull => "store-full",

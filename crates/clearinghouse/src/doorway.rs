@@ -1,0 +1,110 @@
+//! The clearing house's door: MESSAGEs from our own edges, read, proven, and handed to intake a batch at a time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reveille_core::SipDomain;
+use reveille_federation::answer::Audience;
+use reveille_federation::policy::{readmit, trusted_edge};
+use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken, TrustedEdge, message};
+use reveille_sip::{Message, Method, Name};
+use reveille_sip_net::{Flow, Handler, Requests};
+use tracing::{debug, warn};
+
+use crate::intake::{COME_BACK, Intake, Receipt, Submission};
+
+/// What is answered to a method that is not for us.
+const ALLOW: &str = "MESSAGE, OPTIONS";
+
+/// Takes what edges bring.
+pub struct Doorway {
+    intake: Arc<Intake>,
+    requests: Arc<Requests>,
+    /// Certificate names of the edges whose trust header is believed.
+    edges: Vec<SipDomain>,
+    name: Arc<str>,
+}
+
+impl Doorway {
+    /// A door for these edges; answers to our own feedback go to `requests`.
+    pub fn new(intake: Arc<Intake>, requests: Arc<Requests>, edges: Vec<SipDomain>, name: &SipDomain) -> Self {
+        Self { intake, requests, edges, name: name.as_str().into() }
+    }
+
+    /// The proof and the requests of one MESSAGE.
+    fn read(
+        &self,
+        edge: Option<&TrustedEdge>,
+        message: &Message,
+    ) -> Result<(AdmittedPeer, Vec<PushRequest>), Refusal> {
+        // The trust header counts only on a connection whose certificate is a configured edge's (DESIGN.md §6).
+        let edge = edge.ok_or(Refusal::ForgedTrust)?;
+        let peer = readmit(edge, message.header(Name::EdgeTrust), &message::from_domain(message)?)?;
+        Ok((peer, message::push_requests(message)?))
+    }
+}
+
+impl Handler for Doorway {
+    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
+        let edge = trusted_edge(&self.edges, &names);
+        let mut submissions = Vec::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            match message.method() {
+                None => self.requests.on_response(message),
+                Some(Method::Ack) => {}
+                Some(Method::Message) => match self.read(edge.as_ref(), &message) {
+                    Ok((from, requests)) => {
+                        let (flow, name) = (Arc::clone(flow), Arc::clone(&self.name));
+                        let answer = move |receipt| send(&flow, answer(&message, receipt, &name));
+                        submissions.push(Submission { from, requests, answer: Box::new(answer) });
+                    }
+                    Err(refusal) => {
+                        if matches!(refusal, Refusal::ForgedTrust | Refusal::NoTrust) {
+                            let subject = flow.peer().map(|peer| peer.subject.as_str()).unwrap_or_default();
+                            warn!(remote = %flow.remote(), peer.subject = subject, %refusal, "turned away");
+                        }
+                        metrics::counter!("reveille_intake_refused_total", "reason" => refusal.as_str()).increment(1);
+                        let audience = Audience::Inside { source: &self.name };
+                        send(flow, message::refused(&message, &refusal, audience, None, TAG));
+                    }
+                },
+                Some(Method::Options) => send(flow, message::respond(&message, 200, TAG, |response| {
+                    response.header(Name::Allow, ALLOW);
+                })),
+                Some(_) => send(flow, message::respond(&message, 405, TAG, |response| {
+                    response.header(Name::Allow, ALLOW);
+                })),
+            }
+        }
+        if !submissions.is_empty() {
+            self.intake.accept(submissions);
+        }
+    }
+}
+
+/// RFC 3428 makes no dialog, so nothing is ever told by this tag; it only has to be there (RFC 3261 §8.2.6.2).
+const TAG: &str = "clearinghouse";
+
+/// The answer to one MESSAGE after the sync.
+fn answer(message: &Message, receipt: Receipt, name: &str) -> Bytes {
+    let audience = Audience::Inside { source: name };
+    match receipt {
+        Err(refusal) => message::refused(message, &refusal, audience, Some(COME_BACK), TAG),
+        Ok(results) => match results[..] {
+            // A request that stands alone and is refused is refused as a whole (DESIGN.md §5).
+            [PushResult { taken: Taken::Refused(reason), retry_after }] => {
+                let refusal = Refusal::Request { reason };
+                message::refused(message, &refusal, audience, retry_after, TAG)
+            }
+            _ => message::taken(message, &results, TAG),
+        },
+    }
+}
+
+/// Sends an answer; a peer that has gone will repeat its request, and is then told that it was a duplicate.
+fn send(flow: &Flow, bytes: Bytes) {
+    if let Err(reason) = flow.send(bytes) {
+        debug!(remote = %flow.remote(), %reason, "an answer could not be sent");
+    }
+}

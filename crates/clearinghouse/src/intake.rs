@@ -1,0 +1,194 @@
+//! Intake: checks, journals, drops duplicates, and answers only when everything is synced to disk.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
+use reveille_core::settings::Snapshot;
+use reveille_federation::request::{REQUESTS_MAX, SKEW_REPORTED, write_body};
+use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken};
+use reveille_store::{Appended, Journal, JournalEntry, StoreError, fingerprint};
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::dispatch::{Dispatch, Fresh};
+
+/// What intake answers: one result per request in order, or why nothing at all was taken.
+pub type Receipt = Result<Vec<PushResult>, Refusal>;
+
+/// The requests of one MESSAGE, and who is to be told.
+pub struct Submission {
+    /// The proof without which nothing is taken.
+    pub from: AdmittedPeer,
+    /// 1 to 32 requests.
+    pub requests: Vec<PushRequest>,
+    /// Called once, after the sync, on the journal's writer thread: it must not block.
+    pub answer: Box<dyn FnOnce(Receipt) + Send>,
+}
+
+/// Takes push requests into the journal.
+pub struct Intake {
+    journal: Arc<dyn Journal>,
+    dispatch: Arc<Dispatch>,
+    settings: watch::Receiver<Arc<Snapshot>>,
+    apps: HashSet<AppKey>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What becomes of one request of a submission.
+enum Slot {
+    /// It is entry number `usize` of the batch.
+    Kept(usize),
+    /// It never reaches the journal.
+    Refused(PushResult),
+}
+
+impl Intake {
+    /// An intake for these apps.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        dispatch: Arc<Dispatch>,
+        settings: watch::Receiver<Arc<Snapshot>>,
+        apps: impl IntoIterator<Item = AppKey>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { journal, dispatch, settings, apps: apps.into_iter().collect(), clock }
+    }
+
+    /// Takes everything that came in at once; each submission is answered after one common sync.
+    pub fn accept(&self, batch: Vec<Submission>) {
+        let now = self.clock.now();
+        let settings = Arc::clone(&self.settings.borrow());
+        let mut entries = Vec::with_capacity(batch.len());
+        let mut kept: Vec<Option<Kept>> = Vec::with_capacity(batch.len());
+        let mut waiting = Vec::with_capacity(batch.len());
+        for submission in batch {
+            let origin = submission.from.domain();
+            let mut slots = Vec::with_capacity(submission.requests.len());
+            for request in submission.requests.into_iter().take(REQUESTS_MAX) {
+                slots.push(match self.check(&settings, origin, &request, now) {
+                    Err(refused) => Slot::Refused(refused),
+                    Ok((lane, expires)) => {
+                        entries.push(entry(origin, &request, lane, now, expires));
+                        kept.push(Some(Kept { origin: origin.clone(), request, expires }));
+                        Slot::Kept(entries.len() - 1)
+                    }
+                });
+            }
+            waiting.push((slots, submission.answer));
+        }
+        if entries.is_empty() {
+            return waiting.into_iter().for_each(|(slots, answer)| answer(Ok(results(&slots, &[]))));
+        }
+        let dispatch = Arc::clone(&self.dispatch);
+        let done = move |outcome: Result<Vec<Appended>, StoreError>| match outcome {
+            Err(reason) => {
+                error!(%reason, "the journal takes nothing");
+                let refusal = if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
+                waiting.into_iter().for_each(|(_, answer)| answer(Err(refusal.clone())));
+            }
+            Ok(appended) => {
+                for (slots, answer) in waiting {
+                    answer(Ok(results(&slots, &appended)));
+                }
+                dispatch.take(fresh(&mut kept, &appended, now));
+            }
+        };
+        self.journal.append(entries, Box::new(done));
+    }
+
+    /// Checks one request against the rules and the grants. Answers its lane and when it expires by our clock.
+    fn check(
+        &self,
+        settings: &Snapshot,
+        origin: &SipDomain,
+        request: &PushRequest,
+        now: Timestamp,
+    ) -> Result<(LaneKey, Timestamp), PushResult> {
+        let refused = |reason| PushResult::new(Taken::Refused(reason));
+        let expires = request.check(now).map_err(|fault| {
+            info!(peer.domain = %origin, push.id = %request.id, %fault, "a push request is not valid");
+            refused(Reason::InvalidRequest)
+        })?;
+        let skew = request.skew(now);
+        if skew > SKEW_REPORTED {
+            warn!(peer.domain = %origin, skew_secs = skew.as_secs(), "the partner's clock differs from ours");
+        }
+        let Some(lane) = request.lane() else { return Ok((probe_lane(), expires)) };
+        if !self.apps.contains(&lane.app) {
+            return Err(refused(Reason::NoSuchApp));
+        }
+        if !settings.app_serves(&lane.app.app, origin) {
+            debug!(peer.domain = %origin, app = %lane.app, "the app does not serve this organisation");
+            return Err(refused(Reason::AppNotGranted));
+        }
+        Ok((lane, expires))
+    }
+}
+
+/// A request that has become an entry of the batch.
+struct Kept {
+    origin: SipDomain,
+    request: PushRequest,
+    expires: Timestamp,
+}
+
+/// Where a probe without a target is journaled: it is answered like any other, and goes nowhere.
+fn probe_lane() -> LaneKey {
+    let app = AppKey { provider: Provider::Apns, app: "probe".into(), environment: Environment::Production };
+    LaneKey { app, channel: Channel::Message }
+}
+
+fn entry(origin: &SipDomain, request: &PushRequest, lane: LaneKey, received: Timestamp, expires: Timestamp) -> JournalEntry {
+    JournalEntry {
+        origin: origin.clone(),
+        id: request.id,
+        lane,
+        received,
+        expires,
+        fingerprint: essence(request),
+        request: write_body(std::slice::from_ref(request)).into(),
+    }
+}
+
+/// What two transmissions of one request have in common: everything but `sent`, reduced to what tells requests apart.
+fn essence(request: &PushRequest) -> u64 {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.extend_from_slice(&request.identity.to_u128().to_be_bytes());
+    bytes.extend_from_slice(&request.registered.millis().to_be_bytes());
+    bytes.push(request.event as u8);
+    bytes.push(request.channel as u8);
+    if let Some(to) = &request.to {
+        bytes.extend_from_slice(to.app.as_bytes());
+        bytes.extend_from_slice(to.token.expose().as_bytes());
+    }
+    fingerprint(&bytes)
+}
+
+/// The results of one submission in order.
+fn results(slots: &[Slot], appended: &[Appended]) -> Vec<PushResult> {
+    let result = |slot: &Slot| match slot {
+        Slot::Refused(result) => *result,
+        Slot::Kept(index) => PushResult::new(match appended[*index] {
+            Appended::New { .. } => Taken::Journaled,
+            Appended::Duplicate { same_request: true, .. } => Taken::Duplicate,
+            // Another request under an id that is taken: the sender's fault, and dropping it silently would lose it.
+            Appended::Duplicate { same_request: false, .. } => Taken::Refused(Reason::InvalidRequest),
+        }),
+    };
+    slots.iter().map(result).collect()
+}
+
+/// The entries that are new, for the lanes.
+fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) -> Vec<Fresh> {
+    let one = |(kept, appended): (&mut Option<Kept>, &Appended)| {
+        let Appended::New { seq } = *appended else { return None };
+        let Kept { origin, request, expires } = kept.take()?;
+        Some(Fresh { seq, origin, request, received, expires, attempt: 0 })
+    };
+    kept.iter_mut().zip(appended).filter_map(one).collect()
+}
+
+/// When a sender whose request was not taken may come back.
+pub const COME_BACK: Duration = Duration::from_secs(5);

@@ -1,0 +1,93 @@
+//! From a push request to what a provider sender takes.
+
+use aws_lc_rs::digest;
+use reveille_core::{PushId, SipDomain, Timestamp};
+use reveille_federation::PushRequest;
+use reveille_federation::request::Media;
+use reveille_providers as providers;
+use reveille_providers::Notification;
+
+/// Makes the notification for a request that came from `origin` and has the journal's number `seq`.
+///
+/// `None` for a probe without a target.
+pub fn notification(
+    origin: &SipDomain,
+    request: PushRequest,
+    seq: u64,
+    created: Timestamp,
+    expires: Timestamp,
+) -> Option<Notification> {
+    let priority = request.effective_priority();
+    let to = request.to?;
+    Some(Notification {
+        key: seq,
+        provider_id: provider_id(origin, request.id),
+        channel: request.channel,
+        event: request.event,
+        token: to.token,
+        priority,
+        created,
+        expires,
+        collapse: request.collapse.map(|collapse| collapse_of(origin, &collapse)),
+        badge: request.badge,
+        alert: request.alert.map(|alert| providers::Alert {
+            loc_key: alert.loc_key,
+            loc_args: alert.loc_args,
+            title: alert.title,
+            body: alert.body,
+        }),
+        sound: request.sound,
+        call: request.call.map(|call| providers::Call {
+            id: call.id,
+            media: match call.media {
+                Media::Audio => providers::Media::Audio,
+                Media::Video => providers::Media::Video,
+            },
+            caller: call.caller,
+            caller_sealed: None,
+        }),
+        sealed: request.sealed,
+        push_id: request.id,
+        identity: request.identity,
+    })
+}
+
+/// The name that every repeat of one push has at its provider, so that the phone shows it once.
+///
+/// It is made of the origin too: two organisations may choose the same id.
+pub fn provider_id(origin: &SipDomain, id: PushId) -> [u8; 16] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&id.to_u128().to_be_bytes());
+    context.update(origin.as_str().as_bytes());
+    let digest = context.finish();
+    let mut name = [0; 16];
+    name.copy_from_slice(&digest.as_ref()[..16]);
+    // RFC 9562 §5.8: version 8, a UUID whose bits are ours to choose; the variant bits are fixed.
+    name[6] = name[6] & 0x0f | 0x80;
+    name[8] = name[8] & 0x3f | 0x80;
+    name
+}
+
+/// An organisation's collapse key, made its own: another organisation's equal key must not replace its pushes.
+fn collapse_of(origin: &SipDomain, collapse: &str) -> Box<str> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(origin.as_str().as_bytes());
+    context.update(&[0]);
+    context.update(collapse.as_bytes());
+    context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_organisations_never_share_a_provider_id_or_a_collapse_key() {
+        let (a, b): (SipDomain, SipDomain) = ("a.example".parse().unwrap(), "b.example".parse().unwrap());
+        let id = PushId::from_u128(5);
+        assert_eq!(provider_id(&a, id), provider_id(&a, id));
+        assert_ne!(provider_id(&a, id), provider_id(&b, id));
+        assert_ne!(collapse_of(&a, "x"), collapse_of(&b, "x"));
+        assert_eq!(collapse_of(&a, "x").len(), 32);
+    }
+}

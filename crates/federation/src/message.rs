@@ -1,0 +1,139 @@
+//! Where our bodies and SIP messages meet: reading a MESSAGE that carries them, writing one, and answering one.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reveille_core::SipDomain;
+use reveille_sip::{Message, Method, Name, PrintError, RequestBuilder, ResponseBuilder};
+
+use crate::answer::{Answer, Audience, PROBLEM_TYPE, answer};
+use crate::push_result::{self, PushResult};
+use crate::refusal::Refusal;
+use crate::request::{self, BodyFault, PushRequest};
+
+/// The domain of the From address: the one that a certificate must prove.
+pub fn from_domain(message: &Message) -> Result<SipDomain, Refusal> {
+    let domain = || message.from().ok()?.uri().ok()?.host()?.domain()?.parse().ok();
+    domain().ok_or(Refusal::BadFrom)
+}
+
+/// The domain that a request is for.
+pub fn destination(message: &Message) -> Result<SipDomain, Refusal> {
+    let domain = || reveille_sip::Uri::parse(message.request_uri()?).ok()?.host()?.domain()?.parse().ok();
+    domain().ok_or_else(|| Refusal::BadBody("the Request-URI names no domain".into()))
+}
+
+/// The push requests of a MESSAGE.
+pub fn push_requests(message: &Message) -> Result<Vec<PushRequest>, Refusal> {
+    if !message.content_type().is_some_and(request::is_push_request) {
+        return Err(Refusal::UnsupportedType);
+    }
+    request::read_body(message.body_bytes()).map_err(body_refusal)
+}
+
+/// A body's fault as a refusal.
+pub fn body_refusal(fault: BodyFault) -> Refusal {
+    match fault {
+        BodyFault::TooLarge { .. } | BodyFault::TooMany { .. } => Refusal::TooLarge(fault.to_string()),
+        BodyFault::Empty | BodyFault::Json { .. } => Refusal::BadBody(fault.to_string()),
+    }
+}
+
+/// A MESSAGE of our own between servers, with the values that make it one transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// Our own name, for Via.
+    pub sent_by: &'a str,
+    /// The transaction's branch.
+    pub branch: &'a str,
+    /// Who speaks, a SIP URI.
+    pub from: &'a str,
+    /// Who is spoken to, a SIP URI.
+    pub to: &'a str,
+    /// Tells calls apart, and the From tag.
+    pub call_id: &'a str,
+    /// What the body is.
+    pub content_type: &'a str,
+}
+
+/// Writes a MESSAGE (RFC 3428 §4: no Contact, no dialog) for a TLS connection.
+pub fn write(envelope: Envelope<'_>, body: &[u8]) -> Result<Bytes, PrintError> {
+    let mut out = BytesMut::with_capacity(512 + body.len());
+    let Envelope { sent_by, branch, from, to, call_id, content_type } = envelope;
+    let tag = &call_id[..call_id.len().min(16)];
+    RequestBuilder::new(&mut out, Method::Message, to)
+        .header(Name::Via, format_args!("SIP/2.0/TLS {sent_by};branch={branch}"))
+        .header(Name::MaxForwards, "70")
+        .header(Name::From, format_args!("<{from}>;tag={tag}"))
+        .header(Name::To, format_args!("<{to}>"))
+        .header(Name::CallId, call_id)
+        .header(Name::CSeq, "1 MESSAGE")
+        .content(content_type, body)
+        .finish()?;
+    Ok(out.freeze())
+}
+
+/// The 202 for a MESSAGE with push requests, after the sync.
+pub fn taken(request: &Message, results: &[PushResult], tag: &str) -> Bytes {
+    let mut value = String::with_capacity(24 * results.len());
+    push_result::write(results, &mut value);
+    respond(request, 202, tag, |response| {
+        response.header(Name::PushResult, &value);
+    })
+}
+
+/// The answer for a MESSAGE that was not taken.
+pub fn refused(
+    request: &Message,
+    refusal: &Refusal,
+    audience: Audience<'_>,
+    retry_after: Option<Duration>,
+    tag: &str,
+) -> Bytes {
+    let Answer { status, headers, problem } = answer(refusal, audience, retry_after);
+    refused_with(request, status, &headers, &problem, tag)
+}
+
+/// The same with another status, for the side whose view of a refusal differs.
+pub fn refused_with(
+    request: &Message,
+    status: u16,
+    headers: &[(&'static str, String)],
+    problem: &str,
+    tag: &str,
+) -> Bytes {
+    respond_with(request, status, tag, (PROBLEM_TYPE, problem.as_bytes()), |response| {
+        for (name, value) in headers {
+            response.other_header(name, value);
+        }
+        if status == 415 {
+            response.header(Name::Accept, request::CONTENT_TYPE);
+        }
+    })
+}
+
+/// A plain answer.
+pub fn respond(request: &Message, status: u16, tag: &str, more: impl FnOnce(&mut ResponseBuilder<'_>)) -> Bytes {
+    respond_with(request, status, tag, ("", &[]), more)
+}
+
+fn respond_with(
+    request: &Message,
+    status: u16,
+    tag: &str,
+    (content_type, body): (&str, &[u8]),
+    more: impl FnOnce(&mut ResponseBuilder<'_>),
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(512 + body.len());
+    {
+        let mut response = ResponseBuilder::to(&mut out, request, status);
+        response.to_tag(tag);
+        more(&mut response);
+        if !body.is_empty() {
+            response.content(content_type, body);
+        }
+        // What is copied came from a message that parsed, and every value of ours is made printable before.
+        response.finish().expect("an answer to a message that parsed can always be written");
+    }
+    out.freeze()
+}
