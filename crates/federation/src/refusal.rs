@@ -52,6 +52,12 @@ pub enum Refusal {
         /// The stage and its sentence.
         why: String,
     },
+    /// One push request, refused by itself.
+    #[error("the push request was refused: {}", reason.sentence())]
+    Request {
+        /// Why.
+        reason: Reason,
+    },
     /// The SRV record leads into another domain.
     #[error(
         "the SRV record of {domain} leads to {target}, which is neither in {domain} nor an enabled hosting provider"
