@@ -1,1 +1,38 @@
-//! SIP on real connections: TLS, resolving, pools, listeners.
+//! SIP on real connections: TLS that can say why not, listeners, a pool of outbound connections, name resolution.
+//!
+//! Built for cost: one task per connection carries both directions, reads all there is, hands the messages to a
+//! [`Handler`] as one batch, and writes everything queued with one call. Nothing here knows what a message is for.
+//!
+//! - [`Listener`] takes connections, [`Pool`] makes them; both bring [`Flow`]s to life and feed the same [`Handler`].
+//! - [`TlsServer`] and [`TlsClient`] hold certificates that can be replaced while running; a handshake that fails is a
+//!   [`HandshakeRefusal`] with subject, issuer and advice. [`PeerCertificate`] says whom a certificate speaks for.
+//! - [`Resolver`] turns names into addresses.
+
+#![warn(missing_docs)]
+
+mod close;
+mod connect;
+mod conversation;
+mod flow;
+mod handler;
+mod hop;
+mod listen;
+mod metric;
+mod names;
+mod pool;
+mod resolve;
+mod tls;
+mod udp;
+
+pub use close::CloseReason;
+pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
+pub use flow::{Flow, FlowId, SendError, Transport};
+pub use handler::{BadMessage, Handler};
+pub use hop::Parcel;
+pub use listen::{ListenLimits, Listener};
+pub use names::{PeerCertificate, UnreadableCertificate};
+pub use pool::{Pool, PoolLimits, Senders, Sent, Target};
+pub use resolve::{HickoryResolver, ResolveError, Resolver, Srv, StaticResolver, in_order};
+pub use reveille_sip::Side;
+pub use tls::{Blame, ClientAuth, HandshakeRefusal, Identity, TlsClient, TlsServer, TlsSetupError, TrustRoots};
+pub use udp::UdpSender;

@@ -1,0 +1,399 @@
+//! One connection from its first byte to its last, both directions in one task.
+//!
+//! Each turn reads all there is, hands the messages over as one batch, and writes all that is queued with as few calls
+//! as it takes. That sharing is what makes a message cheap.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use reveille_sip::{Frame, FrameError, Limits, Message, StreamFramer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::close::CloseReason;
+use crate::flow::Flow;
+use crate::handler::{BadMessage, Handler};
+use crate::metric;
+
+/// How long and how much one connection may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) message: Limits,
+    /// For the first byte; only asked of peers who connected to us.
+    pub(crate) first_byte: Option<Duration>,
+    /// For a message that has begun.
+    pub(crate) message_time: Duration,
+    /// Without a byte in either direction.
+    pub(crate) idle: Duration,
+    /// For the last bytes after the end was decided.
+    pub(crate) flush: Duration,
+    /// Silence after which we ping (RFC 5626 §3.5.1), if we do.
+    pub(crate) ping: Option<Duration>,
+    /// For the answer to a ping, if the peer ever gave one (RFC 5626 §4.4.1).
+    pub(crate) pong: Duration,
+}
+
+/// Holds the conversation until either side, or `stop`, ends it; returns why.
+pub(crate) async fn converse<S>(
+    stream: S,
+    flow: &Arc<Flow>,
+    handler: &dyn Handler,
+    terms: Terms,
+    stop: &CancellationToken,
+) -> CloseReason
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    metric::opened(flow);
+    handler.opened(flow);
+    let mut conversation = Conversation::new(stream, flow, handler, terms);
+    let why = conversation.hold(stop).await;
+    // From here on nothing more is taken; what is queued may leave.
+    flow.close(why.clone());
+    if why.flushes() {
+        conversation.say_goodbye(&why).await;
+    }
+    drop(conversation);
+    flow.finish(&why);
+    metric::closed(flow, &why);
+    match &why {
+        CloseReason::QueueFull { .. } | CloseReason::Framing(_) => {
+            tracing::info!(flow = %flow.id(), peer.address = %flow.remote(), %why, "connection closed");
+        }
+        _ => tracing::debug!(flow = %flow.id(), peer.address = %flow.remote(), %why, "connection closed"),
+    }
+    handler.closed(flow, &why);
+    why
+}
+
+struct Conversation<'a, S> {
+    stream: S,
+    flow: &'a Arc<Flow>,
+    handler: &'a dyn Handler,
+    terms: Terms,
+    framer: StreamFramer,
+    inbox: BytesMut,
+    batch: Vec<Message>,
+    /// Room made before each read; grows while reads fill it.
+    read_bytes: usize,
+    writing: VecDeque<Bytes>,
+    unflushed: bool,
+    opened: Instant,
+    /// Last byte in either direction.
+    active: Instant,
+    /// Last byte from the peer.
+    heard: Instant,
+    /// When the message in hand began.
+    begun: Option<Instant>,
+    pinged: Option<Instant>,
+    ponged: bool,
+}
+
+impl<'a, S> Conversation<'a, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn new(stream: S, flow: &'a Arc<Flow>, handler: &'a dyn Handler, terms: Terms) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            flow,
+            handler,
+            terms,
+            framer: StreamFramer::new(terms.message, flow.side()),
+            inbox: BytesMut::new(),
+            batch: Vec::new(),
+            read_bytes: READ_BYTES_MIN,
+            writing: VecDeque::new(),
+            unflushed: false,
+            opened: now,
+            active: now,
+            heard: now,
+            begun: None,
+            pinged: None,
+            ponged: false,
+        }
+    }
+
+    async fn hold(&mut self, stop: &CancellationToken) -> CloseReason {
+        // A token of its own: waiting on a shared one takes a shared lock at every wake.
+        let stop = stop.child_token();
+        let mut stopped = pin!(stop.cancelled());
+        let mut alarm = pin!(sleep_until(self.deadline()));
+        poll_fn(|cx| {
+            if stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(CloseReason::Stopping);
+            }
+            loop {
+                match self.turn(cx) {
+                    Ok(Turn::Rest) => {}
+                    Ok(Turn::More) => cx.waker().wake_by_ref(),
+                    Err(why) => return Poll::Ready(why),
+                }
+                if self.deadline() < alarm.deadline() {
+                    alarm.as_mut().reset(self.deadline());
+                }
+                while alarm.as_mut().poll(cx).is_ready() {
+                    if let Some(why) = self.overdue(Instant::now()) {
+                        return Poll::Ready(why);
+                    }
+                    alarm.as_mut().reset(self.deadline());
+                }
+                if self.flow.park(cx) {
+                    return Poll::Pending;
+                }
+                if let Some(why) = self.flow.closing() {
+                    return Poll::Ready(why);
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads, hands over, writes.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, CloseReason> {
+        let read = self.read(cx);
+        self.deliver();
+        let turn = read?;
+        self.write(cx)?;
+        Ok(turn)
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Turn, CloseReason> {
+        let mut taken = 0;
+        while taken < TURN_BYTES_MAX {
+            if self.inbox.capacity() - self.inbox.len() < READ_BYTES_MIN {
+                self.inbox.reserve(self.read_bytes);
+            }
+            let room = self.inbox.capacity() - self.inbox.len();
+            let count = match pin!(self.stream.read_buf(&mut self.inbox)).poll(cx) {
+                Poll::Pending => {
+                    self.rest(taken);
+                    return Ok(Turn::Rest);
+                }
+                Poll::Ready(Ok(0)) => return Err(CloseReason::PeerClosed),
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Err(CloseReason::of_io(&error)),
+            };
+            if taken == 0 {
+                self.active = Instant::now();
+                self.heard = self.active;
+                self.flow.note_heard();
+            }
+            taken += count;
+            if count == room {
+                self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+            }
+            self.frame().map_err(CloseReason::Framing)?;
+        }
+        Ok(Turn::More)
+    }
+
+    fn frame(&mut self) -> Result<(), FrameError> {
+        let mut progress = false;
+        while let Some(frame) = self.framer.next(&mut self.inbox)? {
+            progress = true;
+            match frame {
+                Frame::Message(message) => self.batch.push(message),
+                Frame::Bad { message, fault } => {
+                    // What came before it is handed over before it.
+                    self.deliver();
+                    metric::bad_message(self.flow.transport());
+                    self.handler.bad(self.flow, BadMessage { message, fault });
+                }
+                // RFC 5626 §4.4.1. A peer that has stopped reading is found out by the next write.
+                Frame::Ping => drop(self.flow.send(Bytes::from_static(b"\r\n"))),
+                Frame::Pong => {
+                    self.ponged |= self.pinged.is_some();
+                    self.pinged = None;
+                }
+            }
+        }
+        if self.inbox.is_empty() {
+            self.begun = None;
+        } else if progress || self.begun.is_none() {
+            self.begun = Some(self.active);
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        metric::messages(self.flow.transport(), self.batch.len());
+        self.handler.messages(self.flow, &mut self.batch);
+        self.batch.clear();
+        self.batch.shrink_to(BATCH_KEPT_MAX);
+    }
+
+    /// Nothing more to read now: give memory back that only a burst needed.
+    fn rest(&mut self, taken: usize) {
+        if taken < READ_BYTES_MIN && self.read_bytes > READ_BYTES_MIN && self.inbox.is_empty() {
+            self.read_bytes = READ_BYTES_MIN;
+            self.inbox = BytesMut::new();
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        // Taken even while the stream is not ready, or `park` would find them again and again.
+        while self.flow.take_queued(&mut self.writing) || !self.writing.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let count = self.writing.len().min(WRITE_SLICES_MAX);
+            for (slice, chunk) in slices.iter_mut().zip(&self.writing) {
+                *slice = IoSlice::new(chunk);
+            }
+            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) else {
+                break;
+            };
+            match written {
+                Ok(0) => return Err(CloseReason::of_io(&io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    self.active = Instant::now();
+                    self.unflushed = true;
+                    self.flow.written(count);
+                    drop_front(&mut self.writing, count);
+                }
+                Err(error) => return Err(CloseReason::of_io(&error)),
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed.map_err(|error| CloseReason::of_io(&error))?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// When to look at the clock next.
+    fn deadline(&self) -> Instant {
+        let mut first = self.active + self.terms.idle;
+        let mut also = |deadline: Instant| first = first.min(deadline);
+        if let Some(first_byte) = self.terms.first_byte
+            && !self.flow.has_heard()
+        {
+            also(self.opened + first_byte);
+        }
+        if let Some(begun) = self.begun {
+            also(begun + self.terms.message_time);
+        }
+        match (self.unanswered(), self.terms.ping) {
+            (Some(pinged), _) => also(pinged + self.terms.pong),
+            (None, Some(ping)) => also(self.active + ping),
+            (None, None) => {}
+        }
+        first
+    }
+
+    /// When the ping went out that the peer owes an answer to. Any byte since then shows that it lives.
+    fn unanswered(&self) -> Option<Instant> {
+        self.pinged.filter(|pinged| self.ponged && self.heard <= *pinged)
+    }
+
+    /// What a deadline that has passed means; pings are sent from here.
+    fn overdue(&mut self, now: Instant) -> Option<CloseReason> {
+        let passed = |since: Instant, time: Duration| now >= since + time;
+        if self.begun.is_some_and(|begun| passed(begun, self.terms.message_time)) {
+            return Some(CloseReason::MessageTimedOut);
+        }
+        if !self.flow.has_heard() && self.terms.first_byte.is_some_and(|time| passed(self.opened, time)) {
+            return Some(CloseReason::NothingCame);
+        }
+        if self.unanswered().is_some_and(|pinged| passed(pinged, self.terms.pong)) {
+            return Some(CloseReason::NoPong);
+        }
+        if passed(self.active, self.terms.idle) {
+            return Some(CloseReason::Idle);
+        }
+        if self.unanswered().is_none() && self.terms.ping.is_some_and(|time| passed(self.active, time)) {
+            self.pinged = Some(now);
+            // If it cannot be taken, the queue is full and the flow closing anyway.
+            let _ = self.flow.send(Bytes::from_static(b"\r\n\r\n"));
+        }
+        None
+    }
+
+    /// Writes what is queued and ends our direction, within a time.
+    async fn say_goodbye(&mut self, why: &CloseReason) {
+        let _ = timeout(self.terms.flush, async {
+            poll_fn(|cx| match self.write(cx) {
+                Ok(()) if self.writing.is_empty() && !self.unflushed => Poll::Ready(()),
+                Ok(()) => Poll::Pending,
+                Err(_) => Poll::Ready(()),
+            })
+            .await;
+            let _ = self.stream.shutdown().await;
+        })
+        .await;
+        if matches!(why, CloseReason::Framing(_)) {
+            // Closing with bytes unread makes the kernel send a reset, which would overtake our last answer.
+            let mut rest = [0; 4096];
+            let _ = timeout(LINGER, async {
+                for _ in 0..LINGER_READS_MAX {
+                    if !matches!(self.stream.read(&mut rest).await, Ok(1..)) {
+                        break;
+                    }
+                }
+            })
+            .await;
+        }
+    }
+}
+
+enum Turn {
+    /// There may be more to read at once.
+    More,
+    /// The stream will wake us.
+    Rest,
+}
+
+/// Takes `count` bytes off the front.
+fn drop_front(chunks: &mut VecDeque<Bytes>, mut count: usize) {
+    while let Some(front) = chunks.front_mut() {
+        if front.len() > count {
+            front.advance(count);
+            return;
+        }
+        count -= front.len();
+        chunks.pop_front();
+    }
+}
+
+/// Read at once from a quiet connection; one TLS record of a few messages.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Read at once from a busy connection.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Read before the batch is handed over and others get their turn.
+const TURN_BYTES_MAX: usize = 256 * 1024;
+/// Chunks per write; the system's own limit is 1024.
+const WRITE_SLICES_MAX: usize = 128;
+/// Batch capacity kept between turns.
+const BATCH_KEPT_MAX: usize = 64;
+/// How long and how much is read after our end of a broken stream.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_dropped_across_chunks() {
+        let chunks =
+            || VecDeque::from([Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")]);
+        for (count, left) in [(0, "abcdef"), (2, "cdef"), (3, "def"), (4, "ef"), (6, "")] {
+            let mut chunks = chunks();
+            drop_front(&mut chunks, count);
+            let joined: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+            assert_eq!(joined, left.as_bytes(), "after {count}");
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! A flow: one connection, or one UDP remote, as everything above sockets sees it (RFC 5626 §3.2).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use reveille_sip::Side;
+use tokio_util::sync::CancellationToken;
+
+use crate::close::CloseReason;
+use crate::names::PeerCertificate;
+use crate::udp::UdpSender;
+
+/// One connection or one UDP remote.
+///
+/// Cheap to share; keep it to answer later. It does not keep the connection open.
+pub struct Flow {
+    id: FlowId,
+    transport: Transport,
+    side: Side,
+    local: SocketAddr,
+    remote: SocketAddr,
+    peer: Option<Arc<PeerCertificate>>,
+    open: AtomicBool,
+    heard: AtomicBool,
+    out: Out,
+    gone: CancellationToken,
+}
+
+/// Tells flows apart within this process; never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FlowId(u64);
+
+/// What carries SIP here. The `Display` form is that of Via (RFC 3261 §20.42).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// UDP.
+    Udp,
+}
+
+/// Why bytes were not taken for sending.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// The connection is over, or about to be.
+    #[error("the connection is closed")]
+    Closed,
+    /// Too much is queued already; a connection is closed for it, a datagram dropped.
+    #[error("the peer does not read fast enough")]
+    Full,
+    /// The operating system would not send the datagram.
+    #[error("the datagram was not sent: {0}")]
+    Io(std::io::ErrorKind),
+}
+
+enum Out {
+    Datagrams(UdpSender),
+    Stream(Mutex<Queue>),
+}
+
+/// What waits to be written on a connection.
+struct Queue {
+    chunks: VecDeque<Bytes>,
+    /// Of `chunks` and of those that the connection's task is writing.
+    bytes: usize,
+    bytes_max: usize,
+    /// The connection's task, while it sleeps. Taken by whoever wakes it, so that it is woken once.
+    sleeper: Option<Waker>,
+    closing: Option<CloseReason>,
+}
+
+impl Flow {
+    /// Queues bytes (whole messages) for this peer and returns at once. They leave in the order of calls.
+    ///
+    /// A connection whose queue is full is closed: its peer has stopped reading.
+    pub fn send(&self, bytes: Bytes) -> Result<(), SendError> {
+        let queue = match &self.out {
+            Out::Datagrams(socket) if self.is_closed() => {
+                let _ = socket;
+                return Err(SendError::Closed);
+            }
+            Out::Datagrams(socket) => return socket.send_to(&bytes, self.remote),
+            Out::Stream(queue) => queue,
+        };
+        let mut queue = queue.lock();
+        if queue.closing.is_some() {
+            return Err(SendError::Closed);
+        }
+        let outcome = if queue.bytes.saturating_add(bytes.len()) > queue.bytes_max {
+            self.open.store(false, Ordering::Release);
+            queue.closing = Some(CloseReason::QueueFull { bytes_max: queue.bytes_max });
+            Err(SendError::Full)
+        } else {
+            queue.bytes += bytes.len();
+            queue.chunks.push_back(bytes);
+            Ok(())
+        };
+        let sleeper = queue.sleeper.take();
+        drop(queue);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        outcome
+    }
+
+    /// Ends the flow. What is queued is still written, if the reason allows it; nothing more is taken.
+    pub fn close(&self, why: CloseReason) {
+        self.open.store(false, Ordering::Release);
+        match &self.out {
+            Out::Datagrams(_) => self.gone.cancel(),
+            Out::Stream(queue) => {
+                let mut queue = queue.lock();
+                queue.closing.get_or_insert(why);
+                if let Some(sleeper) = queue.sleeper.take() {
+                    drop(queue);
+                    sleeper.wake();
+                }
+            }
+        }
+    }
+
+    /// Whether nothing can be sent any more.
+    pub fn is_closed(&self) -> bool {
+        !self.open.load(Ordering::Acquire)
+    }
+
+    /// Waits until the flow is over and its last bytes are written.
+    pub async fn closed(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Its number.
+    pub fn id(&self) -> FlowId {
+        self.id
+    }
+
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Which side opened it.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Our address; for UDP the one the socket is bound to.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The peer's certificate, if it showed one; then it was verified.
+    pub fn peer(&self) -> Option<&Arc<PeerCertificate>> {
+        self.peer.as_ref()
+    }
+
+    /// Whether the peer ever sent a byte. On an outbound TLS 1.3 connection this also says that it took our certificate.
+    pub fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// Bytes waiting to be written. Always 0 for UDP.
+    pub fn queued_bytes(&self) -> usize {
+        match &self.out {
+            Out::Datagrams(_) => 0,
+            Out::Stream(queue) => queue.lock().bytes,
+        }
+    }
+}
+
+/// For those who carry a connection: the conversation task, WebSocket doors, tests.
+impl Flow {
+    /// A flow whose bytes somebody else carries: a WebSocket, or a test. Take them with [`Flow::take_queued`].
+    pub fn carried(
+        transport: Transport,
+        side: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        peer: Option<Arc<PeerCertificate>>,
+        queued_bytes_max: usize,
+    ) -> Arc<Self> {
+        let queue =
+            Queue { chunks: VecDeque::new(), bytes: 0, bytes_max: queued_bytes_max, sleeper: None, closing: None };
+        Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
+    }
+
+    pub(crate) fn datagrams(socket: UdpSender, side: Side, remote: SocketAddr) -> Arc<Self> {
+        let local = socket.local_addr();
+        Self::of(Transport::Udp, side, local, remote, None, Out::Datagrams(socket))
+    }
+
+    fn of(
+        transport: Transport,
+        side: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        peer: Option<Arc<PeerCertificate>>,
+        out: Out,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: FlowId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            transport,
+            side,
+            local,
+            remote,
+            peer,
+            open: AtomicBool::new(true),
+            heard: AtomicBool::new(false),
+            out,
+            gone: CancellationToken::new(),
+        })
+    }
+
+    /// Moves everything queued to the end of `into`; says whether there was anything. The bytes still count as queued
+    /// until [`Flow::written`].
+    pub fn take_queued(&self, into: &mut VecDeque<Bytes>) -> bool {
+        let Out::Stream(queue) = &self.out else { return false };
+        let mut queue = queue.lock();
+        if queue.chunks.is_empty() {
+            return false;
+        }
+        if into.is_empty() {
+            std::mem::swap(into, &mut queue.chunks);
+        } else {
+            into.append(&mut queue.chunks);
+        }
+        true
+    }
+
+    /// `count` of the bytes taken have left.
+    pub fn written(&self, count: usize) {
+        if let Out::Stream(queue) = &self.out {
+            let mut queue = queue.lock();
+            queue.bytes = queue.bytes.saturating_sub(count);
+        }
+    }
+
+    /// Why the flow is to be closed, if somebody asked for it.
+    pub fn closing(&self) -> Option<CloseReason> {
+        match &self.out {
+            Out::Datagrams(_) => None,
+            Out::Stream(queue) => queue.lock().closing.clone(),
+        }
+    }
+
+    /// Has the task woken by the next [`Flow::send`] or [`Flow::close`]; `false` if there is something to do already.
+    pub fn park(&self, cx: &Context<'_>) -> bool {
+        let Out::Stream(queue) = &self.out else { return true };
+        let mut queue = queue.lock();
+        if !queue.chunks.is_empty() || queue.closing.is_some() {
+            return false;
+        }
+        match &mut queue.sleeper {
+            Some(sleeper) => sleeper.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        true
+    }
+
+    /// The peer sent something.
+    pub fn note_heard(&self) {
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Release);
+        }
+    }
+
+    /// The flow is over; wakes everybody in [`Flow::closed`].
+    pub fn finish(&self, why: &CloseReason) {
+        self.open.store(false, Ordering::Release);
+        if let Out::Stream(queue) = &self.out {
+            let mut queue = queue.lock();
+            queue.closing.get_or_insert_with(|| why.clone());
+            queue.chunks.clear();
+            queue.bytes = 0;
+        }
+        self.gone.cancel();
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow")
+            .field("id", &self.id.0)
+            .field("transport", &self.transport)
+            .field("side", &self.side)
+            .field("remote", &self.remote)
+            .field("peer", &self.peer.as_ref().map(|peer| &peer.subject))
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FlowId {
+    /// As a number.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Transport {
+    /// Whether the transport delivers, so that nothing need be sent twice (RFC 3261 §17).
+    pub fn is_reliable(self) -> bool {
+        match self {
+            Self::Tcp | Self::Tls => true,
+            Self::Udp => false,
+        }
+    }
+
+    /// The word in Via: `TLS`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// RFC 3261 §19.1.2: the port if none is given.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp | Self::Udp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    fn carried(bytes_max: usize) -> Arc<Flow> {
+        let address: SocketAddr = ([127, 0, 0, 1], 5060).into();
+        Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, bytes_max)
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn many_sends_wake_a_sleeping_task_once() {
+        let flow = carried(1000);
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        assert!(flow.park(&Context::from_waker(&waker)));
+        for _ in 0..10 {
+            flow.send(Bytes::from_static(b"x")).expect("room");
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(!flow.park(&Context::from_waker(&waker)), "there is work to do");
+    }
+
+    #[test]
+    fn a_full_queue_closes_the_flow_and_counts_what_is_being_written() {
+        let flow = carried(10);
+        flow.send(Bytes::from_static(b"123456")).expect("room");
+        let mut writing = VecDeque::new();
+        assert!(flow.take_queued(&mut writing));
+        flow.send(Bytes::from_static(b"7890")).expect("room");
+        assert_eq!(flow.queued_bytes(), 10);
+        assert_eq!(flow.send(Bytes::from_static(b"x")), Err(SendError::Full));
+        assert!(flow.is_closed());
+        assert_eq!(flow.closing(), Some(CloseReason::QueueFull { bytes_max: 10 }));
+        assert_eq!(flow.send(Bytes::from_static(b"x")), Err(SendError::Closed));
+    }
+
+    #[test]
+    fn room_comes_back_as_bytes_leave() {
+        let flow = carried(4);
+        flow.send(Bytes::from_static(b"1234")).expect("room");
+        flow.take_queued(&mut VecDeque::new());
+        flow.written(3);
+        flow.send(Bytes::from_static(b"567")).expect("room again");
+        assert_eq!(flow.queued_bytes(), 4);
+    }
+
+    #[test]
+    fn the_first_reason_to_close_stays() {
+        let flow = carried(4);
+        flow.close(CloseReason::Asked { why: "first" });
+        flow.close(CloseReason::Asked { why: "second" });
+        assert_eq!(flow.closing(), Some(CloseReason::Asked { why: "first" }));
+        assert_eq!(flow.send(Bytes::new()), Err(SendError::Closed));
+    }
+}

@@ -1,0 +1,180 @@
+//! Checking a peer's certificate chain, and remembering why it failed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
+
+use super::material::TrustRoots;
+use super::provider;
+use super::refusal::HandshakeRefusal;
+use crate::names::PeerCertificate;
+
+/// Why the handshake of one connection failed; written by the verifier, read by whoever awaits the handshake, since the
+/// TLS library's own error names no certificate.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Finding(Arc<Mutex<Option<HandshakeRefusal>>>);
+
+impl Finding {
+    pub(super) fn note(&self, refusal: HandshakeRefusal) {
+        *self.0.lock() = Some(refusal);
+    }
+
+    /// What the verifier found, or else what the error says.
+    pub(super) fn or_of(&self, error: &std::io::Error) -> HandshakeRefusal {
+        self.0.lock().take().unwrap_or_else(|| HandshakeRefusal::of_io(error))
+    }
+}
+
+/// Which end of the connection shows the certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    Client,
+    Server,
+}
+
+/// Roots and revocation lists, shared by all connections of one configuration.
+pub(super) struct ChainCheck {
+    pub(super) trust: TrustRoots,
+}
+
+impl ChainCheck {
+    /// Verifies the chain; on failure notes the reason in `finding`.
+    pub(super) fn check(
+        &self,
+        end: End,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+        finding: &Finding,
+    ) -> Result<(), rustls::Error> {
+        self.verify(end, leaf, others, now).map_err(|error| {
+            finding.note(HandshakeRefusal::of_chain(&error, leaf, others));
+            for_the_alert(error).into()
+        })
+    }
+
+    fn verify(
+        &self,
+        end: End,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let lists: Vec<_> = self.trust.revoked.iter().map(AsRef::as_ref).collect();
+        let revocation = webpki::RevocationOptionsBuilder::new(&lists)
+            .ok()
+            .map(|options| options.with_status_policy(webpki::UnknownStatusPolicy::Allow).build());
+        EndEntityCert::try_from(leaf)?
+            .verify_for_usage(
+                provider().signature_verification_algorithms.all,
+                &self.trust.roots.roots,
+                others,
+                now,
+                Purpose(end),
+                revocation,
+                None,
+            )
+            .map(drop)
+    }
+
+    /// The signature of the handshake itself, TLS 1.2.
+    pub(super) fn signature12(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        finding: &Finding,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+            .inspect_err(|_| finding.note(bad_signature(certificate)))
+    }
+
+    /// The signature of the handshake itself, TLS 1.3.
+    pub(super) fn signature13(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        finding: &Finding,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+            .inspect_err(|_| finding.note(bad_signature(certificate)))
+    }
+
+    pub(super) fn schemes() -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for ChainCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.trust.fmt(f)
+    }
+}
+
+/// Which extended key usages will do.
+///
+/// SIP peers use one certificate in both directions, and public authorities issue such certificates for server
+/// authentication only; so as client a domain may also show its server certificate. The reverse is refused: a user's
+/// client certificate must not open a server.
+struct Purpose(End);
+
+impl Purpose {
+    fn fits(&self, purpose: &KeyPurposeId<'_>) -> bool {
+        [SERVER_AUTH, SIP_DOMAIN].contains(purpose) || (self.0 == End::Client && *purpose == CLIENT_AUTH)
+    }
+}
+
+impl ExtendedKeyUsageValidator for Purpose {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let mut present = Vec::new();
+        for purpose in purposes {
+            let purpose = purpose?;
+            if self.fits(&purpose) {
+                return Ok(());
+            }
+            present.push(purpose.to_decoded_oid());
+        }
+        // RFC 5280 §4.2.1.12: without the extension every purpose is allowed.
+        if present.is_empty() {
+            return Ok(());
+        }
+        let required = match self.0 {
+            End::Client => webpki::KeyUsage::client_auth(),
+            End::Server => webpki::KeyUsage::server_auth(),
+        };
+        Err(webpki::Error::RequiredEkuNotFoundContext(webpki::RequiredEkuNotFoundContext { required, present }))
+    }
+}
+
+/// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1.
+const SERVER_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 1]);
+/// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2.
+const CLIENT_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 2]);
+/// RFC 5924 §4: id-kp-sipDomain, 1.3.6.1.5.5.7.3.20.
+const SIP_DOMAIN: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 20]);
+
+fn bad_signature(certificate: &CertificateDer<'_>) -> HandshakeRefusal {
+    let subject =
+        PeerCertificate::read(certificate).map_or_else(|_| "an unreadable certificate".into(), |it| it.subject);
+    HandshakeRefusal::BadSignature { subject }
+}
+
+/// The TLS library picks the alert by this; the peer learns the class and no more.
+fn for_the_alert(error: webpki::Error) -> CertificateError {
+    match error {
+        webpki::Error::CertExpired { .. } => CertificateError::Expired,
+        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        webpki::Error::CertRevoked => CertificateError::Revoked,
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        webpki::Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        webpki::Error::BadDer | webpki::Error::BadDerTime => CertificateError::BadEncoding,
+        webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    }
+}

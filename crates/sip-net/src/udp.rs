@@ -1,0 +1,243 @@
+//! UDP: one socket, a cheap flow per remote.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reveille_sip::{Limits, Message, ParseError, Side, parse_datagram};
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::close::CloseReason;
+use crate::flow::{Flow, SendError};
+use crate::handler::{BadMessage, Handler};
+use crate::metric;
+
+/// Sends datagrams from a listener's socket, so that answers come back to the listener.
+#[derive(Clone)]
+pub struct UdpSender {
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+}
+
+impl UdpSender {
+    pub(crate) fn new(socket: Arc<UdpSocket>) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        Ok(Self { socket, local })
+    }
+
+    /// A flow to a remote which has not spoken yet. Never closes by itself.
+    pub fn flow_to(&self, remote: SocketAddr) -> Arc<Flow> {
+        Flow::datagrams(self.clone(), Side::Initiated, remote)
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Straight to the socket: a datagram that does not fit now is as good as lost, and SIP over UDP repeats.
+    pub(crate) fn send_to(&self, bytes: &[u8], remote: SocketAddr) -> Result<(), SendError> {
+        match SockRef::from(&*self.socket).send_to(bytes, &remote.into()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                metric::datagram_dropped("send-buffer-full");
+                Err(SendError::Full)
+            }
+            Err(error) => Err(SendError::Io(error.kind())),
+        }
+    }
+}
+
+impl fmt::Debug for UdpSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UdpSender").field(&self.local).finish()
+    }
+}
+
+/// The receiving half of a UDP socket.
+pub(crate) struct Receiver {
+    pub(crate) sender: UdpSender,
+    pub(crate) limits: Limits,
+    pub(crate) remotes_max: usize,
+    pub(crate) idle: Duration,
+}
+
+impl Receiver {
+    /// Receives until `stop`.
+    pub(crate) async fn run(self, handler: &dyn Handler, stop: &CancellationToken) {
+        let mut remotes = Remotes::new(self.sender.clone(), self.remotes_max, self.idle);
+        let mut scratch = vec![0; DATAGRAM_BYTES_MAX];
+        let mut arena = BytesMut::new();
+        let mut batch = Batch { flow: None, messages: Vec::new() };
+        loop {
+            match stop.run_until_cancelled(self.sender.socket.readable()).await {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, local = %self.sender.local, "the UDP socket failed");
+                    break;
+                }
+            }
+            let now = Instant::now();
+            for _ in 0..TURN_DATAGRAMS_MAX {
+                match self.sender.socket.try_recv_from(&mut scratch) {
+                    Ok((length, remote)) => {
+                        arena.extend_from_slice(&scratch[..length]);
+                        let datagram = arena.split().freeze();
+                        self.take(datagram, remote, &mut remotes, &mut batch, handler, now);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An earlier datagram could not be delivered somewhere (ICMP); says nothing about this socket.
+                    Err(_) => continue,
+                }
+            }
+            batch.hand_over(handler);
+            remotes.forget_silent(handler, now);
+            // So that a busy socket leaves the others of this thread their turn.
+            tokio::task::consume_budget().await;
+        }
+        remotes.forget_all(handler);
+    }
+
+    fn take(
+        &self,
+        datagram: Bytes,
+        remote: SocketAddr,
+        remotes: &mut Remotes,
+        batch: &mut Batch,
+        handler: &dyn Handler,
+        now: Instant,
+    ) {
+        if batch.flow.as_ref().is_none_or(|flow| flow.remote() != remote || flow.is_closed()) {
+            batch.hand_over(handler);
+            batch.flow = Some(remotes.flow(remote, handler, now));
+        }
+        let Some(flow) = &batch.flow else { return };
+        match datagram.as_ref() {
+            b"\r\n\r\n" => {
+                let _ = flow.send(Bytes::from_static(b"\r\n"));
+                return;
+            }
+            // Other keep-alives: CRLF, NUL bytes or blanks as several phones send them.
+            other if other.iter().all(|byte| matches!(byte, 0 | b'\r' | b'\n' | b' ')) => return,
+            _ => {}
+        }
+        match parse_datagram(datagram, &self.limits) {
+            Ok(message) => batch.messages.push(message),
+            Err(ParseError::Bad { message, fault }) => {
+                let flow = flow.clone();
+                batch.deliver(handler);
+                metric::bad_message(flow.transport());
+                handler.bad(&flow, BadMessage { message: *message, fault });
+            }
+            Err(ParseError::Unreadable(error)) => {
+                metric::datagram_dropped("unreadable");
+                tracing::debug!(%error, peer.address = %remote, "a datagram is not SIP");
+            }
+        }
+    }
+}
+
+/// Messages of one remote that came in a row.
+struct Batch {
+    flow: Option<Arc<Flow>>,
+    messages: Vec<Message>,
+}
+
+impl Batch {
+    fn deliver(&mut self, handler: &dyn Handler) {
+        if let Some(flow) = &self.flow
+            && !self.messages.is_empty()
+        {
+            metric::messages(flow.transport(), self.messages.len());
+            handler.messages(flow, &mut self.messages);
+            self.messages.clear();
+        }
+    }
+
+    fn hand_over(&mut self, handler: &dyn Handler) {
+        self.deliver(handler);
+        self.flow = None;
+    }
+}
+
+/// Flows by remote, in two generations: whoever is not heard from during a whole generation is forgotten.
+struct Remotes {
+    sender: UdpSender,
+    young: HashMap<SocketAddr, Arc<Flow>>,
+    old: HashMap<SocketAddr, Arc<Flow>>,
+    generation_max: usize,
+    generation: Duration,
+    since: Instant,
+}
+
+impl Remotes {
+    fn new(sender: UdpSender, remotes_max: usize, idle: Duration) -> Self {
+        let (young, old) = (HashMap::new(), HashMap::new());
+        Self { sender, young, old, generation_max: (remotes_max / 2).max(1), generation: idle, since: Instant::now() }
+    }
+
+    fn flow(&mut self, remote: SocketAddr, handler: &dyn Handler, now: Instant) -> Arc<Flow> {
+        if let Some(flow) = self.young.get(&remote)
+            && !flow.is_closed()
+        {
+            return flow.clone();
+        }
+        if let Some(over) = self.young.remove(&remote) {
+            handler.closed(&over, &CloseReason::Asked { why: "closed while datagrams still came" });
+        }
+        if self.young.len() >= self.generation_max {
+            self.turn_over(handler, now);
+        }
+        let flow = match self.old.remove(&remote) {
+            Some(flow) if !flow.is_closed() => flow,
+            over => {
+                if let Some(over) = over {
+                    handler.closed(&over, &CloseReason::Asked { why: "closed while datagrams still came" });
+                }
+                let flow = Flow::datagrams(self.sender.clone(), Side::Accepted, remote);
+                flow.note_heard();
+                handler.opened(&flow);
+                flow
+            }
+        };
+        self.young.insert(remote, flow.clone());
+        flow
+    }
+
+    fn forget_silent(&mut self, handler: &dyn Handler, now: Instant) {
+        if now.duration_since(self.since) >= self.generation {
+            self.turn_over(handler, now);
+        }
+    }
+
+    fn turn_over(&mut self, handler: &dyn Handler, now: Instant) {
+        self.since = now;
+        let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        forget(forgotten, handler, &CloseReason::Forgotten);
+    }
+
+    fn forget_all(self, handler: &dyn Handler) {
+        forget(self.young, handler, &CloseReason::Stopping);
+        forget(self.old, handler, &CloseReason::Stopping);
+    }
+}
+
+fn forget(flows: HashMap<SocketAddr, Arc<Flow>>, handler: &dyn Handler, why: &CloseReason) {
+    for flow in flows.into_values() {
+        flow.finish(why);
+        handler.closed(&flow, why);
+    }
+}
+
+/// The most that UDP can carry.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// Datagrams received before the batch is handed over.
+const TURN_DATAGRAMS_MAX: usize = 256;
