@@ -57,6 +57,10 @@ impl Message {
             if matches!(uri.scheme(), Scheme::Other(_)) {
                 return Err(Fault::SchemeUnsupported);
             }
+            // §19.1.1, table 1.
+            if !uri.headers().is_empty() {
+                return Err(Fault::RequestUriMalformed { problem: "it has a header part" });
+            }
         }
         for value in self.values(Name::Via) {
             Via::parse(value).map_err(|error| error.of(Name::Via))?;

@@ -315,9 +315,11 @@ mod tests {
     #[test]
     fn a_request_gets_its_edits_and_nothing_else_changes() {
         let message = message(REQUEST);
+        let branch = "z9hG4bK2";
+        let via = format_args!("SIP/2.0/TLS edge;branch={branch}");
         let forward = Forward::request(&message)
             .request_uri("sip:b@d")
-            .push_via(format_args!("SIP/2.0/TLS edge;branch={}", "z9hG4bK2"))
+            .push_via(via)
             .max_forwards(69)
             .pop_route()
             .strip(Name::EdgeTrust)

@@ -15,7 +15,8 @@ use crate::scan::HeaderField;
 /// Writes a request into a buffer: fields in the order given, Content-Length computed.
 ///
 /// A mistake (a line break in a value, say) is remembered and told by [`RequestBuilder::finish`]; the buffer then is as
-/// it was. Without `finish` nothing is written either.
+/// it was. Without `finish` nothing is written either. A builder kept in a variable has to be dropped before the buffer
+/// is used again.
 ///
 /// ```
 /// use bytes::BytesMut;
