@@ -10,6 +10,8 @@ pub mod apns;
 pub mod fcm;
 mod jwt;
 mod notification;
+#[cfg(test)]
+mod replies;
 mod sender;
 pub mod tls;
 

@@ -149,7 +149,7 @@ impl Sender {
     /// Takes a push to send; gives it back if the queue is full or the sender has stopped.
     #[expect(clippy::result_large_err, reason = "giving the push back is the point, and it is moved, not copied")]
     pub fn offer(&self, push: Notification) -> Result<(), Notification> {
-        self.lane.queue.offer(push)
+        self.lane.queue.offer(push, tokio::time::Instant::now())
     }
 
     /// How many more pushes [`Sender::offer`] would take now.

@@ -113,7 +113,7 @@ impl fmt::Debug for Signer {
 /// The signers of this process, so that apps of one team and key share theirs.
 #[derive(Debug, Default)]
 pub struct Keyring {
-    signers: Mutex<HashMap<(Box<str>, Box<str>), (Fingerprint, Arc<Signer>)>>,
+    signers: Mutex<HashMap<Place, (Fingerprint, Arc<Signer>)>>,
 }
 
 impl Keyring {
@@ -133,6 +133,9 @@ impl Keyring {
         Ok(signer)
     }
 }
+
+/// Team and key id.
+type Place = (Box<str>, Box<str>);
 
 /// A fingerprint of a key file, so that the text itself need not be kept.
 type Fingerprint = [u8; 32];

@@ -129,3 +129,91 @@ struct Said {
 
 /// Apple names no number for its limit per device.
 const DEVICE_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::notification::samples::NOW;
+    use crate::replies;
+
+    /// The tables of "Handling notification responses from APNs", and the one spelling seen live only.
+    const DOCUMENTED: [&str; 35] = [
+        "BadCertificate",
+        "BadCertificateEnvironment",
+        "BadCollapseId",
+        "BadDeviceToken",
+        "BadEnvironmentKeyIdInToken",
+        "BadEnvironmentKeyInToken",
+        "BadExpirationDate",
+        "BadMessageId",
+        "BadPath",
+        "BadPriority",
+        "BadTopic",
+        "DeviceTokenNotForTopic",
+        "DuplicateHeaders",
+        "ExpiredProviderToken",
+        "ExpiredToken",
+        "Forbidden",
+        "IdleTimeout",
+        "InternalServerError",
+        "InvalidProviderToken",
+        "InvalidPushType",
+        "MethodNotAllowed",
+        "MissingDeviceToken",
+        "MissingProviderToken",
+        "MissingTopic",
+        "PayloadEmpty",
+        "PayloadTooLarge",
+        "ServiceUnavailable",
+        "Shutdown",
+        "TooManyProviderTokenUpdates",
+        "TooManyRequests",
+        "TopicDisallowed",
+        "UnrelatedKeyIdInToken",
+        "Unregistered",
+        // Beside the documented ones: what a sender meets all the same.
+        "accepted",
+        "unknown-reason",
+    ];
+
+    #[test]
+    fn every_documented_reason_has_its_fixture_and_means_what_it_says() {
+        let names = replies::check("apns", |answer| decode(answer, NOW, |_| true));
+        for reason in DOCUMENTED {
+            assert!(names.iter().any(|name| name == reason), "tests/replies/apns/{reason}.json is missing");
+        }
+    }
+
+    fn answer<'a>(headers: &'a HeaderMap, body: &'a str, status: u16, proven: bool) -> Answer<'a> {
+        Answer { status, headers, body: body.as_bytes(), minted: NOW, proven }
+    }
+
+    #[test]
+    fn an_expired_token_that_is_young_is_a_matter_of_clocks() {
+        let headers = HeaderMap::new();
+        let reply = decode(&answer(&headers, r#"{"reason":"ExpiredProviderToken"}"#, 403, true), NOW, |_| false);
+        let Verdict::Configuration { reason } = reply.verdict else { panic!("{reply:?}") };
+        assert!(reason.starts_with("ExpiredProviderToken: ") && reason.contains("clock"), "{reason}");
+    }
+
+    #[test]
+    fn an_unrelated_key_is_a_matter_of_the_connection_if_it_has_served_before() {
+        let headers = HeaderMap::new();
+        let body = r#"{"reason":"UnrelatedKeyIdInToken"}"#;
+        let reply = decode(&answer(&headers, body, 403, true), NOW, |_| true);
+        assert_eq!((reply.verdict, reply.then), (retry("UnrelatedKeyIdInToken", None, true), Then::Retire));
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_leaves_the_status_to_speak() {
+        let headers = HeaderMap::new();
+        for body in ["", "<html>", r#"{"reason":7}"#, r#"{"reason":"x","timestamp":"now"}"#, "\u{0}"] {
+            let verdict = decode(&answer(&headers, body, 418, true), NOW, |_| true).verdict;
+            assert_eq!(verdict, Verdict::Unknown { status: 418, reason: "".into() }, "{body}");
+            let verdict = decode(&answer(&headers, body, 410, true), NOW, |_| true).verdict;
+            assert!(matches!(verdict, Verdict::Forget { since: None, .. }), "{body}");
+        }
+    }
+}

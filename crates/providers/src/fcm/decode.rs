@@ -117,3 +117,50 @@ impl Violation {
 const QUOTA_PAUSE: Duration = Duration::from_secs(60);
 /// and at least ten seconds before the first repeat of anything else.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::notification::samples::NOW;
+    use crate::replies;
+
+    const DOCUMENTED: [&str; 8] = [
+        "INTERNAL",
+        "INVALID_ARGUMENT",
+        "QUOTA_EXCEEDED",
+        "SENDER_ID_MISMATCH",
+        "THIRD_PARTY_AUTH_ERROR",
+        "UNAVAILABLE",
+        "UNREGISTERED",
+        "UNSPECIFIED_ERROR",
+    ];
+
+    #[test]
+    fn every_documented_code_has_its_fixture_and_means_what_it_says() {
+        let names = replies::check("fcm", |answer| decode(answer, NOW, |_| true));
+        for code in DOCUMENTED {
+            assert!(names.iter().any(|name| name == code), "tests/replies/fcm/{code}.json is missing");
+        }
+    }
+
+    #[test]
+    fn a_fresh_access_token_that_is_refused_too_is_a_matter_of_configuration() {
+        let headers = HeaderMap::new();
+        let body = br#"{"error":{"code":401,"status":"UNAUTHENTICATED"}}"#;
+        let answer = Answer { status: 401, headers: &headers, body, minted: NOW, proven: true };
+        let Verdict::Configuration { reason } = decode(&answer, NOW, |_| false).verdict else { panic!() };
+        assert_eq!(&*reason, "UNAUTHENTICATED: a fresh access token was refused too");
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_leaves_the_status_to_speak() {
+        let headers = HeaderMap::new();
+        for body in ["", "<html>", r#"{"error":"x"}"#, "[]", r#"{"error":{"details":{}}}"#] {
+            let answer = Answer { status: 404, headers: &headers, body: body.as_bytes(), minted: NOW, proven: true };
+            let verdict = decode(&answer, NOW, |_| true).verdict;
+            assert_eq!(verdict, Verdict::Unknown { status: 404, reason: "status 404".into() }, "{body}");
+        }
+    }
+}

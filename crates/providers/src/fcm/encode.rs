@@ -164,7 +164,7 @@ impl<'a> Parts<'a> {
 
         let none = Alert::default();
         let alert = push.alert.as_ref();
-        let loc_key = alert.and_then(|alert| alert.loc_key.as_deref()).or(push.event.rule().loc_key);
+        let loc_key = alert.and_then(|alert| alert.loc_key.as_deref()).or_else(|| push.event.rule().loc_key);
         let loc_key = if body.is_some() { None } else { loc_key };
         let loc_args = alert.unwrap_or(&none).loc_args.as_slice();
         let title = alert.and_then(|alert| alert.title.as_deref());
@@ -276,3 +276,137 @@ const PAYLOAD_MAX: usize = 4096;
 const TAG_MAX: usize = 64;
 /// Four weeks.
 const TTL_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::notification::samples::{NOW, call, message};
+
+    fn encoded(push: &Notification) -> Result<(Request<()>, Value), Verdict> {
+        let encoder = Encoder::new("demo", push.channel, "fcm.googleapis.com").unwrap();
+        let authorization = Authorization { header: Some(HeaderValue::from_static("Bearer t")), minted: NOW };
+        let (request, body) = encoder.encode(push, &authorization, NOW, &mut BytesMut::new())?;
+        Ok((request, serde_json::from_slice(&body).unwrap()))
+    }
+
+    fn at_device(push: Notification) -> Notification {
+        Notification { token: reveille_core::DeviceToken::new("d:APA91b"), ..push }
+    }
+
+    #[test]
+    fn a_message_looks_like_this() {
+        let alert = Alert { loc_args: vec!["Alice".into()], ..Alert::default() };
+        let push = Notification { badge: Some(3), sound: Some("default".into()), alert: Some(alert), ..message() };
+        let (request, body) = encoded(&at_device(push)).unwrap();
+        assert_eq!(request.uri(), "https://fcm.googleapis.com/v1/projects/demo/messages:send");
+        assert_eq!(request.headers()["content-type"], "application/json");
+        assert_eq!(
+            body,
+            json!({"message": {
+                "token": "d:APA91b",
+                "data": {
+                    "push": "00000000000000000000000001",
+                    "identity": "00000000000000000000000002",
+                    "event": "message",
+                    "channel": "message",
+                    "badge": "3"
+                },
+                "android": {
+                    "priority": "HIGH",
+                    "ttl": "3600s",
+                    "notification": {
+                        "body_loc_key": "IM_MSG",
+                        "body_loc_args": ["Alice"],
+                        "sound": "default",
+                        "tag": "123e4567-e89b-12d3-a456-426655440000",
+                        "notification_count": 3
+                    }
+                }
+            }})
+        );
+    }
+
+    #[test]
+    fn a_call_is_data_only_and_lives_as_long_as_it_rings() {
+        let mut push = at_device(call());
+        push.call.as_mut().unwrap().caller = Some("+15551234".into());
+        let (_, body) = encoded(&push).unwrap();
+        assert_eq!(
+            body["message"]["android"],
+            json!({"priority": "HIGH", "ttl": "25s"}),
+            "no collapse key, nothing shown by the system"
+        );
+        let data = &body["message"]["data"];
+        assert_eq!((&data["call_id"], &data["call_media"]), (&json!("c1"), &json!("audio")));
+        assert_eq!((&data["caller"], &data["channel"]), (&json!("+15551234"), &json!("voip")));
+    }
+
+    #[test]
+    fn what_is_sealed_reaches_the_app_and_not_the_screen() {
+        let alert = Alert { loc_args: vec!["Alice".into(), "Bob".into()], ..Alert::default() };
+        let push = Notification { sealed: Some("blob".into()), alert: Some(alert), ..message() };
+        let (_, body) = encoded(&push).unwrap();
+        assert!(body["message"]["android"].get("notification").is_none());
+        let data = &body["message"]["data"];
+        assert_eq!((&data["sealed"], &data["loc_key"]), (&json!("blob"), &json!("IM_MSG")));
+        assert_eq!(data["loc_args"], json!(r#"["Alice","Bob"]"#));
+    }
+
+    #[test]
+    fn quiet_events_are_not_urgent_and_collapse() {
+        for (event, key) in [(Event::Badge, "badge"), (Event::RefreshWake, "refresh-wake")] {
+            let (_, body) = encoded(&Notification { event, ..message() }).unwrap();
+            let android = &body["message"]["android"];
+            assert_eq!(*android, json!({"priority": "NORMAL", "ttl": "3600s", "collapse_key": key}));
+        }
+    }
+
+    #[test]
+    fn a_device_never_has_more_than_four_collapse_keys() {
+        let keys: std::collections::BTreeSet<_> =
+            Event::ALL.into_iter().filter_map(|event| collapse_key(&Notification { event, ..message() })).collect();
+        assert!((1..=4).contains(&keys.len()), "{keys:?}");
+    }
+
+    #[test]
+    fn the_tag_is_the_conversation_or_else_the_push() {
+        let of = |collapse: Option<String>| {
+            tag(&Notification { collapse: collapse.map(String::into_boxed_str), ..message() }).into_string()
+        };
+        assert_eq!(of(None), "123e4567-e89b-12d3-a456-426655440000");
+        assert_eq!(of(Some("chat".into())), "chat");
+        assert_eq!(of(Some("x".repeat(65))).len(), 43);
+    }
+
+    #[test]
+    fn text_takes_the_place_of_the_translation() {
+        let alert = Alert { title: Some("Alice".into()), body: Some("lunch?".into()), ..Alert::default() };
+        let (_, body) = encoded(&Notification { alert: Some(alert), ..message() }).unwrap();
+        let shown = &body["message"]["android"]["notification"];
+        assert_eq!((&shown["title"], &shown["body"]), (&json!("Alice"), &json!("lunch?")));
+        assert!(shown.get("body_loc_key").is_none());
+    }
+
+    #[test]
+    fn the_payload_fits_or_is_refused() {
+        let alert = Alert { body: Some("ä".repeat(4000).into()), ..Alert::default() };
+        let (_, body) = encoded(&Notification { alert: Some(alert), ..message() }).unwrap();
+        assert!(body["message"]["android"]["notification"]["body"].as_str().unwrap().ends_with('…'));
+        let Verdict::Reject { reason } =
+            encoded(&Notification { sealed: Some("s".repeat(4100).into()), ..message() }).unwrap_err()
+        else {
+            panic!("not refused as wrong")
+        };
+        assert!(reason.ends_with("FCM takes 4096"), "{reason}");
+    }
+
+    #[test]
+    fn only_calls_ring_and_nothing_takes_anothers_lane() {
+        assert!(encoded(&Notification { event: Event::MissedCall, ..call() }).is_err());
+        let encoder = Encoder::new("demo", Channel::Voip, "a").unwrap();
+        let authorization = Authorization { header: None, minted: NOW };
+        assert!(encoder.encode(&message(), &authorization, NOW, &mut BytesMut::new()).is_err());
+    }
+}

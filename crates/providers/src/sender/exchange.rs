@@ -66,17 +66,12 @@ impl Future for Exchange {
             }
         }
         let Some(reading) = &mut this.reading else { return Poll::Pending };
-        loop {
-            match ready!(reading.rest.poll_data(cx)) {
-                Some(Ok(part)) => {
-                    // A window that does not open again only means that no more comes, which the time-out sees to.
-                    let _ = reading.rest.flow_control().release_capacity(part.len());
-                    let room = BODY_MAX.saturating_sub(reading.said.body.len());
-                    reading.said.body.extend_from_slice(&part[..part.len().min(room)]);
-                }
-                // The status has come, and with it the verdict; a body that breaks off costs only the reason.
-                Some(Err(_)) | None => break,
-            }
+        // The status has come, and with it the verdict; a body that breaks off costs only the reason.
+        while let Some(Ok(part)) = ready!(reading.rest.poll_data(cx)) {
+            // A window that does not open again only means that no more comes, which the time-out sees to.
+            let _ = reading.rest.flow_control().release_capacity(part.len());
+            let room = BODY_MAX.saturating_sub(reading.said.body.len());
+            reading.said.body.extend_from_slice(&part[..part.len().min(room)]);
         }
         match this.reading.take() {
             Some(reading) => Poll::Ready((this.flight, Ok(reading.said))),
