@@ -9,9 +9,12 @@
 pub mod apns;
 pub mod certs;
 pub mod clock;
+pub mod control;
+pub mod fcm;
 pub mod recorder;
 pub mod script;
 
+mod hold;
 mod http2;
 mod jwt;
 mod line;

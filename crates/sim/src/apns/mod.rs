@@ -15,6 +15,7 @@ mod talk;
 
 pub use answer::{Act, Answer, GoAway};
 pub use options::{ApnsOptions, Environment, Mode, ProviderKey};
+pub(crate) use push::tail;
 pub use push::{ApnsPush, Outcome};
 pub use push_type::PushType;
 pub use reason::Reason;
