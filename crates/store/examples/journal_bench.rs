@@ -1,6 +1,6 @@
 //! What one accepted and completed push costs in the journal, on the disk of the folder given (else `target`).
 //!
-//! `cargo run --release -p reveille-store --example journal_bench [FOLDER]`: a closed loop of producers, each of which
+//! `cargo run --release -p reveille-store --example journal_bench [FOLDER [IN_FLIGHT [RECORDS]]]`: a closed loop of producers, each of which
 //! appends a request, waits for the sync, completes it, waits for the sync, and begins anew.
 
 use std::error::Error;
@@ -19,6 +19,8 @@ use reveille_store::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = std::env::args_os().nth(1).map_or_else(|| "target".into(), PathBuf::from);
+    let only = std::env::args().nth(2).map(|count| count.parse::<usize>()).transpose()?;
+    let full = std::env::args().nth(3).map_or(Ok(400_000), |count| count.parse::<usize>())?;
     let folder = folder.join(format!("journal-bench-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let mut out = stdout().lock();
@@ -29,7 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (in_flight, per_job, feedback) in
         [(1, 1, false), (64, 1, false), (512, 1, false), (512, 1, true), (512, 16, false), (4096, 1, false)]
     {
-        let records = if in_flight == 1 { 2_000 } else { 400_000 };
+        if only.is_some_and(|only| only != in_flight) {
+            continue;
+        }
+        let records = if in_flight == 1 { 2_000 } else { full };
         let load = Load { in_flight, per_job, feedback, records };
         let path = folder.join(format!("{in_flight}-{per_job}-{feedback}.db"));
         let cost = measure(&path, load)?;

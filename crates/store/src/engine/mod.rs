@@ -53,15 +53,14 @@ impl Default for Limits {
 /// What a store's writer keeps in memory between batches. After a batch that failed it is loaded anew, so it can never
 /// disagree with the file.
 pub(crate) trait Memory: Send + Sized + 'static {
+    /// What the jobs of one batch work with: the file, this memory, and statements that are prepared once for all.
+    type Desk<'a>;
+
     /// Reads from the file what there is to remember.
     fn load(db: &Connection) -> rusqlite::Result<Self>;
-}
 
-/// A store with nothing to remember.
-impl Memory for () {
-    fn load(_: &Connection) -> rusqlite::Result<Self> {
-        Ok(())
-    }
+    /// Makes ready for one batch.
+    fn desk<'a>(&'a mut self, db: &'a Connection) -> Self::Desk<'a>;
 }
 
 /// One open file with its threads.
@@ -100,7 +99,7 @@ impl<M: Memory> Engine<M> {
     pub(crate) fn submit<T, W>(&self, records: usize, bytes: usize, work: W, done: Completion<T>)
     where
         T: Send + 'static,
-        W: FnMut(&Connection, &mut M) -> rusqlite::Result<T> + Send + 'static,
+        W: FnMut(&mut M::Desk<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let task = Task::new(work, done, Arc::clone(&self.file));
         self.queue.push(Box::new(task), Size { records: records.max(1), bytes });

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::Connection;
 
-use super::Limits;
+use super::{Limits, Memory};
 use crate::error::StoreError;
 
 /// One caller's change: it runs inside the batch's transaction, and is told how that ended.
-pub(super) trait Job<M>: Send {
+pub(super) trait Job<M: Memory>: Send {
     /// Makes the change. May be called again after the batch was taken back.
-    fn run(&mut self, db: &Connection, memory: &mut M) -> rusqlite::Result<()>;
+    fn run(&mut self, desk: &mut M::Desk<'_>) -> rusqlite::Result<()>;
     /// Tells the caller. The last call that is made.
     fn tell(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -26,7 +25,7 @@ pub(super) struct Size {
 }
 
 /// Jobs taken together, and what they amount to.
-pub(super) struct Batch<M> {
+pub(super) struct Batch<M: Memory> {
     pub(super) jobs: Vec<Box<dyn Job<M>>>,
     pub(super) size: Size,
     /// How many records stayed behind in the queue.
@@ -34,14 +33,14 @@ pub(super) struct Batch<M> {
 }
 
 /// The way from callers to the writer.
-pub(super) struct Queue<M> {
+pub(super) struct Queue<M: Memory> {
     file: Arc<str>,
     limits: Limits,
     waiting: Mutex<Waiting<M>>,
     wake: Condvar,
 }
 
-struct Waiting<M> {
+struct Waiting<M: Memory> {
     jobs: VecDeque<(Box<dyn Job<M>>, Size)>,
     size: Size,
     /// From how many waiting records on the writer wants to be woken; `None` while it is at work.
@@ -49,7 +48,7 @@ struct Waiting<M> {
     closed: bool,
 }
 
-impl<M> Queue<M> {
+impl<M: Memory> Queue<M> {
     pub(super) fn new(file: Arc<str>, limits: Limits) -> Self {
         let waiting = Waiting { jobs: VecDeque::new(), size: Size::default(), wake_at: None, closed: false };
         Self { file, limits, waiting: Mutex::new(waiting), wake: Condvar::new() }
@@ -153,13 +152,26 @@ const SLICE: Duration = Duration::from_micros(200);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rusqlite::Connection;
 
     type Outcomes = Arc<Mutex<Vec<Result<(), StoreError>>>>;
 
+    struct Nothing;
+
+    impl Memory for Nothing {
+        type Desk<'a> = ();
+
+        fn load(_: &Connection) -> rusqlite::Result<Self> {
+            Ok(Self)
+        }
+
+        fn desk<'a>(&'a mut self, _: &'a Connection) {}
+    }
+
     struct Note(Outcomes);
 
-    impl Job<()> for Note {
-        fn run(&mut self, _: &Connection, (): &mut ()) -> rusqlite::Result<()> {
+    impl Job<Nothing> for Note {
+        fn run(&mut self, (): &mut ()) -> rusqlite::Result<()> {
             Ok(())
         }
 
@@ -168,7 +180,7 @@ mod tests {
         }
     }
 
-    fn queue(records: usize, bytes: usize, batch: usize) -> (Queue<()>, Outcomes) {
+    fn queue(records: usize, bytes: usize, batch: usize) -> (Queue<Nothing>, Outcomes) {
         let limits = Limits {
             batch_records_max: batch,
             hold_max: Duration::from_millis(1),

@@ -12,7 +12,7 @@ use crate::completion::Completion;
 use crate::error::StoreError;
 
 /// The owner of the file's only writing connection.
-pub(super) struct Writer<M> {
+pub(super) struct Writer<M: Memory> {
     db: Connection,
     /// `None` after a batch was taken back, until it is loaded anew.
     memory: Option<M>,
@@ -105,9 +105,11 @@ impl<M: Memory> Writer<M> {
             Some(memory) => memory,
             lost => lost.insert(M::load(&self.db)?),
         };
+        let mut desk = memory.desk(&self.db);
         for job in jobs {
-            job.run(&self.db, memory)?;
+            job.run(&mut desk)?;
         }
+        drop(desk);
         self.db.prepare_cached("COMMIT")?.execute(())?;
         Ok(())
     }
@@ -133,9 +135,9 @@ fn is_about_the_statement(code: ErrorCode) -> bool {
 }
 
 /// However the writer ends, nobody is left waiting for it.
-struct Abandon<'a, M>(&'a Queue<M>);
+struct Abandon<'a, M: Memory>(&'a Queue<M>);
 
-impl<M> Drop for Abandon<'_, M> {
+impl<M: Memory> Drop for Abandon<'_, M> {
     fn drop(&mut self) {
         self.0.abandon();
     }
@@ -157,11 +159,12 @@ impl<T, W> Task<T, W> {
 
 impl<M, T, W> Job<M> for Task<T, W>
 where
+    M: Memory,
     T: Send,
-    W: FnMut(&Connection, &mut M) -> rusqlite::Result<T> + Send,
+    W: FnMut(&mut M::Desk<'_>) -> rusqlite::Result<T> + Send,
 {
-    fn run(&mut self, db: &Connection, memory: &mut M) -> rusqlite::Result<()> {
-        self.value = Some((self.work)(db, memory)?);
+    fn run(&mut self, desk: &mut M::Desk<'_>) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(desk)?);
         Ok(())
     }
 

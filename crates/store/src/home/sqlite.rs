@@ -45,7 +45,7 @@ impl SqliteHome {
 impl HomeStore for SqliteHome {
     fn commit(&self, changes: Vec<HomeChange>, done: Completion<()>) {
         let (records, bytes) = (changes.len(), changes.iter().map(bytes_of).sum());
-        let work = move |db: &Connection, _: &mut Purging| changes.iter().try_for_each(|change| apply(db, change));
+        let work = move |desk: &mut Desk<'_>| changes.iter().try_for_each(|change| apply(desk.db, change));
         self.engine.submit(records, bytes, work, done);
     }
 
@@ -107,7 +107,7 @@ impl HomeStore for SqliteHome {
     }
 
     fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {
-        let work = move |db: &Connection, purging: &mut Purging| purging.run(db, before, limit);
+        let work = move |desk: &mut Desk<'_>| desk.purging.run(desk.db, before, limit);
         self.engine.submit(limit.min(PURGE_RECORDS), 0, work, done);
     }
 }
@@ -280,9 +280,21 @@ struct Purging {
     push_after: u128,
 }
 
+/// What a batch works with.
+struct Desk<'a> {
+    db: &'a Connection,
+    purging: &'a mut Purging,
+}
+
 impl Memory for Purging {
+    type Desk<'a> = Desk<'a>;
+
     fn load(_: &Connection) -> rusqlite::Result<Self> {
         Ok(Self::default())
+    }
+
+    fn desk<'a>(&'a mut self, db: &'a Connection) -> Desk<'a> {
+        Desk { db, purging: self }
     }
 }
 

@@ -5,7 +5,7 @@
 //! by time within their origin, so a batch of hundreds changes few pages. Names are kept once and stand elsewhere as
 //! small numbers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,17 +54,14 @@ impl Journal for SqliteJournal {
     fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>) {
         let bytes = entries.iter().map(|entry| entry.request.len() + ROW_BYTES).sum();
         let records = entries.len();
-        let work = move |db: &Connection, numbers: &mut Numbers| {
-            let mut append = Append::prepare(db)?;
-            entries.iter().map(|entry| append.run(db, numbers, entry)).collect()
-        };
+        let work = move |desk: &mut Desk<'_>| entries.iter().map(|entry| desk.append(entry)).collect();
         self.engine.submit(records, bytes, work, done);
     }
 
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>) {
         let records = seqs.len();
-        let work = move |db: &Connection, _: &mut Numbers| {
-            let mut mark = db.prepare_cached("UPDATE push_open SET sending_since = ?2 WHERE seq = ?1")?;
+        let work = move |desk: &mut Desk<'_>| {
+            let mut mark = desk.db.prepare_cached("UPDATE push_open SET sending_since = ?2 WHERE seq = ?1")?;
             for &seq in &seqs {
                 mark.execute((columns::number(seq), columns::instant(at)))?;
             }
@@ -76,17 +73,14 @@ impl Journal for SqliteJournal {
     fn complete(&self, completed: Vec<Completed>, done: Completion<()>) {
         let bytes = completed.iter().map(|end| end.detail.len() + 2 * ROW_BYTES).sum();
         let records = completed.len();
-        let work = move |db: &Connection, numbers: &mut Numbers| {
-            let mut complete = Complete::prepare(db)?;
-            completed.iter().try_for_each(|end| complete.run(db, numbers, end))
-        };
+        let work = move |desk: &mut Desk<'_>| completed.iter().try_for_each(|end| desk.complete(end));
         self.engine.submit(records, bytes, work, done);
     }
 
     fn reschedule(&self, seq: u64, due: Timestamp, attempt: u32, done: Completion<()>) {
-        let work = move |db: &Connection, _: &mut Numbers| {
+        let work = move |desk: &mut Desk<'_>| {
             let sql = "UPDATE push_open SET due = ?2, attempt = ?3, sending_since = NULL WHERE seq = ?1";
-            db.prepare_cached(sql)?.execute((columns::number(seq), columns::instant(due), attempt))?;
+            desk.db.prepare_cached(sql)?.execute((columns::number(seq), columns::instant(due), attempt))?;
             Ok(())
         };
         self.engine.submit(1, ROW_BYTES, work, done);
@@ -122,7 +116,8 @@ impl Journal for SqliteJournal {
     }
 
     fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {
-        let work = move |db: &Connection, _: &mut Numbers| {
+        let work = move |desk: &mut Desk<'_>| {
+            let db = desk.db;
             // From the left edge, so that a call costs what it removes: numbers are given in order of receipt.
             let mut oldest =
                 db.prepare_cached("SELECT seq, origin_no, id, received FROM push_done ORDER BY seq LIMIT ?1")?;
@@ -150,9 +145,9 @@ impl Journal for SqliteJournal {
 
     fn owe_feedback(&self, origin: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>) {
         let records = items.len();
-        let work = move |db: &Connection, numbers: &mut Numbers| {
-            let origin_no = numbers.origin(db, &origin)?;
-            items.iter().try_for_each(|item| outbox::owe(db, origin_no, numbers.feedback(), item))
+        let work = move |desk: &mut Desk<'_>| {
+            let origin_no = desk.numbers.origin(desk.db, &origin)?;
+            items.iter().try_for_each(|item| outbox::owe(desk.db, origin_no, desk.numbers.feedback(), item))
         };
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
@@ -163,30 +158,102 @@ impl Journal for SqliteJournal {
 
     fn feedback_done(&self, ids: Vec<FeedbackId>, done: Completion<()>) {
         let records = ids.len();
-        let work = move |db: &Connection, _: &mut Numbers| outbox::remove(db, &ids);
+        let work = move |desk: &mut Desk<'_>| outbox::remove(desk.db, &ids);
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
 
     fn feedback_retry(&self, ids: Vec<FeedbackId>, due: Timestamp, attempt: u32, done: Completion<()>) {
         let records = ids.len();
-        let work = move |db: &Connection, _: &mut Numbers| outbox::put_off(db, &ids, due, attempt);
+        let work = move |desk: &mut Desk<'_>| outbox::put_off(desk.db, &ids, due, attempt);
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
 
     fn feedback_purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {
-        let work = move |db: &Connection, _: &mut Numbers| outbox::purge(db, before, limit);
+        let work = move |desk: &mut Desk<'_>| outbox::purge(desk.db, before, limit);
         self.engine.submit(limit.min(PURGE_RECORDS), 0, work, done);
     }
 }
 
-/// Takes entries in.
-struct Append<'db> {
-    key: CachedStatement<'db>,
-    request: CachedStatement<'db>,
+/// What a batch works with.
+struct Desk<'a> {
+    db: &'a Connection,
+    numbers: &'a mut Numbers,
+    append: Option<Append<'a>>,
+    complete: Option<Complete<'a>>,
 }
 
-impl<'db> Append<'db> {
-    fn prepare(db: &'db Connection) -> rusqlite::Result<Self> {
+/// The statements that take an entry in.
+struct Append<'a> {
+    key: CachedStatement<'a>,
+    request: CachedStatement<'a>,
+}
+
+/// The statements that end a push.
+struct Complete<'a> {
+    outcome: CachedStatement<'a>,
+    request: CachedStatement<'a>,
+}
+
+impl<'a> Desk<'a> {
+    fn append(&mut self, entry: &JournalEntry) -> rusqlite::Result<Appended> {
+        let append = match &mut self.append {
+            Some(append) => append,
+            none => none.insert(Append::prepare(self.db)?),
+        };
+        let origin_no = self.numbers.origin(self.db, &entry.origin)?;
+        let (id, seq) = (columns::id(entry.id.to_u128()), self.numbers.next_seq);
+        // The key decides, in the same transaction as the request is kept in.
+        let key = (origin_no, id, columns::number(seq), entry.fingerprint.cast_signed());
+        if append.key.execute(key)? == 0 {
+            return duplicate(self.db, origin_no, entry);
+        }
+        let received = columns::instant(entry.received);
+        append.request.execute((
+            columns::number(seq),
+            origin_no,
+            id,
+            self.numbers.lane(self.db, &entry.lane)?,
+            received,
+            columns::instant(entry.expires),
+            &*entry.request,
+        ))?;
+        self.numbers.taken(Head { origin_no, id, received });
+        Ok(Appended::New { seq })
+    }
+
+    fn complete(&mut self, end: &Completed) -> rusqlite::Result<()> {
+        let head = match self.numbers.recent(end.seq) {
+            Some(head) => head,
+            None => match head_of(self.db, end.seq)? {
+                Some(head) => head,
+                None => return Ok(()), // it has ended before, and its feedback is owed already
+            },
+        };
+        let complete = match &mut self.complete {
+            Some(complete) => complete,
+            none => none.insert(Complete::prepare(self.db)?),
+        };
+        let seq = columns::number(end.seq);
+        complete.outcome.execute((
+            seq,
+            head.origin_no,
+            head.id,
+            head.received,
+            end.state.as_str(),
+            columns::reason(end.state),
+            columns::detail(&end.detail),
+            columns::instant(end.at),
+        ))?;
+        complete.request.execute([seq])?;
+        if let Some(item) = &end.feedback {
+            outbox::owe(self.db, head.origin_no, self.numbers.feedback(), item)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Append<'a> {
+    fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
         let key = db.prepare_cached(
             "INSERT INTO push_known (origin_no, id, seq, fingerprint) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
         )?;
@@ -196,27 +263,16 @@ impl<'db> Append<'db> {
         )?;
         Ok(Self { key, request })
     }
+}
 
-    fn run(&mut self, db: &Connection, numbers: &mut Numbers, entry: &JournalEntry) -> rusqlite::Result<Appended> {
-        let origin_no = numbers.origin(db, &entry.origin)?;
-        let (id, seq) = (columns::id(entry.id.to_u128()), numbers.next_seq);
-        // The key decides, in the same transaction as the request is kept in.
-        let new = self.key.execute((origin_no, id, columns::number(seq), entry.fingerprint.cast_signed()))? == 1;
-        if !new {
-            return duplicate(db, origin_no, entry);
-        }
-        let lane_no = numbers.lane(db, &entry.lane)?;
-        self.request.execute((
-            columns::number(seq),
-            origin_no,
-            id,
-            lane_no,
-            columns::instant(entry.received),
-            columns::instant(entry.expires),
-            &*entry.request,
-        ))?;
-        numbers.next_seq += 1;
-        Ok(Appended::New { seq })
+impl<'a> Complete<'a> {
+    fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
+        let outcome = db.prepare_cached(
+            "INSERT INTO push_done (seq, origin_no, id, received, state, reason, detail, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        let request = db.prepare_cached("DELETE FROM push_open WHERE seq = ?1")?;
+        Ok(Self { outcome, request })
     }
 }
 
@@ -230,36 +286,20 @@ fn duplicate(db: &Connection, origin_no: i64, entry: &JournalEntry) -> rusqlite:
     Ok(Appended::Duplicate { state: first.state, same_request: fingerprint == entry.fingerprint })
 }
 
-/// Ends pushes.
-struct Complete<'db> {
-    outcome: CachedStatement<'db>,
-    request: CachedStatement<'db>,
+/// The small columns of an open push, as they stand in the file.
+#[derive(Clone, Copy)]
+struct Head {
+    origin_no: i64,
+    id: [u8; 16],
+    received: i64,
 }
 
-impl<'db> Complete<'db> {
-    fn prepare(db: &'db Connection) -> rusqlite::Result<Self> {
-        let outcome = db.prepare_cached(
-            "INSERT INTO push_done (seq, origin_no, id, received, state, reason, detail, at)
-             SELECT seq, origin_no, id, received, ?2, ?3, ?4, ?5 FROM push_open WHERE seq = ?1",
-        )?;
-        let request = db.prepare_cached("DELETE FROM push_open WHERE seq = ?1")?;
-        Ok(Self { outcome, request })
-    }
-
-    fn run(&mut self, db: &Connection, numbers: &mut Numbers, end: &Completed) -> rusqlite::Result<()> {
-        let seq = columns::number(end.seq);
-        let (state, reason, detail) = (end.state.as_str(), columns::reason(end.state), columns::detail(&end.detail));
-        if self.outcome.execute((seq, state, reason, detail, columns::instant(end.at)))? == 0 {
-            return Ok(()); // it has ended before, and its feedback is owed already
-        }
-        if let Some(item) = &end.feedback {
-            let mut origin = db.prepare_cached("SELECT origin_no FROM push_open WHERE seq = ?1")?;
-            let origin_no = origin.query_row([seq], |row| row.get(0))?;
-            outbox::owe(db, origin_no, numbers.feedback(), item)?;
-        }
-        self.request.execute([seq])?;
-        Ok(())
-    }
+fn head_of(db: &Connection, seq: u64) -> rusqlite::Result<Option<Head>> {
+    let mut head = db.prepare_cached("SELECT origin_no, id, received FROM push_open WHERE seq = ?1")?;
+    head.query_row([columns::number(seq)], |row| {
+        Ok(Head { origin_no: row.get(0)?, id: row.get(1)?, received: row.get(2)? })
+    })
+    .optional()
 }
 
 /// What is known of the push with this number. A push that ends between the two looks is found by the second.
@@ -317,15 +357,20 @@ fn lane(row: &Row<'_>, first: usize) -> rusqlite::Result<LaneKey> {
     Ok(LaneKey { app, channel: columns::word_at(row, first + 3)? })
 }
 
-/// The numbers that stand for names in this file, and those to be given next.
+/// What the writer remembers: the numbers that stand for names in this file, those to be given next, and the heads of
+/// the pushes taken last, most of which end while they are still here.
 struct Numbers {
     origins: HashMap<SipDomain, i64>,
     lanes: HashMap<LaneKey, i64>,
     next_seq: u64,
     next_feedback: u64,
+    /// The heads of the open pushes before `next_seq`; none for one that has ended.
+    heads: VecDeque<Option<Head>>,
 }
 
 impl Memory for Numbers {
+    type Desk<'a> = Desk<'a>;
+
     fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut origins = db.prepare("SELECT no, name FROM origin")?;
         let origins = origins.query_map((), |row| Ok((columns::parsed_at(row, 1)?, row.get(0)?)))?;
@@ -339,7 +384,12 @@ impl Memory for Numbers {
             lanes: lanes.collect::<rusqlite::Result<_>>()?,
             next_seq: seq + 1,
             next_feedback: last("SELECT coalesce(max(no), 0) FROM feedback")? + 1,
+            heads: VecDeque::new(),
         })
+    }
+
+    fn desk<'a>(&'a mut self, db: &'a Connection) -> Desk<'a> {
+        Desk { db, numbers: self, append: None, complete: None }
     }
 }
 
@@ -366,12 +416,31 @@ impl Numbers {
         Ok(no)
     }
 
+    /// Notes that `next_seq` was given to a push.
+    fn taken(&mut self, head: Head) {
+        if self.heads.len() == HEADS_MAX {
+            self.heads.pop_front();
+        }
+        self.heads.push_back(Some(head));
+        self.next_seq += 1;
+    }
+
+    /// The head of an open push that ends now, if it is still here. Only once: who asks again has to ask the file.
+    fn recent(&mut self, seq: u64) -> Option<Head> {
+        let back = usize::try_from(self.next_seq.checked_sub(seq)?).ok()?;
+        let place = self.heads.len().checked_sub(back)?;
+        self.heads.get_mut(place)?.take()
+    }
+
     const fn feedback(&mut self) -> u64 {
         let no = self.next_feedback;
         self.next_feedback += 1;
         no
     }
 }
+
+/// How many heads are remembered: two and a half megabytes.
+const HEADS_MAX: usize = 65_536;
 
 /// What a row costs beside its texts, for the queue's bound.
 const ROW_BYTES: usize = 96;

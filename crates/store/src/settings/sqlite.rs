@@ -15,7 +15,7 @@ use reveille_core::settings::{Conflict, Setting, SettingChange, SettingKey, Sett
 use super::{SettingHistory, Settings};
 use crate::columns;
 use crate::completion::Completion;
-use crate::engine::{Engine, Layout, Limits};
+use crate::engine::{Engine, Layout, Limits, Memory};
 use crate::error::StoreError;
 
 /// Settings in a SQLite file. Clones share it.
@@ -25,7 +25,7 @@ pub struct SqliteSettings {
 }
 
 struct Shared {
-    engine: Engine<()>,
+    engine: Engine<Nothing>,
     latest: Arc<Latest>,
     lookout: Lookout,
 }
@@ -67,7 +67,7 @@ impl Settings for SqliteSettings {
 
     fn apply(&self, author: &str, at: Timestamp, changes: Vec<SettingChange>, done: Completion<Result<u64, Conflict>>) {
         let (author, records) = (author.to_owned(), changes.len());
-        let work = move |db: &Connection, (): &mut ()| {
+        let work = move |&mut db: &mut &Connection| {
             // Read here, under the file's write lock: another process may have changed them since the last look.
             let mut snapshot = read_snapshot(db)?;
             for change in &changes {
@@ -103,6 +103,21 @@ impl Settings for SqliteSettings {
             )?;
             query.query_map([columns::rows(limit)], history_row)?.collect()
         })
+    }
+}
+
+/// The writer remembers nothing: another process may change anything at any time.
+struct Nothing;
+
+impl Memory for Nothing {
+    type Desk<'a> = &'a Connection;
+
+    fn load(_: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self)
+    }
+
+    fn desk<'a>(&'a mut self, db: &'a Connection) -> &'a Connection {
+        db
     }
 }
 
