@@ -31,13 +31,13 @@ const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a lane's pushes go: a provider sender, or a test's stand-in.
 pub trait Outlet: Send + Sync + 'static {
-    /// Takes one push, or gives it back when the queue is full.
-    fn offer(&self, push: Notification) -> Result<(), Notification>;
+    /// Takes one push; answers `false`, and has not taken it, when its queue is full.
+    fn offer(&self, push: Notification) -> bool;
 }
 
 impl Outlet for Sender {
-    fn offer(&self, push: Notification) -> Result<(), Notification> {
-        Self::offer(self, push)
+    fn offer(&self, push: Notification) -> bool {
+        Self::offer(self, push).is_ok()
     }
 }
 
@@ -261,7 +261,10 @@ impl Dispatch {
     fn offer_all(&self, seqs: &[u64]) {
         let pushes: Vec<_> = {
             let entries = self.entries.lock();
-            seqs.iter().filter_map(|seq| entries.get(seq)).map(|entry| (entry.lane.clone(), entry.push.clone())).collect()
+            seqs.iter()
+                .filter_map(|seq| entries.get(seq))
+                .map(|entry| (entry.lane.clone(), entry.push.clone()))
+                .collect()
         };
         for (lane, push) in pushes {
             self.offer(&lane, push);
@@ -272,10 +275,9 @@ impl Dispatch {
     fn offer(&self, key: &LaneKey, push: Notification) {
         let Some(lane) = self.lanes.get().and_then(|lanes| lanes.get(key)) else { return };
         let mut waiting = lane.waiting.lock();
-        if !waiting.is_empty() {
-            waiting.push_back(push.key);
-        } else if let Err(push) = lane.outlet.offer(push) {
-            waiting.push_back(push.key);
+        let seq = push.key;
+        if !waiting.is_empty() || !lane.outlet.offer(push) {
+            waiting.push_back(seq);
         }
     }
 
@@ -285,7 +287,7 @@ impl Dispatch {
             let mut waiting = lane.waiting.lock();
             while let Some(seq) = waiting.front() {
                 let push = self.entries.lock().get(seq).map(|entry| entry.push.clone());
-                if push.is_some_and(|push| lane.outlet.offer(push).is_err()) {
+                if push.is_some_and(|push| !lane.outlet.offer(push)) {
                     break;
                 }
                 waiting.pop_front();
@@ -412,8 +414,7 @@ impl Outcomes for Dispatch {
                         if let Some(since) = dead {
                             self.bury(entry, since.unwrap_or(outcome.sent));
                         }
-                        let feedback =
-                            feedback_for(state, entry.push.push_id, entry.push.identity, &detail, dead, now);
+                        let feedback = feedback_for(state, entry.push.push_id, entry.push.identity, &detail, dead, now);
                         ended.push(Completed { seq: outcome.key, state, detail, at: now, feedback });
                     }
                 }

@@ -32,11 +32,7 @@ impl Doorway {
     }
 
     /// The proof and the requests of one MESSAGE.
-    fn read(
-        &self,
-        edge: Option<&TrustedEdge>,
-        message: &Message,
-    ) -> Result<(AdmittedPeer, Vec<PushRequest>), Refusal> {
+    fn read(&self, edge: Option<&TrustedEdge>, message: &Message) -> Result<(AdmittedPeer, Vec<PushRequest>), Refusal> {
         // The trust header counts only on a connection whose certificate is a configured edge's (DESIGN.md §6).
         let edge = edge.ok_or(Refusal::ForgedTrust)?;
         let peer = readmit(edge, message.header(Name::EdgeTrust), &message::from_domain(message)?)?;
@@ -69,12 +65,18 @@ impl Handler for Doorway {
                         send(flow, message::refused(&message, &refusal, audience, None, TAG));
                     }
                 },
-                Some(Method::Options) => send(flow, message::respond(&message, 200, TAG, |response| {
-                    response.header(Name::Allow, ALLOW);
-                })),
-                Some(_) => send(flow, message::respond(&message, 405, TAG, |response| {
-                    response.header(Name::Allow, ALLOW);
-                })),
+                Some(Method::Options) => send(
+                    flow,
+                    message::respond(&message, 200, TAG, |response| {
+                        response.header(Name::Allow, ALLOW);
+                    }),
+                ),
+                Some(_) => send(
+                    flow,
+                    message::respond(&message, 405, TAG, |response| {
+                        response.header(Name::Allow, ALLOW);
+                    }),
+                ),
             }
         }
         if !submissions.is_empty() {

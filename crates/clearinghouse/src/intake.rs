@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
 use reveille_core::settings::Snapshot;
+use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
 use reveille_federation::request::{REQUESTS_MAX, SKEW_REPORTED, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken};
 use reveille_store::{Appended, Journal, JournalEntry, StoreError, fingerprint};
@@ -85,7 +85,8 @@ impl Intake {
         let done = move |outcome: Result<Vec<Appended>, StoreError>| match outcome {
             Err(reason) => {
                 error!(%reason, "the journal takes nothing");
-                let refusal = if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
+                let refusal =
+                    if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
                 waiting.into_iter().for_each(|(_, answer)| answer(Err(refusal.clone())));
             }
             Ok(appended) => {
@@ -140,7 +141,13 @@ fn probe_lane() -> LaneKey {
     LaneKey { app, channel: Channel::Message }
 }
 
-fn entry(origin: &SipDomain, request: &PushRequest, lane: LaneKey, received: Timestamp, expires: Timestamp) -> JournalEntry {
+fn entry(
+    origin: &SipDomain,
+    request: &PushRequest,
+    lane: LaneKey,
+    received: Timestamp,
+    expires: Timestamp,
+) -> JournalEntry {
     JournalEntry {
         origin: origin.clone(),
         id: request.id,

@@ -1,7 +1,8 @@
 //! The clearing house: intake, journal, lanes, verdicts, feedback.
 //!
 //! A push request comes in at the [`doorway`], is checked and journaled by [`intake`], sent by [`dispatch`] through its
-//! lane, judged by [`outcome`], and what its home must know goes back by [`feedback`].
+//! lane, judged by [`outcome`], and what its home must know goes back by [`feedback`]. What waits on disk, or for its
+//! next attempt, is taken up again by `replay`.
 #![warn(missing_docs)]
 
 pub mod dispatch;
@@ -10,9 +11,8 @@ pub mod feedback;
 pub mod intake;
 pub mod notification;
 pub mod outcome;
-pub mod status;
+mod replay;
 
 pub use dispatch::{Dispatch, Outlet};
 pub use doorway::Doorway;
-pub use feedback::{Feedback, FeedbackRoad};
 pub use intake::{Intake, Receipt, Submission};

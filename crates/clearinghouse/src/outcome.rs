@@ -49,11 +49,9 @@ pub fn judge(verdict: &Verdict, facts: &Facts) -> Judgement {
     let end = |reason| Judgement::End { state: PushState::NotPushed(reason), detail: detail(), dead: None };
     match verdict {
         Verdict::Accepted => Judgement::End { state: PushState::Accepted, detail: String::new(), dead: None },
-        Verdict::Forget { since, .. } if kills(*since, facts.registered, facts.sent) => Judgement::End {
-            state: PushState::NotPushed(Reason::IdentityDead),
-            detail: detail(),
-            dead: Some(*since),
-        },
+        Verdict::Forget { since, .. } if kills(*since, facts.registered, facts.sent) => {
+            Judgement::End { state: PushState::NotPushed(Reason::IdentityDead), detail: detail(), dead: Some(*since) }
+        }
         // News about an earlier life of the token: this one was registered since, and lives.
         Verdict::Forget { .. } | Verdict::Reject { .. } | Verdict::Unknown { .. } => end(Reason::RejectedByProvider),
         Verdict::Configuration { .. } => match facts.channel {

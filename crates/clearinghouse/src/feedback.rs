@@ -1,0 +1,143 @@
+//! Feedback on its way home: durable, per origin, in order, repeated until home has taken it (DESIGN.md §5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_core::retry::Backoff;
+use reveille_core::{Clock, SipDomain, Timestamp};
+use reveille_federation::feedback::{CONTENT_TYPE_V1, Feedback, FeedbackVerdict, ITEMS_MAX, Item, write_body};
+use reveille_federation::message::{Envelope, write};
+use reveille_sip_net::{Pool, Requests, Target};
+use reveille_store::{FeedbackId, Journal, OwedFeedback, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// How long home may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How often the outbox is looked at when nothing wakes it: a retry may be due.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Sends feedback through the publisher's edge.
+pub struct Outbox {
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    fresh: Arc<Notify>,
+    road: Road,
+}
+
+/// The way out.
+pub struct Road {
+    /// Transactions of ours.
+    pub requests: Arc<Requests>,
+    /// Connections to our own servers.
+    pub pool: Pool,
+    /// Our edge.
+    pub edge: Target,
+    /// Our own name, for Via.
+    pub name: SipDomain,
+    /// The publisher's domain: feedback comes from `sip:push@` it.
+    pub domain: SipDomain,
+}
+
+impl Outbox {
+    /// An outbox that is woken by `fresh`.
+    pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, fresh: Arc<Notify>, road: Road) -> Self {
+        Self { journal, clock, fresh, road }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Some(()) = stop.run_until_cancelled(self.turn()).await {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.fresh.notified() => {}
+                    () = tokio::time::sleep(TICK) => {}
+                }
+            }
+        }
+    }
+
+    /// Sends what is due, origin after origin at once: one that does not answer holds up no other.
+    async fn turn(&self) {
+        let journal = Arc::clone(&self.journal);
+        let read = tokio::task::spawn_blocking(move || journal.feedback_open(ITEMS_MAX)).await;
+        let owed = match read.expect("reading the journal does not panic") {
+            Ok(owed) => owed,
+            Err(reason) => return warn!(%reason, "the feedback outbox could not be read"),
+        };
+        let now = self.clock.now();
+        let mut by_origin: BTreeMap<SipDomain, Vec<OwedFeedback>> = BTreeMap::new();
+        for item in owed {
+            by_origin.entry(item.origin.clone()).or_default().push(item);
+        }
+        // In order: while the oldest is put off, everything behind it waits too.
+        let due = by_origin.into_iter().filter(|(_, items)| items[0].due <= now);
+        let sends = due.map(|(origin, items)| self.tell(origin, items, now));
+        futures_util::future::join_all(sends).await;
+    }
+
+    /// Tells one origin, and notes what came of it.
+    async fn tell(&self, origin: SipDomain, owed: Vec<OwedFeedback>, now: Timestamp) {
+        let ids: Vec<FeedbackId> = owed.iter().map(|item| item.id).collect();
+        let attempt = owed[0].attempt + 1;
+        let oldest = owed[0].item.at;
+        match self.send(&origin, &owed).await {
+            Ok(()) => {
+                debug!(peer.domain = %origin, items = ids.len(), "home has taken the feedback");
+                metrics::counter!("reveille_feedback_sent_total").increment(ids.len() as u64);
+                let done = reveille_store::wait(|done| self.journal.feedback_done(ids, done));
+                self.noted(done.await);
+            }
+            Err(why) => {
+                // Kept for as long as an outcome is remembered; the journal gives older ones up.
+                let never = oldest.plus(Duration::from_secs(365 * 24 * 3600));
+                let due = Backoff::FEEDBACK.next(attempt, rand::random(), now, None, never).unwrap_or(never);
+                warn!(peer.domain = %origin, items = ids.len(), attempt, retry.at = %due, "feedback was not taken: {why}");
+                let done = reveille_store::wait(|done| self.journal.feedback_retry(ids, due, attempt, done));
+                self.noted(done.await);
+            }
+        }
+    }
+
+    fn noted(&self, outcome: Result<(), StoreError>) {
+        if let Err(reason) = outcome {
+            warn!(%reason, "the feedback outbox could not be written; home may hear the same twice");
+        }
+    }
+
+    async fn send(&self, origin: &SipDomain, owed: &[OwedFeedback]) -> Result<(), String> {
+        let items = owed.iter().map(|owed| Item {
+            push: owed.item.push,
+            identity: owed.item.identity,
+            verdict: FeedbackVerdict::parse(&owed.item.verdict).unwrap_or(FeedbackVerdict::State),
+            reason: owed.item.reason.as_str().into(),
+            provider_time: owed.item.provider_time,
+            at: owed.item.at,
+        });
+        let body = write_body(&Feedback { id: owed[0].item.at.millis(), items: items.collect() });
+        let ticket = self.road.requests.open(rand::random()).map_err(|error| error.to_string())?;
+        let call_id = format!("{:032x}", rand::random::<u128>());
+        let envelope = Envelope {
+            sent_by: self.road.name.as_str(),
+            branch: ticket.branch(),
+            from: &format!("sip:push@{}", self.road.domain),
+            // To whom every push request of this origin came from (DESIGN.md §5).
+            to: &format!("sip:mcx@{origin}"),
+            call_id: &call_id,
+            content_type: CONTENT_TYPE_V1,
+        };
+        let bytes = write(envelope, &body).map_err(|error| error.to_string())?;
+        let answer = ticket.through(&self.road.pool, &self.road.edge, bytes, ANSWER_WITHIN).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.status() {
+            Some(200..300) => Ok(()),
+            status => {
+                let diagnosis = answer.header(reveille_sip::Name::MsDiagnostics).unwrap_or("no diagnosis");
+                Err(format!("{} {diagnosis}", status.unwrap_or_default()))
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Passing requests on and their answers back: what is under way, and nothing of what is finished.
+//!
+//! On reliable transports a finished transaction has nothing left to do (RFC 3261 §17.1.2.2: timer K is 0), so its
+//! memory is freed with its final response.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use reveille_core::SipDomain;
+use reveille_federation::answer::{Audience, answer, status_outbound};
+use reveille_federation::{Refusal, message};
+use reveille_sip::{Forward, Message, Name};
+use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Target};
+use tracing::debug;
+
+/// Requests under way, all partners together.
+const IN_FLIGHT_MAX: usize = 100_000;
+/// How long an answer is waited for: a little longer than the sender's own timer F (RFC 3261 §17.1.2.2: 64*T1, 32 s).
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(34);
+/// Cut so that senders seldom meet.
+const SHARDS: u64 = 16;
+/// Hops that a request without Max-Forwards may still make (RFC 3261 §16.6 step 3).
+const HOPS: u8 = 70;
+
+/// Which side a request came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum From {
+    /// Our own server, which may read everything.
+    Inside,
+    /// A partner, which learns the class of a fault only.
+    Outside,
+}
+
+/// One request under way.
+struct Onward {
+    /// Where it came from, and where its answer goes.
+    back: Arc<Flow>,
+    from: From,
+    request: Message,
+    destination: SipDomain,
+    /// The flow it left on; an answer counts only from there.
+    left_on: Option<FlowId>,
+    /// The rest of its branch: a peer that has not seen the request cannot answer it.
+    key: u64,
+    begun: Instant,
+}
+
+/// Where a request goes on to.
+#[derive(Clone, Copy)]
+pub(crate) struct Onto<'a> {
+    /// The domain it is for.
+    pub(crate) destination: &'a SipDomain,
+    /// The side it leaves by.
+    pub(crate) pool: &'a Pool,
+    /// The next hop.
+    pub(crate) target: &'a Target,
+}
+
+/// Remembers the way back of each request under way.
+pub(crate) struct Relay {
+    name: String,
+    next: AtomicU64,
+    shards: Vec<Mutex<HashMap<u64, Onward>>>,
+}
+
+impl Relay {
+    pub(crate) fn new(name: &SipDomain) -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { name: name.to_string(), next: AtomicU64::new(1), shards })
+    }
+
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Onward>> {
+        &self.shards[(id % SHARDS) as usize]
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Sends a request on to `target`. `trust` is stamped on it; whatever trust it brought is stripped.
+    pub(crate) fn forward(
+        &self,
+        back: &Arc<Flow>,
+        from: From,
+        request: Message,
+        onward: Onto<'_>,
+        trust: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let Onto { destination, pool, target } = onward;
+        // RFC 3261 §16.3 step 3: at 0 the request goes no further.
+        let hops = match request.max_forwards() {
+            Some(0) => return Err(Refusal::TooManyHops),
+            Some(hops) => hops - 1,
+            None => HOPS,
+        };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.shard(id).lock().len() >= IN_FLIGHT_MAX / SHARDS as usize {
+            return Err(Refusal::Overloaded);
+        }
+        let key = rand::random();
+        let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
+        let written = {
+            let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
+            let forward = Forward::request(&request)
+                .push_via(via)
+                .max_forwards(hops)
+                .source(back.remote())
+                .strip(Name::EdgeTrust);
+            match trust {
+                Some(trust) => forward.insert(Name::EdgeTrust, trust).write(&mut out),
+                None => forward.write(&mut out),
+            }
+        };
+        if let Err(fault) = written {
+            return Err(Refusal::BadBody(fault.to_string()));
+        }
+        let onward = Onward {
+            back: Arc::clone(back),
+            from,
+            request,
+            destination: destination.clone(),
+            left_on: None,
+            key,
+            begun: Instant::now(),
+        };
+        self.shard(id).lock().insert(id, onward);
+        match pool.send(target, Parcel::new(id, out.freeze())) {
+            Ok(Sent::On(flow)) => self.sent(id, &flow),
+            Ok(Sent::Waiting) => {}
+            Err(error) => self.failed(id, &error),
+        }
+        Ok(())
+    }
+
+    /// Sends an answer back the way its request came.
+    pub(crate) fn on_response(&self, flow: &Flow, response: &Message) {
+        let Some((id, key)) = response.top_via().ok().and_then(|via| own_branch(via.branch()?)) else {
+            debug!(remote = %flow.remote(), "a response to nothing of ours");
+            return;
+        };
+        let is_final = response.status().is_some_and(|status| status >= 200);
+        let (back, from) = {
+            let mut shard = self.shard(id).lock();
+            // An answer can come before the flow is noted; then the key alone tells that the peer has the request.
+            let ours = shard
+                .get(&id)
+                .is_some_and(|onward| onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id()));
+            if !ours {
+                debug!(remote = %flow.remote(), "a response to nothing that went this way");
+                return;
+            }
+            if is_final {
+                let Some(onward) = shard.remove(&id) else { return };
+                (onward.back, onward.from)
+            } else {
+                let Some(onward) = shard.get(&id) else { return };
+                (Arc::clone(&onward.back), onward.from)
+            }
+        };
+        let mut out = BytesMut::with_capacity(response.as_bytes().len() + 64);
+        let public = match from {
+            From::Outside => response.header(Name::MsDiagnostics).map(public_diagnostics),
+            From::Inside => None,
+        };
+        let mut forward = Forward::response(response).pop_via();
+        if from == From::Outside {
+            // What the inside says about itself stays inside (lync.md §3.5).
+            forward = forward.strip(Name::MsDiagnostics);
+            if let Some(public) = &public {
+                forward = forward.insert(Name::MsDiagnosticsPublic, public);
+            }
+        }
+        match forward.write(&mut out) {
+            Ok(()) => {
+                let _ = back.send(out.freeze());
+            }
+            Err(fault) => debug!(%fault, "a response could not be passed on"),
+        }
+    }
+
+    /// Forgets requests that nobody has answered. Their senders' own timers tell them (RFC 4320 §4.2: a 408 to a
+    /// non-INVITE request helps nobody).
+    pub(crate) fn sweep(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let before = shard.len();
+            shard.retain(|_, onward| onward.begun.elapsed() < ANSWER_TIMEOUT);
+            let unanswered = before - shard.len();
+            if unanswered > 0 {
+                metrics::counter!("reveille_edge_unanswered_total").increment(unanswered as u64);
+            }
+        }
+    }
+}
+
+impl Senders for Relay {
+    fn failed(&self, token: u64, error: &ConnectError) {
+        let Some(onward) = self.shard(token).lock().remove(&token) else { return };
+        let refusal = Refusal::PeerUnreachable { domain: onward.destination, why: error.to_string() };
+        metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
+        refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
+    }
+
+    fn sent(&self, token: u64, flow: &Arc<Flow>) {
+        if let Some(onward) = self.shard(token).lock().get_mut(&token) {
+            onward.left_on = Some(flow.id());
+        }
+    }
+}
+
+/// Answers a request that goes no further.
+pub(crate) fn refuse(back: &Flow, request: &Message, from: From, name: &str, refusal: &Refusal) {
+    let audience = match from {
+        From::Inside => Audience::Inside { source: name },
+        From::Outside => Audience::Outside,
+    };
+    let answer = answer(refusal, audience, None);
+    let status = match from {
+        From::Inside => status_outbound(refusal),
+        From::Outside => answer.status,
+    };
+    // A peer that has gone needs no answer.
+    let _ = back.send(message::refused_with(request, status, &answer.headers, &answer.problem, "edge"));
+}
+
+/// The number and key of a branch that this process has made.
+fn own_branch(branch: &str) -> Option<(u64, u64)> {
+    let (id, key) = branch.strip_prefix("z9hG4bKe")?.split_once('.')?;
+    Some((u64::from_str_radix(id, 16).ok()?, u64::from_str_radix(key, 16).ok()?))
+}
+
+/// A diagnosis without its source, fault and advice: number and reason only.
+fn public_diagnostics(inside: &str) -> String {
+    let (id, rest) = inside.split_once(';').unwrap_or((inside, ""));
+    let reason = rest.split_once("reason=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(reason, _)| reason);
+    match reason {
+        Some(reason) => format!("{};reason=\"{reason}\"", id.trim()),
+        None => id.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_branch_of_our_own_form_is_ours() {
+        assert_eq!(own_branch("z9hG4bKe1f.00000000000000aa"), Some((0x1f, 0xaa)));
+        for foreign in ["z9hG4bK1", "z9hG4bKe1f", "z9hG4bKe.aa", "z9hG4bKex.y", ""] {
+            assert_eq!(own_branch(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_diagnosis_that_leaves_has_no_source() {
+        let inside = "90103;reason=\"x is not an allowed domain\";source=\"edge.contoso.com\";advice=\"do\"";
+        assert_eq!(public_diagnostics(inside), "90103;reason=\"x is not an allowed domain\"");
+        assert_eq!(public_diagnostics("1034"), "1034");
+    }
+}

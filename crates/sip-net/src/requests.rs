@@ -1,0 +1,231 @@
+//! Requests of our own that wait for their answer: a non-INVITE client transaction as a future (RFC 3261 §17.1.2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use reveille_sip::Message;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::connect::ConnectError;
+use crate::flow::{Flow, SendError, Transport};
+use crate::hop::Parcel;
+use crate::pool::{Pool, Senders, Target};
+
+/// RFC 3261 §17.1.2.2: T1, and timer F is 64 times as long.
+const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 §17.1.2.2: the interval of timer E never exceeds T2.
+const T2: Duration = Duration::from_secs(4);
+/// Requests that may wait at once.
+const WAITING_MAX: usize = 20_000;
+
+/// Why a request has no final answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// It never left.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It could not be queued on the flow.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Nobody answered in time.
+    #[error("no answer came within {} s", within.as_secs())]
+    TimedOut {
+        /// How long was waited.
+        within: Duration,
+    },
+    /// Too many wait already.
+    #[error("{WAITING_MAX} requests wait for their answers already")]
+    TooMany,
+}
+
+/// The requests under way of one role. Give every response that comes in to [`Requests::on_response`].
+#[derive(Default)]
+pub struct Requests {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+}
+
+struct Waiting {
+    /// What the answer's branch must be.
+    branch: String,
+    answer: oneshot::Sender<Result<Message, ConnectError>>,
+}
+
+/// A request that is about to be sent: its branch goes into its Via.
+pub struct Ticket {
+    requests: Arc<Requests>,
+    id: u64,
+    branch: String,
+    answer: oneshot::Receiver<Result<Message, ConnectError>>,
+}
+
+impl Requests {
+    /// No requests yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Opens a transaction; `random` makes its branch one that only who has seen the request can answer.
+    pub fn open(self: &Arc<Self>, random: u128) -> Result<Ticket, RequestError> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let branch = format!("z9hG4bKq{id:x}.{random:032x}");
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= WAITING_MAX {
+            return Err(RequestError::TooMany);
+        }
+        waiting.insert(id, Waiting { branch: branch.clone(), answer: sender });
+        drop(waiting);
+        Ok(Ticket { requests: Arc::clone(self), id, branch, answer })
+    }
+
+    /// Takes a response that came in on any flow. Provisional ones and strangers are dropped.
+    pub fn on_response(&self, response: Message) {
+        if response.status().is_none_or(|status| status < 200) {
+            return;
+        }
+        let id = response.top_via().ok().and_then(|via| number(via.branch()?));
+        let Some(id) = id else { return };
+        let mut waiting = self.waiting.lock();
+        let ours = waiting.get(&id).is_some_and(|waiting| {
+            response.top_via().ok().and_then(|via| via.branch()).is_some_and(|branch| branch == waiting.branch)
+        });
+        if ours && let Some(found) = waiting.remove(&id) {
+            drop(waiting);
+            // Whoever asked may have given up in this very moment.
+            let _ = found.answer.send(Ok(response));
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Senders for Requests {
+    fn failed(&self, token: u64, error: &ConnectError) {
+        if let Some(waiting) = self.waiting.lock().remove(&token) {
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Ticket {
+    /// The branch for the request's top Via.
+    pub fn branch(&self) -> &str {
+        &self.branch
+    }
+
+    /// Sends through a pool and waits for the final answer.
+    pub async fn through(
+        mut self,
+        pool: &Pool,
+        target: &Target,
+        request: Bytes,
+        within: Duration,
+    ) -> Result<Message, RequestError> {
+        pool.send(target, Parcel::new(self.id, request))?;
+        self.wait(Instant::now() + within, within).await
+    }
+
+    /// Sends on a flow and waits for the final answer; repeats on UDP until it comes (timer E).
+    pub async fn over(mut self, flow: &Flow, request: Bytes, within: Duration) -> Result<Message, RequestError> {
+        flow.send(request.clone())?;
+        let end = Instant::now() + within.min(T1 * 64);
+        if flow.transport() != Transport::Udp {
+            return tokio::select! {
+                answer = self.wait(end, within) => answer,
+                () = flow.closed() => Err(SendError::Closed.into()),
+            };
+        }
+        let mut interval = T1;
+        loop {
+            let again = Instant::now() + interval;
+            match self.wait(again.min(end), within).await {
+                Err(RequestError::TimedOut { .. }) if again < end => flow.send(request.clone())?,
+                outcome => return outcome,
+            }
+            interval = (interval * 2).min(T2);
+        }
+    }
+
+    async fn wait(&mut self, until: Instant, within: Duration) -> Result<Message, RequestError> {
+        match timeout_at(until, &mut self.answer).await {
+            Err(_) => Err(RequestError::TimedOut { within }),
+            Ok(Ok(answer)) => Ok(answer?),
+            // The table outlives its tickets, and only an answer takes an entry out of it.
+            Ok(Err(_)) => Err(RequestError::TimedOut { within }),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.requests.waiting.lock().remove(&self.id);
+    }
+}
+
+/// The number in a branch of ours.
+fn number(branch: &str) -> Option<u64> {
+    let (id, _) = branch.strip_prefix("z9hG4bKq")?.split_once('.')?;
+    u64::from_str_radix(id, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip::{Limits, Side, parse_datagram};
+
+    use super::*;
+
+    fn response(branch: &str, status: u16) -> Message {
+        let text = format!(
+            "SIP/2.0 {status} X\r\nVia: SIP/2.0/TLS a;branch={branch}\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>;tag=2\r\n\
+             Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+        );
+        parse_datagram(text.into(), &Limits::default()).expect("a well-formed response")
+    }
+
+    fn flow() -> Arc<Flow> {
+        let address = ([127, 0, 0, 1], 5060).into();
+        Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, 10_000)
+    }
+
+    #[tokio::test]
+    async fn the_final_answer_with_the_right_branch_ends_the_wait() {
+        let requests = Requests::new();
+        let ticket = requests.open(7).expect("room");
+        let branch = ticket.branch().to_owned();
+        let flow = flow();
+        let asked = ticket.over(&flow, Bytes::from_static(b"x"), T1);
+        tokio::pin!(asked);
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        requests.on_response(response(&branch.replace('7', "8"), 200));
+        requests.on_response(response(&branch, 100));
+        requests.on_response(response(&branch, 202));
+        assert_eq!(asked.await.expect("answered").status(), Some(202));
+        assert!(requests.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_and_failure_are_told_apart_and_leave_nothing_behind() {
+        let requests = Requests::new();
+        let silent = requests.open(1).expect("room").over(&flow(), Bytes::new(), T1).await;
+        assert!(matches!(silent, Err(RequestError::TimedOut { .. })), "{silent:?}");
+        let ticket = requests.open(2).expect("room");
+        requests.failed(ticket.id, &ConnectError::Stopping);
+        let failed = ticket.over(&flow(), Bytes::new(), T1).await;
+        assert!(matches!(failed, Err(RequestError::Connect(ConnectError::Stopping))), "{failed:?}");
+        assert!(requests.is_empty());
+    }
+}
