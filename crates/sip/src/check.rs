@@ -100,3 +100,38 @@ const ONCE: u64 = Name::CallId.bit()
 
 /// Fields which are lists of addresses.
 const ADDRESSES: &[Name] = &[Name::Contact, Name::Route, Name::RecordRoute, Name::Path, Name::ServiceRoute];
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::framing::{Limits, parse_datagram};
+
+    fn checked(more: &str) -> Result<(), String> {
+        let text = format!(
+            "REGISTER sip:c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a@c>;tag=1\r\nTo: <sip:a@c>\r\n\
+             Call-ID: 1\r\nCSeq: 1 REGISTER\r\n{more}\r\n\r\n"
+        );
+        let message = parse_datagram(Bytes::from(text), &Limits::default()).expect("a sound message");
+        message.check().map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn every_element_of_every_address_list_is_read() {
+        assert_eq!(checked("Contact: *"), Ok(()));
+        assert_eq!(checked("Contact: <sip:a@b>, \"x\" <sip:c@d>;q=1\r\nPath: <sip:p;lr>, <sip:q;lr>"), Ok(()));
+        for more in [
+            "Contact: <sip:a@b>, <sip:c@d",
+            "Contact: <sip:a@b:x>",
+            "Path: <sip:p;lr>, p",
+            "Route: *",
+            "Via: SIP/2.0/TLS b;branch=z9hG4bK2, nonsense",
+            "Expires: soon",
+            "Expires: 4294967296",
+            "Min-Expires: -1",
+        ] {
+            let name = more.split(':').next().unwrap();
+            assert!(checked(more).is_err_and(|told| told.starts_with(name)), "{more}: {:?}", checked(more));
+        }
+    }
+}

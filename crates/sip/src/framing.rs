@@ -234,3 +234,126 @@ impl Message {
         (message, fault)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] = b"MESSAGE sip:b@c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a>;tag=1\r\n\
+        To: <sip:b>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 5\r\n\r\nhello";
+
+    fn names(side: Side, pieces: &[&[u8]]) -> Vec<&'static str> {
+        let (mut framer, mut buffer) = (StreamFramer::new(Limits::default(), side), BytesMut::new());
+        let mut names = Vec::new();
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                names.push(match framer.next(&mut buffer) {
+                    Ok(None) => break,
+                    Ok(Some(Frame::Message(_))) => "message",
+                    Ok(Some(Frame::Bad { .. })) => "bad",
+                    Ok(Some(Frame::Ping)) => "ping",
+                    Ok(Some(Frame::Pong)) => "pong",
+                    Err(_) => return [names, vec!["close"]].concat(),
+                });
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn keep_alives_mean_what_the_side_says() {
+        for (side, pieces, expected) in [
+            (Side::Accepted, vec![&b"\r\n\r\n"[..]], vec!["ping"]),
+            (Side::Accepted, vec![b"\r", b"\n\r", b"\n", MESSAGE], vec!["ping", "message"]),
+            (Side::Accepted, vec![b"\r\n"], vec![]),
+            (Side::Accepted, vec![b"\r\n", MESSAGE], vec!["pong", "message"]),
+            (Side::Accepted, vec![b"\r\n\r\n\r\n", MESSAGE], vec!["ping", "pong", "message"]),
+            (Side::Initiated, vec![b"\r\n"], vec!["pong"]),
+            (Side::Initiated, vec![MESSAGE, b"\r\n\r\n", MESSAGE], vec!["message", "pong", "pong", "message"]),
+            (Side::Accepted, vec![b"\r\r\n"], vec!["close"]),
+            (Side::Accepted, vec![b"\r\n\rX"], vec!["close"]),
+            (Side::Initiated, vec![b"\rX"], vec!["close"]),
+            (Side::Accepted, vec![b"\n"], vec!["close"]),
+        ] {
+            assert_eq!(names(side, &pieces), expected, "{side:?} {pieces:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_at_the_limit_is_taken_and_one_above_is_skipped() {
+        let limits = Limits { body_bytes_max: 5, skip_bytes_max: 9, ..Limits::default() };
+        let of = |length: usize| {
+            let text = std::str::from_utf8(MESSAGE).unwrap().replace("Length: 5", &format!("Length: {length}"));
+            [text.trim_end_matches("hello").as_bytes(), &vec![b'x'; length]].concat()
+        };
+        let mut framer = StreamFramer::new(limits, Side::Accepted);
+        let mut buffer = BytesMut::from(&[of(5), of(6), of(9), of(0), of(10)].concat()[..]);
+        assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Message(_)))));
+        for length in [6, 9] {
+            let frame = framer.next(&mut buffer);
+            let Ok(Some(Frame::Bad { message, fault })) = frame else { panic!("{frame:?}") };
+            assert_eq!((message.body().len(), fault), (0, Fault::BodyTooLong { length, limit: 5 }));
+        }
+        assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Message(_)))));
+        assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Bad { .. }))));
+        for _ in 0..2 {
+            assert_eq!(framer.next(&mut buffer).unwrap_err(), FrameError::BodyTooLong { length: 10, limit: 9 });
+        }
+    }
+
+    #[test]
+    fn skipping_holds_no_more_than_one_read() {
+        let limits = Limits { body_bytes_max: 5, ..Limits::default() };
+        let mut framer = StreamFramer::new(limits, Side::Accepted);
+        let text = std::str::from_utf8(MESSAGE).unwrap().replace("Length: 5\r\n\r\nhello", "Length: 1000\r\n\r\n");
+        let mut buffer = BytesMut::from(text.as_bytes());
+        assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Bad { .. }))));
+        for _ in 0..100 {
+            buffer.extend_from_slice(&[b'\n'; 10]);
+            assert!(matches!(framer.next(&mut buffer), Ok(None)));
+            assert!(buffer.is_empty());
+        }
+        buffer.extend_from_slice(MESSAGE);
+        assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Message(_)))));
+    }
+
+    #[test]
+    fn the_hint_says_how_much_of_a_body_is_missing() {
+        let mut framer = StreamFramer::new(Limits::default(), Side::Accepted);
+        let mut buffer = BytesMut::from(&MESSAGE[..MESSAGE.len() - 3]);
+        assert!(matches!(framer.next(&mut buffer), Ok(None)));
+        assert_eq!(framer.missing(&buffer), 3);
+    }
+
+    #[test]
+    fn header_limits_are_exact_however_the_bytes_arrive() {
+        let header = MESSAGE.len() as u32 - 5;
+        for (header_bytes_max, header_count_max, sound) in
+            [(header, 6, true), (header - 1, 6, false), (header, 5, false)]
+        {
+            let limits = Limits { header_bytes_max, header_count_max, ..Limits::default() };
+            for step in [1, 7, MESSAGE.len()] {
+                let (mut framer, mut buffer) = (StreamFramer::new(limits, Side::Accepted), BytesMut::new());
+                let mut outcome = Ok(None);
+                for piece in MESSAGE.chunks(step) {
+                    buffer.extend_from_slice(piece);
+                    outcome = framer.next(&mut buffer);
+                    if !matches!(outcome, Ok(None)) {
+                        break;
+                    }
+                }
+                assert_eq!(matches!(outcome, Ok(Some(Frame::Message(_)))), sound, "{limits:?} {step} {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_without_length_has_the_rest_as_body() {
+        let text = std::str::from_utf8(MESSAGE).unwrap().replace("Content-Length: 5\r\n", "");
+        let message = parse_datagram(Bytes::from(format!("\r\n\r\n{text}")), &Limits::default()).unwrap();
+        assert_eq!(&message.body()[..], b"hello");
+        let longer = [MESSAGE, b"trailing"].concat();
+        assert_eq!(&parse_datagram(longer.into(), &Limits::default()).unwrap().body()[..], b"hello");
+    }
+}

@@ -164,12 +164,12 @@ impl Name {
             27 => &[Self::EdgeTrust],
             _ => &[],
         };
-        for name in candidates {
-            if name.as_str().as_bytes().eq_ignore_ascii_case(text) {
-                return *name;
-            }
-        }
-        Self::Other
+        // Most senders write the usual spelling, and comparing exactly is much faster than without case.
+        candidates
+            .iter()
+            .find(|name| name.as_str().as_bytes() == text)
+            .or_else(|| candidates.iter().find(|name| name.as_str().as_bytes().eq_ignore_ascii_case(text)))
+            .map_or(Self::Other, |name| *name)
     }
 
     fn of_compact(letter: u8) -> Self {

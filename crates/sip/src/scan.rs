@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::error::{Fault, FrameError};
 use crate::framing::Limits;
 use crate::name::Name;
-use crate::text::{is_token, trim_end_bytes, trim_start_bytes};
+use crate::text::{is_token, token_length, trim_end_bytes, trim_start_bytes};
 
 /// A half-open range of bytes of the message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -173,15 +173,10 @@ impl HeadScanner {
                 limit: limits.header_count_max,
             });
         }
-        let Some(colon) = memchr(b':', line) else {
+        let Some((name_text, colon)) = name_and_colon(line) else {
             self.malformed_line(start, end);
             return Ok(());
         };
-        let name_text = trim_end_bytes(&line[..colon]);
-        if !is_token(name_text) {
-            self.malformed_line(start, end);
-            return Ok(());
-        }
         let name = Name::recognise(name_text);
         if name_text.len() != colon && matches!(name, Name::ContentLength | Name::Via) {
             return Err(FrameError::SpaceBeforeColon { name });
@@ -241,6 +236,14 @@ impl HeadScanner {
     }
 }
 
+/// The name that a header line begins with and where its colon stands, white space between them allowed (§25.1
+/// `HCOLON`).
+fn name_and_colon(line: &[u8]) -> Option<(&[u8], usize)> {
+    let name_end = token_length(line);
+    let rest = trim_start_bytes(&line[name_end..]);
+    (name_end > 0 && rest.first() == Some(&b':')).then(|| (&line[..name_end], line.len() - rest.len()))
+}
+
 /// The span of `line[from..]` without white space around it; `base` is where the line stands in the message.
 fn trimmed(line: &[u8], from: usize, base: usize) -> Span {
     let rest = trim_start_bytes(&line[from..]);
@@ -296,18 +299,18 @@ fn status_line(line: &[u8], base: usize) -> (StartLine, Option<Fault>) {
 fn request_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), FrameError> {
     let first = memchr(b' ', line).unwrap_or(line.len());
     let last = memchr::memrchr(b' ', line).unwrap_or(line.len());
-    let names_sip = line.windows(5).any(|five| five.eq_ignore_ascii_case(b" SIP/"));
-    if !names_sip {
-        // HTTP, a TLS hello, noise: nothing that a SIP answer would help.
-        return Err(FrameError::NotSip);
-    }
     let method = &line[..first];
     // §7.1: a single space on either side of the URI, nothing behind the version.
     let uri = line.get(first + 1..last).unwrap_or_default();
     let version = line.get(last + 1..).unwrap_or_default();
+    let ours = version.eq_ignore_ascii_case(VERSION);
+    if !ours && !line.windows(5).any(|five| five.eq_ignore_ascii_case(b" SIP/")) {
+        // HTTP, a TLS hello, noise: nothing that a SIP answer would help.
+        return Err(FrameError::NotSip);
+    }
     let fault = if !is_token(method) || uri.is_empty() || uri.iter().any(|byte| matches!(byte, b' ' | b'\t')) {
         Some(Fault::RequestLineMalformed)
-    } else if version.eq_ignore_ascii_case(VERSION) {
+    } else if ours {
         None
     } else if version.len() > 4 && version[..4].eq_ignore_ascii_case(b"SIP/") {
         Some(Fault::VersionUnsupported)

@@ -6,7 +6,12 @@ use crate::error::SyntaxError;
 
 /// Whether `text` is a token: one or more of letters, digits and `-.!%*_+`'~` (§25.1).
 pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| TOKEN[*byte as usize])
+    !text.is_empty() && token_length(text) == text.len()
+}
+
+/// How many bytes at the front of `text` may stand in a token.
+pub(crate) fn token_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| !TOKEN[*byte as usize]).unwrap_or(text.len())
 }
 
 /// Blanks and tabs at the front are no part of a value.

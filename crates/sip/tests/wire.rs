@@ -87,7 +87,10 @@ fn reading(bytes: &[u8], message: Option<&Message>, key: &str) -> Option<String>
     }
     match key {
         "body" => Some(message.body().len().to_string()),
-        "check" => Some(message.check().err().map_or("ok".into(), |fault| format!("{} {fault}", fault.status()))),
+        "check" => Some(match message.check() {
+            Ok(()) => "ok".to_owned(),
+            Err(fault) => format!("{} {fault}", fault.status()),
+        }),
         "cseq" => Some(message.cseq().ok()?.number.to_string()),
         "from-display" => Some(message.from().ok()?.display_name()?.into_owned()),
         "from-tag" => Some(message.from().ok()?.tag()?.to_owned()),
