@@ -261,8 +261,8 @@ mod tests {
         for (text, over, short) in [
             ("abcdefgh", 1, Some("abcd…")),
             ("ab\u{1}\u{1}", 1, Some("ab\u{1}…")),
-            ("äöü…", 3, Some("äö…")),
-            ("a   bcdefg", 1, Some("a…")),
+            ("äöü…", 3, Some("ä…")),
+            ("a   bcdefg", 3, Some("a…")),
             ("abc", 1, None),
             ("", 1, None),
         ] {

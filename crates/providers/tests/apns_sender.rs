@@ -3,6 +3,7 @@
 
 mod rig;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -421,7 +422,11 @@ async fn five_thousand_pushes_have_one_outcome_each_however_the_provider_behaves
     let outcomes = world.inbox.wait(5000).await;
     assert!(outcomes.keys().copied().eq(0..5000));
     let seen = world.apple.recorder().entries(Query { delivered: true, ..Query::default() }, usize::MAX);
-    let delivered = |key| seen.iter().filter(|entry| *entry.push.token == token(key)).count();
+    let mut deliveries = HashMap::new();
+    for entry in &seen {
+        *deliveries.entry(&*entry.push.token).or_default() += 1;
+    }
+    let delivered = |key: u64| -> usize { deliveries.get(&*token(key)).copied().unwrap_or(0) };
     let mut accepted = 0;
     for (key, outcome) in &outcomes {
         match &outcome.verdict {

@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pinged: Option<Instant>,
     /// Whatever is left then is given up.
     end: Option<Instant>,
+    /// The streams that the peer allowed when last looked at.
+    cap: usize,
     /// Whether a push has been accepted here.
     proven: bool,
     /// Suspicious answers in a row.
@@ -85,6 +87,7 @@ impl Connection {
             used: now,
             pinged: None,
             end: None,
+            cap: 0,
             proven: false,
             suspect: 0,
         };
@@ -103,7 +106,8 @@ impl Connection {
                 return false;
             }
         }
-        let cap = requests.current_max_send_streams().min(self.lane.config.in_flight_max);
+        self.cap = requests.current_max_send_streams();
+        let cap = self.cap.min(self.lane.config.in_flight_max);
         let room = cap.saturating_sub(self.flights.len()).min(BATCH_MAX);
         if room == 0 {
             return false;
@@ -130,6 +134,19 @@ impl Connection {
         }
         self.taken = taken;
         full
+    }
+
+    /// Notices what the peer has said without answering a push. Answers whether it allows more than before.
+    fn heeds(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(requests) = &mut self.requests else { return false };
+        match requests.poll_ready(cx) {
+            // GOAWAY: the next connection is opened while the last answers come.
+            Poll::Ready(Err(fault)) => {
+                self.retire(&sentence(&fault));
+                false
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => requests.current_max_send_streams() > self.cap,
+        }
     }
 
     fn write(
@@ -393,7 +410,7 @@ impl Future for Connection {
                 this.retire(&why);
                 return Poll::Ready(());
             }
-            if !landed && !more {
+            if !this.heeds(cx) && !landed && !more {
                 break;
             }
             let before = this.flights.len();

@@ -1,5 +1,6 @@
 //! What the tests of the sender share: a place where outcomes arrive, a clock, notifications, and patience.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::disallowed_methods, reason = "a test's clock may read the machine's")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +14,17 @@ use tokio::sync::watch;
 
 /// Where outcomes arrive.
 #[derive(Debug)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     seen: watch::Sender<Vec<Outcome>>,
 }
 
 impl Inbox {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { seen: watch::Sender::new(Vec::new()) })
     }
 
     /// Waits for so many outcomes, and answers them by key. A key with two outcomes fails the test.
-    pub async fn wait(&self, count: usize) -> BTreeMap<u64, Outcome> {
+    pub(crate) async fn wait(&self, count: usize) -> BTreeMap<u64, Outcome> {
         let mut seen = self.seen.subscribe();
         let all = soon(seen.wait_for(|seen| seen.len() >= count)).await.unwrap().clone();
         let by_key: BTreeMap<_, _> = all.iter().map(|outcome| (outcome.key, outcome.clone())).collect();
@@ -32,13 +33,13 @@ impl Inbox {
     }
 
     /// The verdict of the one push that was sent.
-    pub async fn verdict(&self, key: u64) -> Verdict {
+    pub(crate) async fn verdict(&self, key: u64) -> Verdict {
         let mut seen = self.seen.subscribe();
         let seen = soon(seen.wait_for(|seen| seen.iter().any(|outcome| outcome.key == key))).await.unwrap();
         seen.iter().find(|outcome| outcome.key == key).unwrap().verdict.clone()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.seen.borrow().len()
     }
 }
@@ -51,15 +52,15 @@ impl Outcomes for Inbox {
 
 /// A wall clock that can be turned.
 #[derive(Debug)]
-pub struct Wall(AtomicU64);
+pub(crate) struct Wall(AtomicU64);
 
 impl Wall {
     /// At the machine's time, and running with it.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(0)))
     }
 
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     }
 }
@@ -72,7 +73,7 @@ impl Clock for Wall {
 }
 
 /// A message that lives for an hour.
-pub fn message(key: u64, now: Timestamp) -> Notification {
+pub(crate) fn message(key: u64, now: Timestamp) -> Notification {
     Notification {
         key,
         provider_id: u128::from(key).to_be_bytes(),
@@ -94,7 +95,7 @@ pub fn message(key: u64, now: Timestamp) -> Notification {
 }
 
 /// A call that rings for 25 seconds.
-pub fn call(key: u64, now: Timestamp) -> Notification {
+pub(crate) fn call(key: u64, now: Timestamp) -> Notification {
     Notification {
         channel: Channel::Voip,
         event: Event::Call,
@@ -106,17 +107,17 @@ pub fn call(key: u64, now: Timestamp) -> Notification {
 }
 
 /// The device token of push number `key`.
-pub fn token(key: u64) -> String {
+pub(crate) fn token(key: u64) -> String {
     format!("{key:064x}")
 }
 
 /// What a test waits for comes soon, or the test has failed.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it should have happened by now")
 }
 
 /// Waits until something is so that nobody tells us about.
-pub async fn until(so: impl Fn() -> bool) {
+pub(crate) async fn until(so: impl Fn() -> bool) {
     soon(async {
         while !so() {
             tokio::task::yield_now().await;
@@ -126,6 +127,6 @@ pub async fn until(so: impl Fn() -> bool) {
 }
 
 /// The verdict for a push that was, or was not, provably left unprocessed.
-pub fn is_retry(verdict: &Verdict, unprocessed: bool) -> bool {
+pub(crate) fn is_retry(verdict: &Verdict, unprocessed: bool) -> bool {
     matches!(verdict, Verdict::Retry { unprocessed: told, .. } if *told == unprocessed)
 }
