@@ -101,9 +101,11 @@ fn verify<'a>(
     if jwt.header("alg") != Some("RS256") || !named || key.verify(jwt.signed.as_bytes(), &jwt.signature).is_err() {
         return Err(bad("Invalid JWT Signature."));
     }
-    // The assertion is for this endpoint, by whichever name the sender reached it.
+    // The assertion is for this endpoint, by whichever name the sender reached it. Google's Python library names
+    // Google's address even when the key file has another token_uri.
     let audience = jwt.claim("aud").unwrap_or_default();
-    if !audience.starts_with("https://") || !audience.ends_with(&format!(":{port}/token")) {
+    let ours = audience.starts_with("https://") && audience.ends_with(&format!(":{port}/token"));
+    if !ours && audience != GOOGLE_AUDIENCE {
         return Err(bad("Invalid JWT: Failed audience check."));
     }
     let (Some(issued), Some(expires)) = (jwt.seconds("iat"), jwt.seconds("exp")) else { return Err(bad(TIMEFRAME)) };
@@ -148,6 +150,7 @@ fn unescape(text: &str) -> Option<String> {
 
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform"];
+const GOOGLE_AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 const TIMEFRAME: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. \
                          Check your iat and exp values in the JWT claim.";
 const LIFE_SECS: u64 = 3599;
@@ -224,7 +227,7 @@ mod tests {
             ),
             (request(&account, &json!({"alg": "none"}), &claims(&account)), "invalid_grant", "Invalid JWT Signature."),
             (
-                with("aud", json!("https://oauth2.googleapis.com/token")),
+                with("aud", json!("https://localhost:4444/token")),
                 "invalid_grant",
                 "Invalid JWT: Failed audience check.",
             ),
@@ -241,6 +244,15 @@ mod tests {
             let told = Grants::default().grant(&body, accounts, 4443, NOW).unwrap_err();
             assert_eq!(told, BadGrant { error, description });
         }
+    }
+
+    #[test]
+    fn googles_own_address_is_an_audience_too() {
+        let account = service_account_json("demo", AUD).unwrap();
+        let mut claims = claims(&account);
+        claims["aud"] = json!(GOOGLE_AUDIENCE);
+        let body = request(&account, &json!({"alg": "RS256"}), &claims);
+        assert!(Grants::default().grant(&body, std::slice::from_ref(&account), 4443, NOW).is_ok());
     }
 
     #[test]
