@@ -52,6 +52,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     metric::opened(flow);
+    let _over = Over(flow);
     handler.opened(flow);
     let mut conversation = Conversation::new(stream, flow, handler, terms);
     let why = conversation.hold(stop).await;
@@ -345,6 +346,15 @@ where
             })
             .await;
         }
+    }
+}
+
+/// Ends the flow also if a handler panics, so that nobody waits for it for ever.
+struct Over<'a>(&'a Flow);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.finish(&CloseReason::Asked { why: "its task failed" });
     }
 }
 

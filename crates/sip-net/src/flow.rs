@@ -83,10 +83,7 @@ impl Flow {
     /// A connection whose queue is full is closed: its peer has stopped reading.
     pub fn send(&self, bytes: Bytes) -> Result<(), SendError> {
         let queue = match &self.out {
-            Out::Datagrams(socket) if self.is_closed() => {
-                let _ = socket;
-                return Err(SendError::Closed);
-            }
+            Out::Datagrams(_) if self.is_closed() => return Err(SendError::Closed),
             Out::Datagrams(socket) => return socket.send_to(&bytes, self.remote),
             Out::Stream(queue) => queue,
         };

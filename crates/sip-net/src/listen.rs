@@ -240,8 +240,8 @@ impl Reception {
             return;
         };
         let handshake = timeout(self.limits.handshake_timeout, async {
-            // Only now it costs more than a seat.
-            if stream.readable().await.is_err() {
+            // Only who has sent something costs more than a seat.
+            if !matches!(stream.peek(&mut [0]).await, Ok(1..)) {
                 return Err(HandshakeRefusal::HungUp);
             }
             let Ok(_slot) = self.handshakes.acquire().await else { return Err(HandshakeRefusal::HungUp) };
@@ -262,9 +262,10 @@ impl Reception {
                 tracing::info!(
                     peer.address = %remote,
                     local = %local,
+                    why = %refusal,
                     blame = ?refusal.blame(),
                     advice = refusal.advice(),
-                    "TLS handshake refused: {refusal}"
+                    "TLS handshake refused"
                 );
                 self.handler.refused(remote, &refusal);
             }

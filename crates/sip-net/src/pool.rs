@@ -262,8 +262,9 @@ impl Inner {
                     peer.name = target.name,
                     stage = ?error.stage(),
                     blame = ?error.blame(),
+                    why = %error,
                     advice = error.advice(),
-                    "connecting failed: {error}"
+                    "connecting failed"
                 );
                 for token in hop.attempt_failed(&error, self.limits.failure_pause) {
                     self.senders.failed(token, &error);
@@ -340,7 +341,14 @@ impl Handler for Arrival {
         if let Some(refusal) = why.as_refusal() {
             let error = ConnectError::Tls { name: self.name.clone(), address: self.remote, refusal: Box::new(refusal) };
             metric::connect_failed(error.label());
-            tracing::info!(peer.name = self.name, advice = error.advice(), "connecting failed: {error}");
+            tracing::info!(
+                peer.name = self.name,
+                stage = ?error.stage(),
+                blame = ?error.blame(),
+                why = %error,
+                advice = error.advice(),
+                "connecting failed"
+            );
             self.hop.pause(&error, self.inner.limits.failure_pause);
             for token in unheard {
                 self.inner.senders.failed(token, &error);

@@ -320,3 +320,52 @@ fn explain(error: &NetError, name: &str, kind: &'static str) -> ResolveError {
         other => ResolveError::ServerFailed { name, detail: other.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn srv(priority: u16, weight: u16, target: &str) -> Srv {
+        Srv { priority, weight, port: 5061, target: target.into(), ttl: 60 }
+    }
+
+    fn order(records: &[Srv], random: impl FnMut(u32) -> u32) -> String {
+        in_order(records.to_vec(), random).into_iter().map(|record| record.target).collect()
+    }
+
+    #[test]
+    fn records_are_tried_by_priority_and_among_equals_by_weight() {
+        let equals = [srv(1, 10, "a"), srv(1, 20, "b"), srv(1, 0, "c")];
+        let rows: [(&str, &[Srv], u32, &str); 9] = [
+            ("nothing", &[], 0, ""),
+            ("by priority", &[srv(3, 0, "c"), srv(1, 0, "a"), srv(2, 0, "b")], 0, "abc"),
+            ("priority beats weight", &[srv(2, 65_535, "b"), srv(1, 0, "a")], 65_535, "ab"),
+            ("weight 0 comes first on a 0", &equals, 0, "cab"),
+            ("the running sum reaches 1 at a", &equals, 1, "abc"),
+            ("the running sum reaches 10 at a", &equals, 10, "abc"),
+            ("the running sum reaches 11 at b", &equals, 11, "bac"),
+            ("the running sum reaches 30 at b", &equals, 30, "bac"),
+            ("a number too large is the largest", &equals, u32::MAX, "bac"),
+        ];
+        for (row, records, number, expected) in rows {
+            assert_eq!(order(records, |_| number), expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_random_number_ranges_over_the_weights_that_are_left() {
+        let mut asked = Vec::new();
+        order(&[srv(1, 10, "a"), srv(1, 20, "b"), srv(2, 7, "c")], |limit| {
+            asked.push(limit);
+            limit
+        });
+        assert_eq!(asked, [30, 10, 7]);
+    }
+
+    #[test]
+    fn every_record_is_first_for_its_share_of_numbers() {
+        let records = [srv(1, 1, "a"), srv(1, 3, "b")];
+        let firsts: String = (0..=4).map(|number| order(&records, |_| number).remove(0)).collect();
+        assert_eq!(firsts, "aabbb");
+    }
+}

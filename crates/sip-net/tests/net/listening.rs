@@ -1,0 +1,269 @@
+//! What a listener takes, answers, bounds and closes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_sip::{Fault, FrameError, Limits};
+use reveille_sip_net::{ClientAuth, CloseReason, ListenLimits, Listener, TrustRoots};
+use tokio::net::UdpSocket;
+
+use crate::support::{Authority, Raw, Running, Seen, Witness, loopback, numbers, ok, request, server, within};
+
+fn short(change: impl FnOnce(&mut ListenLimits)) -> ListenLimits {
+    let mut limits = ListenLimits::default();
+    change(&mut limits);
+    limits
+}
+
+#[tokio::test]
+async fn a_thousand_pipelined_messages_come_in_order_and_in_few_batches() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let mut raw = Raw::connect(listener.address).await;
+    let all: Vec<u8> = (1..=1000).flat_map(|number| request(number).to_vec()).collect();
+    raw.write(&all).await;
+    let (messages, batches) = listener.messages(1000).await;
+    assert_eq!(numbers(&messages), (1..=1000).collect::<Vec<_>>());
+    assert!(batches <= 50, "{batches} batches");
+    let answers = raw.read(1000 * ok().len()).await;
+    assert!(answers.chunks(ok().len()).all(|answer| answer == ok()));
+    listener.end().await;
+}
+
+#[tokio::test]
+async fn a_thousand_pipelined_messages_over_tls_too() {
+    let authority = Authority::new("Contoso CA");
+    let server = server(&authority.named("edge.contoso.com"), ClientAuth::None, &TrustRoots::none());
+    let mut listener = Running::tls(server, ListenLimits::default());
+    let client = reveille_sip_net::TlsClient::new(None, &authority.roots(), false);
+    let stream = Raw::connect(listener.address).await.0;
+    let (stream, _) = within(client.connect(stream, "edge.contoso.com")).await.expect("a handshake");
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let all: Vec<u8> = (1..=1000).flat_map(|number| request(number).to_vec()).collect();
+    let writing = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut writer, &all).await });
+    let mut answers = vec![0; 1000 * ok().len()];
+    within(tokio::io::AsyncReadExt::read_exact(&mut reader, &mut answers)).await.expect("answers");
+    assert!(answers.chunks(ok().len()).all(|answer| answer == ok()));
+    within(writing).await.expect("a writer").expect("room");
+    let (messages, batches) = listener.messages(1000).await;
+    assert_eq!(numbers(&messages), (1..=1000).collect::<Vec<_>>());
+    assert!(batches <= 100, "{batches} batches");
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_no_message() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let mut raw = Raw::connect(listener.address).await;
+    raw.write(b"\r\n\r\n").await;
+    assert_eq!(raw.read(2).await, b"\r\n");
+    raw.write(&request(1)).await;
+    let (messages, _) = listener.messages(1).await;
+    assert_eq!(numbers(&messages), [1]);
+}
+
+#[tokio::test]
+async fn a_bad_message_is_answered_in_its_place_and_the_connection_goes_on() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let mut raw = Raw::connect(listener.address).await;
+    let bad = String::from_utf8(request(2).to_vec()).expect("text").replace("CSeq: 2 MESSAGE", "CSeq: 2 INVITE");
+    raw.write(&[&request(1)[..], bad.as_bytes(), &request(3)[..]].concat()).await;
+    listener.opened().await;
+    assert!(matches!(listener.next().await, Seen::Batch(_, batch) if numbers(&batch) == [1]));
+    assert!(matches!(listener.next().await, Seen::Bad(Fault::CSeqMethodMismatch)));
+    assert!(matches!(listener.next().await, Seen::Batch(_, batch) if numbers(&batch) == [3]));
+    raw.read(ok().len()).await;
+    assert!(raw.read(15).await.starts_with(b"SIP/2.0 400 Bad"));
+}
+
+#[tokio::test]
+async fn doubt_about_framing_ends_the_connection_after_what_was_sound() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let mut raw = Raw::connect(listener.address).await;
+    raw.write(&[&request(1)[..], b"MESSAGE sip:x@y SIP/2.0\nVia: x\n\n"].concat()).await;
+    listener.opened().await;
+    assert!(matches!(listener.next().await, Seen::Batch(_, batch) if numbers(&batch) == [1]));
+    let why = listener.closed().await;
+    assert!(matches!(why, CloseReason::Framing(FrameError::BareLf { .. })), "{why:?}");
+    assert_eq!(raw.read_to_end().await, ok(), "the answer due is not lost");
+}
+
+#[tokio::test]
+async fn an_oversized_body_is_refused_and_skipped() {
+    let message = Limits { body_bytes_max: 4, ..Limits::default() };
+    let mut listener = Running::tcp(short(|limits| limits.message = message));
+    let mut raw = Raw::connect(listener.address).await;
+    raw.write(&request(1)).await;
+    assert!(raw.read(11).await.starts_with(b"SIP/2.0 413"));
+    listener.opened().await;
+    assert!(matches!(listener.next().await, Seen::Bad(Fault::BodyTooLong { length: 5, limit: 4 })));
+}
+
+#[tokio::test]
+async fn slow_and_silent_peers_are_closed_each_for_its_own_reason() {
+    let limits = short(|limits| {
+        limits.first_byte_timeout = Duration::from_millis(100);
+        limits.message_timeout = Duration::from_millis(100);
+        limits.idle_timeout = Duration::from_secs(3600);
+    });
+    let mut listener = Running::tcp(limits);
+    let _silent = Raw::connect(listener.address).await;
+    assert_eq!(listener.closed().await, CloseReason::NothingCame);
+    let mut slow = Raw::connect(listener.address).await;
+    slow.write(&request(1)).await;
+    slow.write(b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: ").await;
+    assert_eq!(listener.closed().await, CloseReason::MessageTimedOut);
+    let mut idle = Running::tcp(short(|limits| limits.idle_timeout = Duration::from_millis(100)));
+    let mut raw = Raw::connect(idle.address).await;
+    raw.write(&request(1)).await;
+    assert_eq!(idle.closed().await, CloseReason::Idle);
+    assert_eq!(raw.read_to_end().await, ok());
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_closed_and_memory_stays_bounded() {
+    let mut listener = Running::tcp(short(|limits| limits.queued_bytes_max = 64 * 1024));
+    let _raw = Raw::connect(listener.address).await;
+    let flow = listener.opened().await;
+    let chunk = Bytes::from(vec![b'x'; 8 * 1024]);
+    let mut most = 0;
+    // What the kernel takes is not ours to bound; it ends within a few megabytes.
+    while flow.send(chunk.clone()).is_ok() {
+        most = most.max(flow.queued_bytes());
+        tokio::task::yield_now().await;
+    }
+    assert!(most <= 64 * 1024, "{most}");
+    assert_eq!(listener.closed().await, CloseReason::QueueFull { bytes_max: 64 * 1024 });
+    within(flow.closed()).await;
+    assert_eq!(flow.queued_bytes(), 0);
+}
+
+#[tokio::test]
+async fn seats_are_bounded_in_all_and_per_address() {
+    for limits in [short(|limits| limits.seats = 1), short(|limits| limits.seats_per_address = 1)] {
+        let mut listener = Running::tcp(limits);
+        let mut first = Raw::connect(listener.address).await;
+        first.write(&request(1)).await;
+        listener.messages(1).await;
+        let mut second = Raw::connect(listener.address).await;
+        assert_eq!(second.read_to_end().await, b"", "turned away");
+        drop(first);
+        listener.closed().await;
+        // The seat is given back just after; ask until it is.
+        within(async {
+            loop {
+                let mut third = Raw::connect(listener.address).await;
+                third.write(b"\r\n\r\n").await;
+                if third.read_to_end_of_pong().await {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Raw {
+    async fn read_to_end_of_pong(&mut self) -> bool {
+        let mut pong = [0; 2];
+        within(tokio::io::AsyncReadExt::read_exact(&mut self.0, &mut pong)).await.is_ok()
+    }
+}
+
+#[tokio::test]
+async fn stopping_writes_what_is_queued_and_waits_for_it() {
+    let mut listener = Running::tcp(short(|limits| limits.queued_bytes_max = 32 * 1024 * 1024));
+    let mut raw = Raw::connect(listener.address).await;
+    let flow = listener.opened().await;
+    // More than the kernel takes at once, so that the end comes while bytes wait.
+    let total = 16 * 1024 * 1024;
+    flow.send(Bytes::from(vec![b'x'; total])).expect("room");
+    listener.stop.cancel();
+    assert_eq!(raw.read_to_end().await.len(), total);
+    within(listener.task).await.expect("the listener ends well");
+    assert!(flow.is_closed());
+    assert!(flow.send(Bytes::from_static(b"x")).is_err());
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_ever_for_a_peer_that_does_not_read() {
+    let mut listener = Running::tcp(short(|limits| {
+        limits.queued_bytes_max = 32 * 1024 * 1024;
+        limits.flush_timeout = Duration::from_millis(100);
+    }));
+    let _raw = Raw::connect(listener.address).await;
+    let flow = listener.opened().await;
+    flow.send(Bytes::from(vec![b'x'; 16 * 1024 * 1024])).expect("room");
+    listener.stop.cancel();
+    within(listener.task).await.expect("the listener ends well");
+}
+
+#[tokio::test]
+async fn a_role_may_close_a_flow_and_its_last_words_are_heard() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let mut raw = Raw::connect(listener.address).await;
+    let flow = listener.opened().await;
+    flow.send(ok()).expect("room");
+    flow.close(CloseReason::Asked { why: "the partner was removed" });
+    assert_eq!(raw.read_to_end().await, ok());
+    assert_eq!(listener.closed().await, CloseReason::Asked { why: "the partner was removed" });
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_is_noticed() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let raw = Raw::connect(listener.address).await;
+    let flow = listener.opened().await;
+    drop(raw);
+    assert_eq!(listener.closed().await, CloseReason::PeerClosed);
+    within(flow.closed()).await;
+}
+
+#[tokio::test]
+async fn udp_remotes_keep_their_flow_and_get_their_answers() {
+    let mut listener =
+        Running::start(Listener::udp(loopback(), ListenLimits::default()).expect("a port"), Witness::answering());
+    let phone = UdpSocket::bind(loopback()).await.expect("a port");
+    phone.connect(listener.address).await.expect("an address");
+    let mut buffer = [0; 2048];
+    phone.send(&request(1)).await.expect("sent");
+    let first = listener.opened().await;
+    assert_eq!(within(phone.recv(&mut buffer)).await.expect("an answer"), ok().len());
+    phone.send(b"\r\n\r\n").await.expect("sent");
+    let length = within(phone.recv(&mut buffer)).await.expect("a pong");
+    assert_eq!(&buffer[..length], b"\r\n");
+    phone.send(b"not SIP at all").await.expect("sent");
+    let bad = String::from_utf8(request(2).to_vec()).expect("text").replace("CSeq: 2 MESSAGE", "CSeq: 2 INVITE");
+    phone.send(bad.as_bytes()).await.expect("sent");
+    let length = within(phone.recv(&mut buffer)).await.expect("an answer");
+    assert!(buffer[..length].starts_with(b"SIP/2.0 400"));
+    phone.send(&request(3)).await.expect("sent");
+    let later = loop {
+        match listener.next().await {
+            Seen::Batch(flow, batch) if numbers(&batch) == [3] => break flow,
+            _ => {}
+        }
+    };
+    assert_eq!(later.id(), first.id());
+    assert_eq!(later.remote(), phone.local_addr().expect("an address"));
+    listener.stop.cancel();
+    assert_eq!(listener.closed().await, CloseReason::Stopping);
+}
+
+#[tokio::test]
+async fn udp_remotes_are_bounded() {
+    let mut listener =
+        Running::start(Listener::udp(loopback(), short(|limits| limits.seats = 4)).expect("a port"), Witness::new());
+    let mut open = 0_usize;
+    for number in 1..=40 {
+        let phone = UdpSocket::bind(loopback()).await.expect("a port");
+        phone.send_to(&request(number), listener.address).await.expect("sent");
+        loop {
+            match listener.next().await {
+                Seen::Opened(_) => open += 1,
+                Seen::Closed(CloseReason::Forgotten) => open -= 1,
+                Seen::Batch(..) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(open <= 5, "{open} remotes are remembered");
+    }
+}
