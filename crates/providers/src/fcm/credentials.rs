@@ -44,6 +44,8 @@ pub struct Account {
 #[derive(Default)]
 struct State {
     current: Option<Token>,
+    /// Whether someone has noticed that `current` is due.
+    called: bool,
     /// When a token was last dropped because FCM refused it.
     dropped: Option<Timestamp>,
     /// Failed attempts in a row, and when the next may be made.
@@ -101,8 +103,17 @@ impl Account {
 
     /// The token of this moment, if there is one that still lives.
     pub(crate) fn authorization(&self, now: Timestamp) -> Option<Authorization> {
-        let state = self.state.lock();
-        state.current.as_ref().filter(|token| now < token.expires).map(|token| token.authorization.clone())
+        let mut state = self.state.lock();
+        let State { current, called, .. } = &mut *state;
+        let token = current.as_ref()?;
+        let (lives, due) = (now < token.expires, token.renew <= now);
+        let authorization = lives.then(|| token.authorization.clone());
+        // Whoever keeps it sleeps by another clock than ours, which may have been put on.
+        if due && !std::mem::replace(called, true) {
+            drop(state);
+            self.tell();
+        }
+        authorization
     }
 
     /// Learns that FCM refuses the token minted at `minted`, and drops it. Answers whether trying again makes sense: not
@@ -120,8 +131,12 @@ impl Account {
             _ => return true,
         }
         drop(state);
-        self.changes.send_modify(|count| *count += 1);
+        self.tell();
         true
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Keeps a token fresh for as long as it is polled. Several may: one of them fetches, and all call `changed`.
@@ -165,6 +180,7 @@ impl Account {
         let result = match fetched {
             Ok((header, life)) => {
                 let authorization = Authorization { header: Some(header), minted: now };
+                state.called = false;
                 let renew = now.plus(life.saturating_sub(AHEAD).max(life / 2));
                 state.current = Some(Token { authorization, renew, expires: now.plus(life) });
                 (state.failures, state.not_before) = (0, None);
@@ -179,7 +195,7 @@ impl Account {
             }
         };
         drop(state);
-        self.changes.send_modify(|count| *count += 1);
+        self.tell();
         result
     }
 
@@ -352,3 +368,91 @@ const FETCH_AGAIN: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const ANSWER_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notification::samples::NOW;
+
+    fn trust() -> Trust {
+        let key = rcgen::generate_simple_self_signed(vec!["ca.example".into()]).unwrap();
+        Trust::from_pem(key.cert.pem().as_bytes()).unwrap()
+    }
+
+    fn account() -> Account {
+        let file = reveille_sim::certs::service_account_json("demo", "https://oauth.example/token").unwrap();
+        Account::new(&file.json, &trust()).unwrap()
+    }
+
+    /// An account with a token that was minted at `NOW` for an hour.
+    fn with_token() -> Account {
+        let account = account();
+        let authorization = Authorization { header: None, minted: NOW };
+        let (renew, expires) = (NOW.plus(Duration::from_secs(3300)), NOW.plus(Duration::from_secs(3600)));
+        account.state.lock().current = Some(Token { authorization, renew, expires });
+        account
+    }
+
+    #[test]
+    fn an_assertion_says_who_asks_for_what_and_where() {
+        use base64::Engine as _;
+        let account = account();
+        let assertion = account.assertion(NOW).unwrap();
+        let part = |at: usize| -> serde_json::Value {
+            let text = assertion.split('.').nth(at).unwrap();
+            serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+        };
+        assert_eq!(part(0), serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": account.key_id}));
+        assert_eq!(
+            part(1),
+            serde_json::json!({
+                "iss": "push@demo.iam.gserviceaccount.com",
+                "scope": "https://www.googleapis.com/auth/firebase.messaging",
+                "aud": "https://oauth.example/token",
+                "iat": 1_700_000_000,
+                "exp": 1_700_003_600
+            })
+        );
+    }
+
+    #[test]
+    fn a_token_is_used_until_it_ends_and_renewed_before() {
+        let account = with_token();
+        let at = |secs| NOW.plus(Duration::from_secs(secs));
+        for (secs, good, due) in [(0, true, 3300), (3299, true, 1), (3300, true, 0), (3599, true, 0), (3600, false, 0)]
+        {
+            assert_eq!(account.authorization(at(secs)).is_some(), good, "{secs}");
+            assert_eq!(account.due(at(secs)), (due > 0).then(|| Duration::from_secs(due)), "{secs}");
+        }
+    }
+
+    #[test]
+    fn a_refused_token_is_dropped_once_and_not_again_at_once() {
+        let account = with_token();
+        assert!(account.refused(NOW, NOW), "dropped, and another will be fetched");
+        assert!(account.authorization(NOW).is_none());
+        assert!(account.refused(NOW, NOW), "the same token again: its successor may do better");
+        let later = NOW.plus(Duration::from_secs(60));
+        let next = Authorization { header: None, minted: later };
+        let end = later.plus(Duration::from_secs(3600));
+        account.state.lock().current = Some(Token { authorization: next, renew: end, expires: end });
+        assert!(!account.refused(later, later), "a second one so soon: fetching does not help");
+        assert!(account.authorization(later).is_some());
+        assert!(account.refused(later, later.plus(DROP_AGAIN)), "but much later it may");
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused_with_a_sentence() {
+        let file = reveille_sim::certs::service_account_json("demo", "https://oauth.example/token").unwrap();
+        let changed = |field: &str, value: &str| {
+            let mut json: serde_json::Value = serde_json::from_str(&file.json).unwrap();
+            json[field] = value.into();
+            Account::new(&json.to_string(), &trust()).unwrap_err().to_string()
+        };
+        assert_eq!(Account::new("{}", &trust()).unwrap_err(), AccountFault::NotAKeyFile);
+        assert!(changed("type", "authorized_user").contains("of type \"authorized_user\""));
+        assert_eq!(changed("private_key", "none"), "the service account's private_key is not an RSA key in PEM");
+        assert!(changed("token_uri", "http://oauth.example/token").ends_with("is not an https URI"));
+        assert_eq!(format!("{:?}", account()), "Account { email: \"push@demo.iam.gserviceaccount.com\", .. }");
+    }
+}

@@ -244,7 +244,9 @@ impl Serialize for Strings<'_> {
     }
 }
 
+/// Protobuf's JSON form has lowerCamelCase.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Android<'a> {
     priority: &'static str,
     ttl: String,
@@ -255,6 +257,7 @@ struct Android<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
@@ -317,11 +320,11 @@ mod tests {
                     "priority": "HIGH",
                     "ttl": "3600s",
                     "notification": {
-                        "body_loc_key": "IM_MSG",
-                        "body_loc_args": ["Alice"],
+                        "bodyLocKey": "IM_MSG",
+                        "bodyLocArgs": ["Alice"],
                         "sound": "default",
                         "tag": "123e4567-e89b-12d3-a456-426655440000",
-                        "notification_count": 3
+                        "notificationCount": 3
                     }
                 }
             }})
@@ -359,7 +362,7 @@ mod tests {
         for (event, key) in [(Event::Badge, "badge"), (Event::RefreshWake, "refresh-wake")] {
             let (_, body) = encoded(&Notification { event, ..message() }).unwrap();
             let android = &body["message"]["android"];
-            assert_eq!(*android, json!({"priority": "NORMAL", "ttl": "3600s", "collapse_key": key}));
+            assert_eq!(*android, json!({"priority": "NORMAL", "ttl": "3600s", "collapseKey": key}));
         }
     }
 
@@ -386,7 +389,7 @@ mod tests {
         let (_, body) = encoded(&Notification { alert: Some(alert), ..message() }).unwrap();
         let shown = &body["message"]["android"]["notification"];
         assert_eq!((&shown["title"], &shown["body"]), (&json!("Alice"), &json!("lunch?")));
-        assert!(shown.get("body_loc_key").is_none());
+        assert!(shown.get("bodyLocKey").is_none());
     }
 
     #[test]

@@ -109,6 +109,19 @@ impl Lane {
         self.outcomes.report(batch);
     }
 
+    /// Why pushes have waited too long, as a sentence.
+    fn why_nothing_moves(&self) -> String {
+        let trouble = self.board.last_trouble();
+        let because = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+        if self.board.connections() == 0 {
+            format!("no connection to the provider{because}")
+        } else if !matches!(self.dialect.authorization(self.clock.now()), Ok(Some(_))) {
+            format!("no credential for the provider{because}")
+        } else {
+            "the provider takes pushes too slowly".to_owned()
+        }
+    }
+
     /// Closes the queue, and hands back all that waits in it.
     pub(super) fn hand_back_the_rest(&self) {
         self.queue.close();
@@ -196,12 +209,7 @@ async fn hand_back_in_time(lane: Arc<Lane>) {
         if overdue.is_empty() {
             continue;
         }
-        let reason = match (lane.board.connections(), lane.board.last_trouble()) {
-            (0, Some(trouble)) => format!("no connection to the provider: {trouble}"),
-            (0, None) => "no connection to the provider yet".to_owned(),
-            _ => "the provider takes pushes too slowly".to_owned(),
-        };
-        lane.hand_back(overdue, &reason);
+        lane.hand_back(overdue, &lane.why_nothing_moves());
     }
     lane.board.draining();
     lane.hand_back_the_rest();
