@@ -13,9 +13,13 @@ mod frame;
 mod headers;
 mod hpack;
 mod huffman;
+mod receive;
 mod serve;
 mod stream;
 mod streams;
+
+#[cfg(test)]
+mod conformance;
 
 pub(crate) use connection::{Connection, Event, Limits, Request};
 pub(crate) use fault::ErrorCode;
