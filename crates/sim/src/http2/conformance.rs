@@ -107,6 +107,9 @@ const POST: &[u8] = &[0x83, 0x87, 0x84];
 /// What a peer sends, and the connection error it gets.
 type Case = (&'static str, fn(&mut Peer), ErrorCode);
 
+/// A frame that asks for nothing, again and again.
+type Flood = (&'static str, fn(&mut Peer, u32));
+
 #[test]
 fn section_3_4_the_preface_and_the_first_settings() {
     for wrong in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX"] {
@@ -437,7 +440,7 @@ fn section_6_8_goaway_drops_what_is_above_and_waits_for_what_is_below() {
 
 #[test]
 fn section_10_5_a_flood_is_told_to_calm_down() {
-    let floods: [(&str, fn(&mut Peer, u32)); 4] = [
+    let floods: [Flood; 4] = [
         ("PING", |p, _| p.send(kind::PING, 0, 0, &[0; 8])),
         ("SETTINGS", |p, _| p.send(kind::SETTINGS, 0, 0, &[])),
         ("empty DATA", |p, n| {
