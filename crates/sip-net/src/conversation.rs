@@ -296,7 +296,7 @@ where
 
     /// When the ping went out that the peer owes an answer to. Any byte since then shows that it lives.
     fn unanswered(&self) -> Option<Instant> {
-        self.pinged.filter(|pinged| self.ponged && self.heard <= *pinged)
+        self.pinged.filter(|pinged| self.ponged && self.heard < *pinged)
     }
 
     /// What a deadline that has passed means; pings are sent from here.
@@ -316,6 +316,8 @@ where
         }
         if self.unanswered().is_none() && self.terms.ping.is_some_and(|time| passed(self.active, time)) {
             self.pinged = Some(now);
+            // Not only once it is written, or the alarm would ring for the same silence again.
+            self.active = now;
             // If it cannot be taken, the queue is full and the flow closing anyway.
             let _ = self.flow.send(Bytes::from_static(b"\r\n\r\n"));
         }
@@ -393,7 +395,120 @@ const LINGER_READS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::DuplexStream;
+    use tokio::task::JoinHandle;
+
     use super::*;
+    use crate::flow::Transport;
+
+    struct Quiet;
+
+    impl Handler for Quiet {
+        fn messages(&self, _flow: &Arc<Flow>, _batch: &mut Vec<Message>) {}
+    }
+
+    struct Panicking;
+
+    impl Handler for Panicking {
+        fn messages(&self, _flow: &Arc<Flow>, _batch: &mut Vec<Message>) {
+            panic!("a role's broken invariant");
+        }
+    }
+
+    const PING: Duration = Duration::from_secs(95);
+
+    fn begin(
+        handler: impl Handler,
+        change: impl FnOnce(&mut Terms),
+    ) -> (DuplexStream, Arc<Flow>, JoinHandle<CloseReason>) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let address = ([127, 0, 0, 1], 5060).into();
+        let flow = Flow::carried(Transport::Tcp, reveille_sip::Side::Initiated, address, address, None, 1024 * 1024);
+        let mut terms = Terms {
+            message: Limits::default(),
+            first_byte: None,
+            message_time: Duration::from_secs(30),
+            idle: Duration::from_secs(600),
+            flush: Duration::from_secs(5),
+            ping: Some(PING),
+            pong: Duration::from_secs(10),
+        };
+        change(&mut terms);
+        let ours = flow.clone();
+        let task = tokio::spawn(async move { converse(near, &ours, &handler, terms, &CancellationToken::new()).await });
+        (far, flow, task)
+    }
+
+    async fn ping(far: &mut DuplexStream) {
+        let mut ping = [0; 4];
+        far.read_exact(&mut ping).await.expect("a ping");
+        assert_eq!(&ping, b"\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answered_pings_and_has_ceased_to_is_closed_ten_seconds_later() {
+        let (mut far, _flow, task) = begin(Quiet, |_| {});
+        let start = Instant::now();
+        ping(&mut far).await;
+        assert_eq!(start.elapsed().as_secs(), 95);
+        far.write_all(b"\r\n").await.expect("room");
+        ping(&mut far).await;
+        let asked = Instant::now();
+        assert_eq!(task.await.expect("an end"), CloseReason::NoPong);
+        assert_eq!(asked.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_answers_pings_is_kept() {
+        let (mut far, flow, _task) = begin(Quiet, |_| {});
+        for _ in 0..10 {
+            ping(&mut far).await;
+        }
+        assert!(!flow.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anything_from_the_peer_counts_as_life() {
+        let (mut far, flow, _task) = begin(Quiet, |_| {});
+        ping(&mut far).await;
+        far.write_all(b"\r\n").await.expect("room");
+        for _ in 0..3 {
+            ping(&mut far).await;
+            far.write_all(b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nContent-Length: 0\r\n\r\n").await.expect("room");
+            // The answer to that faulty message.
+            let mut answer = [0; 1024];
+            assert_ne!(far.read(&mut answer).await.expect("an answer"), 0);
+        }
+        assert!(!flow.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_of_drops_is_closed_however_often_they_come() {
+        let (mut far, _flow, task) = begin(Quiet, |terms| terms.ping = None);
+        let start = Instant::now();
+        for byte in b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TCP a" {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            if far.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+        }
+        assert_eq!(task.await.expect("an end"), CloseReason::MessageTimedOut);
+        assert!((30..=35).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_ends_the_flow() {
+        let (mut far, flow, task) = begin(Panicking, |_| {});
+        far.write_all(
+            b"MESSAGE sip:b@b SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\n\
+              To: <sip:b@b>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await
+        .expect("room");
+        assert!(task.await.is_err_and(|error| error.is_panic()));
+        flow.closed().await;
+        assert!(flow.is_closed());
+    }
 
     #[test]
     fn bytes_are_dropped_across_chunks() {

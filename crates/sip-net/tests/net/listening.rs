@@ -98,23 +98,27 @@ async fn an_oversized_body_is_refused_and_skipped() {
 }
 
 #[tokio::test]
-async fn slow_and_silent_peers_are_closed_each_for_its_own_reason() {
-    let limits = short(|limits| {
-        limits.first_byte_timeout = Duration::from_millis(100);
-        limits.message_timeout = Duration::from_millis(100);
-        limits.idle_timeout = Duration::from_secs(3600);
-    });
-    let mut listener = Running::tcp(limits);
+async fn a_peer_that_never_says_anything_is_closed() {
+    let mut listener = Running::tcp(short(|limits| limits.first_byte_timeout = Duration::from_millis(100)));
     let _silent = Raw::connect(listener.address).await;
     assert_eq!(listener.closed().await, CloseReason::NothingCame);
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_a_message_too_slowly_is_closed() {
+    let mut listener = Running::tcp(short(|limits| limits.message_timeout = Duration::from_millis(100)));
     let mut slow = Raw::connect(listener.address).await;
     slow.write(&request(1)).await;
     slow.write(b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: ").await;
     assert_eq!(listener.closed().await, CloseReason::MessageTimedOut);
-    let mut idle = Running::tcp(short(|limits| limits.idle_timeout = Duration::from_millis(100)));
-    let mut raw = Raw::connect(idle.address).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let mut listener = Running::tcp(short(|limits| limits.idle_timeout = Duration::from_secs(1)));
+    let mut raw = Raw::connect(listener.address).await;
     raw.write(&request(1)).await;
-    assert_eq!(idle.closed().await, CloseReason::Idle);
+    assert_eq!(listener.closed().await, CloseReason::Idle);
     assert_eq!(raw.read_to_end().await, ok());
 }
 

@@ -234,7 +234,7 @@ async fn stopping_tells_those_who_wait_and_writes_what_is_queued() {
 }
 
 #[tokio::test]
-async fn a_ping_goes_out_after_silence_and_a_missing_pong_ends_the_connection() {
+async fn pings_go_out_after_silence_again_and_again() {
     let listener = tokio::net::TcpListener::bind(loopback()).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let limits = PoolLimits { ping_after: Some(Duration::from_millis(50)), ..one_connection() };
