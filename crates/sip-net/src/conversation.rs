@@ -235,11 +235,13 @@ where
         self.batch.shrink_to(BATCH_KEPT_MAX);
     }
 
-    /// Nothing more to read now: give memory back that only a burst needed.
+    /// Nothing more to read now. A quiet connection keeps no buffer: most phones are quiet most of the time.
     fn rest(&mut self, taken: usize) {
-        if taken < READ_BYTES_MIN && self.read_bytes > READ_BYTES_MIN && self.inbox.is_empty() {
-            self.read_bytes = READ_BYTES_MIN;
+        if self.inbox.is_empty() {
             self.inbox = BytesMut::new();
+            if taken < READ_BYTES_MIN {
+                self.read_bytes = READ_BYTES_MIN;
+            }
         }
     }
 
@@ -338,7 +340,8 @@ where
         .await;
         if matches!(why, CloseReason::Framing(_)) {
             // Closing with bytes unread makes the kernel send a reset, which would overtake our last answer.
-            let mut rest = [0; 4096];
+            // Not an array: it would lie in the task of every connection for as long as that lives.
+            let mut rest = vec![0; READ_BYTES_MIN];
             let _ = timeout(LINGER, async {
                 for _ in 0..LINGER_READS_MAX {
                     if !matches!(self.stream.read(&mut rest).await, Ok(1..)) {
