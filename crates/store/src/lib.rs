@@ -31,6 +31,8 @@
 //! memory, longer when it is not), so a task with many or large reads to make should make them where blocking is allowed.
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod battery;
 mod columns;
 mod completion;
 mod engine;

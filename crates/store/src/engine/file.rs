@@ -19,6 +19,8 @@ pub(crate) struct Layout {
     pub(crate) mark: [u8; 4],
     /// The numbered steps from an empty file; a step that was ever released is never changed.
     pub(crate) migrations: &'static [&'static str],
+    /// How large a page is: what each change in it costs to write, and each row that does not fit.
+    pub(crate) page_bytes: u32,
     /// Whether one process at a time may have it open.
     pub(crate) one_process: bool,
 }
@@ -52,6 +54,8 @@ pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Resu
         return Err(StoreError::ReadOnly { file: Arc::clone(file) });
     }
     let found = identify(&db, file, layout)?;
+    // Heeded while the file is empty, and passed over afterwards.
+    db.execute_batch(&format!("PRAGMA page_size = {}", layout.page_bytes)).map_err(failed)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(StoreError::ReadOnly { file: Arc::clone(file) });

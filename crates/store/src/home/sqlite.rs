@@ -383,6 +383,7 @@ const PURGE_RECORDS: usize = 256;
 const LAYOUT: Layout = Layout {
     name: "home",
     mark: *b"RvlH",
+    page_bytes: 4096,
     one_process: true,
     migrations: &["
         CREATE TABLE device (

@@ -451,6 +451,7 @@ const PURGE_RECORDS: usize = 256;
 const LAYOUT: Layout = Layout {
     name: "clearinghouse",
     mark: *b"RvlJ",
+    page_bytes: 8192,
     one_process: true,
     migrations: &["
         CREATE TABLE origin (no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -461,7 +462,7 @@ const LAYOUT: Layout = Layout {
         -- Every push that duplicates are recognised of.
         CREATE TABLE push_known (
             origin_no INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
-            PRIMARY KEY (origin_no, id)
+            PRIMARY KEY (id, origin_no)
         ) WITHOUT ROWID;
         -- Pushes that have not ended. The request stands last: the columns before it are read without it.
         CREATE TABLE push_open (

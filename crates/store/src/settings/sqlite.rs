@@ -288,6 +288,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LAYOUT: Layout = Layout {
     name: "settings",
     mark: *b"RvlS",
+    page_bytes: 4096,
     one_process: false,
     migrations: &["
         CREATE TABLE setting (

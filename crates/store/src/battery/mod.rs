@@ -1,0 +1,149 @@
+//! The tests that every backend passes: what the traits promise, seen only through the traits.
+//!
+//! A case is a function generic over the backend. A new backend is one [`Backend`] for each store and one line in each
+//! table below.
+
+mod home;
+mod journal;
+mod settings;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reveille_core::Timestamp;
+
+use crate::completion::{Completion, Pending, wait};
+use crate::error::StoreError;
+use crate::{SqliteHome, SqliteJournal, SqliteSettings};
+
+/// A store that can be opened, closed and opened again.
+trait Backend {
+    type Store;
+
+    fn open(&self) -> Self::Store;
+
+    /// Closes the store and opens it again: what is there now was on disk.
+    fn reopen(&self, store: Self::Store) -> Self::Store;
+}
+
+macro_rules! sqlite {
+    ($name:ident, $store:ident, $file:literal) => {
+        struct $name(Folder);
+
+        impl $name {
+            fn new() -> Self {
+                Self(Folder::new())
+            }
+        }
+
+        impl Backend for $name {
+            type Store = $store;
+
+            fn open(&self) -> $store {
+                $store::open(&self.0.path().join($file)).unwrap()
+            }
+
+            fn reopen(&self, store: $store) -> $store {
+                store.close();
+                self.open()
+            }
+        }
+    };
+}
+
+sqlite!(JournalFile, SqliteJournal, "clearinghouse.db");
+sqlite!(HomeFile, SqliteHome, "home.db");
+sqlite!(SettingsFile, SqliteSettings, "settings.db");
+
+macro_rules! pass {
+    ($module:ident on $backend:ident: $($case:ident,)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    super::super::$module::$case(&super::super::$backend::new());
+                }
+            )*
+        }
+    };
+}
+
+mod sqlite {
+    pass! { journal on JournalFile:
+        a_rescheduled_push_waits_with_its_new_time_and_attempt,
+        a_push_that_was_being_sent_reads_back_as_sending,
+        a_lane_is_read_in_the_order_in_which_it_was_accepted,
+        an_ended_push_is_gone_from_the_open_ones_and_stays_in_the_trace,
+        another_request_under_the_same_id_is_told_apart,
+        ending_twice_owes_feedback_once_and_keeps_the_first_outcome,
+        everything_survives_being_opened_again,
+        feedback_of_one_origin_never_hides_that_of_another,
+        feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order,
+        of_two_equal_entries_exactly_one_is_new,
+        old_feedback_is_given_up,
+        open_pushes_are_read_in_order_and_page_by_page,
+        the_same_id_of_another_origin_is_another_push,
+        what_is_purged_is_new_again_and_what_is_open_stays,
+    }
+
+    pass! { home on HomeFile:
+        a_device_reads_back_as_it_was_put_and_is_replaced_whole,
+        a_message_and_its_push_are_there_together_after_opening_again,
+        a_push_moves_through_its_states_and_leaves_the_open_ones,
+        delivered_and_expired_messages_are_not_unread,
+        messages_come_in_the_order_of_their_ids,
+        only_the_newest_dead_tokens_are_kept,
+        open_pushes_come_by_due_time_and_page_by_page,
+        the_first_of_two_equal_ids_is_kept,
+        the_pushes_of_a_user_come_newest_first,
+        the_purge_removes_what_is_over_and_leaves_what_is_not,
+    }
+
+    pass! { settings on SettingsFile:
+        a_change_against_the_rules_leaves_everything_as_it_was,
+        changes_of_one_call_see_one_another,
+        each_change_is_in_the_history_with_its_author,
+        everything_survives_being_opened_again,
+        the_history_is_bounded_and_the_version_goes_on,
+        the_watch_fires_and_the_snapshot_is_new_when_the_change_is_known,
+    }
+}
+
+/// Makes a change and waits for it.
+fn done<T: Send + 'static>(start: impl FnOnce(Completion<T>)) -> T {
+    outcome(start).unwrap()
+}
+
+/// Makes a change and waits for how it ended.
+pub(crate) fn outcome<T: Send + 'static>(start: impl FnOnce(Completion<T>)) -> Result<T, StoreError> {
+    let pending: Pending<T> = wait(start);
+    pending.block()
+}
+
+const fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// A folder that is removed with the value.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("reveille-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
