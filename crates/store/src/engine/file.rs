@@ -75,12 +75,8 @@ pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Resu
 
 /// Opens a connection that can only read.
 pub(super) fn open_reader(path: &Path, file: &Arc<str>) -> Result<Connection, StoreError> {
-    let open = || {
-        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        db.execute_batch("PRAGMA query_only = ON;")?;
-        Ok(db)
-    };
-    open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))
+    // Not `query_only` on top of it: a backup is written through such a connection.
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|failure| StoreError::from_sqlite(file, &failure))
 }
 
 /// Opens the connection that moves the log into the file.

@@ -7,6 +7,8 @@ mod file;
 mod keeper;
 mod queue;
 mod readers;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
