@@ -8,7 +8,7 @@ use reveille_federation::answer::Audience;
 use reveille_federation::policy::{readmit, trusted_edge};
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken, TrustedEdge, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{Flow, Handler, Requests};
+use reveille_sip_net::{CloseReason, Flow, Handler, Requests};
 use tracing::{debug, warn};
 
 use crate::intake::{COME_BACK, Intake, Receipt, Submission};
@@ -82,6 +82,10 @@ impl Handler for Doorway {
         if !submissions.is_empty() {
             self.intake.accept(submissions);
         }
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        self.requests.flow_gone(flow.id());
     }
 }
 

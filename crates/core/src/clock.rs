@@ -34,6 +34,12 @@ impl Timestamp {
         Self(self.0.saturating_add(span.as_millis() as u64))
     }
 
+    /// The instant in the form that HTTP and SIP give to dates (RFC 3261 §20.17): `Sat, 13 Nov 2010 23:29:00 GMT`.
+    pub fn to_http_date(self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.0.min(i64::MAX as u64) as i64).unwrap_or(jiff::Timestamp::MAX);
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     /// How long after `earlier` this instant is; zero if it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -65,6 +71,12 @@ mod tests {
         assert_eq!(late.since(early), Duration::from_millis(15));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(u64::MAX).plus(Duration::from_secs(1)).millis(), u64::MAX);
+    }
+
+    #[test]
+    fn the_http_date_has_the_form_of_the_standard() {
+        let date = Timestamp::from_millis(1_289_690_940_000).to_http_date();
+        assert_eq!(date, "Sat, 13 Nov 2010 23:29:00 GMT");
     }
 
     #[test]

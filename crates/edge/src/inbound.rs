@@ -161,6 +161,7 @@ impl Handler for Inbound {
 
     fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
         self.admitted.lock().remove(&flow.id());
+        self.edge.relay.flow_gone(flow.id());
     }
 
     fn refused(&self, remote: SocketAddr, refusal: &HandshakeRefusal) {

@@ -10,7 +10,7 @@ use reveille_core::settings::Snapshot;
 use reveille_federation::route::{Route, Way, by_srv, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{Flow, Handler, Pool, ResolveError, Resolver, Target, Transport, in_order};
+use reveille_sip_net::{CloseReason, Flow, Handler, Pool, ResolveError, Resolver, Target, Transport, in_order};
 
 use crate::edge::Edge;
 use crate::inbound::for_itself;
@@ -155,6 +155,10 @@ impl Handler for Outbound {
                 Some(_) => self.request(flow, message),
             }
         }
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        self.edge.relay.flow_gone(flow.id());
     }
 
     fn refused(&self, remote: std::net::SocketAddr, refusal: &reveille_sip_net::HandshakeRefusal) {

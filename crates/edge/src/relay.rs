@@ -182,6 +182,17 @@ impl Relay {
         }
     }
 
+    /// A flow is gone: requests that left on it get no answer from there, and their senders need not wait for it.
+    pub(crate) fn flow_gone(&self, flow: FlowId) {
+        for shard in &self.shards {
+            let lost: Vec<u64> =
+                shard.lock().iter().filter(|(_, onward)| onward.left_on == Some(flow)).map(|(id, _)| *id).collect();
+            for id in lost {
+                self.failed(id, &ConnectError::Closed { name: "the next hop".into() });
+            }
+        }
+    }
+
     /// Forgets requests that nobody has answered. Their senders' own timers tell them (RFC 4320 §4.2: a 408 to a
     /// non-INVITE request helps nobody).
     pub(crate) fn sweep(&self) {

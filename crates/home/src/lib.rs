@@ -1,1 +1,25 @@
-//! The mobility service: registration, sessions, kept messages, outbox.
+//! The mobility service: who is signed in where, what waits for whom, and whom a push is owed.
+//!
+//! A request comes in at the [`front`], which authenticates it and hands it to the shard of its user. There
+//! [`registrar`] reads registrations, [`inbox`] keeps messages with the pushes owed for them, [`resume`] delivers what
+//! was kept, [`outbox`] asks the clearing house for pushes, and [`identity`] forgets tokens that a provider declared
+//! dead.
+#![warn(missing_docs)]
+
+mod account;
+mod auth;
+pub mod front;
+mod home;
+pub mod identity;
+pub mod inbox;
+pub mod outbox;
+pub mod registrar;
+mod reply;
+pub mod resume;
+mod shard;
+mod status;
+mod users;
+
+pub use home::{Config, Desk, Home, Listeners};
+pub use status::{DeviceStatus, PushStatus, UserStatus};
+pub use users::{User, Users};

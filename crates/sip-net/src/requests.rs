@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connect::ConnectError;
-use crate::flow::{Flow, SendError, Transport};
+use crate::flow::{Flow, FlowId, SendError, Transport};
 use crate::hop::Parcel;
-use crate::pool::{Pool, Senders, Target};
+use crate::pool::{Pool, Senders, Sent, Target};
 
 /// RFC 3261 §17.1.2.2: T1, and timer F is 64 times as long.
 const T1: Duration = Duration::from_millis(500);
@@ -53,6 +53,8 @@ pub struct Requests {
 struct Waiting {
     /// What the answer's branch must be.
     branch: String,
+    /// The flow it left on, once that is known.
+    flow: Option<FlowId>,
     answer: oneshot::Sender<Result<Message, ConnectError>>,
 }
 
@@ -79,7 +81,7 @@ impl Requests {
         if waiting.len() >= WAITING_MAX {
             return Err(RequestError::TooMany);
         }
-        waiting.insert(id, Waiting { branch: branch.clone(), answer: sender });
+        waiting.insert(id, Waiting { branch: branch.clone(), flow: None, answer: sender });
         drop(waiting);
         Ok(Ticket { requests: Arc::clone(self), id, branch, answer })
     }
@@ -102,6 +104,17 @@ impl Requests {
         }
     }
 
+    /// A flow is gone, and with it the answers that were to come on it. Call it from [`crate::Handler::closed`].
+    pub fn flow_gone(&self, flow: FlowId) {
+        let mut waiting = self.waiting.lock();
+        let ids: Vec<u64> = waiting.iter().filter(|(_, one)| one.flow == Some(flow)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(one) = waiting.remove(&id) {
+                let _ = one.answer.send(Err(ConnectError::Closed { name: "the next hop".into() }));
+            }
+        }
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.lock().len()
@@ -117,6 +130,12 @@ impl Senders for Requests {
     fn failed(&self, token: u64, error: &ConnectError) {
         if let Some(waiting) = self.waiting.lock().remove(&token) {
             let _ = waiting.answer.send(Err(error.clone()));
+        }
+    }
+
+    fn sent(&self, token: u64, flow: &Arc<Flow>) {
+        if let Some(waiting) = self.waiting.lock().get_mut(&token) {
+            waiting.flow = Some(flow.id());
         }
     }
 }
@@ -135,7 +154,9 @@ impl Ticket {
         request: Bytes,
         within: Duration,
     ) -> Result<Message, RequestError> {
-        pool.send(target, Parcel::new(self.id, request))?;
+        if let Sent::On(flow) = pool.send(target, Parcel::new(self.id, request))? {
+            self.requests.sent(self.id, &flow);
+        }
         self.wait(Instant::now() + within, within).await
     }
 

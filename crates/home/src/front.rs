@@ -1,0 +1,309 @@
+//! Home's doors: clients over UDP, TCP and TLS, and our own servers over mutual TLS. Who speaks is settled here; what
+//! they want is the shard's business.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use reveille_core::{Aor, Clock, SipDomain};
+use reveille_federation::answer::Audience;
+use reveille_federation::policy::{readmit, trusted_edge};
+use reveille_federation::{AdmittedPeer, Refusal, feedback, message};
+use reveille_sip::{Message, Method, Name};
+use reveille_sip_net::{CloseReason, Flow, Handler, Requests};
+use reveille_store::HomeStore;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::auth::{Authenticator, Unproven};
+use crate::identity::believe;
+use crate::reply::{Recent, Reply};
+use crate::shard::Event;
+use crate::users::Users;
+
+/// What is answered to a method that is not for us.
+const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
+/// Feedback messages under way at once.
+const FEEDBACK_MAX: usize = 64;
+
+/// The shards' mailboxes; a user always has the same one.
+pub(crate) struct Shards {
+    hash: RandomState,
+    senders: Vec<mpsc::Sender<Event>>,
+}
+
+impl Shards {
+    pub(crate) fn new(senders: Vec<mpsc::Sender<Event>>, hash: RandomState) -> Self {
+        Self { hash, senders }
+    }
+
+    /// Which shard a user belongs to.
+    pub(crate) fn index(hash: &RandomState, user: &Aor, shards: usize) -> usize {
+        hash.hash_one(user) as usize % shards
+    }
+
+    pub(crate) fn of(&self, user: &Aor) -> &mpsc::Sender<Event> {
+        &self.senders[Self::index(&self.hash, user, self.senders.len())]
+    }
+
+    pub(crate) fn at(&self, index: usize) -> &mpsc::Sender<Event> {
+        &self.senders[index]
+    }
+
+    fn all(&self) -> &[mpsc::Sender<Event>] {
+        &self.senders
+    }
+}
+
+/// What both doors share.
+pub(crate) struct Front {
+    pub(crate) users: Users,
+    pub(crate) shards: Shards,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) store: Arc<dyn HomeStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) name: Arc<str>,
+    pub(crate) tag: Arc<str>,
+    /// Certificate names of our edges.
+    pub(crate) edges: Vec<SipDomain>,
+    /// Certificate names of proxies that have authenticated their users themselves.
+    pub(crate) proxies: Vec<SipDomain>,
+    /// Feedback that waits for the store.
+    pub(crate) feedback: TaskTracker,
+}
+
+/// The door for clients: nobody is believed without a digest.
+pub(crate) struct Clients(pub(crate) Arc<Front>);
+
+/// The door for our own servers: certificates tell who they are.
+pub(crate) struct Servers(pub(crate) Arc<Front>);
+
+impl Handler for Clients {
+    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        for message in batch.drain(..) {
+            self.0.client_message(flow, message);
+        }
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        self.0.flow_gone(flow);
+    }
+}
+
+impl Handler for Servers {
+    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
+        let edge = trusted_edge(&self.0.edges, &names);
+        let proxy = self.0.proxies.iter().any(names);
+        for message in batch.drain(..) {
+            if message.method().is_none() {
+                self.0.requests.on_response(message);
+                continue;
+            }
+            let Some(reply) = Reply::new(flow, message, &self.0.recent, &self.0.tag) else { continue };
+            let is_message = matches!(reply.request().method(), Some(Method::Message));
+            match (&edge, reply.request().method()) {
+                (_, Some(Method::Options)) => reply.send(200),
+                (Some(edge), Some(Method::Message)) => {
+                    let trust = reply.request().header(Name::EdgeTrust);
+                    let from = message::from_domain(reply.request());
+                    match from.and_then(|from| readmit(edge, trust, &from)) {
+                        Ok(peer) => self.0.message_of_partner(peer, reply),
+                        Err(refusal) => self.0.refuse(reply, &refusal),
+                    }
+                }
+                (None, _) if proxy && is_message => self.0.message_of_proxy(reply),
+                // The trust header of a host that is no edge counts for nothing (DESIGN.md §6).
+                (None, _) => {
+                    warn!(remote = %flow.remote(), "a server that is neither edge nor trusted proxy was turned away");
+                    self.0.refuse(reply, &Refusal::ForgedTrust);
+                }
+                (Some(_), _) => not_allowed(reply),
+            }
+        }
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        self.0.requests.flow_gone(flow.id());
+        self.0.flow_gone(flow);
+    }
+}
+
+impl Front {
+    fn flow_gone(&self, flow: &Flow) {
+        for shard in self.shards.all() {
+            // A shard with a full mailbox finds out when it next uses the flow.
+            let _ = shard.try_send(Event::FlowGone(flow.id()));
+        }
+    }
+
+    fn client_message(&self, flow: &Arc<Flow>, message: Message) {
+        if message.method().is_none() {
+            return self.requests.on_response(message);
+        }
+        if matches!(message.method(), Some(Method::Ack)) {
+            return;
+        }
+        let Some(reply) = Reply::new(flow, message, &self.recent, &self.tag) else { return };
+        match reply.request().method() {
+            Some(Method::Register) => self.client_register(reply),
+            Some(Method::Message) => self.message_of_client(reply),
+            Some(Method::Options) => reply.send_with(200, |response| {
+                response.header(Name::Allow, ALLOW).header(Name::Accept, "*/*");
+            }),
+            _ => not_allowed(reply),
+        }
+    }
+
+    fn client_register(&self, reply: Reply) {
+        let user = match self.authenticator.verify(reply.request(), &self.users, self.clock.now()) {
+            Ok(user) => user,
+            Err(unproven) => return self.challenge(reply, 401, unproven),
+        };
+        // RFC 3261 §10.3 step 3: one may only register oneself.
+        match address(reply.request(), Name::To) {
+            Some(to) if to == user => self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply),
+            Some(_) => reply.send(403),
+            None => reply.send(400),
+        }
+    }
+
+    fn message_of_client(&self, reply: Reply) {
+        let user = match self.authenticator.verify(reply.request(), &self.users, self.clock.now()) {
+            Ok(user) => user,
+            Err(unproven) => return self.challenge(reply, 407, unproven),
+        };
+        match address(reply.request(), Name::From) {
+            Some(from) if from == user => self.deliver(from, reply),
+            // Nobody speaks in another's name.
+            Some(_) => reply.send(403),
+            None => reply.send(400),
+        }
+    }
+
+    /// A message whose sender the proxy has authenticated.
+    fn message_of_proxy(&self, reply: Reply) {
+        match address(reply.request(), Name::From) {
+            Some(from) => self.deliver(from, reply),
+            None => reply.send(400),
+        }
+    }
+
+    /// A message or feedback that came through our edge.
+    fn message_of_partner(&self, peer: AdmittedPeer, reply: Reply) {
+        if reply.request().content_type().is_some_and(feedback::is_feedback) {
+            return self.take_feedback(peer, reply);
+        }
+        match address(reply.request(), Name::From) {
+            Some(from) => self.deliver(from, reply),
+            None => reply.send(400),
+        }
+    }
+
+    fn deliver(&self, from: Aor, reply: Reply) {
+        let uri = reply.request().request_uri().unwrap_or_default();
+        let to = reveille_sip::Uri::parse(uri).ok().and_then(|uri| aor_of(&uri));
+        match to {
+            Some(to) if self.users.knows(&to) => {
+                self.hand_over(&to.clone(), |reply| Event::Message { from, to, reply }, reply)
+            }
+            Some(_) => reply.send(404),
+            None => reply.send(400),
+        }
+    }
+
+    /// Gives a request to the shard of a user; a mailbox that is full is said on the wire.
+    fn hand_over(&self, user: &Aor, event: impl FnOnce(Reply) -> Event, reply: Reply) {
+        match self.shards.of(user).try_reserve() {
+            Ok(place) => place.send(event(reply)),
+            Err(_) => {
+                metrics::counter!("reveille_home_overloaded_total").increment(1);
+                reply.send_with(503, |response| {
+                    response.header(Name::RetryAfter, "2");
+                });
+            }
+        }
+    }
+
+    /// Believes what may be believed, and answers when all of it is on disk.
+    fn take_feedback(&self, peer: AdmittedPeer, reply: Reply) {
+        let told = match feedback::read_body(reply.request().body_bytes()) {
+            Ok(told) => told,
+            Err(fault) => return self.refuse(reply, &message::body_refusal(fault)),
+        };
+        if self.feedback.len() >= FEEDBACK_MAX {
+            return reply.send_with(503, |response| {
+                response.header(Name::RetryAfter, "2");
+            });
+        }
+        let mut pending = Vec::with_capacity(told.items.len());
+        for item in told.items {
+            let known = match self.store.push(item.push) {
+                Ok(known) => known,
+                Err(reason) => {
+                    warn!(%reason, "feedback could not be looked up");
+                    return reply.send(503);
+                }
+            };
+            match believe(known, &item, peer.domain()) {
+                Ok(known) => {
+                    let (done, answer) = oneshot::channel();
+                    let user = known.owed.user.clone();
+                    if self.shards.of(&user).try_send(Event::Feedback { known, item, done }).is_ok() {
+                        pending.push(answer);
+                    } else {
+                        return reply.send(503);
+                    }
+                }
+                Err(disbelief) => {
+                    // Somebody lies, or two servers disagree about history: someone should look.
+                    warn!(peer.domain = %peer.domain(), push.id = %item.push, "feedback not believed: {disbelief}");
+                    metrics::counter!("reveille_home_feedback_disbelieved_total").increment(1);
+                    return reply.send(403);
+                }
+            }
+        }
+        self.feedback.spawn(async move {
+            for answer in pending {
+                if !matches!(answer.await, Ok(true)) {
+                    return reply.send(503);
+                }
+            }
+            reply.send(200);
+        });
+    }
+
+    fn challenge(&self, reply: Reply, status: u16, unproven: Unproven) {
+        let values = self.authenticator.challenges(self.clock.now(), unproven == Unproven::Stale);
+        let name = if status == 401 { Name::WwwAuthenticate } else { Name::ProxyAuthenticate };
+        reply.send_with(status, |response| {
+            for value in &values {
+                response.header(name, value);
+            }
+        });
+    }
+
+    fn refuse(&self, reply: Reply, refusal: &Refusal) {
+        debug!(remote = %reply.flow().remote(), reason = refusal.as_str(), "request refused");
+        let audience = Audience::Inside { source: &self.name };
+        let bytes = message::refused(reply.request(), refusal, audience, None, &self.tag);
+        reply.send_bytes(bytes);
+    }
+}
+
+fn not_allowed(reply: Reply) {
+    reply.send_with(405, |response| {
+        response.header(Name::Allow, ALLOW);
+    });
+}
+
+/// The user in a From or To.
+fn address(request: &Message, name: Name) -> Option<Aor> {
+    aor_of(&request.address(name).ok()?.uri().ok()?)
+}
+
+fn aor_of(uri: &reveille_sip::Uri<'_>) -> Option<Aor> {
+    Aor::new(uri.user()?, uri.host()?.domain()?.parse().ok()?).ok()
+}

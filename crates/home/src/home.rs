@@ -1,0 +1,215 @@
+//! Home as a whole: its doors, its shards, its outbox, and its life.
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_core::settings::Snapshot;
+use reveille_core::{Aor, Clock, SipDomain, Timestamp};
+use reveille_sip_net::{Listener, Pool, PoolLimits, Requests, Target, TlsClient};
+use reveille_store::{HomeStore, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::auth::Authenticator;
+use crate::front::{Clients, Front, Servers, Shards};
+use crate::outbox::{self, Road};
+use crate::reply::Recent;
+use crate::shard::{Event, Shard, Shared};
+use crate::status::UserStatus;
+use crate::users::Users;
+
+/// Shards; each has one writer, so this bounds how many users move at once, not how many there are.
+const SHARDS: usize = 4;
+/// Events that may wait for one shard.
+const MAILBOX: usize = 4096;
+/// Push requests that may wait for the outbox.
+const OUTBOX: usize = 4096;
+/// Owed pushes read back at once at start.
+const PAGE: usize = 5000;
+/// How often old messages and pushes are removed.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// How long what is over is kept to be seen.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What this home is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This server's own name.
+    pub name: SipDomain,
+    /// The site whose settings hold here.
+    pub site: String,
+    /// How long after a flow is gone its phone counts as suspended.
+    pub grace: Duration,
+    /// Our edge: the way out, and the only one whose trust header is believed.
+    pub edge: Target,
+    /// Certificate names of proxies that have authenticated their users themselves.
+    pub trusted_proxies: Vec<SipDomain>,
+}
+
+/// Where clients and servers come in.
+pub struct Listeners {
+    /// For clients.
+    pub clients: Vec<Listener>,
+    /// For our edge and trusted proxies, mutual TLS.
+    pub internal: Listener,
+}
+
+/// One home.
+pub struct Home {
+    config: Config,
+    front: Arc<Front>,
+    shards: Vec<(Shard, mpsc::Receiver<Event>)>,
+    jobs: mpsc::Receiver<outbox::Job>,
+}
+
+/// What others may ask a running home.
+#[derive(Clone)]
+pub struct Desk {
+    front: Arc<Front>,
+}
+
+impl Home {
+    /// A home with everything its store knows.
+    pub fn new(
+        config: Config,
+        users: Users,
+        store: Arc<dyn HomeStore>,
+        settings: watch::Receiver<Arc<Snapshot>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let hash = RandomState::new();
+        let requests = Requests::new();
+        let (outbox, jobs) = mpsc::channel(OUTBOX);
+        let shared = Arc::new(Shared {
+            name: config.name.as_str().into(),
+            site: config.site.clone(),
+            grace: config.grace,
+            store: Arc::clone(&store),
+            settings,
+            clock: Arc::clone(&clock),
+            requests: Arc::clone(&requests),
+            outbox,
+        });
+        let (mut senders, mut shards) = (Vec::new(), Vec::new());
+        let mut devices: HashMap<usize, Vec<_>> = HashMap::new();
+        for record in store.devices()? {
+            devices.entry(Shards::index(&hash, &record.user, SHARDS)).or_default().push(record);
+        }
+        let mut owed: HashMap<usize, Vec<_>> = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = store.open_pushes(PAGE, after)?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.due, last.push));
+            for push in page {
+                owed.entry(Shards::index(&hash, &push.user, SHARDS)).or_default().push(push);
+            }
+        }
+        for index in 0..SHARDS {
+            let (sender, receiver) = mpsc::channel(MAILBOX);
+            let (devices, owed) = (devices.remove(&index), owed.remove(&index));
+            let shard = Shard::new(index, Arc::clone(&shared), devices.unwrap_or_default(), owed.unwrap_or_default());
+            senders.push(sender);
+            shards.push((shard, receiver));
+        }
+        let domain = users.domain().clone();
+        let edge: Result<SipDomain, _> = config.edge.name.parse();
+        let front = Arc::new(Front {
+            shards: Shards::new(senders, hash),
+            requests,
+            authenticator: Authenticator::new(domain.as_str()),
+            recent: Arc::new(Recent::default()),
+            store,
+            clock,
+            name: config.name.as_str().into(),
+            tag: format!("{:08x}", rand::random::<u32>()).into(),
+            edges: edge.into_iter().collect(),
+            proxies: config.trusted_proxies.clone(),
+            feedback: TaskTracker::new(),
+            users,
+        });
+        Ok(Self { config, front, shards, jobs })
+    }
+
+    /// Where others may ask about users while the home runs.
+    pub fn desk(&self) -> Desk {
+        Desk { front: Arc::clone(&self.front) }
+    }
+
+    /// Runs until `stop`. What is owed then is in the store.
+    pub async fn run(self, listeners: Listeners, tls: Arc<TlsClient>, stop: CancellationToken) {
+        let Self { config, front, shards, jobs } = self;
+        let servers = Arc::new(Servers(Arc::clone(&front)));
+        let clients = Arc::new(Clients(Arc::clone(&front)));
+        // The shards and the outbox stop after the doors, so that what the doors have taken is still answered.
+        let rest = CancellationToken::new();
+        let pool = Pool::new(
+            Arc::clone(&servers) as _,
+            Arc::clone(&front.requests) as _,
+            Some(tls),
+            None,
+            PoolLimits::default(),
+            rest.clone(),
+        );
+        let road = Road {
+            requests: Arc::clone(&front.requests),
+            pool: pool.clone(),
+            edge: config.edge,
+            name: config.name,
+            domain: front.users.domain().clone(),
+        };
+        let doors = TaskTracker::new();
+        for listener in listeners.clients {
+            doors.spawn(listener.run(Arc::clone(&clients) as _, stop.clone()));
+        }
+        doors.spawn(listeners.internal.run(servers, stop.clone()));
+        doors.close();
+        let tasks = TaskTracker::new();
+        for (shard, events) in shards {
+            tasks.spawn(shard.run(events, rest.clone()));
+        }
+        let to_shards = Arc::clone(&front);
+        let report = move |shard: usize, answers| {
+            if to_shards.shards.at(shard).try_send(Event::PushesAnswered(answers)).is_err() {
+                // They stay owed, are asked for again, and found to be duplicates.
+                warn!("a shard has no room for the clearing house's answers");
+            }
+        };
+        tasks.spawn(outbox::run(road, jobs, report, rest.clone()));
+        tasks.spawn(purge(Arc::clone(&front), rest.clone()));
+        tasks.close();
+        stop.cancelled().await;
+        doors.wait().await;
+        front.feedback.close();
+        front.feedback.wait().await;
+        rest.cancel();
+        tasks.wait().await;
+        pool.finish().await;
+    }
+}
+
+impl Desk {
+    /// What is known of a user; `None` if there is no such user.
+    pub async fn user(&self, name: &str) -> Option<UserStatus> {
+        let user = Aor::new(name, self.front.users.domain().clone()).ok().filter(|aor| self.front.users.knows(aor))?;
+        let (done, status) = oneshot::channel();
+        self.front.shards.of(&user).send(Event::Status { user: user.clone(), done }).await.ok()?;
+        status.await.ok()
+    }
+}
+
+/// Removes what is over and was kept to be seen.
+async fn purge(front: Arc<Front>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_some() {
+        let now = front.clock.now().millis();
+        let before = Timestamp::from_millis(now.saturating_sub(RETENTION.as_millis() as u64));
+        let purged = reveille_store::wait(|done| front.store.purge(before, 10_000, done)).await;
+        if let Err(reason) = purged {
+            warn!(%reason, "old messages could not be removed");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A message comes for a user: what each device needs, as changes that are kept in one commit.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use reveille_core::delivery::PushState;
+use reveille_core::gates::GateFacts;
+use reveille_core::session::{MessageKind, Next, on_message};
+use reveille_core::settings::Snapshot;
+use reveille_core::{Aor, Channel, Event, IdentityId, MessageId, PushId, Reason, SipDomain, Timestamp};
+use reveille_federation::Refusal;
+use reveille_federation::route::way;
+use reveille_sip::Message;
+use reveille_store::{OwedPush, StoredMessage};
+
+use crate::account::{Account, Device};
+
+/// How long a message waits for its user.
+pub const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What is the same for all devices of a site at one moment.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The settings.
+    pub settings: &'a Snapshot,
+    /// This home's site.
+    pub site: &'a str,
+    /// Where push requests go: the domain of PushNotificationProxyUri.
+    pub publisher: &'a SipDomain,
+    /// How long after a flow is gone its phone counts as suspended.
+    pub grace: Duration,
+    /// The time now.
+    pub now: Timestamp,
+}
+
+impl Surroundings<'_> {
+    /// The fifth gate: whether federation is on and the publisher may be reached.
+    pub(crate) fn route(&self) -> Result<(), Reason> {
+        way(self.settings, self.publisher).map(drop).map_err(|refusal| reason_of(&refusal))
+    }
+}
+
+/// The reason that a refusal on the way to the clearing house stands for.
+pub(crate) fn reason_of(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::DomainBlocked { .. } => Reason::DomainBlocked,
+        Refusal::DomainNotAllowed { .. } => Reason::DomainNotAllowed,
+        Refusal::FederationOff => Reason::FederationOff,
+        _ => Reason::NoRoute,
+    }
+}
+
+/// What kind of message this is: typing notices and receipts are no reason to wake anybody (RFC 3994, RFC 5438).
+pub fn kind_of(content_type: &str) -> MessageKind {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    const NOTICES: [&str; 2] = ["application/im-iscomposing+xml", "message/imdn+xml"];
+    match NOTICES.iter().any(|notice| media.eq_ignore_ascii_case(notice)) {
+        true => MessageKind::Notice,
+        false => MessageKind::Content,
+    }
+}
+
+/// The message as it is kept.
+pub(crate) fn stored(request: &Message, from: Aor, to: Aor, id: MessageId, now: Timestamp) -> StoredMessage {
+    let asked = request.expires().map(|secs| Duration::from_secs(secs.into()));
+    StoredMessage {
+        id,
+        conversation: from.to_string(),
+        to,
+        from,
+        content_type: request.content_type().unwrap_or("text/plain").to_owned(),
+        body: request.body_bytes().to_vec(),
+        taken: now,
+        // RFC 3428 §6: the sender may say how long its message is worth keeping.
+        expires: now.plus(asked.unwrap_or(MESSAGE_LIFE).min(MESSAGE_LIFE)),
+    }
+}
+
+/// What each device of a user needs for one message: a push that is owed, or one that is not and why.
+pub(crate) fn pushes_for(
+    account: &Account,
+    message: &StoredMessage,
+    kind: MessageKind,
+    around: &Surroundings<'_>,
+    mut new_id: impl FnMut() -> PushId,
+) -> Vec<OwedPush> {
+    let rule = Event::Message.rule();
+    let route = around.route();
+    let policy = around.settings.mobility_policy(around.site);
+    let mut tokens = HashSet::new();
+    let mut pushes = Vec::new();
+    for device in account.devices.values() {
+        let identity = device.record.identity.as_ref();
+        let gates = GateFacts {
+            provider_on: identity
+                .is_none_or(|identity| around.settings.provider_on(around.site, identity.app.provider)),
+            policy_permits: policy.enable_mobility && policy.enable_push_notifications,
+            session_alive: around.now < device.record.session_expires,
+            identity,
+            channel: rule.channel,
+            route,
+        };
+        let next = on_message(device.reach(around.now), kind, &gates, around.grace, around.now);
+        // A reinstalled app has a new instance and may have its old token: one push wakes both.
+        let token = identity.and_then(|identity| identity.token(rule.channel));
+        let twin = token
+            .is_some_and(|token| !tokens.insert((identity.map(|identity| identity.app.clone()), token.token.clone())));
+        let (state, due) = match next {
+            Next::Push | Next::Wait { .. } if twin => (PushState::NotPushed(Reason::Coalesced), around.now),
+            Next::Push => (PushState::Owed, around.now),
+            Next::Wait { until } => (PushState::Owed, until),
+            Next::Deliver(reason) | Next::Hold(reason) => (PushState::NotPushed(reason), around.now),
+        };
+        pushes.push(owed(Some(device), message, around, (new_id(), state, due)));
+    }
+    if pushes.is_empty() && kind == MessageKind::Content {
+        let state = PushState::NotPushed(Reason::NoIdentity);
+        pushes.push(owed(None, message, around, (new_id(), state, around.now)));
+    }
+    pushes
+}
+
+fn owed(
+    device: Option<&Device>,
+    message: &StoredMessage,
+    around: &Surroundings<'_>,
+    (push, state, due): (PushId, PushState, Timestamp),
+) -> OwedPush {
+    let identity = device.and_then(|device| device.record.identity.as_ref());
+    let life = Duration::from_secs(Event::Message.rule().ttl_secs.into());
+    OwedPush {
+        push,
+        user: message.to.clone(),
+        device: device.map(|device| device.record.device.clone()).unwrap_or_default(),
+        identity: identity.map_or(IdentityId::from_u128(0), |identity| identity.id),
+        generation: identity.map_or(0, |identity| identity.generation),
+        channel: Channel::Message,
+        event: Event::Message,
+        message: Some(message.id),
+        clearing_house: around.publisher.clone(),
+        created: around.now,
+        expires: around.now.plus(life).min(message.expires),
+        due,
+        attempt: 0,
+        state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_core::settings::{
+        AccessEdgeConfiguration, AllowedDomain, PushNotificationConfiguration, Setting, SettingChange,
+    };
+    use reveille_core::{AppKey, DeviceToken, Environment, Provider, PushIdentity};
+    use reveille_sip_net::{Flow, Side, Transport};
+    use reveille_store::DeviceRecord;
+
+    use super::*;
+    use crate::account::Binding;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn settings() -> Snapshot {
+        let rows = [
+            Setting::AccessEdgeConfiguration(AccessEdgeConfiguration {
+                allow_federated_users: true,
+                ..Default::default()
+            }),
+            Setting::AllowedDomain(AllowedDomain {
+                identity: "push.example.net".parse().unwrap(),
+                proxy_fqdn: None,
+                verification_level: None,
+                comment: String::new(),
+            }),
+            Setting::PushNotificationConfiguration(PushNotificationConfiguration {
+                enable_apple_push_notification_service: true,
+                ..Default::default()
+            }),
+        ];
+        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
+            snapshot.with(&SettingChange::Put(setting), "tester", NOW).unwrap()
+        })
+    }
+
+    fn device(name: &str, message: Option<&str>, voip: Option<&str>, live: bool) -> Device {
+        let user: Aor = "bob@contoso.com".parse().unwrap();
+        let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
+        let mut identity =
+            PushIdentity { id: IdentityId::from_u128(9), app, message: None, voip: None, generation: 0, dead: false };
+        identity.refresh(message.map(DeviceToken::new), voip.map(DeviceToken::new), NOW, &[]);
+        let address = ([127, 0, 0, 1], 5060).into();
+        let flow = Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, 1000);
+        Device {
+            record: DeviceRecord {
+                user,
+                device: name.into(),
+                identity: Some(identity),
+                dead_tokens: Vec::new(),
+                user_agent: String::new(),
+                last_registered: NOW,
+                session_expires: NOW.plus(Duration::from_secs(3600)),
+                suspended_since: (!live).then_some(Timestamp::from_millis(1)),
+                last_push: None,
+            },
+            binding: live.then(|| Binding {
+                flow,
+                uri: "sip:bob@h".into(),
+                value: "<sip:bob@h>".into(),
+                expires: NOW.plus(Duration::from_secs(60)),
+            }),
+        }
+    }
+
+    fn states(devices: Vec<Device>, content_type: &str, settings: &Snapshot) -> Vec<PushState> {
+        let mut account = Account::default();
+        for device in devices {
+            account.devices.insert(device.record.device.clone(), device);
+        }
+        let text = "MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\n\
+                    From: <sip:alice@contoso.com>;tag=1\r\nTo: <sip:bob@contoso.com>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\
+                    Max-Forwards: 70\r\nContent-Length: 2\r\n\r\nhi";
+        let request = reveille_sip::parse_datagram(text.into(), &reveille_sip::Limits::default()).unwrap();
+        let (alice, bob) = ("alice@contoso.com".parse().unwrap(), "bob@contoso.com".parse().unwrap());
+        let message = stored(&request, alice, bob, MessageId::from_u128(3), NOW);
+        let publisher = "push.example.net".parse().unwrap();
+        let around =
+            Surroundings { settings, site: "x", publisher: &publisher, grace: Duration::from_secs(2), now: NOW };
+        let pushes = pushes_for(&account, &message, kind_of(content_type), &around, || PushId::from_u128(1));
+        pushes.into_iter().map(|push| push.state).collect()
+    }
+
+    #[test]
+    fn each_device_gets_a_push_or_a_reason() {
+        let on = settings();
+        let not = PushState::NotPushed;
+        for (devices, content_type, expected) in [
+            (vec![], "text/plain", vec![not(Reason::NoIdentity)]),
+            (vec![], "message/imdn+xml", vec![]),
+            (vec![device("a", Some("t"), None, false)], "text/plain", vec![PushState::Owed]),
+            (vec![device("a", Some("t"), None, true)], "text/plain", vec![not(Reason::Foreground)]),
+            (vec![device("a", None, Some("v"), false)], "text/plain", vec![not(Reason::NoMessageToken)]),
+            (vec![device("a", Some("t"), None, false)], "message/imdn+xml", vec![not(Reason::NotWorthWaking)]),
+            (
+                vec![device("a", Some("t"), None, false), device("b", Some("t"), None, false)],
+                "text/plain",
+                vec![PushState::Owed, not(Reason::Coalesced)],
+            ),
+            (
+                vec![device("a", Some("t"), None, true), device("b", Some("u"), None, false)],
+                "text/plain",
+                vec![not(Reason::Foreground), PushState::Owed],
+            ),
+        ] {
+            assert_eq!(states(devices, content_type, &on), expected);
+        }
+        let off = states(vec![device("a", Some("t"), None, false)], "text/plain", &Snapshot::default());
+        assert_eq!(off, [not(Reason::ProviderSwitchedOff)]);
+    }
+}

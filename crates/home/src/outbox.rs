@@ -1,0 +1,238 @@
+//! Push requests on their way to the clearing house, several in one MESSAGE, and what its answers mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use reveille_core::{Aor, PushId, Reason, SipDomain};
+use reveille_federation::PushRequest;
+use reveille_federation::message::{Envelope, write};
+use reveille_federation::push_result::{self, PushResult, Taken};
+use reveille_federation::request::{CONTENT_TYPE_V1, REQUESTS_MAX, write_body};
+use reveille_sip::{Message, Name};
+use reveille_sip_net::{Pool, Requests, Target};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long the clearing house may take to answer: less than timer F, so that a repeat is not a second transaction.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// MESSAGEs under way at once.
+const UNDER_WAY: usize = 32;
+
+/// A push request that a shard wants sent.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What is asked for.
+    pub(crate) request: PushRequest,
+    /// Where: the domain is the clearing house's, the whole is a SIP URI.
+    pub(crate) to: Arc<str>,
+    /// Whose device it is for.
+    pub(crate) user: Aor,
+    /// Where the answer goes.
+    pub(crate) shard: usize,
+}
+
+/// What became of one job.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) user: Aor,
+    pub(crate) push: PushId,
+    pub(crate) answer: Answered,
+}
+
+/// What an answer means for one push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answered {
+    /// Nobody can take it now: again later, at the earliest after this time.
+    Later {
+        /// What the clearing house asks for.
+        after: Option<Duration>,
+        /// Why.
+        detail: String,
+    },
+    /// It will never be taken.
+    Refused {
+        /// Why, in our words.
+        reason: Reason,
+        /// Why, in theirs.
+        detail: String,
+    },
+    /// It is in the clearing house's journal.
+    Taken,
+}
+
+/// The way out.
+pub(crate) struct Road {
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) pool: Pool,
+    pub(crate) edge: Target,
+    pub(crate) name: SipDomain,
+    pub(crate) domain: SipDomain,
+}
+
+/// Sends what the shards ask for, until `stop`; what is not answered by then is still owed in the store.
+pub(crate) async fn run(
+    road: Road,
+    mut jobs: mpsc::Receiver<Job>,
+    report: impl Fn(usize, Vec<Report>),
+    stop: CancellationToken,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut batch = Vec::with_capacity(REQUESTS_MAX);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some((shard, answers)) = under_way.next() => report(shard, answers),
+            count = jobs.recv_many(&mut batch, REQUESTS_MAX), if under_way.len() < UNDER_WAY => {
+                if count == 0 {
+                    return;
+                }
+                for group in grouped(&mut batch) {
+                    under_way.push(send(&road, group));
+                }
+            }
+        }
+    }
+}
+
+/// Jobs of one shard for one clearing house travel together.
+fn grouped(batch: &mut Vec<Job>) -> Vec<Vec<Job>> {
+    let mut groups: Vec<Vec<Job>> = Vec::new();
+    for job in batch.drain(..) {
+        match groups.iter_mut().find(|group| group[0].shard == job.shard && group[0].to == job.to) {
+            Some(group) => group.push(job),
+            None => groups.push(vec![job]),
+        }
+    }
+    groups
+}
+
+async fn send(road: &Road, jobs: Vec<Job>) -> (usize, Vec<Report>) {
+    let (shard, to) = (jobs[0].shard, Arc::clone(&jobs[0].to));
+    let (users, requests): (Vec<Aor>, Vec<PushRequest>) = jobs.into_iter().map(|job| (job.user, job.request)).unzip();
+    let answers = match ask(road, &requests, &to).await {
+        Ok(response) => read_answer(&response, requests.len()),
+        Err(detail) => vec![Answered::Later { after: None, detail }; requests.len()],
+    };
+    let reports = users.into_iter().zip(requests).zip(answers);
+    (shard, reports.map(|((user, request), answer)| Report { user, push: request.id, answer }).collect())
+}
+
+async fn ask(road: &Road, requests: &[PushRequest], to: &str) -> Result<Message, String> {
+    let ticket = road.requests.open(rand::random()).map_err(|error| error.to_string())?;
+    let envelope = Envelope {
+        sent_by: road.name.as_str(),
+        branch: ticket.branch(),
+        from: &format!("sip:mcx@{}", road.domain),
+        to,
+        call_id: &format!("{:032x}", rand::random::<u128>()),
+        content_type: CONTENT_TYPE_V1,
+    };
+    let bytes = write(envelope, &write_body(requests)).map_err(|error| error.to_string())?;
+    ticket.through(&road.pool, &road.edge, bytes, ANSWER_WITHIN).await.map_err(|error| error.to_string())
+}
+
+/// What one response means for each of `count` requests.
+pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
+    let status = response.status().unwrap_or_default();
+    let after = response.header(Name::RetryAfter).and_then(seconds);
+    let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
+    let detail = format!("{status} {}", diagnosis.or_else(|| response.reason_phrase()).unwrap_or_default());
+    if (200..300).contains(&status) {
+        return match push_result::read(response.headers(Name::PushResult)) {
+            Ok(results) if results.len() == count => results.into_iter().map(one).collect(),
+            // A 2xx that does not say what became of each is asked again: the id makes that safe.
+            _ => vec![
+                Answered::Later { after, detail: format!("{status} without a Push-Result that can be read") };
+                count
+            ],
+        };
+    }
+    let refused = |reason| Answered::Refused { reason, detail: detail.clone() };
+    let id = diagnosis.and_then(|value| value.split(';').next()?.trim().parse::<u32>().ok());
+    let answer = match (status, id) {
+        (_, Some(90102)) => refused(Reason::DomainBlocked),
+        (_, Some(90103)) => refused(Reason::DomainNotAllowed),
+        (_, Some(90104)) => refused(Reason::FederationOff),
+        (_, Some(90109)) => refused(Reason::AppNotGranted),
+        (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
+        (403, _) => refused(Reason::DomainNotAllowed),
+        (404, _) => refused(Reason::NoSuchApp),
+        // 408, 480, 503, 504 and whatever else: as long as the push is worth it, it is asked for again.
+        _ => Answered::Later { after, detail },
+    };
+    vec![answer; count]
+}
+
+/// What one Push-Result value means.
+fn one(result: PushResult) -> Answered {
+    match result.taken {
+        Taken::Journaled | Taken::Duplicate => Answered::Taken,
+        Taken::Refused(reason @ Reason::Throttled) => {
+            Answered::Later { after: result.retry_after, detail: reason.sentence().into() }
+        }
+        Taken::Refused(reason) => Answered::Refused { reason, detail: reason.sentence().into() },
+    }
+}
+
+/// RFC 3261 §20.33: seconds, perhaps with a comment and parameters behind.
+fn seconds(value: &str) -> Option<Duration> {
+    let digits = value.trim().split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip::{Limits, parse_datagram};
+
+    use super::*;
+
+    fn response(status: u16, more: &str) -> Message {
+        let text = format!(
+            "SIP/2.0 {status} X\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:mcx@a>;tag=1\r\nTo: <sip:push@b>;tag=2\r\n\
+             Call-ID: 1\r\nCSeq: 1 MESSAGE\r\n{more}Content-Length: 0\r\n\r\n"
+        );
+        parse_datagram(text.into(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn what_the_answers_mean() {
+        let later = |secs: Option<u64>| (None, Some(secs));
+        let refused = |reason| (Some(reason), None);
+        for (status, more, expected) in [
+            (202, "Push-Result: 0;result=journaled\r\n", (None, None)),
+            (202, "Push-Result: 0;result=duplicate\r\n", (None, None)),
+            (202, "Push-Result: 0;result=refused;reason=app-not-granted\r\n", refused(Reason::AppNotGranted)),
+            (202, "Push-Result: 0;result=refused;reason=throttled;retry-after=9\r\n", later(Some(9))),
+            (202, "", later(None)),
+            (200, "Push-Result: 0;result=journaled, 1;result=journaled\r\n", later(None)),
+            (403, "ms-diagnostics-public: 90103;reason=\"no\"\r\n", refused(Reason::DomainNotAllowed)),
+            (403, "ms-diagnostics: 90104;reason=\"off\"\r\n", refused(Reason::FederationOff)),
+            (403, "ms-diagnostics: 90109;reason=\"app\"\r\n", refused(Reason::AppNotGranted)),
+            (404, "", refused(Reason::NoSuchApp)),
+            (400, "", refused(Reason::InvalidRequest)),
+            (480, "Retry-After: 30 (busy);duration=9\r\n", later(Some(30))),
+            (503, "Retry-After: 5\r\n", later(Some(5))),
+            (504, "", later(None)),
+            (408, "", later(None)),
+        ] {
+            let answers = read_answer(&response(status, more), 1);
+            let found = match &answers[..] {
+                [Answered::Taken] => (None, None),
+                [Answered::Refused { reason, .. }] => (Some(*reason), None),
+                [Answered::Later { after, .. }] => (None, Some(after.map(|after| after.as_secs()))),
+                other => panic!("{status} {more}: {other:?}"),
+            };
+            assert_eq!(found, expected, "{status} {more}");
+        }
+    }
+
+    #[test]
+    fn several_requests_have_an_answer_each() {
+        let text = "Push-Result: 0;result=journaled, 1;result=refused;reason=no-such-app\r\n";
+        let answers = read_answer(&response(202, text), 2);
+        assert!(matches!(&answers[..], [Answered::Taken, Answered::Refused { reason: Reason::NoSuchApp, .. }]));
+        assert!(matches!(read_answer(&response(503, ""), 3)[..], [Answered::Later { .. }, _, _]));
+    }
+}

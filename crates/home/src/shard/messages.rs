@@ -1,0 +1,247 @@
+//! A message comes, is kept, is delivered.
+
+use super::*;
+
+impl Shard {
+    /// Takes a message: keeps it, and in the same commit the pushes owed for it.
+    pub(super) fn message(&mut self, from: Aor, to: Aor, reply: Reply) {
+        let now = self.shared.clock.now();
+        let kind = kind_of(reply.request().content_type().unwrap_or_default());
+        let id = MessageId::from_u128(self.new_id(now));
+        let message = stored(reply.request(), from, to.clone(), id, now);
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
+        let account = self.accounts.entry(to.clone()).or_default();
+        let pushes = {
+            let around = Surroundings {
+                settings: &settings,
+                site: &self.shared.site,
+                publisher: &publisher,
+                grace: self.shared.grace,
+                now,
+            };
+            let next = || ids.pop().unwrap_or(PushId::from_u128(0));
+            pushes_for(account, &message, kind, &around, next)
+        };
+        for push in &pushes {
+            if let PushState::NotPushed(reason) = push.state {
+                debug!(push.id = %push.push, user = %to, device = %push.device, reason = reason.as_str(), "no push");
+                metrics::counter!("reveille_home_not_pushed_total", "reason" => reason.as_str()).increment(1);
+            }
+            if let Some(device) = account.devices.get_mut(&push.device) {
+                device.record.last_push = Some((push.push, push.state, now));
+            }
+        }
+        let typing = kind == MessageKind::Notice && message.content_type.starts_with("application/im-iscomposing");
+        if typing && account.live(now).is_empty() {
+            // Who is not there need not learn later that somebody was typing.
+            return reply.send(202);
+        }
+        // One transaction: the message and what is owed for it. A crash after this line loses neither.
+        let mut changes = vec![HomeChange::KeepMessage(message)];
+        changes.extend(pushes.iter().cloned().map(HomeChange::OwePush));
+        let kept = self.commit(changes);
+        self.then(async move {
+            let outcome = kept.await;
+            Step::Kept { user: to, message: id, pushes, reply, outcome }
+        });
+    }
+
+    /// The message is on disk: answer now, or within five seconds if it may be delivered until then.
+    pub(super) fn kept(
+        &mut self,
+        user: Aor,
+        message: MessageId,
+        pushes: Vec<OwedPush>,
+        reply: Reply,
+        outcome: Result<(), StoreError>,
+    ) {
+        if let Err(reason) = outcome {
+            warn!(user = %user, %reason, "a message could not be kept");
+            return reply.send_with(503, |response| {
+                response.header(Name::RetryAfter, "5");
+            });
+        }
+        metrics::counter!("reveille_home_messages_total").increment(1);
+        for push in pushes {
+            self.owe(push);
+        }
+        let now = self.shared.clock.now();
+        let account = self.accounts.entry(user.clone()).or_default();
+        if account.live(now).is_empty() {
+            // RFC 3428 §7: taken, and not known to be delivered.
+            return reply.send(202);
+        }
+        account.askers.insert(message, reply);
+        self.resume(user.clone());
+        self.then(async move {
+            tokio::time::sleep(TOLD_WITHIN).await;
+            Step::Patience { user, message }
+        });
+    }
+
+    /// Answers whoever waits for this message, if nobody has.
+    pub(super) fn answer_asker(&mut self, user: &Aor, message: MessageId, status: u16) {
+        if let Some(reply) = self.accounts.get_mut(user).and_then(|account| account.askers.remove(&message)) {
+            reply.send(status);
+        }
+    }
+
+    /// Delivers what is kept for a user, oldest first.
+    pub(super) fn resume(&mut self, user: Aor) {
+        let account = self.accounts.entry(user.clone()).or_default();
+        if account.resuming != Resuming::Idle {
+            account.resuming = Resuming::Again;
+            return;
+        }
+        account.resuming = Resuming::Busy;
+        self.fetch(user);
+    }
+
+    fn fetch(&self, user: Aor) {
+        let (store, now) = (Arc::clone(&self.shared.store), self.shared.clock.now());
+        self.then(async move {
+            let of = user.clone();
+            let read = tokio::task::spawn_blocking(move || store.undelivered(&of, now, RESUME_MAX)).await;
+            Step::Fetched { user, messages: read.expect("reading the store does not panic") }
+        });
+    }
+
+    pub(super) fn fetched(&mut self, user: Aor, messages: Result<Vec<StoredMessage>, StoreError>) {
+        match messages {
+            Err(reason) => {
+                warn!(user = %user, %reason, "kept messages could not be read");
+                self.rest(&user);
+            }
+            Ok(messages) if messages.is_empty() => self.rest(&user),
+            Ok(messages) => self.next_message(user, messages),
+        }
+    }
+
+    /// Delivers the first of `messages`; those behind it wait for its answer, so that the order stays.
+    pub(super) fn next_message(&mut self, user: Aor, mut messages: Vec<StoredMessage>) {
+        if messages.is_empty() {
+            // There may have been more than were read.
+            return self.fetch(user);
+        }
+        let now = self.shared.clock.now();
+        let bindings = self.accounts.get(&user).map(|account| account.live(now)).unwrap_or_default();
+        if bindings.is_empty() {
+            return self.rest(&user);
+        }
+        let message = messages.remove(0);
+        let (requests, name) = (Arc::clone(&self.shared.requests), Arc::clone(&self.shared.name));
+        self.accounts.entry(user.clone()).or_default().delivering = messages;
+        self.then(async move {
+            let delivery = deliver(requests, message.clone(), bindings, name).await;
+            Step::Delivered { user, message, delivery }
+        });
+    }
+
+    pub(super) fn delivered(&mut self, user: Aor, message: StoredMessage, delivery: Delivery) {
+        let now = self.shared.clock.now();
+        let account = self.accounts.entry(user.clone()).or_default();
+        let rest = std::mem::take(&mut account.delivering);
+        match delivery {
+            Delivery::Done | Delivery::Declined(_) => {
+                if let Delivery::Declined(status) = delivery {
+                    info!(user = %user, message.id = %message.id, sip.status = status, "the client does not take this message");
+                }
+                let mut changes = vec![HomeChange::Delivered { id: message.id, to: user.clone(), at: now }];
+                // Pushes that were still owed for it have lost their reason.
+                let over: Vec<PushId> = account
+                    .owed
+                    .values()
+                    .filter(|push| push.message == Some(message.id))
+                    .map(|push| push.push)
+                    .collect();
+                for push in over {
+                    changes.extend(self.end_push(
+                        &user,
+                        push,
+                        PushState::NotPushed(Reason::Foreground),
+                        "delivered directly",
+                    ));
+                }
+                let status = if delivery == Delivery::Done { 200 } else { 202 };
+                let marked = self.commit(changes);
+                self.answer_asker(&user, message.id, status);
+                self.then(async move {
+                    if let Err(reason) = marked.await {
+                        warn!(user = %user, %reason, "a delivery could not be marked; the message may come twice");
+                    }
+                    Step::Marked { user, rest }
+                });
+            }
+            Delivery::Nobody => {
+                // The belief that the phone was there was wrong: its bindings are dead, and a push is owed after all.
+                info!(user = %user, message.id = %message.id, "no device answered; they count as suspended");
+                let undelivered: Vec<_> = std::iter::once(message).chain(rest).collect();
+                for device in account.devices.values_mut() {
+                    device.suspend(now);
+                }
+                self.rest(&user);
+                self.owe_after_all(&user, &undelivered);
+            }
+        }
+    }
+
+    /// Owes pushes for messages that were thought to be deliverable.
+    fn owe_after_all(&mut self, user: &Aor, messages: &[StoredMessage]) {
+        let now = self.shared.clock.now();
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let mut pushes = Vec::new();
+        for message in messages {
+            self.answer_asker(user, message.id, 202);
+            let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
+            let account = self.accounts.entry(user.clone()).or_default();
+            // What was owed before for this message is still owed.
+            if account.owed.values().any(|push| push.message == Some(message.id)) {
+                continue;
+            }
+            let around = Surroundings {
+                settings: &settings,
+                site: &self.shared.site,
+                publisher: &publisher,
+                grace: self.shared.grace,
+                now,
+            };
+            let kind = kind_of(&message.content_type);
+            pushes.extend(pushes_for(account, message, kind, &around, || ids.pop().unwrap_or(PushId::from_u128(0))));
+        }
+        let kept = self.commit(pushes.iter().cloned().map(HomeChange::OwePush).collect());
+        self.then(async move {
+            match kept.await {
+                Ok(()) => Step::Owed { pushes },
+                Err(reason) => {
+                    warn!(%reason, "pushes that are owed could not be kept");
+                    Step::Nothing
+                }
+            }
+        });
+    }
+
+    /// Delivery has come to its end, unless more has come meanwhile.
+    fn rest(&mut self, user: &Aor) {
+        let now = self.shared.clock.now();
+        let Some(account) = self.accounts.get_mut(user) else { return };
+        let again = account.resuming == Resuming::Again && !account.live(now).is_empty();
+        account.resuming = Resuming::Idle;
+        if again {
+            self.resume(user.clone());
+        }
+    }
+}
+
+/// Where push requests of a site go: the domain, and the whole SIP URI.
+pub(super) fn publisher(settings: &Snapshot, site: &str) -> (SipDomain, String) {
+    let uri = settings.mcx(site).push_notification_proxy_uri;
+    let aor: Result<Aor, _> = uri.parse();
+    match aor {
+        Ok(aor) => (aor.domain().clone(), uri),
+        // The rule of the setting lets nothing else in; a file from elsewhere may.
+        Err(_) => ("invalid.invalid".parse().expect("a name"), "sip:push@invalid.invalid".into()),
+    }
+}

@@ -1,0 +1,191 @@
+//! One shard: the only writer of its users' state. It never waits for the network or the disk: what takes time is a
+//! future of its own, whose outcome comes back as a [`Step`].
+
+mod messages;
+mod pushes;
+mod registration;
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use reveille_core::delivery::PushState;
+use reveille_core::retry::Backoff;
+use reveille_core::session::MessageKind;
+use reveille_core::settings::Snapshot;
+use reveille_core::{Aor, Channel, Clock, IdentityId, MessageId, PushId, PushIdentity, Reason, SipDomain, Timestamp};
+use reveille_federation::PushRequest;
+use reveille_federation::feedback::Item;
+use reveille_federation::request::To;
+use reveille_sip::Name;
+use reveille_sip_net::{Flow, FlowId, Requests};
+use reveille_store::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, StoreError, StoredMessage, wait};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::account::{Account, Binding, DEVICES_MAX, Device, OWED_MAX, Resuming};
+use crate::identity;
+use crate::inbox::{Surroundings, kind_of, pushes_for, stored};
+use crate::outbox::{Answered, Job, Report};
+use crate::registrar::{ContactChange, EXPIRES_MIN, RegisterFault, Registration, read};
+use crate::reply::Reply;
+use crate::resume::{Delivery, deliver};
+use crate::status::{DeviceStatus, PushStatus, UserStatus};
+
+/// How long a sender waits to hear that its message was delivered before it hears that it was kept (RFC 3428 §7).
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// How long an identity lives without a word from its device.
+const IDLE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Messages read back at once.
+const RESUME_MAX: usize = 64;
+/// Continuations under way at once; beyond it new requests wait in the channel, and that is bounded too.
+const UNDER_WAY: usize = 4096;
+/// How soon a push is tried again when the outbox has no room, or its phone is back already.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a shard is told.
+pub(crate) enum Event {
+    /// Feedback that is believed.
+    Feedback { known: KnownPush, item: Item, done: oneshot::Sender<bool> },
+    /// A connection is gone.
+    FlowGone(FlowId),
+    /// A message for one of its users.
+    Message { from: Aor, to: Aor, reply: Reply },
+    /// The clearing house has answered.
+    PushesAnswered(Vec<Report>),
+    /// A REGISTER of one of its users, authenticated.
+    Register { user: Aor, reply: Reply },
+    /// Somebody wants to see a user.
+    Status { user: Aor, done: oneshot::Sender<UserStatus> },
+}
+
+/// What a continuation has come to.
+enum Step {
+    /// A message was delivered, or not.
+    Delivered { user: Aor, message: StoredMessage, delivery: Delivery },
+    /// What was kept for a user has been read.
+    Fetched { user: Aor, messages: Result<Vec<StoredMessage>, StoreError> },
+    /// A message and the pushes owed for it are on disk, or not.
+    Kept { user: Aor, message: MessageId, pushes: Vec<OwedPush>, reply: Reply, outcome: Result<(), StoreError> },
+    /// A delivery has been marked.
+    Marked { user: Aor, rest: Vec<StoredMessage> },
+    /// Nothing more to do.
+    Nothing,
+    /// The sender of a message has waited long enough.
+    Patience { user: Aor, message: MessageId },
+    /// A registration is on disk, or not.
+    Registered { user: Aor, reply: Reply, outcome: Result<(), StoreError> },
+    /// Pushes owed anew are on disk.
+    Owed { pushes: Vec<OwedPush> },
+}
+
+type Continuation = Pin<Box<dyn Future<Output = Step> + Send>>;
+
+/// What all shards share.
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) site: String,
+    pub(crate) grace: Duration,
+    pub(crate) store: Arc<dyn HomeStore>,
+    pub(crate) settings: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) outbox: mpsc::Sender<Job>,
+}
+
+/// One shard.
+pub(crate) struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    accounts: HashMap<Aor, Account>,
+    /// Who is reached over which flow.
+    flows: HashMap<FlowId, BTreeSet<Aor>>,
+    /// When each owed push is to be looked at.
+    due: BTreeSet<(Timestamp, PushId, Aor)>,
+    work: FuturesUnordered<Continuation>,
+    last_id: u128,
+}
+
+impl Shard {
+    /// A shard with what the store knows of its users.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, devices: Vec<DeviceRecord>, owed: Vec<OwedPush>) -> Self {
+        let mut shard = Self {
+            index,
+            shared,
+            accounts: HashMap::new(),
+            flows: HashMap::new(),
+            due: BTreeSet::new(),
+            work: FuturesUnordered::new(),
+            last_id: 0,
+        };
+        for record in devices {
+            let account = shard.accounts.entry(record.user.clone()).or_default();
+            account.devices.insert(record.device.clone(), Device { record, binding: None });
+        }
+        owed.into_iter().for_each(|push| shard.owe(push));
+        shard
+    }
+
+    /// Runs until `stop`. Whatever is under way then is in the store, or was never answered.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+        loop {
+            let now = self.shared.clock.now();
+            let next = self.due.first().map_or(Duration::from_secs(60), |(at, ..)| at.since(now));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(step) = self.work.next() => self.step(step),
+                () = tokio::time::sleep(next) => self.push_due(),
+                event = events.recv(), if self.work.len() < UNDER_WAY => match event {
+                    Some(event) => self.event(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Feedback { known, item, done } => self.feedback(&known, &item, done),
+            Event::FlowGone(flow) => self.flow_gone(flow),
+            Event::Message { from, to, reply } => self.message(from, to, reply),
+            Event::PushesAnswered(reports) => reports.into_iter().for_each(|report| self.push_answered(report)),
+            Event::Register { user, reply } => self.register(user, reply),
+            Event::Status { user, done } => {
+                let _ = done.send(self.status(user));
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Delivered { user, message, delivery } => self.delivered(user, message, delivery),
+            Step::Fetched { user, messages } => self.fetched(user, messages),
+            Step::Kept { user, message, pushes, reply, outcome } => self.kept(user, message, pushes, reply, outcome),
+            Step::Marked { user, rest } => self.next_message(user, rest),
+            Step::Nothing => {}
+            Step::Patience { user, message } => self.answer_asker(&user, message, 202),
+            Step::Registered { user, reply, outcome } => self.registered(user, reply, outcome),
+            Step::Owed { pushes } => pushes.into_iter().for_each(|push| self.owe(push)),
+        }
+    }
+
+    fn then(&self, continuation: impl Future<Output = Step> + Send + 'static) {
+        self.work.push(Box::pin(continuation));
+    }
+
+    fn commit(&self, changes: Vec<HomeChange>) -> reveille_store::Pending<()> {
+        wait(|done| self.shared.store.commit(changes, done))
+    }
+
+    /// An id later than every one before it, so that messages of one millisecond keep their order.
+    fn new_id(&mut self, now: Timestamp) -> u128 {
+        let fresh = PushId::from_parts(now, rand::random()).to_u128();
+        self.last_id = if fresh > self.last_id { fresh } else { self.last_id + 1 };
+        self.last_id
+    }
+}

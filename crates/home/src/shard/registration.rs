@@ -1,0 +1,239 @@
+//! A device registers, leaves, or loses its connection.
+
+use super::*;
+
+impl Shard {
+    /// Takes an authenticated REGISTER (RFC 3261 §10.3).
+    pub(super) fn register(&mut self, user: Aor, reply: Reply) {
+        let registration = match read(reply.request()) {
+            Ok(registration) => registration,
+            Err(fault) => return refuse(reply, &fault),
+        };
+        let now = self.shared.clock.now();
+        let mut changes = Vec::new();
+        if registration.remove_all {
+            let account = self.accounts.entry(user.clone()).or_default();
+            // RFC 3261 §10.2.2 removes all bindings; the push identities of devices that did not speak stay.
+            account.devices.values_mut().for_each(|device| device.suspend(now));
+        }
+        for contact in &registration.contacts {
+            changes.extend(self.contact(&user, contact, &registration, reply.flow(), now));
+        }
+        // Also a question without contacts is answered through here: it changes nothing.
+        let kept = self.commit(changes);
+        self.then(async move { Step::Registered { user, reply, outcome: kept.await } });
+    }
+
+    /// One contact of a REGISTER; answers what is to be kept of it.
+    fn contact(
+        &mut self,
+        user: &Aor,
+        contact: &ContactChange,
+        registration: &Registration,
+        flow: &Arc<Flow>,
+        now: Timestamp,
+    ) -> Vec<HomeChange> {
+        let fresh_id = IdentityId::from_u128(self.new_id(now));
+        let account = self.accounts.entry(user.clone()).or_default();
+        if contact.expires.is_zero() {
+            return leave(account, user, contact, now);
+        }
+        if account.devices.len() >= DEVICES_MAX && !account.devices.contains_key(&contact.device) {
+            make_room(account);
+        }
+        let blank = || Device {
+            record: DeviceRecord {
+                user: user.clone(),
+                device: contact.device.clone(),
+                identity: None,
+                dead_tokens: Vec::new(),
+                user_agent: String::new(),
+                last_registered: now,
+                session_expires: now,
+                suspended_since: None,
+                last_push: None,
+            },
+            binding: None,
+        };
+        let device = account.devices.entry(contact.device.clone()).or_insert_with(blank);
+        let before = device.record.clone();
+        device.record.user_agent.clone_from(&registration.user_agent);
+        device.record.last_registered = now;
+        device.record.session_expires = now.plus(IDLE_MAX);
+        device.record.suspended_since = None;
+        if let Some(offer) = &contact.push {
+            let known = device.record.identity.take().filter(|identity| identity.app == offer.app);
+            let mut identity = known.unwrap_or_else(|| PushIdentity {
+                id: fresh_id,
+                app: offer.app.clone(),
+                message: None,
+                voip: None,
+                generation: 0,
+                dead: false,
+            });
+            let (message, voip) = (offer.token(Channel::Message).cloned(), offer.token(Channel::Voip).cloned());
+            identity.refresh(message, voip, now, &device.record.dead_tokens);
+            device.record.identity = Some(identity);
+        }
+        device.binding = Some(Binding {
+            flow: Arc::clone(flow),
+            uri: contact.uri.clone(),
+            value: contact.value.clone(),
+            expires: now.plus(contact.expires),
+        });
+        self.flows.entry(flow.id()).or_default().insert(user.clone());
+        debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
+        // A device that cannot be pushed is nothing without its connection, and needs no place on disk.
+        match device.record.identity.is_some() || before.identity.is_some() {
+            true => vec![HomeChange::PutDevice(device.record.clone())],
+            false => Vec::new(),
+        }
+    }
+
+    /// The registration is on disk: answer, and deliver what was kept.
+    pub(super) fn registered(&mut self, user: Aor, reply: Reply, outcome: Result<(), StoreError>) {
+        if let Err(reason) = outcome {
+            warn!(user = %user, %reason, "a registration could not be kept");
+            return reply.send_with(503, |response| {
+                response.header(Name::RetryAfter, "5");
+            });
+        }
+        let now = self.shared.clock.now();
+        let account = self.accounts.entry(user.clone()).or_default();
+        let own = reply.flow().id();
+        let bindings: Vec<(String, u64)> = account
+            .devices
+            .values()
+            .filter_map(|device| device.binding.as_ref().filter(|binding| binding.is_live(now)))
+            .map(|binding| {
+                // A device sees its own parameters again; those of the user's other devices are not its business.
+                let value = if binding.flow.id() == own { binding.value.clone() } else { format!("<{}>", binding.uri) };
+                (value, binding.expires.since(now).as_millis().div_ceil(1000) as u64)
+            })
+            .collect();
+        let provider = account
+            .devices
+            .values()
+            .filter(|device| device.binding.as_ref().is_some_and(|binding| binding.flow.id() == own))
+            .find_map(|device| device.record.identity.as_ref())
+            .map(|identity| identity.app.provider);
+        reply.send_with(200, |response| {
+            for (value, secs) in &bindings {
+                response.header(Name::Contact, format_args!("{};expires={secs}", without_expires(value)));
+            }
+            if let Some(provider) = provider {
+                // RFC 8599 §5.6.2: says that pushes are asked for from here.
+                response.header(Name::FeatureCaps, format_args!("*;+sip.pns=\"{provider}\""));
+            }
+        });
+        if !account.live(now).is_empty() {
+            self.resume(user);
+        }
+    }
+
+    /// A connection is gone: its devices count as suspended from now on.
+    pub(super) fn flow_gone(&mut self, flow: FlowId) {
+        let now = self.shared.clock.now();
+        for user in self.flows.remove(&flow).unwrap_or_default() {
+            if let Some(account) = self.accounts.get_mut(&user) {
+                account.flow_gone(flow, now);
+                debug!(user = %user, presence = account.presence(now).as_str(), "a connection is gone");
+                // A device that cannot be pushed was only there while it was connected.
+                account.devices.retain(|_, device| device.binding.is_some() || device.record.identity.is_some());
+            }
+        }
+    }
+
+    /// What an administrator can see of a user.
+    pub(super) fn status(&self, user: Aor) -> UserStatus {
+        let now = self.shared.clock.now();
+        let account = self.accounts.get(&user);
+        let devices = account.into_iter().flat_map(|account| account.devices.values()).map(|device| {
+            let identity = device.record.identity.as_ref();
+            let tail = |channel| {
+                identity.and_then(|identity| identity.token(channel)).map(|token| token.token.tail().to_owned())
+            };
+            DeviceStatus {
+                device: device.record.device.clone(),
+                user_agent: device.record.user_agent.clone(),
+                live: device.binding.as_ref().is_some_and(|binding| binding.is_live(now)),
+                app: identity.map(|identity| identity.app.to_string()),
+                message_token: tail(Channel::Message),
+                voip_token: tail(Channel::Voip),
+                last_registered: device.record.last_registered,
+            }
+        });
+        let pushes = self.shared.store.pushes_of(&user, 50).unwrap_or_default();
+        UserStatus {
+            user: user.to_string(),
+            presence: account
+                .map_or(reveille_core::session::Presence::Offline, |account| account.presence(now))
+                .as_str(),
+            unread: self.shared.store.unread_count(&user, now).unwrap_or_default(),
+            devices: devices.collect(),
+            pushes: pushes.into_iter().map(PushStatus::from).collect(),
+        }
+    }
+}
+
+/// Ends one binding. With push parameters only that: apps unregister when they quit. Without them it is a sign-out, and
+/// the push identity goes too (DESIGN.md §4).
+fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timestamp) -> Vec<HomeChange> {
+    let Some(device) = account.devices.get_mut(&contact.device) else { return Vec::new() };
+    device.suspend(now);
+    if contact.push.is_some() {
+        return vec![HomeChange::PutDevice(device.record.clone())];
+    }
+    account.devices.remove(&contact.device);
+    info!(user = %user, device = %contact.device, "signed out");
+    vec![HomeChange::RemoveDevice { user: user.clone(), device: contact.device.clone() }]
+}
+
+/// Lets go of the device that has been silent for longest and is not connected now.
+fn make_room(account: &mut Account) {
+    let silent = account.devices.values().filter(|device| device.binding.is_none());
+    let oldest = silent.min_by_key(|device| device.record.last_registered).map(|device| device.record.device.clone());
+    let oldest = oldest.or_else(|| account.devices.keys().next().cloned());
+    if let Some(oldest) = oldest {
+        account.devices.remove(&oldest);
+    }
+}
+
+/// A Contact value without the expires parameter that the client may have put there.
+fn without_expires(value: &str) -> String {
+    let (address, params) = match value.rfind('>') {
+        Some(end) => value.split_at(end + 1),
+        None => value.split_at(value.find(';').unwrap_or(value.len())),
+    };
+    let kept = params.split(';').skip(1).filter(|param| !param.trim().to_ascii_lowercase().starts_with("expires"));
+    kept.fold(address.to_owned(), |all, param| format!("{all};{param}"))
+}
+
+fn refuse(reply: Reply, fault: &RegisterFault) {
+    let sentence = fault.to_string().replace(['"', '\\'], "'");
+    match fault {
+        RegisterFault::Bad(_) => reply.send_with(400, |response| {
+            response.header(Name::Warning, format_args!("399 reveille \"{sentence}\""));
+        }),
+        RegisterFault::TooBrief => reply.send_with(423, |response| {
+            response.header(Name::MinExpires, format_args!("{EXPIRES_MIN}"));
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_is_given_back_without_its_own_expires() {
+        for (value, expected) in [
+            ("<sip:b@h;expires=1>;expires=60;q=1", "<sip:b@h;expires=1>;q=1"),
+            ("<sip:b@h>;+sip.instance=\"<urn:x>\";Expires=9", "<sip:b@h>;+sip.instance=\"<urn:x>\""),
+            ("<sip:b@h>", "<sip:b@h>"),
+            ("sip:b@h;expires=3", "sip:b@h"),
+        ] {
+            assert_eq!(without_expires(value), expected);
+        }
+    }
+}
