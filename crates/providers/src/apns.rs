@@ -7,14 +7,14 @@ mod encode;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Timestamp, Verdict};
 
 pub use credentials::{KeyFault, Keyring, Signer};
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply};
+use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply, Scratch};
 use crate::tls::ClientIdentity;
 
 /// The host of store apps, port 443 or 2197.
@@ -57,7 +57,7 @@ impl Dialect for Apns {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<(Request<()>, Bytes), Verdict> {
         self.encoder.encode(push, authorization, now, scratch)
     }

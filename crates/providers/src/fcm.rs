@@ -6,14 +6,14 @@ mod encode;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Clock, Timestamp, Verdict};
 
 pub use credentials::{Account, AccountFault};
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply};
+use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply, Scratch};
 
 /// The host, port 443.
 pub const HOST: &str = "fcm.googleapis.com";
@@ -47,7 +47,7 @@ impl Dialect for Fcm {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<(Request<()>, Bytes), Verdict> {
         self.encoder.encode(push, authorization, now, scratch)
     }

@@ -60,10 +60,10 @@ pub struct SenderConfig {
 impl SenderConfig {
     /// The usual values for this lane: the provider's own address, two connections, a short patience for calls.
     pub fn new(lane: LaneKey, access: Access, trust: Trust) -> Self {
-        let host = match (lane.app.provider, lane.app.environment) {
-            (Provider::Apns, Environment::Sandbox) => apns::HOST_SANDBOX,
-            (Provider::Apns, Environment::Production) => apns::HOST,
-            (Provider::Fcm | Provider::Mpns | Provider::WebPush | Provider::Wns, _) => fcm::HOST,
+        let host = match (&access, lane.app.environment) {
+            (Access::Apns(_), Environment::Sandbox) => apns::HOST_SANDBOX,
+            (Access::Apns(_), Environment::Production) => apns::HOST,
+            (Access::Fcm(_), _) => fcm::HOST,
         };
         let patience = match lane.channel {
             Channel::Message => Duration::from_secs(5),

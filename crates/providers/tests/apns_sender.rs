@@ -388,6 +388,23 @@ async fn dropping_a_sender_loses_nothing_either() {
     assert!(outcomes.values().all(|outcome| is_retry(&outcome.verdict, true)), "{outcomes:?}");
 }
 
+#[test]
+fn a_runtime_that_goes_takes_no_outcome_with_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let apple = tokio::runtime::Runtime::new().unwrap();
+    let world = apple.block_on(World::new());
+    world.apple.hold();
+    let config = SenderConfig { connections: 1, in_flight_max: 3, ..world.config.clone() };
+    let sender = runtime.block_on(async { world.sender_of(config) });
+    world.offer(&sender, 0..5);
+    runtime.block_on(world.held(3));
+    drop(runtime);
+    drop(sender);
+    let outcomes = apple.block_on(world.inbox.wait(5));
+    assert!((0..3).all(|key| is_retry(&outcomes[&key].verdict, false)), "{outcomes:?}");
+    assert!((3..5).all(|key| is_retry(&outcomes[&key].verdict, true)), "{outcomes:?}");
+}
+
 #[tokio::test]
 async fn a_full_queue_gives_the_push_back() {
     let world = World::new().await;

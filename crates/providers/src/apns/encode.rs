@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -16,7 +16,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::notification::{Alert, Call, Notification, uuid};
-use crate::sender::dialect::Authorization;
+use crate::sender::dialect::{Authorization, Scratch};
 
 /// What is the same for all pushes of a lane.
 pub(super) struct Encoder {
@@ -39,7 +39,7 @@ impl Encoder {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<(Request<()>, Bytes), Verdict> {
         let kind = kind(push, self.channel)?;
         let body = payload(push, kind, scratch)?;
@@ -54,7 +54,7 @@ impl Encoder {
         headers.insert(PRIORITY, HeaderValue::from_static(priority(push, kind)));
         let mut id = [0; 36];
         uuid(&push.provider_id, &mut id);
-        let id = passing(scratch, &id);
+        let id = scratch.passing(&id);
         if let Some(collapse) = collapse(push, kind, &id, scratch) {
             headers.insert(COLLAPSE_ID, collapse);
         }
@@ -69,15 +69,13 @@ impl Encoder {
         Ok((request, body))
     }
 
-    fn uri(&self, push: &Notification, scratch: &mut BytesMut) -> Result<Uri, Verdict> {
+    fn uri(&self, push: &Notification, scratch: &mut Scratch) -> Result<Uri, Verdict> {
         let token = push.token.expose();
         // A token is hexadecimal; its length is Apple's affair. Anything else could reach into the path.
         if token.is_empty() || token.len() > TOKEN_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Verdict::Forget { reason: "BadDeviceToken (not hexadecimal, not sent)".into(), since: None });
         }
-        scratch.put_slice(b"/3/device/");
-        scratch.put_slice(token.as_bytes());
-        let path = PathAndQuery::from_maybe_shared(scratch.split().freeze());
+        let path = PathAndQuery::from_maybe_shared(scratch.piece(&[b"/3/device/", token.as_bytes()]));
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(Scheme::HTTPS);
         parts.authority = Some(self.authority.clone());
@@ -145,16 +143,16 @@ fn expiration(push: &Notification, kind: Kind, now: Timestamp) -> HeaderValue {
 
 /// What a newer push replaces it by. A push without one takes its own id, so that a repeat replaces the first. A call
 /// has none: every VoIP push is a call.
-fn collapse(push: &Notification, kind: Kind, id: &HeaderValue, scratch: &mut BytesMut) -> Option<HeaderValue> {
+fn collapse(push: &Notification, kind: Kind, id: &HeaderValue, scratch: &mut Scratch) -> Option<HeaderValue> {
     if kind == Kind::Voip {
         return None;
     }
     Some(match push.collapse.as_deref() {
         None => id.clone(),
-        Some(text) if text.len() <= COLLAPSE_MAX && is_plain(text) => passing(scratch, text.as_bytes()),
+        Some(text) if text.len() <= COLLAPSE_MAX && is_plain(text) => scratch.passing(text.as_bytes()),
         Some(text) => {
             let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()));
-            passing(scratch, hash.as_bytes())
+            scratch.passing(hash.as_bytes())
         }
     })
 }
@@ -163,17 +161,9 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A header value seen once: kept out of the compression table, which Apple keeps small ("HPACK advice").
-fn passing(scratch: &mut BytesMut, value: &[u8]) -> HeaderValue {
-    scratch.put_slice(value);
-    let mut value = HeaderValue::from_maybe_shared(scratch.split().freeze()).expect("printable ASCII");
-    value.set_sensitive(true);
-    value
-}
-
 /// Writes the payload, and shortens a clear text that is too long for it. Nothing else is ever shortened: a key, a
 /// sealed payload or a call's id is of no use in part.
-fn payload(push: &Notification, kind: Kind, scratch: &mut BytesMut) -> Result<Bytes, Verdict> {
+fn payload(push: &Notification, kind: Kind, scratch: &mut Scratch) -> Result<Bytes, Verdict> {
     let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
     let written = write(push, kind, body, scratch);
     let Some(over) = written.len().checked_sub(kind.bytes_max()).filter(|over| *over > 0) else {
@@ -189,11 +179,8 @@ fn payload(push: &Notification, kind: Kind, scratch: &mut BytesMut) -> Result<By
     Err(Verdict::Reject { reason: reason.into() })
 }
 
-fn write(push: &Notification, kind: Kind, body: Option<&str>, scratch: &mut BytesMut) -> Bytes {
-    scratch.reserve(512);
-    let payload = Payload { aps: Aps { push, kind, body }, reveille: Custom { push } };
-    serde_json::to_writer((&mut *scratch).writer(), &payload).expect("memory takes all, and all keys are strings");
-    scratch.split().freeze()
+fn write(push: &Notification, kind: Kind, body: Option<&str>, scratch: &mut Scratch) -> Bytes {
+    scratch.json(&Payload { aps: Aps { push, kind, body }, reveille: Custom { push } })
 }
 
 #[derive(Serialize)]
@@ -338,7 +325,7 @@ mod tests {
         let mut token = HeaderValue::from_static("bearer x.y.z");
         token.set_sensitive(true);
         let authorization = Authorization { header: Some(token), minted: NOW };
-        let (request, body) = encoder.encode(push, &authorization, NOW, &mut BytesMut::new())?;
+        let (request, body) = encoder.encode(push, &authorization, NOW, &mut Scratch::new())?;
         Ok((request, serde_json::from_slice(&body).unwrap()))
     }
 
@@ -510,7 +497,7 @@ mod tests {
             let push = Notification { alert: Some(alert), badge: Some(1), ..message() };
             let encoder = Encoder::new("a", Channel::Message, "a").unwrap();
             let authorization = Authorization { header: None, minted: NOW };
-            let (_, body) = encoder.encode(&push, &authorization, NOW, &mut BytesMut::new()).unwrap();
+            let (_, body) = encoder.encode(&push, &authorization, NOW, &mut Scratch::new()).unwrap();
             assert!((4080..=4096).contains(&body.len()), "{filler}: {}", body.len());
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use reveille_core::event::Priority;
@@ -17,7 +17,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::notification::{Alert, Notification, shorten, uuid};
-use crate::sender::dialect::Authorization;
+use crate::sender::dialect::{Authorization, Scratch};
 
 /// What is the same for all pushes of a lane.
 pub(super) struct Encoder {
@@ -37,7 +37,7 @@ impl Encoder {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<(Request<()>, Bytes), Verdict> {
         let reject = |reason: &str| Err(Verdict::Reject { reason: reason.into() });
         if push.channel != self.channel {
@@ -62,7 +62,7 @@ impl Encoder {
     }
 }
 
-fn payload(push: &Notification, now: Timestamp, scratch: &mut BytesMut) -> Result<Bytes, Verdict> {
+fn payload(push: &Notification, now: Timestamp, scratch: &mut Scratch) -> Result<Bytes, Verdict> {
     let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
     let size = Parts::of(push, body).bytes();
     let Some(over) = size.checked_sub(PAYLOAD_MAX).filter(|over| *over > 0) else {
@@ -76,8 +76,7 @@ fn payload(push: &Notification, now: Timestamp, scratch: &mut BytesMut) -> Resul
     Err(Verdict::Reject { reason: format!("the payload has {size} bytes, and FCM takes {PAYLOAD_MAX}").into() })
 }
 
-fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut BytesMut) -> Bytes {
-    scratch.reserve(768);
+fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut Scratch) -> Bytes {
     let parts = Parts::of(push, body);
     let ttl = format!("{}s", push.expires.since(now).min(TTL_MAX).as_secs());
     let message = Envelope {
@@ -93,8 +92,7 @@ fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut 
             },
         },
     };
-    serde_json::to_writer((&mut *scratch).writer(), &message).expect("memory takes all, and all keys are strings");
-    scratch.split().freeze()
+    scratch.json(&message)
 }
 
 /// HIGH is for what is shown at once: Google watches, and lowers the priority of apps that wake phones for nothing.
@@ -290,7 +288,7 @@ mod tests {
     fn encoded(push: &Notification) -> Result<(Request<()>, Value), Verdict> {
         let encoder = Encoder::new("demo", push.channel, "fcm.googleapis.com").unwrap();
         let authorization = Authorization { header: Some(HeaderValue::from_static("Bearer t")), minted: NOW };
-        let (request, body) = encoder.encode(push, &authorization, NOW, &mut BytesMut::new())?;
+        let (request, body) = encoder.encode(push, &authorization, NOW, &mut Scratch::new())?;
         Ok((request, serde_json::from_slice(&body).unwrap()))
     }
 
@@ -410,6 +408,6 @@ mod tests {
         assert!(encoded(&Notification { event: Event::MissedCall, ..call() }).is_err());
         let encoder = Encoder::new("demo", Channel::Voip, "a").unwrap();
         let authorization = Authorization { header: None, minted: NOW };
-        assert!(encoder.encode(&message(), &authorization, NOW, &mut BytesMut::new()).is_err());
+        assert!(encoder.encode(&message(), &authorization, NOW, &mut Scratch::new()).is_err());
     }
 }

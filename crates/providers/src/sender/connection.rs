@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::client::SendRequest;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::dial::{Moving, Open};
-use super::dialect::{Answer, Authorization, Reply, Then, retry, word};
+use super::dialect::{Answer, Authorization, Reply, Scratch, Then, retry, word};
 use super::exchange::{Exchange, Flight, Said};
 use super::pool::Lane;
 use super::queue::Waiting;
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     flights: FuturesUnordered<Exchange>,
     taken: VecDeque<Waiting>,
     done: Vec<Outcome>,
-    scratch: BytesMut,
+    scratch: Scratch,
     /// Fires at the earliest of everything below that has a time.
     alarm: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -82,7 +82,7 @@ impl Connection {
             flights: FuturesUnordered::new(),
             taken: VecDeque::new(),
             done: Vec::new(),
-            scratch: BytesMut::new(),
+            scratch: Scratch::new(),
             opened: now,
             used: now,
             pinged: None,
@@ -113,19 +113,7 @@ impl Connection {
             return false;
         }
         let now = self.lane.clock.now();
-        let authorization = match self.lane.dialect.authorization(now) {
-            Ok(Some(authorization)) => authorization,
-            // Whoever fetches the credential wakes us, by way of the queue.
-            Ok(None) => {
-                self.lane.queue.wait(self.number, cx.waker());
-                return false;
-            }
-            Err(fault) => {
-                self.lane.trouble(fault);
-                self.lane.queue.wait(self.number, cx.waker());
-                return false;
-            }
-        };
+        let Some(authorization) = self.authorization(now, cx) else { return false };
         let mut taken = std::mem::take(&mut self.taken);
         self.lane.queue.take(room, &mut taken, self.number, cx.waker());
         let full = taken.len() == room && room == BATCH_MAX;
@@ -134,6 +122,26 @@ impl Connection {
         }
         self.taken = taken;
         full
+    }
+
+    /// The credential of this moment. If there is none, whoever fetches it wakes us by way of the queue.
+    fn authorization(&self, now: Timestamp, cx: &Context<'_>) -> Option<Authorization> {
+        let lane = &self.lane;
+        let first = lane.dialect.authorization(now);
+        let told = match first {
+            Ok(Some(authorization)) => return Some(authorization),
+            Ok(None) => {
+                lane.queue.wait(self.number, cx.waker());
+                // It may have come between the question and the waiting, and the wake-up with it.
+                lane.dialect.authorization(now)
+            }
+            Err(fault) => Err(fault),
+        };
+        told.unwrap_or_else(|fault| {
+            lane.trouble(fault);
+            lane.queue.wait(self.number, cx.waker());
+            None
+        })
     }
 
     /// Notices what the peer has said without answering a push. Answers whether it allows more than before.
@@ -262,13 +270,20 @@ impl Connection {
 
     /// Takes no more pushes. Those under way may finish.
     fn retire(&mut self, why: &str) {
-        let Some(requests) = self.requests.take() else { return };
+        if self.leave(why) && self.flights.is_empty() {
+            self.linger();
+        }
+    }
+
+    /// Tells everyone that this connection takes no more pushes. Answers whether it had not been told before.
+    fn leave(&mut self, why: &str) -> bool {
+        let Some(requests) = self.requests.take() else { return false };
         drop(requests);
         self.pings = None;
         let lived = self.opened.elapsed() >= LONG_LIFE;
         let useful = self.proven || (lived && self.suspect == 0);
         if !self.lane.stop.is_cancelled() {
-            self.lane.trouble(format!("a connection was given up: {why}"));
+            self.lane.note(format!("a connection was given up: {why}"));
         }
         self.lane.retired();
         // An idle connection may hold the wake-up for a push that it now will not take.
@@ -277,9 +292,7 @@ impl Connection {
             // The slot may have stopped waiting, as the whole lane stops.
             let _ = retired.send(Retired { useful });
         }
-        if self.flights.is_empty() {
-            self.linger();
-        }
+        true
     }
 
     /// Nothing is under way any more: time to say goodbye, but not for ever.
@@ -428,7 +441,8 @@ impl Future for Connection {
 impl Drop for Connection {
     /// However the task ends, nothing that it took goes without an outcome.
     fn drop(&mut self) {
-        self.retire("its task ended");
+        // Not `retire`: the alarm's clock may have gone with the runtime.
+        self.leave("its task ended");
         self.lane.queue.give_back(&mut self.taken);
         let left = std::mem::take(&mut self.flights);
         self.give_up(left, "the connection ended before the answer");

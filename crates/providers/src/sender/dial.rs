@@ -60,7 +60,9 @@ pub(crate) async fn dial(target: &Target, tls: &Arc<ClientConfig>, within: Durat
         .initial_max_send_streams(1)
         .enable_push(false)
         // Answers are small, and up to a thousand may come at once.
-        .initial_connection_window_size(1 << 20);
+        .initial_connection_window_size(1 << 20)
+        // h2 takes many small DATA frames at once for an attack. Here each answer is one.
+        .data_frame_budget(16 << 20);
     let handshake = async { builder.handshake(Unvectored(stream)).await.map_err(into_io) };
     step(Step::Http2, target, within, handshake).await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request};
 use reveille_core::{Timestamp, Verdict};
+use serde::Serialize;
 
 use crate::notification::Notification;
 
@@ -14,14 +15,14 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// `Err` with a sentence if it cannot be made.
     fn authorization(&self, now: Timestamp) -> Result<Option<Authorization>, String>;
 
-    /// Writes one push as a request. `scratch` is memory to be reused. `Err` is the verdict for a push that cannot be
+    /// Writes one push as a request. `Err` is the verdict for a push that cannot be
     /// written: the provider need not be asked.
     fn encode(
         &self,
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<(Request<()>, Bytes), Verdict>;
 
     /// What an answer means, for the push and for the connection that it came on.
@@ -31,6 +32,50 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// may have a new answer. Never ends; providers whose credentials need no network do nothing here.
     fn keep<'a>(&'a self, changed: &'a (dyn Fn(Option<String>) + Send + Sync)) -> Keeping<'a>;
 }
+
+/// Memory that is reused from push to push. Small pieces are cut from one large block, so that a push needs no
+/// allocation for each of its parts.
+pub(crate) struct Scratch {
+    /// For text that is written bit by bit.
+    text: Vec<u8>,
+    block: BytesMut,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self { text: Vec::with_capacity(1024), block: BytesMut::with_capacity(BLOCK) }
+    }
+
+    /// The bytes of `parts`, one after the other.
+    pub(crate) fn piece(&mut self, parts: &[&[u8]]) -> Bytes {
+        self.block.reserve(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            self.block.extend_from_slice(part);
+        }
+        self.block.split().freeze()
+    }
+
+    /// `value` as JSON. Its keys must be strings; everything that we send is.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Bytes {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        serde_json::to_writer(&mut text, value).expect("memory takes all, and all keys are strings");
+        let piece = self.piece(&[&text]);
+        self.text = text;
+        piece
+    }
+
+    /// A header value that will not come again: never put into the compression table.
+    pub(crate) fn passing(&mut self, value: &[u8]) -> HeaderValue {
+        let piece = self.piece(&[value]);
+        let mut value = HeaderValue::from_maybe_shared(piece).expect("printable ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+/// Some dozen pushes' worth.
+const BLOCK: usize = 32 * 1024;
 
 /// The work of [`Dialect::keep`].
 pub(crate) type Keeping<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -131,6 +176,19 @@ mod tests {
             let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
             assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
         }
+    }
+
+    #[test]
+    fn pieces_stay_as_they_were_cut() {
+        let mut scratch = Scratch::new();
+        let (first, second) = (scratch.piece(&[b"ab", b"c"]), scratch.json(&[1, 2]));
+        let long = scratch.piece(&[&vec![b'x'; 2 * BLOCK]]);
+        let value = scratch.passing(b"id");
+        assert_eq!(
+            (&*first, &*second, long.len(), value.as_bytes()),
+            (&b"abc"[..], &b"[1,2]"[..], 2 * BLOCK, &b"id"[..])
+        );
+        assert!(value.is_sensitive());
     }
 
     #[test]

@@ -92,6 +92,12 @@ impl Lane {
         self.meter.in_flight(self.board.landed(count));
     }
 
+    /// Notes what happens in an ordinary life too: providers close connections as they like.
+    pub(super) fn note(&self, sentence: String) {
+        tracing::info!(lane = %self.config.lane, reason = %sentence, "provider connection ended");
+        self.board.trouble(self.clock.now(), sentence);
+    }
+
     /// Notes what went wrong, for the status page and the log.
     pub(super) fn trouble(&self, sentence: impl Into<Box<str>>) {
         let sentence = sentence.into();
