@@ -40,7 +40,7 @@ fn owed(n: u128, of: &str, due: u64) -> OwedPush {
         generation: 2,
         channel: Channel::Message,
         event: Event::MissedInvitation,
-        message: (n % 2 == 0).then(|| MessageId::from_u128(n)),
+        message: n.is_multiple_of(2).then(|| MessageId::from_u128(n)),
         clearing_house: "push.example.net".parse().unwrap(),
         created: at(100),
         expires: at(900),
@@ -91,7 +91,7 @@ pub(super) fn a_device_reads_back_as_it_was_put_and_is_replaced_whole<B: Backend
     let put = [&carol, &bare, &bob].map(|record| HomeChange::PutDevice(record.clone()));
     commit(&home, put.to_vec());
     let home = backend.reopen(home);
-    assert_eq!(home.devices().unwrap(), [bob.clone(), bare.clone(), carol.clone()]);
+    assert_eq!(home.devices().unwrap(), [bob, bare.clone(), carol]);
     let changed = DeviceRecord { device: "phone".into(), ..bare.clone() };
     commit(
         &home,

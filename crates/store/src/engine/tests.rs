@@ -298,7 +298,7 @@ fn a_log_that_lost_its_end_opens_with_a_prefix_of_what_was_written() {
     assert!(seen.is_sorted_by(|a, b| a >= b), "{seen:?}");
 
     // A torn page: the end of the log is there and is not what was written.
-    let mut torn = log.clone();
+    let mut torn = log;
     let last = torn.len() - 2000;
     torn[last] ^= 0x40;
     fs::write(path(&cut), &file).unwrap();
@@ -309,7 +309,7 @@ fn a_log_that_lost_its_end_opens_with_a_prefix_of_what_was_written() {
 /// How many numbers the file has, all of them the first ones; none if it does not open, and says why.
 fn prefix(path: &Path) -> Option<usize> {
     drop(fs::remove_file(path.with_extension("db-shm")));
-    let opened = match open(path) {
+    match open(path) {
         Ok(engine) => {
             let found = numbers(&engine);
             assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>());
@@ -318,8 +318,7 @@ fn prefix(path: &Path) -> Option<usize> {
         }
         Err(StoreError::Corrupt { .. }) => None,
         Err(failure) => panic!("{failure}"),
-    };
-    opened
+    }
 }
 
 #[test]

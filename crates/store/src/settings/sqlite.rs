@@ -301,3 +301,56 @@ const LAYOUT: Layout = Layout {
         );
     "],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::battery::{Folder, outcome};
+    use reveille_core::settings::{AllowedDomain, BlockedDomain};
+
+    fn allowed() -> Setting {
+        let identity = "a.example".parse().unwrap();
+        Setting::AllowedDomain(AllowedDomain {
+            identity,
+            proxy_fqdn: None,
+            verification_level: None,
+            comment: String::new(),
+        })
+    }
+
+    fn blocked() -> Setting {
+        let identity = "a.example".parse().unwrap();
+        Setting::BlockedDomain(BlockedDomain { identity, comment: String::new() })
+    }
+
+    fn put(settings: &SqliteSettings, setting: Setting) -> Result<u64, Conflict> {
+        let (at, change) = (Timestamp::from_millis(1), vec![SettingChange::Put(setting)]);
+        outcome(|done| settings.apply("ann", at, change, done)).unwrap()
+    }
+
+    #[test]
+    fn what_one_opening_changes_the_other_one_sees_and_is_held_to() {
+        let folder = Folder::new();
+        let path = folder.path().join("settings.db");
+        let (home, edge) = (SqliteSettings::open(&path).unwrap(), SqliteSettings::open(&path).unwrap());
+        let mut watch = edge.watch();
+        assert_eq!(put(&home, allowed()), Ok(1));
+        // Before the edge has seen it, too.
+        assert!(matches!(put(&edge, blocked()), Err(Conflict::BothLists { .. })));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(watch.wait_for(|snapshot| snapshot.version() == 1)).unwrap();
+        assert_eq!(edge.snapshot(), home.snapshot());
+        assert_eq!(put(&edge, allowed()), Ok(2));
+        let mut watch = home.watch();
+        runtime.block_on(watch.wait_for(|snapshot| snapshot.version() == 2)).unwrap();
+    }
+
+    #[test]
+    fn a_change_can_be_awaited() {
+        let folder = Folder::new();
+        let settings = SqliteSettings::open(&folder.path().join("settings.db")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let changing = settings.change("ann", Timestamp::from_millis(1), vec![SettingChange::Put(allowed())]);
+        assert_eq!(runtime.block_on(changing), Ok(1));
+    }
+}
