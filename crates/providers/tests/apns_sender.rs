@@ -274,6 +274,23 @@ async fn what_has_no_life_left_is_not_sent() {
 }
 
 #[tokio::test]
+async fn what_is_not_sent_does_not_hold_up_what_waits_behind_it() {
+    let world = World::new().await;
+    world.apple.down(Outage::Refuse).await;
+    let sender = world.sender_of(SenderConfig { connections: 1, in_flight_max: 1, ..world.config.clone() });
+    for key in 0..5 {
+        let mut late = message(key, world.now());
+        late.expires = world.now();
+        sender.offer(late).unwrap();
+    }
+    world.offer(&sender, [5]);
+    world.apple.up().await;
+    let outcomes = world.inbox.wait(6).await;
+    assert!((0..5).all(|key| is_retry(&outcomes[&key].verdict, true)), "{outcomes:?}");
+    assert_eq!(outcomes[&5].verdict, Verdict::Accepted);
+}
+
+#[tokio::test]
 async fn the_provider_token_is_renewed_on_the_same_connection_within_its_hour() {
     let clock = Clock::system();
     let world = World::with(|options| options.clock = clock.clone()).await;

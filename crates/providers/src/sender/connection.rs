@@ -10,15 +10,15 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::client::SendRequest;
-use h2::{Ping, PingPong, Reason};
+use h2::{Ping, PingPong};
 use reveille_core::{Timestamp, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::dial::{Moving, Open};
-use super::dialect::{Answer, Authorization, Reply, Scratch, Then, retry, word};
-use super::exchange::{Exchange, Flight, Said};
+use super::dialect::{Answer, Authorization, Reply, Scratch, Then, retry};
+use super::exchange::{Exchange, Flight, Said, broken, sentence};
 use super::pool::Lane;
 use super::queue::Waiting;
 use crate::notification::{EXPIRED_BEFORE_SENDING, Outcome};
@@ -116,12 +116,13 @@ impl Connection {
         let Some(authorization) = self.authorization(now, cx) else { return false };
         let mut taken = std::mem::take(&mut self.taken);
         self.lane.queue.take(room, &mut taken, self.number, cx.waker());
-        let full = taken.len() == room && room == BATCH_MAX;
-        if !taken.is_empty() {
+        let (count, before) = (taken.len(), self.flights.len());
+        if count > 0 {
             self.write(&mut taken, &authorization, now, cx);
         }
         self.taken = taken;
-        full
+        // All that was asked for has come, and there is room left: the batch was small, or some were not sent.
+        count == room && (room == BATCH_MAX || self.flights.len() < before + count)
     }
 
     /// The credential of this moment. If there is none, whoever fetches it wakes us by way of the queue.
@@ -391,8 +392,11 @@ impl Connection {
         if let Some(pings) = &mut self.pings
             && let Poll::Ready(Ok(_)) = pings.poll_pong(cx)
         {
-            self.pinged = None;
-            self.used = Instant::now();
+            let now = Instant::now();
+            (self.pinged, self.used) = (None, now);
+            if self.flights.is_empty() {
+                self.set_alarm(now, None);
+            }
         }
     }
 }
@@ -413,14 +417,12 @@ impl Future for Connection {
         let mut more = this.fill(cx);
         loop {
             let ended = Pin::new(&mut this.moving).poll(cx);
+            if let Poll::Ready(ended) = &ended {
+                this.leave(&ended.as_ref().map_or_else(sentence, |()| "the provider closed it".into()));
+            }
             let landed = this.collect(cx);
             this.report();
-            if let Poll::Ready(ended) = ended {
-                let why = match ended {
-                    Ok(()) => "the provider closed it".into(),
-                    Err(fault) => sentence(&fault),
-                };
-                this.retire(&why);
+            if ended.is_ready() {
                 return Poll::Ready(());
             }
             if !this.heeds(cx) && !landed && !more {
@@ -448,24 +450,6 @@ impl Drop for Connection {
         self.give_up(left, "the connection ended before the answer");
         self.report();
     }
-}
-
-/// What a push without an answer comes to.
-fn broken(fault: &h2::Error) -> Reply {
-    // RFC 9113 §8.7: a stream above GOAWAY's last id, or refused, was not processed. h2 gives streams a remote GOAWAY
-    // for the first only: those at or below the last id go on, and end with the connection's own fault.
-    let above_goaway = fault.is_go_away() && fault.is_remote();
-    let refused = fault.is_reset() && fault.is_remote() && fault.reason() == Some(Reason::REFUSED_STREAM);
-    Reply {
-        verdict: retry(sentence(fault), None, above_goaway || refused),
-        provider_id: None,
-        then: if refused { Then::Continue } else { Then::Suspect },
-    }
-}
-
-/// A fault of a connection in one line. What the peer put into a GOAWAY stands at its end.
-fn sentence(fault: &h2::Error) -> Box<str> {
-    word(&fault.to_string())
 }
 
 fn reason(verdict: &Verdict) -> &str {

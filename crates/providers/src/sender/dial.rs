@@ -31,9 +31,11 @@ pub struct Target {
 impl Target {
     /// Host and port as they stand in a request (RFC 9110 §7.2).
     pub(crate) fn authority(&self) -> String {
+        // RFC 3986 §3.2.2: an IPv6 address stands in brackets.
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         match self.port {
-            443 => self.host.to_string(),
-            port => format!("{}:{port}", self.host),
+            443 => host,
+            port => format!("{host}:{port}"),
         }
     }
 }
@@ -191,6 +193,7 @@ mod tests {
     fn the_usual_port_is_left_out_of_the_authority() {
         assert_eq!(target(443).authority(), "localhost");
         assert_eq!(target(2197).authority(), "localhost:2197");
+        assert_eq!(Target { host: "::1".into(), ..target(2197) }.authority(), "[::1]:2197");
     }
 
     #[tokio::test]

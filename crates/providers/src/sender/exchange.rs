@@ -3,11 +3,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use h2::RecvStream;
 use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use reveille_core::Timestamp;
 use tokio::time::Instant;
+
+use super::dialect::{Reply, Then, retry, word};
 
 /// The answer that is awaited, and what must be known when it comes.
 pub(super) struct Exchange {
@@ -78,6 +80,25 @@ impl Future for Exchange {
             None => Poll::Pending,
         }
     }
+}
+
+/// What a push without an answer comes to.
+pub(super) fn broken(fault: &h2::Error) -> Reply {
+    // RFC 9113 §8.7: a stream above GOAWAY's last id, or refused, was not processed. h2 gives streams a remote GOAWAY
+    // for the first only: those at or below the last id go on, and end with the connection's own fault.
+    let above_goaway = fault.is_go_away() && fault.is_remote();
+    let refused = fault.is_reset() && fault.is_remote() && fault.reason() == Some(Reason::REFUSED_STREAM);
+    let unprocessed = above_goaway || refused;
+    Reply {
+        verdict: retry(sentence(fault), None, unprocessed),
+        provider_id: None,
+        then: if unprocessed { Then::Continue } else { Then::Suspect },
+    }
+}
+
+/// A fault of a connection in one line. What the peer put into a GOAWAY stands at its end.
+pub(super) fn sentence(fault: &h2::Error) -> Box<str> {
+    word(&fault.to_string())
 }
 
 /// How much of an answer's body is kept. A reason takes some dozen bytes, Google's longest error a few hundred.
