@@ -35,9 +35,9 @@ pub trait Outlet: Send + Sync + 'static {
     fn offer(&self, push: Notification) -> bool;
 }
 
-impl Outlet for Sender {
+impl Outlet for Arc<Sender> {
     fn offer(&self, push: Notification) -> bool {
-        Self::offer(self, push).is_ok()
+        Sender::offer(self, push).is_ok()
     }
 }
 

@@ -1,3 +1,21 @@
 //! Wiring: configuration to running roles. The only crate that knows every role, and it decides nothing.
+//!
+//! A [`config::Raw`] becomes a [`Server`] that runs until it is told to stop; the executable, the demo and the tests
+//! start the very same object.
 
+mod clearinghouse;
+mod clock;
 pub mod config;
+mod edge;
+mod home;
+pub mod logging;
+mod ops;
+pub mod process;
+mod server;
+pub mod settings_file;
+mod tls;
+mod users_file;
+
+pub use clock::SystemClock;
+pub use ops::Status;
+pub use server::{Server, StartError};

@@ -21,7 +21,7 @@ use reveille_core::{Aor, Channel, Clock, IdentityId, MessageId, PushId, PushIden
 use reveille_federation::PushRequest;
 use reveille_federation::feedback::Item;
 use reveille_federation::request::To;
-use reveille_sip::Name;
+use reveille_sip::{Name, NameAddr};
 use reveille_sip_net::{Flow, FlowId, Requests};
 use reveille_store::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, StoreError, StoredMessage, wait};
 use tokio::sync::{mpsc, oneshot, watch};

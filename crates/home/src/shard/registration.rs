@@ -201,10 +201,9 @@ fn make_room(account: &mut Account) {
 
 /// A Contact value without the expires parameter that the client may have put there.
 fn without_expires(value: &str) -> String {
-    let (address, params) = match value.rfind('>') {
-        Some(end) => value.split_at(end + 1),
-        None => value.split_at(value.find(';').unwrap_or(value.len())),
-    };
+    let Ok(parsed) = NameAddr::parse(value) else { return value.to_owned() };
+    let end = parsed.uri_range().end;
+    let (address, params) = value.split_at(if value[end..].starts_with('>') { end + 1 } else { end });
     let kept = params.split(';').skip(1).filter(|param| !param.trim().to_ascii_lowercase().starts_with("expires"));
     kept.fold(address.to_owned(), |all, param| format!("{all};{param}"))
 }

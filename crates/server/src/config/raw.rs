@@ -262,6 +262,11 @@ const fn default_connections() -> usize {
 }
 
 impl Raw {
+    /// The settings file.
+    pub fn settings_path(&self) -> PathBuf {
+        self.store.settings.clone().unwrap_or_else(|| self.store.dir.join("settings.db"))
+    }
+
     /// Makes every relative path start at `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         let at = |path: &mut PathBuf| {

@@ -1,0 +1,140 @@
+//! A clearing house from its part of the configuration.
+
+use std::sync::Arc;
+
+use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
+use reveille_clearinghouse::feedback::{Outbox, Road};
+use reveille_clearinghouse::{Doorway, Intake};
+use reveille_core::settings::Snapshot;
+use reveille_core::{AppKey, Channel, LaneKey, Provider};
+use reveille_providers::apns::Keyring;
+use reveille_providers::tls::Trust;
+use reveille_providers::{Access, Outcomes, Sender, SenderConfig, Target, apns, fcm};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Pool, PoolLimits, Requests};
+use reveille_store::SqliteJournal;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::SystemClock;
+use crate::config::{App, ClearingHouse as Config, Store};
+use crate::home::target;
+use crate::ops::House;
+use crate::server::{Part, StartError, bind};
+use crate::tls::Side;
+
+/// Starts a clearing house; answers its part and what status pages show of it.
+pub(crate) fn start(
+    config: &Config,
+    store: &Store,
+    settings: watch::Receiver<Arc<Snapshot>>,
+    stop: &CancellationToken,
+) -> Result<(Part, House), StartError> {
+    let tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("clearinghouse.tls"))?;
+    let at = config.listen;
+    let limits = ListenLimits::default();
+    let listener = bind("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;
+    let journal = Arc::new(SqliteJournal::open(&store.dir.join("clearinghouse.db"))?);
+    let clock = Arc::new(SystemClock);
+    let fresh_feedback = Arc::new(Notify::new());
+    let dispatch = Dispatch::new(Arc::clone(&journal) as _, clock.clone(), Arc::clone(&fresh_feedback));
+    // Lanes, dispatch and feedback stop after the door, so that what was taken is still on its way as long as may be.
+    let inner = CancellationToken::new();
+    let senders = senders(&config.apps, &dispatch, &inner)?;
+    dispatch.open(senders.iter().map(|sender| {
+        let outlet: Box<dyn Outlet> = Box::new(Arc::clone(sender));
+        (sender.lane().clone(), outlet)
+    }));
+    let apps = config.apps.iter().map(app_key);
+    let intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
+    let requests = Requests::new();
+    let edges = config.edges.clone();
+    let doorway = Arc::new(Doorway::new(Arc::new(intake), Arc::clone(&requests), edges, &config.name));
+    let pool = Pool::new(
+        Arc::clone(&doorway) as _,
+        Arc::clone(&requests) as _,
+        Some(Arc::clone(&tls.client)),
+        None,
+        PoolLimits::default(),
+        inner.clone(),
+    );
+    let road = Road {
+        requests,
+        pool: pool.clone(),
+        edge: target(&config.edge),
+        name: config.name.clone(),
+        domain: config.domain.clone(),
+    };
+    let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, road);
+    let house = House { dispatch: Arc::clone(&dispatch), senders: senders.clone() };
+    let stop = stop.clone();
+    let task = tokio::spawn(async move {
+        let replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
+        let feedback = tokio::spawn(outbox.run(inner.clone()));
+        listener.run(doorway, stop).await;
+        for sender in senders {
+            sender.drain().await;
+        }
+        inner.cancel();
+        for task in [replay, feedback] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the clearing house has failed");
+            }
+        }
+        pool.finish().await;
+        journal.close();
+    });
+    Ok((Part { name: "clearinghouse", task, sides: vec![tls] }, house))
+}
+
+fn app_key(app: &App) -> AppKey {
+    AppKey { provider: app.provider, app: app.app.as_str().into(), environment: app.environment }
+}
+
+/// A sender for each lane: every app has one for messages and one for calls.
+fn senders(apps: &[App], dispatch: &Arc<Dispatch>, stop: &CancellationToken) -> Result<Vec<Arc<Sender>>, StartError> {
+    let keyring = Keyring::default();
+    let mut senders = Vec::with_capacity(2 * apps.len());
+    for (index, app) in apps.iter().enumerate() {
+        let fault = |fault: &dyn std::fmt::Display| StartError::App {
+            key: format!("clearinghouse.apps[{index}]"),
+            sentence: fault.to_string(),
+        };
+        let trust = match &app.roots {
+            Some(path) => Trust::read(path),
+            None => Trust::system(),
+        };
+        let trust = trust.map_err(|error| fault(&error))?;
+        let text = std::fs::read_to_string(&app.credential)
+            .map_err(|error| fault(&format_args!("{} cannot be read: {error}", app.credential.display())))?;
+        let access = match app.provider {
+            Provider::Apns => {
+                let (team, key_id) =
+                    (app.team.as_deref().unwrap_or_default(), app.key_id.as_deref().unwrap_or_default());
+                let signer = keyring.signer(team, key_id, &text).map_err(|error| fault(&error))?;
+                Access::Apns(apns::Access::Token(signer))
+            }
+            Provider::Fcm => {
+                let account = fcm::Account::new(&text, &trust).map_err(|error| fault(&error))?;
+                Access::Fcm(Arc::new(account))
+            }
+            other => return Err(fault(&format_args!("this version has no sender for {other}"))),
+        };
+        for channel in [Channel::Message, Channel::Voip] {
+            let lane = LaneKey { app: app_key(app), channel };
+            let mut config = SenderConfig::new(lane, access.clone(), trust.clone());
+            config.connections = app.connections;
+            if let Some(server) = &app.server {
+                config.target = server_target(server).ok_or_else(|| fault(&"server needs the form host:port"))?;
+            }
+            let outcomes: Arc<dyn Outcomes> = Arc::clone(dispatch) as _;
+            let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop).map_err(|error| fault(&error))?;
+            senders.push(Arc::new(sender));
+        }
+    }
+    Ok(senders)
+}
+
+fn server_target(server: &str) -> Option<Target> {
+    let (host, port) = server.rsplit_once(':')?;
+    Some(Target { host: host.into(), port: port.parse().ok()?, address: None })
+}

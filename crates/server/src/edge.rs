@@ -1,0 +1,46 @@
+//! An Access Edge from its part of the configuration.
+
+use std::sync::Arc;
+
+use reveille_core::settings::Snapshot;
+use reveille_edge::{Edge, Served};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Resolver};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::SystemClock;
+use crate::config::Edge as Config;
+use crate::server::{Part, StartError, bind};
+use crate::tls::Side;
+
+/// Starts an edge; answers its part and the edge, for status pages.
+pub(crate) fn start(
+    config: &Config,
+    settings: watch::Receiver<Arc<Snapshot>>,
+    resolver: Arc<dyn Resolver>,
+    stop: &CancellationToken,
+) -> Result<(Part, Arc<Edge>), StartError> {
+    let external_tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("edge.tls"))?;
+    let inner = config.internal_tls.as_ref().unwrap_or(&config.tls);
+    let internal_tls = Side::read(inner, ClientAuth::Required).map_err(StartError::tls("edge.internal_tls"))?;
+    // The outside may be anybody: one address gets no more than a good share of the seats.
+    let outer = ListenLimits { seats_per_address: 10_000, ..ListenLimits::default() };
+    let at = config.external;
+    let external = bind("edge.external", at, Listener::tls(at, Arc::clone(&external_tls.server), outer))?;
+    let at = config.internal;
+    let inner = Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default());
+    let internal = bind("edge.internal", at, inner)?;
+    let served = |domain: &crate::config::ServedDomain| {
+        (domain.domain.clone(), Served { name: domain.name.clone(), address: domain.address })
+    };
+    let role = reveille_edge::Config {
+        name: config.name.clone(),
+        inside: config.inside.clone(),
+        domains: config.domains.iter().map(served).collect(),
+    };
+    let edge = Edge::new(role, settings, resolver, Arc::new(SystemClock));
+    let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));
+    let running = Arc::clone(&edge).run(external, internal, outer_client, inner_client, stop.clone());
+    let task = tokio::spawn(running);
+    Ok((Part { name: "edge", task, sides: vec![external_tls, internal_tls] }, edge))
+}

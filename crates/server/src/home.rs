@@ -1,0 +1,65 @@
+//! A home from its part of the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_core::settings::Snapshot;
+use reveille_home::{Desk, Home, Listeners};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Target, Transport};
+use reveille_store::SqliteHome;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::SystemClock;
+use crate::config::{Home as Config, Hop, Store};
+use crate::server::{Part, StartError, bind};
+use crate::tls::Side;
+use crate::users_file;
+
+/// Starts a home; answers its part and where others may ask it.
+pub(crate) fn start(
+    config: &Config,
+    store: &Store,
+    settings: watch::Receiver<Arc<Snapshot>>,
+    stop: &CancellationToken,
+) -> Result<(Part, Desk), StartError> {
+    let internal_tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("home.tls"))?;
+    let client_tls = Side::read(&config.tls, ClientAuth::Optional).map_err(StartError::tls("home.tls"))?;
+    let users = users_file::read(&config.users, &config.domain)?;
+    let limits = ListenLimits::default();
+    let mut clients = Vec::new();
+    if let Some(at) = config.sip_udp {
+        clients.push(bind("home.sip_udp", at, Listener::udp(at, limits))?);
+    }
+    if let Some(at) = config.sip_tcp {
+        clients.push(bind("home.sip_tcp", at, Listener::tcp(at, limits))?);
+    }
+    if let Some(at) = config.sip_tls {
+        clients.push(bind("home.sip_tls", at, Listener::tls(at, Arc::clone(&client_tls.server), limits))?);
+    }
+    let at = config.internal;
+    let internal = bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), limits))?;
+    let kept = Arc::new(SqliteHome::open(&store.dir.join("home.db"))?);
+    let role = reveille_home::Config {
+        name: config.name.clone(),
+        site: config.site.clone(),
+        grace: Duration::from_millis(config.grace_ms),
+        edge: target(&config.edge),
+        trusted_proxies: config.trusted_proxies.clone(),
+    };
+    let home = Home::new(role, users, Arc::clone(&kept) as _, settings, Arc::new(SystemClock))?;
+    let desk = home.desk();
+    let tls = Arc::clone(&internal_tls.client);
+    let stop = stop.clone();
+    let task = tokio::spawn(async move {
+        home.run(Listeners { clients, internal }, tls, stop).await;
+        // The last changes are on disk before the process may go.
+        kept.close();
+    });
+    Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls] }, desk))
+}
+
+/// Another process of ours as a next hop.
+pub(crate) fn target(hop: &Hop) -> Target {
+    Target { name: hop.name.to_string(), addresses: vec![hop.address], transport: Transport::Tls }
+}

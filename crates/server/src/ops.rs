@@ -1,0 +1,129 @@
+//! Health, readiness, metrics and status over HTTP, for the machine's own administrator: loopback only.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use reveille_clearinghouse::Dispatch;
+use reveille_edge::Edge;
+use reveille_home::Desk;
+use reveille_providers::Sender;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What status pages show of the roles that run here.
+#[derive(Default)]
+pub struct Status {
+    pub(crate) desk: Option<Desk>,
+    pub(crate) edge: Option<Arc<Edge>>,
+    pub(crate) house: Option<House>,
+}
+
+/// What status pages show of a clearing house.
+pub(crate) struct House {
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) senders: Vec<Arc<Sender>>,
+}
+
+impl Status {
+    /// Everything as one JSON value.
+    pub fn as_json(&self) -> serde_json::Value {
+        let usage = crate::process::usage();
+        let mut all = serde_json::json!({
+            "process": { "cpu_us": usage.cpu.as_micros() as u64, "peak_rss_bytes": usage.peak_rss_bytes },
+        });
+        if let Some(edge) = &self.edge {
+            let refusals: Vec<_> = edge
+                .refusals()
+                .into_iter()
+                .map(|refused| {
+                    serde_json::json!({
+                        "at": refused.at.to_string(),
+                        "remote": refused.remote.to_string(),
+                        "reason": refused.reason,
+                        "sentence": refused.sentence,
+                        "advice": refused.advice,
+                    })
+                })
+                .collect();
+            all["edge"] = serde_json::json!({ "in_flight": edge.in_flight(), "refusals": refusals });
+        }
+        if let Some(house) = &self.house {
+            let (in_memory, spilled) = house.dispatch.load();
+            let lanes: Vec<_> = house
+                .senders
+                .iter()
+                .map(|sender| {
+                    let health = sender.health();
+                    serde_json::json!({ "lane": sender.lane().to_string(), "health": format!("{health:?}") })
+                })
+                .collect();
+            all["clearinghouse"] =
+                serde_json::json!({ "open_in_memory": in_memory, "more_on_disk": spilled, "lanes": lanes });
+        }
+        all
+    }
+}
+
+/// The recorder of this process: there can be one only.
+fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).as_ref()
+}
+
+/// Answers until `stop`.
+pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, stop: CancellationToken) {
+    recorder();
+    let app = Router::new()
+        .route("/health", get(async || "alive\n"))
+        .route("/ready", get(async || "ready\n"))
+        .route("/metrics", get(metrics))
+        .route("/status", get(async |State(status): State<Arc<Status>>| Json(status.as_json())))
+        .route("/status/users/{name}", get(user))
+        .layer(axum::middleware::from_fn(only_local_names))
+        .with_state(status);
+    let outcome = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the ops listener has failed");
+    }
+}
+
+/// A page of some web site that had its name point here would send that name (DNS rebinding).
+async fn only_local_names(
+    headers: HeaderMap,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match local {
+        true => next.run(request).await,
+        false => (StatusCode::FORBIDDEN, "this listener is for this machine only\n").into_response(),
+    }
+}
+
+async fn metrics() -> String {
+    let usage = crate::process::usage();
+    let own = format!(
+        "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {}\n\
+         # TYPE process_peak_resident_memory_bytes gauge\nprocess_peak_resident_memory_bytes {}\n",
+        usage.cpu.as_secs_f64(),
+        usage.peak_rss_bytes
+    );
+    recorder().map(PrometheusHandle::render).unwrap_or_default() + &own
+}
+
+async fn user(State(status): State<Arc<Status>>, Path(name): Path<String>) -> Response {
+    let Some(desk) = &status.desk else {
+        return (StatusCode::NOT_FOUND, "this server is no home\n").into_response();
+    };
+    match desk.user(&name).await {
+        Some(user) => Json(user).into_response(),
+        None => (StatusCode::NOT_FOUND, format!("no user \"{name}\" here\n")).into_response(),
+    }
+}

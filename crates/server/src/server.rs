@@ -1,0 +1,256 @@
+//! The server: every role of one configuration, started, watched, reloaded and stopped together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_home::Desk;
+use reveille_sip_net::{HickoryResolver, Listener, Resolver, Srv, StaticResolver, TlsSetupError};
+use reveille_store::{Settings as _, SqliteSettings, StoreError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{self, ConfigError, Fault, Raw};
+use crate::ops::{self, Status};
+use crate::tls::Side;
+use crate::users_file::UsersError;
+use crate::{clearinghouse, edge, home};
+
+/// How long roles may take to finish after they were told to stop.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long a name server may take.
+const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a server does not start. The administrator's to mend; every variant names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// One app's credentials.
+    #[error("{key}: {sentence}")]
+    App {
+        /// The table.
+        key: String,
+        /// What is wrong.
+        sentence: String,
+    },
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener.
+    #[error("{key}: {address} cannot be listened on: {source}")]
+    Listen {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The name servers.
+    #[error("resolver: {0}")]
+    Resolver(String),
+    /// A store's file or folder.
+    #[error("store.dir: {0}")]
+    Store(#[from] StoreError),
+    /// The store's folder.
+    #[error("store.dir: {path} cannot be made: {source}")]
+    StoreDir {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Certificates.
+    #[error("{key}: {source}")]
+    Tls {
+        /// The table.
+        key: &'static str,
+        /// What is wrong.
+        source: TlsSetupError,
+    },
+    /// The users.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+}
+
+impl StartError {
+    /// Names the key of a fault in certificates.
+    pub(crate) fn tls(key: &'static str) -> impl FnOnce(TlsSetupError) -> Self {
+        move |source| Self::Tls { key, source }
+    }
+}
+
+/// One running role.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) sides: Vec<Side>,
+}
+
+/// A running server.
+pub struct Server {
+    parts: Vec<Part>,
+    ops: Option<JoinHandle<()>>,
+    settings: Arc<SqliteSettings>,
+    status: Arc<Status>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts every role of a configuration. Answers when all of them listen.
+    pub async fn start(raw: &Raw) -> Result<Self, StartError> {
+        let faults: Vec<Fault> = config::check(raw, false);
+        if !faults.is_empty() {
+            return Err(ConfigError::Faults { faults }.into());
+        }
+        crate::process::raise_open_files();
+        std::fs::create_dir_all(&raw.store.dir)
+            .map_err(|source| StartError::StoreDir { path: raw.store.dir.display().to_string(), source })?;
+        let settings = Arc::new(SqliteSettings::open(&raw.settings_path())?);
+        let stop = CancellationToken::new();
+        let mut status = Status::default();
+        let mut parts = Vec::new();
+        let outcome = start_roles(raw, &settings, &mut status, &mut parts, &stop).await;
+        let status = Arc::new(status);
+        let mut server = Self { parts, ops: None, settings, status, stop };
+        if let Err(error) = outcome {
+            // Whatever has started is stopped again: a half-started server helps nobody.
+            server.stop().await;
+            return Err(error);
+        }
+        if let Some(ops) = &raw.ops {
+            let listener = tokio::net::TcpListener::bind(ops.listen).await.map_err(|source| StartError::Listen {
+                key: "ops.listen",
+                address: ops.listen,
+                source,
+            })?;
+            server.ops = Some(tokio::spawn(ops::serve(listener, Arc::clone(&server.status), server.stop.clone())));
+        }
+        info!(roles = ?server.parts.iter().map(|part| part.name).collect::<Vec<_>>(), "started");
+        Ok(server)
+    }
+
+    /// The settings that the roles watch.
+    pub fn settings(&self) -> &Arc<SqliteSettings> {
+        &self.settings
+    }
+
+    /// Where the home may be asked about users, if there is one.
+    pub fn desk(&self) -> Option<&Desk> {
+        self.status.desk.as_ref()
+    }
+
+    /// What status pages show.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Reads certificates again. New connections use them; old ones go on. A fault changes nothing of that side.
+    pub fn reload(&self) {
+        for part in &self.parts {
+            for side in &part.sides {
+                match side.reload() {
+                    Ok(()) => info!(role = part.name, "certificates read again"),
+                    Err(error) => error!(role = part.name, "the old certificates stay in use: {error}"),
+                }
+            }
+        }
+    }
+
+    /// Completes when a role has ended though nobody told it to: a broken invariant.
+    pub async fn failed(&mut self) {
+        let tasks = self.parts.iter_mut().map(|part| Box::pin(async { (&mut part.task).await }));
+        if self.stop.is_cancelled() || tasks.len() == 0 {
+            return std::future::pending().await;
+        }
+        let (outcome, index, _) = futures_util::future::select_all(tasks).await;
+        error!(role = index, ?outcome, "a role has ended by itself");
+    }
+
+    /// Tells every role to stop, and waits for what is under way. Answers whether all of them finished in time.
+    pub async fn stop(&mut self) -> bool {
+        self.stop.cancel();
+        let mut in_time = true;
+        let end = tokio::time::Instant::now() + GRACE;
+        for part in self.parts.drain(..) {
+            match tokio::time::timeout_at(end, part.task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    error!(role = part.name, %error, "the role has failed");
+                    in_time = false;
+                }
+                Err(_) => {
+                    warn!(role = part.name, grace_secs = GRACE.as_secs(), "the role did not finish in time");
+                    in_time = false;
+                }
+            }
+        }
+        if let Some(ops) = self.ops.take() {
+            let _ = tokio::time::timeout_at(end, ops).await;
+        }
+        self.settings.close();
+        in_time
+    }
+}
+
+async fn start_roles(
+    raw: &Raw,
+    settings: &Arc<SqliteSettings>,
+    status: &mut Status,
+    parts: &mut Vec<Part>,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    if let Some(config) = &raw.clearinghouse {
+        let (part, house) = clearinghouse::start(config, &raw.store, settings.watch(), stop)?;
+        parts.push(part);
+        status.house = Some(house);
+    }
+    if let Some(config) = &raw.edge {
+        let (part, edge) = edge::start(config, settings.watch(), resolver(&raw.resolver)?, stop)?;
+        parts.push(part);
+        status.edge = Some(edge);
+    }
+    if let Some(config) = &raw.home {
+        let (part, desk) = home::start(config, &raw.store, settings.watch(), stop)?;
+        parts.push(part);
+        status.desk = Some(desk);
+    }
+    Ok(())
+}
+
+/// What is known without asking, and behind it the name servers.
+fn resolver(raw: &config::Resolver) -> Result<Arc<dyn Resolver>, StartError> {
+    let fault = |error: reveille_sip_net::ResolveError| StartError::Resolver(error.to_string());
+    let mut table = StaticResolver::new();
+    for (host, addresses) in &raw.hosts {
+        for address in addresses {
+            table = table.host(host.as_str(), *address);
+        }
+    }
+    for record in &raw.srv {
+        let target = record.target.to_string();
+        let (priority, weight, port) = (record.priority, record.weight, record.port);
+        table = table.service(record.owner.as_str(), Srv { priority, weight, port, target, ttl: 60 });
+    }
+    let beyond: Arc<dyn Resolver> = if raw.name_servers.is_empty() {
+        // A machine without name servers still reaches what the table names.
+        match HickoryResolver::system() {
+            Ok(system) => Arc::new(system),
+            Err(error) if raw.hosts.is_empty() => return Err(fault(error)),
+            Err(_) => return Ok(Arc::new(table)),
+        }
+    } else {
+        Arc::new(HickoryResolver::asking(&raw.name_servers, LOOKUP_WITHIN, 2).map_err(fault)?)
+    };
+    Ok(Arc::new(table.or_else(beyond)))
+}
+
+/// Names the key of a listener that cannot be had.
+pub(crate) fn bind(
+    key: &'static str,
+    address: SocketAddr,
+    listener: io::Result<Listener>,
+) -> Result<Listener, StartError> {
+    listener.map_err(|source| StartError::Listen { key, address, source })
+}
