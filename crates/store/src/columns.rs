@@ -121,7 +121,8 @@ pub(crate) fn detail(text: &str) -> &str {
     text.char_indices().nth(DETAIL_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
-fn unknown(column: usize) -> rusqlite::Error {
+/// A value that this version does not know.
+pub(crate) fn unknown(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(UnknownValue))
 }
 

@@ -63,6 +63,12 @@ pub(crate) trait Memory: Send + Sized + 'static {
 
     /// Makes ready for one batch.
     fn desk<'a>(&'a mut self, db: &'a Connection) -> Self::Desk<'a>;
+
+    /// Writes what the jobs of the batch have left on the desk; the commit follows.
+    fn settle(desk: Self::Desk<'_>) -> rusqlite::Result<()> {
+        drop(desk);
+        Ok(())
+    }
 }
 
 /// One open file with its threads.

@@ -109,7 +109,7 @@ impl<M: Memory> Writer<M> {
         for job in jobs {
             job.run(&mut desk)?;
         }
-        drop(desk);
+        M::settle(desk)?;
         self.db.prepare_cached("COMMIT")?.execute(())?;
         Ok(())
     }

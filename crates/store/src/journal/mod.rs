@@ -3,9 +3,12 @@
 //! The promise "accepted means kept" rests on [`Journal::append`]: it says [`Appended::New`] only after the request is
 //! synced to disk.
 
+mod block;
+mod desk;
 mod fingerprint;
 mod outbox;
 mod sqlite;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -118,7 +121,7 @@ pub enum Appended {
     },
     /// It is kept.
     New {
-        /// Its place in the journal; grows with each new entry.
+        /// Its place in the journal; grows with each new entry, not always by one.
         seq: u64,
     },
 }

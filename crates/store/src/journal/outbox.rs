@@ -7,7 +7,7 @@ use reveille_core::{IdentityId, PushId, Timestamp};
 use super::{FEEDBACK_MAX, FeedbackId, FeedbackItem, OwedFeedback};
 use crate::columns;
 
-pub(super) fn owe(db: &Connection, origin_no: i64, no: u64, item: &FeedbackItem) -> rusqlite::Result<()> {
+pub(super) fn owe(db: &Connection, origin_no: u32, no: u64, item: &FeedbackItem) -> rusqlite::Result<()> {
     let mut owe = db.prepare_cached(
         "INSERT INTO feedback (origin_no, no, push, identity, token_generation, verdict, reason, provider_time, at, due,
                                attempt)
