@@ -5,6 +5,7 @@
 
 mod home;
 mod journal;
+mod model;
 mod settings;
 
 use std::fs;
@@ -85,6 +86,10 @@ mod sqlite {
         open_pushes_are_read_in_order_and_page_by_page,
         the_same_id_of_another_origin_is_another_push,
         what_is_purged_is_new_again_and_what_is_open_stays,
+    }
+
+    pass! { model on JournalFile:
+        it_answers_as_the_simplest_journal_would,
     }
 
     pass! { home on HomeFile:

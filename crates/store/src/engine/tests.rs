@@ -101,6 +101,18 @@ fn one_failing_job_does_not_take_its_batch_with_it_and_the_memory_stays_true() {
 }
 
 #[test]
+fn a_commit_is_synced_before_it_is_told() {
+    let folder = Folder::new();
+    let engine = open(&path(&folder)).unwrap();
+    let ask = |desk: &mut Desk<'_>| {
+        let mode: String = desk.db.query_row("PRAGMA journal_mode", (), |row| row.get(0))?;
+        Ok((mode, desk.db.query_row("PRAGMA synchronous", (), |row| row.get::<_, i64>(0))?))
+    };
+    // sqlite.org/pragma.html, synchronous: 2 is FULL, which syncs the log after each transaction.
+    assert_eq!(outcome(|done| engine.submit(1, 0, ask, done)), Ok(("wal".to_owned(), 2)));
+}
+
+#[test]
 fn a_full_file_acknowledges_nothing_and_works_again_once_there_is_room() {
     let folder = Folder::new();
     let engine = open(&path(&folder)).unwrap();

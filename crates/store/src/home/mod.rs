@@ -41,8 +41,9 @@ pub trait HomeStore: Send + Sync + 'static {
     /// How many messages [`Self::undelivered`] would answer without a limit: the badge.
     fn unread_count(&self, user: &Aor, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// Removes messages that were delivered or expired before `before`, and pushes that ended or expired before it.
-    /// Looks at about `limit` rows of each and goes on there at the next call. Answers how many rows are gone.
+    /// Removes messages that were delivered or expired before `before`, and pushes that ended or expired before it: up
+    /// to `limit` of each, among a few times as many that it looks at; the next call goes on behind those. Answers how
+    /// many rows are gone; call again while that is `limit` or more.
     fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>);
 }
 
@@ -194,4 +195,50 @@ pub struct KnownPush {
     pub detail: String,
     /// When it came into its state.
     pub moved: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reveille_core::identity::RegisteredToken;
+    use reveille_core::{AppKey, Environment, Provider};
+
+    #[test]
+    fn neither_words_nor_tokens_are_in_what_a_log_may_show() {
+        let at = Timestamp::from_millis(1);
+        let user: Aor = "bob@contoso.com".parse().unwrap();
+        let message = StoredMessage {
+            id: MessageId::from_u128(1),
+            to: user.clone(),
+            from: user.clone(),
+            content_type: "text/plain".into(),
+            body: b"the secret words".to_vec(),
+            conversation: "c".into(),
+            taken: at,
+            expires: at,
+        };
+        let token = |text: &str| DeviceToken::new(text);
+        let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Sandbox };
+        let device = DeviceRecord {
+            user,
+            device: "phone".into(),
+            identity: Some(PushIdentity {
+                id: IdentityId::from_u128(1),
+                app,
+                message: Some(RegisteredToken { token: token("the-secret-token"), registered: at }),
+                voip: None,
+                generation: 1,
+                dead: false,
+            }),
+            dead_tokens: vec![token("the-secret-dead-token")],
+            user_agent: String::new(),
+            last_registered: at,
+            session_expires: at,
+            suspended_since: None,
+            last_push: None,
+        };
+        let shown = format!("{:?} {:?}", HomeChange::KeepMessage(message), HomeChange::PutDevice(device));
+        assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+        assert!(shown.contains("body_bytes: 16"), "{shown}");
+    }
 }

@@ -330,7 +330,8 @@ fn delivered(row: &Row<'_>) -> rusqlite::Result<Timestamp> {
     Ok(columns::instant_or_none_at(row, 2)?.unwrap_or(Timestamp::from_millis(u64::MAX)))
 }
 
-/// Removes what is `old` among the next `limit` rows after `after`, and moves `after` behind them.
+/// Removes up to `limit` rows that are `old`, looking from `after` on at up to [`LOOKED_AT`] times as many, and moves
+/// `after` behind what it has looked at.
 fn window(
     db: &Connection,
     select: &str,
@@ -339,18 +340,30 @@ fn window(
     limit: usize,
     old: impl Fn(&Row<'_>) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<usize> {
-    let mut select = db.prepare_cached(select)?;
-    let seen = select
-        .query_map((columns::id(*after), columns::rows(limit)), |row| Ok((columns::id_at(row, 0)?, old(row)?)))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    *after = if seen.len() < limit { 0 } else { seen.last().map_or(0, |&(id, _)| id) };
-    let mut remove = db.prepare_cached(remove)?;
+    let (mut select, mut remove) = (db.prepare_cached(select)?, db.prepare_cached(remove)?);
     let mut gone = 0;
-    for (id, _) in seen.into_iter().filter(|&(_, old)| old) {
-        gone += remove.execute([columns::id(id)])?;
+    for _ in 0..LOOKED_AT {
+        let seen = select
+            .query_map((columns::id(*after), columns::rows(limit)), |row| Ok((columns::id_at(row, 0)?, old(row)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        for (id, _) in seen.iter().filter(|(_, old)| *old).take(limit - gone) {
+            gone += remove.execute([columns::id(*id)])?;
+            *after = *id;
+        }
+        if gone == limit {
+            break;
+        }
+        let Some((last, _)) = seen.last().filter(|_| seen.len() == limit) else {
+            *after = 0;
+            break;
+        };
+        *after = *last;
     }
     Ok(gone)
 }
+
+/// How many times more rows are looked at than may be removed.
+const LOOKED_AT: usize = 4;
 
 /// About what a change costs in the queue.
 fn bytes_of(change: &HomeChange) -> usize {

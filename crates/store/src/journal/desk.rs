@@ -180,9 +180,14 @@ impl Desk<'_> {
         self.put_states()?;
         // From the left edge, so that a call costs what it removes: numbers are given in the order of receipt.
         let mut oldest = self.db.prepare_cached("SELECT no FROM block ORDER BY no LIMIT ?1")?;
-        let oldest = oldest.query_map([columns::rows(limit)], |row| columns::number_at(row, 0))?;
+        let oldest = oldest
+            .query_map([columns::rows(limit.saturating_add(STUCK_BLOCKS_MAX))], |row| columns::number_at(row, 0))?;
         let mut gone = 0;
         for no in oldest.collect::<rusqlite::Result<Vec<_>>>()? {
+            if self.numbers.blocks.len() >= BLOCKS_MAX {
+                self.put_states()?;
+                self.numbers.blocks.clear();
+            }
             let Some(block) = self.block(no)? else { continue };
             if gone == limit || block.keys.first().is_none_or(|key| key.received >= before) {
                 break;
@@ -378,7 +383,10 @@ const BLOCK_BYTES: usize = 128 << 10;
 const BLOCKS_MAX: usize = 2048;
 
 /// How many blocks are too young to be thinned out: most of their pushes are just on their way.
-const YOUNG_BLOCKS: u64 = 512;
+pub(super) const YOUNG_BLOCKS: u64 = 512;
+
+/// How many blocks with a push that never ends a purge steps over to come to those behind them.
+const STUCK_BLOCKS_MAX: usize = 4096;
 
 /// How many blocks are looked at in one batch to be thinned out.
 const THIN_OUT_MAX: usize = 4;

@@ -241,3 +241,40 @@ pub struct OwedFeedback {
     /// How often sending it has failed.
     pub attempt: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reveille_core::{AppKey, Channel, Environment, Provider};
+
+    #[test]
+    fn a_request_is_not_in_what_a_log_may_show() {
+        let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Sandbox };
+        let (at, request) = (Timestamp::from_millis(1), Arc::<[u8]>::from(&b"the secret token"[..]));
+        let entry = JournalEntry {
+            origin: "contoso.com".parse().unwrap(),
+            id: PushId::from_u128(1),
+            lane: LaneKey { app, channel: Channel::Voip },
+            received: at,
+            expires: at,
+            fingerprint: fingerprint(&request),
+            request,
+        };
+        let open = OpenEntry {
+            seq: 1,
+            origin: entry.origin.clone(),
+            id: entry.id,
+            lane: entry.lane.clone(),
+            received: at,
+            expires: at,
+            due: at,
+            attempt: 0,
+            sending: false,
+            request: Arc::clone(&entry.request),
+        };
+        for shown in [format!("{entry:?}"), format!("{open:?}")] {
+            assert!(shown.contains("request_bytes: 16"), "{shown}");
+            assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+        }
+    }
+}

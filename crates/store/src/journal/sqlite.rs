@@ -153,3 +153,82 @@ const LAYOUT: Layout = Layout {
         ) WITHOUT ROWID;
     "],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::battery::{Folder, outcome};
+    use crate::journal::fingerprint;
+    use reveille_core::delivery::PushState;
+    use reveille_core::{AppKey, Channel, Environment, LaneKey, Provider};
+    use rusqlite::Connection;
+
+    fn entry(n: u64) -> JournalEntry {
+        let app = AppKey { provider: Provider::Fcm, app: "project".into(), environment: Environment::Production };
+        let request: Arc<[u8]> = format!("request {n}").into_bytes().into();
+        JournalEntry {
+            origin: "a.example".parse().unwrap(),
+            id: PushId::from_u128(n.into()),
+            lane: LaneKey { app, channel: Channel::Message },
+            received: Timestamp::from_millis(n),
+            expires: Timestamp::from_millis(u64::MAX),
+            fingerprint: fingerprint(&request),
+            request,
+        }
+    }
+
+    fn taken(journal: &SqliteJournal, numbers: std::ops::Range<u64>) -> Vec<u64> {
+        let answers = outcome(|done| journal.append(numbers.map(entry).collect(), done)).unwrap();
+        let seq = |answer| match answer {
+            Appended::New { seq } => seq,
+            Appended::Duplicate { .. } => panic!("{answer:?}"),
+        };
+        answers.into_iter().map(seq).collect()
+    }
+
+    #[test]
+    fn a_few_pushes_that_stay_do_not_keep_the_requests_of_their_block() {
+        let folder = Folder::new();
+        let path = folder.path().join("clearinghouse.db");
+        let journal = SqliteJournal::open(&path).unwrap();
+        let first = taken(&journal, 0..64);
+        let stay = [first[3], first[40], first[63]];
+        let at = Timestamp::from_millis(5000);
+        outcome(|done| journal.mark_sending(vec![stay[1]], at, done)).unwrap();
+        let over = first.iter().filter(|seq| !stay.contains(seq)).map(|&seq| Completed {
+            seq,
+            state: PushState::Accepted,
+            detail: String::new(),
+            at,
+            feedback: None,
+        });
+        outcome(|done| journal.complete(over.collect(), done)).unwrap();
+        let rows = |table: &str| -> (i64, i64) {
+            let db = Connection::open(&path).unwrap();
+            let sql = format!("SELECT count(*), min(rowid) FROM {table}");
+            db.query_row(&sql, (), |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0)))).unwrap()
+        };
+        assert_eq!((rows("push_late").0, rows("block_request")), (0, (1, 1)));
+        // Each call by itself is a block by itself.
+        for n in 64..64 + super::super::desk::YOUNG_BLOCKS {
+            taken(&journal, n..n + 1);
+        }
+        assert_eq!(rows("push_late").0, 3);
+        assert_eq!(rows("block_request").1, 2, "the first block's requests are gone");
+        journal.close();
+
+        let journal = SqliteJournal::open(&path).unwrap();
+        let open = journal.open(0, 4).unwrap();
+        let told = open.iter().map(|entry| (entry.seq, entry.sending, entry.request.to_vec())).collect::<Vec<_>>();
+        assert_eq!(
+            told[..3],
+            [
+                (stay[0], false, b"request 3".to_vec()),
+                (stay[1], true, b"request 40".to_vec()),
+                (stay[2], false, b"request 63".to_vec()),
+            ]
+        );
+        assert_eq!(open[3].request, entry(64).request);
+        assert_eq!((open[0].due, open[0].attempt), (Timestamp::from_millis(3), 0));
+    }
+}
