@@ -167,3 +167,94 @@ fn sender(request: &Message) -> Option<String> {
 const RECEIVED_MAX: usize = 10_000;
 /// What a phone takes.
 const ALLOW: &str = "MESSAGE, OPTIONS";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use reveille_sip::{Limits, Side, parse_datagram};
+    use reveille_sip_net::Transport;
+
+    use super::*;
+
+    fn flow() -> Arc<Flow> {
+        let address = ([127, 0, 0, 1], 5060).into();
+        Flow::carried(Transport::Tcp, Side::Initiated, address, address, None, 100_000)
+    }
+
+    fn request(method: &str, from: &str) -> Message {
+        let text = format!(
+            "{method} sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nFrom: {from};tag=1\r\n\
+             To: <sip:bob@contoso.com>\r\nCall-ID: 1\r\nCSeq: 1 {method}\r\nMax-Forwards: 70\r\nContent-Length: 6\r\n\r\nsecret"
+        );
+        parse_datagram(text.into(), &Limits::default()).unwrap()
+    }
+
+    /// What the phone says to one frame.
+    fn heard(ear: &Ear, frame: Frame) -> String {
+        let flow = flow();
+        ear.hear(&flow, frame);
+        let mut chunks = VecDeque::new();
+        flow.take_queued(&mut chunks);
+        chunks.iter().map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
+    }
+
+    fn alice(method: &str) -> Frame {
+        Frame::Message(request(method, "<sip:alice@contoso.com>"))
+    }
+
+    #[test]
+    fn every_method_gets_the_answer_that_it_should() {
+        let ear = Ear::new(Requests::new(), "phone");
+        for (method, answer) in [
+            ("MESSAGE", "SIP/2.0 200 "),
+            ("OPTIONS", "SIP/2.0 200 "),
+            ("CANCEL", "SIP/2.0 481 "),
+            ("INVITE", "SIP/2.0 405 "),
+        ] {
+            let said = heard(&ear, alice(method));
+            assert!(said.starts_with(answer), "{method}: {said}");
+            assert_eq!(said.contains("Allow: MESSAGE, OPTIONS\r\n"), matches!(method, "OPTIONS" | "INVITE"), "{said}");
+        }
+        assert_eq!(heard(&ear, alice("ACK")), "");
+        assert_eq!(heard(&ear, Frame::Ping), "\r\n");
+        assert_eq!(heard(&ear, Frame::Pong), "");
+    }
+
+    #[test]
+    fn a_frozen_app_answers_nothing_at_all() {
+        let ear = Ear::new(Requests::new(), "phone");
+        ear.set_answer(None);
+        for frame in [alice("MESSAGE"), alice("OPTIONS"), Frame::Ping] {
+            assert_eq!(heard(&ear, frame), "");
+        }
+        assert!(ear.received().is_empty());
+        ear.set_answer(Some(200));
+        assert!(heard(&ear, alice("MESSAGE")).starts_with("SIP/2.0 200 "));
+        assert_eq!(ear.received().len(), 1);
+    }
+
+    #[test]
+    fn a_phone_that_is_full_says_so() {
+        let ear = Ear::new(Requests::new(), "phone");
+        for _ in 0..RECEIVED_MAX {
+            heard(&ear, alice("MESSAGE"));
+        }
+        assert!(heard(&ear, alice("MESSAGE")).starts_with("SIP/2.0 480 "));
+        assert_eq!((ear.received().len(), ear.shown().len()), (RECEIVED_MAX, 1));
+    }
+
+    #[test]
+    fn the_sender_is_told_without_decoration_and_the_text_not_at_all() {
+        for (from, told) in [
+            ("\"A\" <sip:alice@contoso.com:5061;user=ip>", "alice@contoso.com"),
+            ("sips:alice@contoso.com", "alice@contoso.com"),
+            ("<sip:contoso.com>", "sip:contoso.com"),
+            ("<tel:+15550100>", "tel:+15550100"),
+        ] {
+            let received = Received::of(&request("MESSAGE", from));
+            assert_eq!(received.from, told);
+            assert!(!format!("{received:?}").contains("secret"));
+        }
+    }
+}

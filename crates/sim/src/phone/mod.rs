@@ -8,6 +8,10 @@ mod ear;
 mod error;
 mod link;
 mod raw;
+#[cfg(test)]
+mod registrar;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
