@@ -1,3 +1,77 @@
-//! The executable: parses, waits, drains.
+//! The executable: parses, starts, waits, drains.
 
-fn main() {}
+mod bench;
+mod demo;
+mod out;
+mod serve;
+mod settings;
+mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Wakes suspended phones: push notifications for voice and messaging that organisations run themselves.
+#[derive(Debug, Parser)]
+#[command(name = "reveille", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures the parts under load
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Validates a configuration; prints the effective one without secrets
+    Check {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Runs two organisations, all roles and the provider simulators on loopback
+    Demo(demo::Options),
+    /// Runs the roles of a configuration
+    Serve(serve::Options),
+    /// Imports and exports what the organisation wants
+    #[command(subcommand)]
+    Settings(settings::Settings),
+    /// Runs strict provider simulators with a control API
+    Simulate(simulate::Options),
+}
+
+/// The thing asked for failed.
+const FAILED: u8 = 1;
+/// The configuration is wrong.
+const WRONG_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    // Clap ends with 2 on wrong usage by itself.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out::note(&format!("reveille: no threads can be started: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Bench(bench) => bench::run(bench).await,
+            Command::Check { config } => serve::check(&config),
+            Command::Demo(options) => demo::run(options).await,
+            Command::Serve(options) => serve::run(options).await,
+            Command::Settings(settings) => settings::run(settings).await,
+            Command::Simulate(options) => simulate::run(options).await,
+        }
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            out::note(&format!("reveille: {error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -192,6 +192,7 @@ fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) 
     let one = |(kept, appended): (&mut Option<Kept>, &Appended)| {
         let Appended::New { seq } = *appended else { return None };
         let Kept { origin, request, expires } = kept.take()?;
+        debug!(push.id = %request.id, peer.domain = %origin, "journaled");
         Some(Fresh { seq, origin, request, received, expires, attempt: 0 })
     };
     kept.iter_mut().zip(appended).filter_map(one).collect()

@@ -128,6 +128,7 @@ impl Relay {
             begun: Instant::now(),
         };
         self.shard(id).lock().insert(id, onward);
+        debug!(at = %self.name, to = %destination, "passed on");
         match pool.send(target, Parcel::new(id, out.freeze())) {
             Ok(Sent::On(flow)) => self.sent(id, &flow),
             Ok(Sent::Waiting) => {}

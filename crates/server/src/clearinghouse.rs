@@ -65,7 +65,7 @@ pub(crate) fn start(
         domain: config.domain.clone(),
     };
     let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, road);
-    let house = House { dispatch: Arc::clone(&dispatch), senders: senders.clone() };
+    let house = House { dispatch: Arc::clone(&dispatch), journal: Arc::clone(&journal), senders: senders.clone() };
     let stop = stop.clone();
     let task = tokio::spawn(async move {
         let replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));

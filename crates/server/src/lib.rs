@@ -18,4 +18,6 @@ mod users_file;
 
 pub use clock::SystemClock;
 pub use ops::Status;
+pub use reveille_home::UserStatus;
 pub use server::{Server, StartError};
+pub use users_file::UsersError;

@@ -12,6 +12,7 @@ use reveille_clearinghouse::Dispatch;
 use reveille_edge::Edge;
 use reveille_home::Desk;
 use reveille_providers::Sender;
+use reveille_store::SqliteJournal;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,7 @@ pub struct Status {
 /// What status pages show of a clearing house.
 pub(crate) struct House {
     pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) journal: Arc<SqliteJournal>,
     pub(crate) senders: Vec<Arc<Sender>>,
 }
 

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_core::settings::Snapshot;
+use reveille_core::{PushId, SipDomain};
 use reveille_home::Desk;
 use reveille_sip_net::{HickoryResolver, Listener, Resolver, Srv, StaticResolver, TlsSetupError};
-use reveille_store::{Settings as _, SqliteSettings, StoreError};
+use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -136,9 +139,19 @@ impl Server {
         &self.settings
     }
 
+    /// Follows the settings, as the roles do.
+    pub fn watch_settings(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.settings.watch()
+    }
+
     /// Where the home may be asked about users, if there is one.
     pub fn desk(&self) -> Option<&Desk> {
         self.status.desk.as_ref()
+    }
+
+    /// What the clearing house's journal knows of one push, if a clearing house runs here.
+    pub fn trace(&self, origin: &SipDomain, push: PushId) -> Option<Traced> {
+        self.status.house.as_ref()?.journal.trace(origin, push).ok()?
     }
 
     /// What status pages show.

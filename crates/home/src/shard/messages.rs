@@ -63,6 +63,7 @@ impl Shard {
                 response.header(Name::RetryAfter, "5");
             });
         }
+        debug!(user = %user, message.id = %message, "kept");
         metrics::counter!("reveille_home_messages_total").increment(1);
         for push in pushes {
             self.owe(push);
@@ -148,6 +149,7 @@ impl Shard {
                 if let Delivery::Declined(status) = delivery {
                     info!(user = %user, message.id = %message.id, sip.status = status, "the client does not take this message");
                 }
+                debug!(user = %user, message.id = %message.id, "delivered");
                 let mut changes = vec![HomeChange::Delivered { id: message.id, to: user.clone(), at: now }];
                 // Pushes that were still owed for it have lost their reason.
                 let over: Vec<PushId> = account

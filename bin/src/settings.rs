@@ -1,0 +1,79 @@
+//! `reveille settings import|export`: what the organisation wants, as a file, until the management shell exists.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use reveille_server::{config, settings_file};
+
+use crate::out;
+
+/// What to do with the settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Writes all settings as JSON
+    Export {
+        #[command(flatten)]
+        store: Store,
+        /// Where to; standard output when absent
+        file: Option<PathBuf>,
+    },
+    /// Puts every record of a JSON file, all or none; running roles follow at once
+    Import {
+        #[command(flatten)]
+        store: Store,
+        /// Who is named as author
+        #[arg(long, value_name = "NAME")]
+        author: Option<String>,
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Which settings.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Store {
+    /// Those of this configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Those in this settings.db
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+}
+
+impl Store {
+    fn path(&self) -> Result<PathBuf> {
+        let path = match (&self.config, &self.store) {
+            (Some(config), _) => config::read(config)?.settings_path(),
+            (None, Some(store)) => store.clone(),
+            (None, None) => anyhow::bail!("give --config or --store"),
+        };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        }
+        Ok(path)
+    }
+}
+
+/// Imports or exports.
+pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
+    match settings {
+        Settings::Export { store, file } => {
+            let text = settings_file::export(&store.path()?)?;
+            match file {
+                Some(file) => {
+                    std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+                }
+                None => out::data(text.trim_end()),
+            }
+        }
+        Settings::Import { store, author, file } => {
+            let author = author.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "import".into());
+            let version = settings_file::import(&store.path()?, &file, &author).await?;
+            out::note(&format!("{} is imported; the settings are at version {version}", file.display()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
