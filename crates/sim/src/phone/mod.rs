@@ -4,6 +4,8 @@
 //! parameters. It keeps one connection, opened anew at each sign-in as a phone's is; it never refreshes its binding by
 //! itself, since the test that plays the operating system decides when the app runs.
 
+mod binding;
+mod draft;
 mod ear;
 mod error;
 mod link;
@@ -19,17 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use reveille_sip::auth::{Algorithm, Challenge, Ha1, answer};
-use reveille_sip::{
-    Message, Method, Name, NameAddr, PrintError, RequestBuilder, call_id, quote, strip_push_params, tag,
-};
+use reveille_sip::auth::Algorithm;
+use reveille_sip::{Message, Method, Name, call_id, tag};
 use reveille_sip_net::{Flow, RequestError, Requests, TlsClient};
 
+use binding::Wish;
+use draft::{Draft, strongest};
 use ear::Ear;
 use link::Link;
 
+pub use binding::Registered;
 pub use ear::Received;
 pub use error::PhoneError;
 pub use raw::{RawError, RawSip};
@@ -85,18 +87,6 @@ pub struct Phone {
     inner: Arc<Inner>,
 }
 
-/// What a registrar granted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Registered {
-    /// How long the binding lasts.
-    pub expires_secs: u32,
-    /// Feature-Caps of the answer, several joined by commas: `+sip.pns` there says that push is arranged (RFC 8599
-    /// §4.1.1).
-    pub feature_caps: Option<String>,
-    /// From connecting to the 200.
-    pub took: Duration,
-}
-
 struct Inner {
     options: PhoneOptions,
     requests: Arc<Requests>,
@@ -106,27 +96,6 @@ struct Inner {
     sequence: AtomicU32,
     digest: Mutex<Algorithm>,
     link: Mutex<Option<Link>>,
-}
-
-/// A request as it stays while challenges are answered; branch, CSeq and credentials change.
-struct Draft<'a> {
-    method: Method<'static>,
-    uri: String,
-    to: String,
-    tag: String,
-    call_id: String,
-    more: Vec<(Name, String)>,
-    text: Option<&'a str>,
-}
-
-/// What a REGISTER wants.
-#[derive(Clone, Copy)]
-enum Wish {
-    Bind,
-    /// The app ends; the push identity stays (RFC 8599 §4.1.2 keeps it in the Contact).
-    Unbind,
-    /// The user signs out: no pushes any more.
-    Forget,
 }
 
 impl Phone {
@@ -325,11 +294,11 @@ impl Phone {
             };
             let Some(challenge) = strongest(&response, asks, *inner.digest.lock()) else { return Ok(response) };
             let known = proofs.iter().position(|(name, _)| *name == answers);
-            // RFC 3261 §22.1: the same credentials are not tried twice; only a nonce that was too old is.
+            // RFC 3261 §22: the same credentials are not tried twice; only a nonce that was too old is.
             if attempt == ATTEMPTS_MAX || (known.is_some() && !challenge.stale) {
                 return Ok(response);
             }
-            let Some(proof) = inner.options.prove(&challenge, draft) else { return Ok(response) };
+            let Some(proof) = draft.prove(&challenge, &inner.options) else { return Ok(response) };
             if let Some(known) = known {
                 proofs.remove(known);
             }
@@ -348,45 +317,6 @@ impl fmt::Debug for Phone {
     }
 }
 
-impl PhoneOptions {
-    fn contact(&self, flow: &Flow, wish: Wish) -> String {
-        let transport = flow.transport().as_str().to_ascii_lowercase();
-        let push = match (wish, &self.push) {
-            (Wish::Bind | Wish::Unbind, Some(push)) => format!(";{push}"),
-            (Wish::Forget, _) | (_, None) => String::new(),
-        };
-        // RFC 5626 §4.1: the URN stands in angle brackets inside the quotes.
-        let instance = quote(&format!("<{}>", self.instance));
-        format!("<sip:{}@{};transport={transport}{push}>;+sip.instance={instance}", self.user, flow.local())
-    }
-
-    /// Reads a 2xx to REGISTER. It lists all bindings of the user (RFC 3261 §10.3 step 8); ours is found by instance,
-    /// or else by URI.
-    fn registered(&self, response: &Message, contact: &str) -> Registered {
-        let uri = |address: &NameAddr<'_>| strip_push_params(address.uri_text()).into_owned();
-        let ours = NameAddr::parse(contact).ok().map(|ours| uri(&ours));
-        let bindings: Vec<_> = response.values(Name::Contact).filter_map(|one| NameAddr::parse(one).ok()).collect();
-        let is_ours = |instance: &str| instance.trim_matches(['<', '>']) == self.instance;
-        let bound = bindings
-            .iter()
-            .find(|one| one.instance().is_some_and(|instance| is_ours(&instance)))
-            .or_else(|| bindings.iter().find(|one| Some(uri(one)) == ours));
-        let expires_secs = match bound {
-            Some(bound) => bound.expires().or_else(|| response.expires()).unwrap_or(EXPIRES_SECS),
-            None => 0,
-        };
-        let caps: Vec<&str> = response.headers(Name::FeatureCaps).collect();
-        let feature_caps = (!caps.is_empty()).then(|| caps.join(", "));
-        Registered { expires_secs, feature_caps, took: Duration::ZERO }
-    }
-
-    fn prove(&self, challenge: &Challenge<'_>, draft: &Draft<'_>) -> Option<String> {
-        let ha1 = Ha1::of_password(challenge.algorithm, &self.user, &challenge.realm, &self.password);
-        let cnonce = call_id(rand::random());
-        answer(challenge, &self.user, &ha1, draft.method.as_str(), &draft.uri, cnonce.as_str(), 1).ok()
-    }
-}
-
 impl fmt::Debug for PhoneOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PhoneOptions")
@@ -397,54 +327,6 @@ impl fmt::Debug for PhoneOptions {
             .field("has_push", &self.push.is_some())
             .finish_non_exhaustive()
     }
-}
-
-impl Wish {
-    fn expires_secs(self) -> u32 {
-        match self {
-            Self::Bind => EXPIRES_SECS,
-            // RFC 3261 §10.2.2.
-            Self::Unbind | Self::Forget => 0,
-        }
-    }
-}
-
-impl Draft<'_> {
-    fn print(
-        &self,
-        options: &PhoneOptions,
-        flow: &Flow,
-        branch: &str,
-        sequence: u32,
-        proofs: &[(Name, String)],
-    ) -> Result<Bytes, PrintError> {
-        let mut out = BytesMut::with_capacity(1024);
-        let mut request = RequestBuilder::new(&mut out, self.method, &self.uri);
-        request
-            .header(Name::Via, format_args!("SIP/2.0/{} {};branch={branch};rport", flow.transport(), flow.local()))
-            .header(Name::MaxForwards, "70")
-            .header(Name::From, format_args!("<sip:{}@{}>;tag={}", options.user, options.domain, self.tag))
-            .header(Name::To, format_args!("<{}>", self.to))
-            .header(Name::CallId, &*self.call_id)
-            .header(Name::CSeq, format_args!("{sequence} {}", self.method.as_str()))
-            .header(Name::UserAgent, &*options.user_agent);
-        for (name, value) in self.more.iter().chain(proofs) {
-            request.header(*name, &**value);
-        }
-        if let Some(text) = self.text {
-            request.content("text/plain;charset=UTF-8", text.as_bytes());
-        }
-        request.finish()?;
-        drop(request);
-        Ok(out.freeze())
-    }
-}
-
-/// The challenge to answer: the preferred algorithm if it is offered, else the strongest that is.
-fn strongest(response: &Message, name: Name, preferred: Algorithm) -> Option<Challenge<'_>> {
-    let offered = || response.headers(name).filter_map(|value| Challenge::parse(value).ok());
-    let wanted = |algorithm| offered().find(|challenge| challenge.algorithm == algorithm);
-    wanted(preferred).or_else(|| wanted(Algorithm::Sha256)).or_else(|| wanted(Algorithm::Md5))
 }
 
 fn of_request(error: &RequestError, method: Method<'static>) -> PhoneError {
@@ -458,8 +340,6 @@ fn of_request(error: &RequestError, method: Method<'static>) -> PhoneError {
     }
 }
 
-/// How long a binding is asked for.
-const EXPIRES_SECS: u32 = 3600;
 /// RFC 3261 §17.1.2.2: timer F, 64*T1.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
 /// Requests sent for one: the first, a proxy's and the registrar's challenge, and one nonce that was too old.
