@@ -145,8 +145,8 @@ async fn foreground(world: &World) -> Result<String> {
     let received = bob.wait_received(1, STEP).await?;
     ensure!(received[0].text == "Lunch?", "Bob got something else");
     let reason = |status: &reveille_server::UserStatus| status.pushes.first().and_then(|push| push.reason);
-    let status = world.until("bob", "the push has its reason", |status| reason(status) == Some("foreground")).await?;
-    ensure!(status.unread == 0, "the message still counts as unread");
+    let done = |status: &reveille_server::UserStatus| reason(status) == Some("foreground") && status.unread == 0;
+    world.until("bob", "the message is read, and the push has its reason", done).await?;
     ensure!(shown(world, &token).is_empty(), "a push was sent to a phone on screen");
     bob.shutdown().await;
     alice.shutdown().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reveille_core::delivery::PushState;
 use reveille_core::{Channel, Reason, Timestamp};
 use reveille_federation::request::read_body;
-use reveille_store::{Completed, OpenEntry, StoreError};
+use reveille_store::{Completed, OpenEntry, wait};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -17,7 +17,9 @@ const REFILL: usize = 2000;
 /// How often the task looks around when nothing wakes it.
 const TICK: Duration = Duration::from_millis(500);
 /// How often outcomes that are old enough are forgotten.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// Outcomes forgotten in one transaction.
+const PURGE_AT_ONCE: usize = 5000;
 /// How long outcomes are remembered for duplicates and trace: longer than the longest life of a request by as much as
 /// clocks may differ.
 const RETENTION: Duration = Duration::from_secs(25 * 3600);
@@ -25,17 +27,16 @@ const RETENTION: Duration = Duration::from_secs(25 * 3600);
 impl Dispatch {
     /// Runs until `stop`. What is on its way then is the senders' to finish.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut purged = Timestamp::default();
+        tokio::join!(Arc::clone(&self).carry_on(stop.clone()), self.purge(stop));
+    }
+
+    async fn carry_on(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.refill().await;
             self.rewrite();
             self.pump();
             let now = self.clock.now();
             let next = self.send_due(now);
-            if now.since(purged) >= PURGE_EVERY {
-                purged = now;
-                self.purge(now);
-            }
             let wait = next.map_or(TICK, |at| at.since(now).min(TICK));
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -45,15 +46,24 @@ impl Dispatch {
         }
     }
 
-    fn purge(&self, now: Timestamp) {
-        let before = Timestamp::from_millis(now.millis().saturating_sub(RETENTION.as_millis() as u64));
-        let log = |outcome: Result<usize, StoreError>| {
-            if let Err(reason) = outcome {
-                warn!(%reason, "old outcomes could not be forgotten");
+    /// Forgets what is old enough, a little at a time: in between, the writer serves whoever waits.
+    async fn purge(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_some() {
+            let now = self.clock.now().millis();
+            let before = Timestamp::from_millis(now.saturating_sub(RETENTION.as_millis() as u64));
+            loop {
+                let outcomes = wait(|done| self.journal.purge(before, PURGE_AT_ONCE, done)).await;
+                let feedback = wait(|done| self.journal.feedback_purge(before, PURGE_AT_ONCE, done)).await;
+                match (outcomes, feedback) {
+                    (Ok(outcomes), Ok(feedback)) if outcomes.max(feedback) >= PURGE_AT_ONCE => {}
+                    (Ok(_), Ok(_)) => break,
+                    (Err(reason), _) | (_, Err(reason)) => {
+                        warn!(%reason, "old outcomes could not be forgotten");
+                        break;
+                    }
+                }
             }
-        };
-        self.journal.purge(before, 10_000, Box::new(log));
-        self.journal.feedback_purge(before, 10_000, Box::new(log));
+        }
     }
 
     /// Reads back what waits on disk, as far as there is room.

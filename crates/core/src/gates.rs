@@ -34,7 +34,7 @@ pub fn first_closed(facts: &GateFacts<'_>) -> Option<Reason> {
     }
     let Some(identity) = facts.identity else { return Some(Reason::NoIdentity) };
     if identity.token(facts.channel).is_none() {
-        return Some(match (identity.dead, facts.channel) {
+        return Some(match (identity.is_dead(facts.channel), facts.channel) {
             (true, _) => Reason::IdentityDead,
             (false, Channel::Message) => Reason::NoMessageToken,
             (false, Channel::Voip) => Reason::NoVoipToken,
@@ -52,8 +52,14 @@ mod tests {
 
     fn identity(message: bool, voip: bool) -> PushIdentity {
         let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Production };
-        let mut identity =
-            PushIdentity { id: IdentityId::from_u128(1), app, message: None, voip: None, generation: 0, dead: false };
+        let mut identity = PushIdentity {
+            id: IdentityId::from_u128(1),
+            app,
+            message: None,
+            voip: None,
+            generation: 0,
+            dead: Vec::new(),
+        };
         let now = Timestamp::from_millis(1);
         identity.refresh(message.then(|| DeviceToken::new("m")), voip.then(|| DeviceToken::new("v")), now, &[]);
         identity

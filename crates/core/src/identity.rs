@@ -137,8 +137,8 @@ pub struct PushIdentity {
     pub voip: Option<RegisteredToken>,
     /// Counts token changes, so that a verdict about an older token cannot kill a newer one.
     pub generation: u32,
-    /// Whether the provider has declared a token of this identity dead and none has replaced it.
-    pub dead: bool,
+    /// The channels whose token the provider has declared dead, until the device offers another.
+    pub dead: Vec<Channel>,
 }
 
 impl PushIdentity {
@@ -163,33 +163,46 @@ impl PushIdentity {
         dead: &[DeviceToken],
     ) {
         let mut changed = false;
-        let mut put = |slot: &mut Option<RegisteredToken>, offered: Option<DeviceToken>| {
+        for (channel, offered) in [(Channel::Message, message), (Channel::Voip, voip)] {
             let offered = offered.filter(|token| !dead.contains(token));
-            if slot.as_ref().map(|kept| &kept.token) != offered.as_ref() {
-                changed = true;
-                *slot = offered.map(|token| RegisteredToken { token, registered: now });
+            if self.token(channel).map(|kept| &kept.token) == offered.as_ref() {
+                continue;
             }
-        };
-        put(&mut self.message, message);
-        put(&mut self.voip, voip);
+            changed = true;
+            if offered.is_some() {
+                self.dead.retain(|dead| *dead != channel);
+            }
+            *self.slot(channel) = offered.map(|token| RegisteredToken { token, registered: now });
+        }
         if changed {
             self.generation += 1;
-            self.dead = self.message.is_none() && self.voip.is_none();
+        }
+    }
+
+    /// Whether the provider has declared this channel's token dead, and the device has offered no other since.
+    pub fn is_dead(&self, channel: Channel) -> bool {
+        self.dead.contains(&channel)
+    }
+
+    const fn slot(&mut self, channel: Channel) -> &mut Option<RegisteredToken> {
+        match channel {
+            Channel::Message => &mut self.message,
+            Channel::Voip => &mut self.voip,
         }
     }
 
     /// Forgets `token` wherever it stands. Answers whether anything was forgotten.
     pub fn forget(&mut self, token: &DeviceToken) -> bool {
         let mut forgot = false;
-        for slot in [&mut self.message, &mut self.voip] {
-            if slot.as_ref().is_some_and(|kept| kept.token == *token) {
-                *slot = None;
+        for channel in [Channel::Message, Channel::Voip] {
+            if self.token(channel).is_some_and(|kept| kept.token == *token) {
+                *self.slot(channel) = None;
+                self.dead.push(channel);
                 forgot = true;
             }
         }
         if forgot {
             self.generation += 1;
-            self.dead = self.message.is_none() && self.voip.is_none();
         }
         forgot
     }
@@ -216,7 +229,7 @@ mod tests {
             message: None,
             voip: None,
             generation: 0,
-            dead: false,
+            dead: Vec::new(),
         };
         identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(10), &[]);
         identity
@@ -248,13 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_one_token_leaves_the_other_and_the_last_one_makes_it_dead() {
+    fn forgetting_one_token_leaves_the_other_alive() {
         let mut identity = fresh();
         assert!(identity.forget(&token("message-1")));
-        assert!(!identity.dead && identity.voip.is_some());
+        assert!(identity.is_dead(Channel::Message) && !identity.is_dead(Channel::Voip) && identity.voip.is_some());
         assert!(!identity.forget(&token("message-1")));
         assert!(identity.forget(&token("voip-1")));
-        assert!(identity.dead);
+        assert!(identity.is_dead(Channel::Voip));
     }
 
     #[test]
@@ -264,9 +277,10 @@ mod tests {
         identity.forget(&dead[0]);
         identity.forget(&dead[1]);
         identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(50), &dead);
-        assert!(identity.dead);
+        assert!(identity.is_dead(Channel::Message) && identity.is_dead(Channel::Voip));
         identity.refresh(Some(token("message-2")), None, at(60), &dead);
-        assert!(!identity.dead && identity.token(Channel::Message).is_some());
+        assert!(!identity.is_dead(Channel::Message) && identity.is_dead(Channel::Voip));
+        assert!(identity.token(Channel::Message).is_some());
     }
 
     #[test]

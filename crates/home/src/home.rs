@@ -32,6 +32,8 @@ const OUTBOX: usize = 4096;
 const PAGE: usize = 5000;
 /// How often old messages and pushes are removed.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// Rows removed in one transaction.
+const PURGE_AT_ONCE: usize = 5000;
 /// How long what is over is kept to be seen.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -207,9 +209,16 @@ async fn purge(front: Arc<Front>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_some() {
         let now = front.clock.now().millis();
         let before = Timestamp::from_millis(now.saturating_sub(RETENTION.as_millis() as u64));
-        let purged = reveille_store::wait(|done| front.store.purge(before, 10_000, done)).await;
-        if let Err(reason) = purged {
-            warn!(%reason, "old messages could not be removed");
+        loop {
+            match reveille_store::wait(|done| front.store.purge(before, PURGE_AT_ONCE, done)).await {
+                // There may be more; in between, the writer serves whoever waits.
+                Ok(gone) if gone >= PURGE_AT_ONCE => {}
+                Ok(_) => break,
+                Err(reason) => {
+                    warn!(%reason, "old messages could not be removed");
+                    break;
+                }
+            }
         }
     }
 }

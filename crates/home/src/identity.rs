@@ -130,7 +130,7 @@ mod tests {
     fn device() -> DeviceRecord {
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
         let id = IdentityId::from_u128(2);
-        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: false };
+        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: Vec::new() };
         identity.refresh(Some(DeviceToken::new("token-1")), None, at(10), &[]);
         DeviceRecord {
             user: "bob@contoso.com".parse().unwrap(),
@@ -169,7 +169,11 @@ mod tests {
             let mut record = device();
             let changes =
                 changes(Some(&mut record), &known(generation), &item(FeedbackVerdict::Forget, provider_time), at(40));
-            assert_eq!(record.identity.as_ref().unwrap().dead, forgotten, "{generation} {provider_time:?}");
+            assert_eq!(
+                record.identity.as_ref().unwrap().is_dead(Channel::Message),
+                forgotten,
+                "{generation} {provider_time:?}"
+            );
             assert_eq!(record.dead_tokens.len(), usize::from(forgotten));
             assert!(
                 matches!(&changes[..], [HomeChange::MovePush { .. }, HomeChange::PutDevice(kept)] if *kept == record)
@@ -182,7 +186,7 @@ mod tests {
         let mut record = device();
         let told = Item { reason: "expired".into(), ..item(FeedbackVerdict::State, None) };
         changes(Some(&mut record), &known(1), &told, at(40));
-        assert!(!record.identity.unwrap().dead);
+        assert!(!record.identity.unwrap().is_dead(Channel::Message));
         let state = PushState::NotPushed(Reason::Expired);
         assert_eq!(record.last_push, Some((PushId::from_u128(1), state, at(40))));
     }

@@ -185,8 +185,14 @@ mod tests {
     fn device(name: &str, message: Option<&str>, voip: Option<&str>, live: bool) -> Device {
         let user: Aor = "bob@contoso.com".parse().unwrap();
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
-        let mut identity =
-            PushIdentity { id: IdentityId::from_u128(9), app, message: None, voip: None, generation: 0, dead: false };
+        let mut identity = PushIdentity {
+            id: IdentityId::from_u128(9),
+            app,
+            message: None,
+            voip: None,
+            generation: 0,
+            dead: Vec::new(),
+        };
         identity.refresh(message.map(DeviceToken::new), voip.map(DeviceToken::new), NOW, &[]);
         let address = ([127, 0, 0, 1], 5060).into();
         let flow = Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, 1000);

@@ -49,7 +49,7 @@ impl Shard {
             return self.give_up(user, push, Reason::NoIdentity, "the device has signed out");
         };
         let Some(token) = identity.token(owed.channel) else {
-            let reason = if identity.dead { Reason::IdentityDead } else { Reason::NoMessageToken };
+            let reason = if identity.is_dead(owed.channel) { Reason::IdentityDead } else { Reason::NoMessageToken };
             return self.give_up(user, push, reason, "the token is gone");
         };
         if identity.generation != owed.generation || domain != owed.clearing_house {

@@ -69,7 +69,7 @@ impl Shard {
                 message: None,
                 voip: None,
                 generation: 0,
-                dead: false,
+                dead: Vec::new(),
             });
             let (message, voip) = (offer.token(Channel::Message).cloned(), offer.token(Channel::Voip).cloned());
             identity.refresh(message, voip, now, &device.record.dead_tokens);

@@ -67,7 +67,7 @@ fn device(of: &str, name: &str) -> DeviceRecord {
             message: Some(token),
             voip: None,
             generation: 4,
-            dead: false,
+            dead: Vec::new(),
         }),
         dead_tokens: vec![DeviceToken::new("dead-1")],
         user_agent: "Reveille/1 \"quoted\"".into(),

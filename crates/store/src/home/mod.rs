@@ -228,7 +228,7 @@ mod tests {
                 message: Some(RegisteredToken { token: token("the-secret-token"), registered: at }),
                 voip: None,
                 generation: 1,
-                dead: false,
+                dead: Vec::new(),
             }),
             dead_tokens: vec![token("the-secret-dead-token")],
             user_agent: String::new(),
