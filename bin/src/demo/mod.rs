@@ -2,7 +2,7 @@
 //! store files, with the provider simulators beside them.
 
 mod journeys;
-mod layout;
+pub(crate) mod layout;
 mod report;
 mod witness;
 mod world;
