@@ -50,6 +50,8 @@ pub struct Fresh {
     pub origin: SipDomain,
     /// What was asked for.
     pub request: PushRequest,
+    /// Where it goes.
+    pub lane: LaneKey,
     /// When it was taken.
     pub received: Timestamp,
     /// When it is of no use any more, by our clock.
@@ -215,7 +217,7 @@ impl Dispatch {
 
     /// The entry of a push; or how it ends at once.
     fn entry(&self, fresh: Fresh, now: Timestamp) -> Result<Entry, Box<Completed>> {
-        let Fresh { seq, origin, request, received, expires, attempt } = fresh;
+        let Fresh { seq, origin, request, lane, received, expires, attempt } = fresh;
         let (push, identity) = (request.id, request.identity);
         // Cut to the time of receipt: nobody can make a token younger than our news about it (DESIGN.md §5).
         let registered = request.registered.min(received);
@@ -223,18 +225,22 @@ impl Dispatch {
             let feedback = feedback_for(state, push, identity, detail, verdict, now);
             Box::new(Completed { seq, state, detail: detail.to_owned(), at: now, feedback })
         };
-        let (Some(lane), Some(to)) = (request.lane(), &request.to) else {
+        let Some(to) = &request.to else {
             return Err(end(PushState::Accepted, "a probe without a target", None));
         };
         if self.lanes.get().is_none_or(|lanes| !lanes.contains_key(&lane)) {
             return Err(end(PushState::NotPushed(Reason::NoSuchApp), "the app has gone from the configuration", None));
         }
-        let known = self.dead.lock().get(&(origin.clone(), lane.clone(), to.token.clone())).copied();
+        let known = {
+            let dead = self.dead.lock();
+            // Nearly always there is nothing to look for.
+            if dead.is_empty() { None } else { dead.get(&(origin.clone(), lane.clone(), to.token.clone())).copied() }
+        };
         if let Some(died) = known.filter(|&died| registered <= died) {
             let detail = "the token was declared dead while this push waited";
             return Err(end(PushState::NotPushed(Reason::IdentityDead), detail, Some(Some(died))));
         }
-        let push = notification(&origin, request, seq, received, expires).expect("a request with a lane has a target");
+        let push = notification(&origin, request, seq, received, expires).expect("a request with a target");
         Ok(Entry { origin, lane, registered, attempt, push })
     }
 

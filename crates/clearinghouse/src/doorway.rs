@@ -51,9 +51,9 @@ impl Handler for Doorway {
                 Some(Method::Ack) => {}
                 Some(Method::Message) => match self.read(edge.as_ref(), &message) {
                     Ok((from, requests)) => {
-                        let (flow, name) = (Arc::clone(flow), Arc::clone(&self.name));
+                        let (flow, name, body) = (Arc::clone(flow), Arc::clone(&self.name), message.body());
                         let answer = move |receipt| send(&flow, answer(&message, receipt, &name));
-                        submissions.push(Submission { from, requests, answer: Box::new(answer) });
+                        submissions.push(Submission { from, requests, body, answer: Box::new(answer) });
                     }
                     Err(refusal) => {
                         if matches!(refusal, Refusal::ForgedTrust | Refusal::NoTrust) {

@@ -1,9 +1,10 @@
 //! Intake: checks, journals, drops duplicates, and answers only when everything is synced to disk.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
 use reveille_federation::request::{REQUESTS_MAX, SKEW_REPORTED, write_body};
@@ -23,6 +24,8 @@ pub struct Submission {
     pub from: AdmittedPeer,
     /// 1 to 32 requests.
     pub requests: Vec<PushRequest>,
+    /// The body that a single request came in: it is journaled as it is.
+    pub body: Bytes,
     /// Called once, after the sync, on the journal's writer thread: it must not block.
     pub answer: Box<dyn FnOnce(Receipt) + Send>,
 }
@@ -32,7 +35,8 @@ pub struct Intake {
     journal: Arc<dyn Journal>,
     dispatch: Arc<Dispatch>,
     settings: watch::Receiver<Arc<Snapshot>>,
-    apps: HashSet<AppKey>,
+    /// The lanes of each app, by the provider's name for it.
+    lanes: HashMap<Box<str>, Vec<LaneKey>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -53,7 +57,13 @@ impl Intake {
         apps: impl IntoIterator<Item = AppKey>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { journal, dispatch, settings, apps: apps.into_iter().collect(), clock }
+        let mut lanes: HashMap<Box<str>, Vec<LaneKey>> = HashMap::new();
+        for app in apps {
+            for channel in [Channel::Message, Channel::Voip] {
+                lanes.entry((&*app.app).into()).or_default().push(LaneKey { app: app.clone(), channel });
+            }
+        }
+        Self { journal, dispatch, settings, lanes, clock }
     }
 
     /// Takes everything that came in at once; each submission is answered after one common sync.
@@ -66,12 +76,17 @@ impl Intake {
         for submission in batch {
             let origin = submission.from.domain();
             let mut slots = Vec::with_capacity(submission.requests.len());
+            let alone = submission.requests.len() == 1;
             for request in submission.requests.into_iter().take(REQUESTS_MAX) {
                 slots.push(match self.check(&settings, origin, &request, now) {
                     Err(refused) => Slot::Refused(refused),
                     Ok((lane, expires)) => {
-                        entries.push(entry(origin, &request, lane, now, expires));
-                        kept.push(Some(Kept { origin: origin.clone(), request, expires }));
+                        let body: Arc<[u8]> = match alone && is_object(&submission.body) {
+                            true => (&*submission.body).into(),
+                            false => write_body(std::slice::from_ref(&request)).into(),
+                        };
+                        entries.push(entry(origin, &request, lane.clone(), body, now, expires));
+                        kept.push(Some(Kept { origin: origin.clone(), request, lane, expires }));
                         Slot::Kept(entries.len() - 1)
                     }
                 });
@@ -116,15 +131,18 @@ impl Intake {
         if skew > SKEW_REPORTED {
             warn!(peer.domain = %origin, skew_secs = skew.as_secs(), "the partner's clock differs from ours");
         }
-        let Some(lane) = request.lane() else { return Ok((probe_lane(), expires)) };
-        if !self.apps.contains(&lane.app) {
+        let Some(to) = &request.to else { return Ok((probe_lane(), expires)) };
+        let serves = |lane: &&LaneKey| {
+            (lane.app.provider, lane.app.environment, lane.channel) == (to.provider, to.environment, request.channel)
+        };
+        let Some(lane) = self.lanes.get(&to.app).and_then(|lanes| lanes.iter().find(serves)) else {
             return Err(refused(Reason::NoSuchApp));
-        }
+        };
         if !settings.app_serves(&lane.app.app, origin) {
             debug!(peer.domain = %origin, app = %lane.app, "the app does not serve this organisation");
             return Err(refused(Reason::AppNotGranted));
         }
-        Ok((lane, expires))
+        Ok((lane.clone(), expires))
     }
 }
 
@@ -132,6 +150,7 @@ impl Intake {
 struct Kept {
     origin: SipDomain,
     request: PushRequest,
+    lane: LaneKey,
     expires: Timestamp,
 }
 
@@ -141,10 +160,16 @@ fn probe_lane() -> LaneKey {
     LaneKey { app, channel: Channel::Message }
 }
 
+/// Whether a body is a single request as it stands, and not an array of one.
+fn is_object(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
 fn entry(
     origin: &SipDomain,
     request: &PushRequest,
     lane: LaneKey,
+    body: Arc<[u8]>,
     received: Timestamp,
     expires: Timestamp,
 ) -> JournalEntry {
@@ -155,7 +180,7 @@ fn entry(
         received,
         expires,
         fingerprint: essence(request),
-        request: write_body(std::slice::from_ref(request)).into(),
+        request: body,
     }
 }
 
@@ -191,9 +216,9 @@ fn results(slots: &[Slot], appended: &[Appended]) -> Vec<PushResult> {
 fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) -> Vec<Fresh> {
     let one = |(kept, appended): (&mut Option<Kept>, &Appended)| {
         let Appended::New { seq } = *appended else { return None };
-        let Kept { origin, request, expires } = kept.take()?;
+        let Kept { origin, request, lane, expires } = kept.take()?;
         debug!(push.id = %request.id, peer.domain = %origin, "journaled");
-        Some(Fresh { seq, origin, request, received, expires, attempt: 0 })
+        Some(Fresh { seq, origin, request, lane, received, expires, attempt: 0 })
     };
     kept.iter_mut().zip(appended).filter_map(one).collect()
 }

@@ -74,7 +74,14 @@ fn collapse_of(origin: &SipDomain, collapse: &str) -> Box<str> {
     context.update(origin.as_str().as_bytes());
     context.update(&[0]);
     context.update(collapse.as_bytes());
-    context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let digest = context.finish();
+    let mut text = String::with_capacity(32);
+    for byte in &digest.as_ref()[..16] {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+        }
+    }
+    text.into()
 }
 
 #[cfg(test)]

@@ -107,20 +107,20 @@ impl Dispatch {
         let now = self.clock.now();
         let (mut go, mut wait, mut over) = (Vec::with_capacity(open.len()), Vec::new(), Vec::new());
         for entry in open {
-            let OpenEntry { seq, origin, received, expires, due, attempt, sending, .. } = entry;
-            let Some(request) = read_body(&entry.request).ok().and_then(|mut requests| requests.pop()) else {
+            let OpenEntry { seq, origin, lane, received, expires, due, attempt, sending, request, .. } = entry;
+            let Some(request) = read_body(&request).ok().and_then(|mut requests| requests.pop()) else {
                 let state = PushState::NotPushed(Reason::InvalidRequest);
                 let detail = "the journaled request cannot be read by this version".to_owned();
                 over.push(Completed { seq, state, detail, at: now, feedback: None });
                 continue;
             };
-            if sending && entry.lane.channel == Channel::Voip {
+            if sending && lane.channel == Channel::Voip {
                 // Its first byte may have gone out before the crash: the phone must not ring twice.
                 over.push(ended(seq, &request, Reason::OutcomeUnknown, now));
             } else if expires <= now {
                 over.push(ended(seq, &request, Reason::Expired, now));
             } else {
-                let fresh = Fresh { seq, origin, request, received, expires, attempt };
+                let fresh = Fresh { seq, origin, request, lane, received, expires, attempt };
                 if due > now { wait.push((due, fresh)) } else { go.push(fresh) }
             }
         }

@@ -36,8 +36,8 @@ impl AdmittedPeer {
     }
 
     /// What the edge stamps on this peer's messages on their way inward.
-    pub fn trust(&self, edge: &SipDomain, remote: &str) -> Trust {
-        Trust { source: self.source, edge: edge.to_string(), verified: self.verified, remote: remote.to_owned() }
+    pub fn trust<'a>(&self, edge: &'a SipDomain, remote: &'a str) -> Trust<'a> {
+        Trust { source: self.source, edge: edge.as_str(), verified: self.verified, remote }
     }
 }
 

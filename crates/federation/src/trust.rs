@@ -35,18 +35,18 @@ impl SourceType {
 
 /// The header's content.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trust {
+pub struct Trust<'a> {
     /// How the edge knew the peer.
     pub source: SourceType,
     /// The edge's own name.
-    pub edge: String,
+    pub edge: &'a str,
     /// Whether the sender counts as verified.
     pub verified: bool,
     /// A name out of the peer's certificate.
-    pub remote: String,
+    pub remote: &'a str,
 }
 
-impl Trust {
+impl<'a> Trust<'a> {
     /// Writes the header value: five parameters in their order.
     pub fn write(&self, into: &mut String) {
         let verified = if self.verified { "verified" } else { "unverified" };
@@ -61,16 +61,20 @@ impl Trust {
     }
 
     /// Reads a header value; `None` if it is not one an edge of ours would write.
-    pub fn read(value: &str) -> Option<Self> {
+    pub fn read(value: &'a str) -> Option<Self> {
         let (mut source, mut edge, mut verified, mut remote) = (None, None, None, None);
         for part in value.split(';') {
             let (name, value) = part.split_once('=')?;
-            match name.trim().to_ascii_lowercase().as_str() {
-                "ms-source-type" => source = Some(SourceType::parse(value.trim())?),
-                "ms-ep-fqdn" => edge = Some(value.trim().to_owned()),
-                "ms-source-verified-user" => verified = Some(value.trim().eq_ignore_ascii_case("verified")),
-                "ms-remote-fqdn" => remote = Some(value.trim().to_owned()),
-                _ => {}
+            let (name, value) = (name.trim(), value.trim());
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            if is("ms-source-type") {
+                source = Some(SourceType::parse(value)?);
+            } else if is("ms-ep-fqdn") {
+                edge = Some(value);
+            } else if is("ms-source-verified-user") {
+                verified = Some(value.eq_ignore_ascii_case("verified"));
+            } else if is("ms-remote-fqdn") {
+                remote = Some(value);
             }
         }
         Some(Self { source: source?, edge: edge?, verified: verified?, remote: remote.unwrap_or_default() })
@@ -85,9 +89,9 @@ mod tests {
     fn trust_reads_back_as_written_and_nothing_else_is_trust() {
         let trust = Trust {
             source: SourceType::DirectPartner,
-            edge: "edge.push.example.net".into(),
+            edge: "edge.push.example.net",
             verified: true,
-            remote: "edge.contoso.com".into(),
+            remote: "edge.contoso.com",
         };
         let mut text = String::new();
         trust.write(&mut text);
