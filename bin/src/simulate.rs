@@ -56,7 +56,9 @@ enum Simulated {
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     std::fs::create_dir_all(&options.dir).with_context(|| format!("{} cannot be made", options.dir.display()))?;
     let ca = Ca::new("Reveille simulator authority")?;
-    let identity = ca.issue(Leaf::new("localhost", &["localhost", "127.0.0.1"]))?;
+    // Clients that ask for an address find it in the certificate.
+    let (apns_ip, fcm_ip) = (options.apns.ip().to_string(), options.fcm.ip().to_string());
+    let identity = ca.issue(Leaf::new("localhost", &["localhost", "127.0.0.1", &apns_ip, &fcm_ip]))?;
     write(&options.dir, "ca.pem", &ca.pem())?;
     let keep = if options.count_only { Keep::CountOnly } else { Keep::default() };
     let mut told = serde_json::json!({ "ca": options.dir.join("ca.pem") });

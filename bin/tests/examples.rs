@@ -1,0 +1,280 @@
+//! `examples/` as its reader meets it: every file is one that the binary takes, and the two organisations really run.
+//!
+//! run.sh makes its certificates with openssl, and phone.py is Python's. Where one is missing the test says so and is
+//! skipped, unless REVEILLE_PARTNERS=required.
+
+mod support;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use reveille_server::{config, settings_file};
+use reveille_sim::phone::{Phone, PhoneOptions};
+use reveille_sip_net::{TlsClient, TrustRoots};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::support::{Folder, Process, STEP, json, reveille, until};
+
+/// What the example's addresses begin with.
+const NET: &str = "127.0.10.";
+const TEXT: &str = "Platform 9, in five minutes.";
+
+#[test]
+fn every_configuration_of_the_examples_is_taken_and_lacks_only_files_that_are_made_later() -> Result<()> {
+    let mut seen = 0;
+    for path in files("toml")? {
+        if path.ends_with("users.toml") {
+            continue;
+        }
+        let raw = config::read(&path)?;
+        for fault in config::check(&raw, false) {
+            ensure!(fault.sentence.contains("cannot be read"), "{}: {fault}", path.display());
+            ensure!(fault.sentence.contains("/state/"), "{}: {fault}", path.display());
+        }
+        seen += 1;
+    }
+    ensure!(seen == 4, "four configurations were expected, and {seen} found");
+    Ok(())
+}
+
+#[test]
+fn every_settings_file_of_the_examples_is_imported_as_a_whole() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let folder = Folder::new("settings")?;
+    let mut seen = 0;
+    for path in files("json")? {
+        let store = folder.path().join(format!("{seen}.db"));
+        let records = settings_file::read(&path)?;
+        let version = runtime.block_on(settings_file::import(&store, &path, "test"))?;
+        ensure!(version == records.len() as u64, "{}: version {version} of {} records", path.display(), records.len());
+        // What is exported can be imported again, and says the same.
+        let again = folder.write(&format!("{seen}.json"), &settings_file::export(&store)?)?;
+        ensure!(settings_file::read(&again)?.len() == records.len(), "{} loses records", path.display());
+        seen += 1;
+    }
+    ensure!(seen == 2, "two settings files were expected, and {seen} found");
+    folder.remove()
+}
+
+#[test]
+fn two_organisations_of_four_processes_wake_a_phone_with_the_files_as_they_are() -> Result<()> {
+    if !here("openssl", &["version"])? {
+        return Ok(());
+    }
+    let example = Example::start("wake")?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let roots = TrustRoots::from_pem_files(&[example.folder.path().join("state/certificates/ca.pem")])?;
+    let token = format!("{:064x}", rand::random::<u128>());
+    let push = format!(
+        "pn-provider=apns;pn-param=DEMOTEAM01.org.reveille.demo.voip&remote;pn-prid={}:voip&{token}:remote",
+        "ab".repeat(32)
+    );
+    let bob = example.phone(&roots, ("bob", "bob-builds"), Some(push));
+    let alice = example.phone(&roots, ("alice", "alice-wonder"), None);
+    runtime.block_on(async {
+        bob.sign_in().await.context("Bob signs in")?;
+        bob.suspend().await;
+        alice.sign_in().await.context("Alice signs in")
+    })?;
+    example.bob_until("he is away", |bob| bob["presence"] == "away")?;
+    let status = runtime.block_on(alice.send("bob@contoso.com", TEXT))?;
+    ensure!(status == 202, "Alice hears {status}");
+
+    let entry = json(&example.at(5, &format!(":8080/apns/wait?token={token}&delivered=true&timeout_ms=15000")))?;
+    ensure!(entry["topic"] == "org.reveille.demo" && entry["push_type"] == "alert", "{entry}");
+    ensure!(!entry["payload"].to_string().contains(TEXT), "the push carries the text: {entry}");
+    let bob_now = example.bob_until("his push is taken", |bob| bob["pushes"][0]["state"] == "journaled")?;
+    ensure!(bob_now["unread"] == 1, "{bob_now}");
+
+    let received = runtime.block_on(async {
+        bob.sign_in().await.context("Bob comes back")?;
+        bob.wait_received(1, STEP).await.context("Bob gets what was kept")
+    })?;
+    ensure!(received.len() == 1 && received[0].text == TEXT, "Bob got {} messages", received.len());
+    example.bob_until("everything is read", |bob| bob["unread"] == 0 && bob["presence"] == "online")?;
+    runtime.block_on(async {
+        bob.shutdown().await;
+        alice.shutdown().await;
+    });
+    example.stop()
+}
+
+#[test]
+fn the_steps_that_the_example_proposes_work_and_a_process_that_dies_ends_it() -> Result<()> {
+    if !here("openssl", &["version"])? || !here("python3", &["-c", "import tomllib"])? {
+        return Ok(());
+    }
+    let mut example = Example::start("steps")?;
+    example.by_hand(&["bob", "register"], "REGISTER: 200 OK")?;
+    example.bob_until("he is away", |bob| bob["presence"] == "away")?;
+    example.by_hand(&["alice", "send", "bob", TEXT], "MESSAGE: 202 Accepted")?;
+    let entry = json(&example.at(5, ":8080/apns/wait?delivered=true&timeout_ms=15000"))?;
+    ensure!(entry["topic"] == "org.reveille.demo", "{entry}");
+    example.by_hand(&["bob", "fetch"], &format!("<sip:alice@contoso.com>: {TEXT}"))?;
+    example.bob_until("everything is read", |bob| bob["unread"] == 0)?;
+
+    // The clearing house dies: the example says so, and stops the others.
+    let house = json(&example.at(4, ":9090/status"))?;
+    ensure!(house["clearinghouse"]["open_in_memory"] == 0, "{house}");
+    let house = std::fs::read_to_string(example.folder.path().join("state/log/clearinghouse.pid"))?;
+    let house = Pid::from_raw(house.trim().parse()?).context("a process id")?;
+    rustix::process::kill_process(house, Signal::KILL)?;
+    let status = example.process.wait(2 * STEP)?;
+    ensure!(status.code() == Some(1), "run.sh ended with {status}");
+    let said = example.process.said();
+    ensure!(said.contains("one of the processes has ended"), "{said}");
+    example.gone()?;
+    example.folder.remove()
+}
+
+/// The example while it runs, on addresses of its own.
+struct Example {
+    // Dropped first: whatever is left of the group goes before its leader is waited for.
+    group: Group,
+    process: Process,
+    folder: Folder,
+    net: String,
+}
+
+/// run.sh and everything it has started.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+impl Example {
+    /// Copies the example, moves it to addresses that nobody uses, and runs it.
+    fn start(name: &str) -> Result<Self> {
+        let folder = Folder::new(name)?;
+        let net = free_net()?;
+        for entry in std::fs::read_dir(examples().join("two-organisations"))? {
+            let path = entry?.path();
+            if path.is_file() {
+                let text = std::fs::read_to_string(&path)?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                folder.write(&name, &text.replace(NET, &net))?;
+            }
+        }
+        let mut command = Command::new("bash");
+        command.arg(folder.path().join("run.sh")).arg(reveille().get_program()).process_group(0);
+        let mut process = Process::start(command)?;
+        let group = Group(process.pid());
+        for milestone in ["checking the configurations", "starting clearinghouse", "starting contoso-home", "ready:"] {
+            process.until(milestone, |said| said.contains(milestone).then_some(()))?;
+        }
+        Ok(Self { group, process, folder, net })
+    }
+
+    /// A URL at one host of the example.
+    fn at(&self, host: u8, rest: &str) -> String {
+        format!("http://{}{host}{rest}", self.net)
+    }
+
+    fn phone(&self, roots: &TrustRoots, (user, password): (&str, &str), push: Option<String>) -> Phone {
+        let tls = Arc::new(TlsClient::new(None, roots, false));
+        let registrar = format!("{}1:5061", self.net).parse().expect("an address");
+        Phone::new(PhoneOptions {
+            user: user.into(),
+            domain: "contoso.com".into(),
+            password: password.into(),
+            registrar,
+            tls: Some((tls, "home.contoso.com".into())),
+            instance: format!("urn:uuid:example-{user}"),
+            push,
+            user_agent: "Test phone".into(),
+        })
+    }
+
+    /// Waits until what home knows of Bob is as it should be.
+    fn bob_until(&self, what: &str, holds: impl Fn(&serde_json::Value) -> bool) -> Result<serde_json::Value> {
+        let url = self.at(1, ":9090/status/users/bob");
+        let mut last = serde_json::Value::Null;
+        let found = until(what, || {
+            last = json(&url)?;
+            Ok(holds(&last).then(|| last.clone()))
+        });
+        found.with_context(|| format!("home knows of Bob: {last}"))
+    }
+
+    /// One call of phone.py, which must say this.
+    fn by_hand(&self, args: &[&str], expected: &str) -> Result<()> {
+        let mut command = Command::new("python3");
+        command.arg(self.folder.path().join("phone.py")).args(args);
+        let mut process = Process::start(command)?;
+        let status = process.wait(STEP)?;
+        process.until("what it prints", |said| said.contains(expected).then_some(()))?;
+        ensure!(status.success(), "phone.py {args:?} ended with {status}: {}", process.said());
+        Ok(())
+    }
+
+    /// Ctrl-C; everything must end, and well.
+    fn stop(mut self) -> Result<()> {
+        let status = self.process.terminate()?;
+        ensure!(status.success(), "run.sh ended with {status}: {}", self.process.said());
+        self.gone()?;
+        for role in ["contoso-home", "contoso-edge", "publisher-edge", "clearinghouse"] {
+            let log = std::fs::read_to_string(self.folder.path().join(format!("state/log/{role}.log")))?;
+            ensure!(log.contains("reveille: stopped\n"), "{role} did not stop in order:\n{log}");
+            ensure!(!log.contains("ERROR"), "{role} has seen what should never be:\n{log}");
+        }
+        self.folder.remove()
+    }
+
+    /// Nobody of the group is left.
+    fn gone(&self) -> Result<()> {
+        until("every process is gone", || {
+            Ok(rustix::process::test_kill_process_group(self.group.0).is_err().then_some(()))
+        })
+    }
+}
+
+/// The first three numbers of addresses that nobody uses, with the dot behind.
+fn free_net() -> Result<String> {
+    for _ in 0..100 {
+        let (a, b) = (rand::random_range(16..250_u8), rand::random_range(1..250_u8));
+        let free = |host| TcpListener::bind((Ipv4Addr::new(127, a, b, host), 5061)).is_ok();
+        if (1..=4).all(free) {
+            return Ok(format!("127.{a}.{b}."));
+        }
+    }
+    bail!("no free loopback addresses were found for port 5061")
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+/// The files of that kind that the examples have, without what a run has made.
+fn files(extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for example in std::fs::read_dir(examples())? {
+        let folder = example?.path();
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_file() && path.extension().is_some_and(|found| found == extension) {
+                found.push(path.canonicalize()?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a program is there and does this.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn here(program: &str, args: &[&str]) -> Result<bool> {
+    let found = Command::new(program).args(args).output().is_ok_and(|output| output.status.success());
+    if !found {
+        if std::env::var("REVEILLE_PARTNERS").is_ok_and(|wish| wish == "required") {
+            bail!("{program} {} does not work here", args.join(" "));
+        }
+        eprintln!("skipped: {program} {} does not work here", args.join(" "));
+    }
+    Ok(found)
+}
