@@ -1,48 +1,76 @@
 //! The programs others wrote that our tests talk to: installed by package name, only where missing.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 2] = [("sipp", "sip-tester"), ("linphonec", "linphone-cli")];
+const DEBIAN: [(&str, &str); 4] =
+    [("sipp", "sip-tester"), ("linphonec", "linphone-cli"), ("npm", "npm"), ("python3", "python3-venv")];
 
 /// Installs every partner that is not there yet.
 pub(crate) fn install() -> Result<()> {
     let root = crate::root();
-    let missing: Vec<&str> = DEBIAN.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
-        run(&root, "apt-get", &["update", "-qq"], &quiet)?;
-        let args: Vec<&str> = ["install", "-y", "-qq", "--no-install-recommends"].into_iter().chain(missing).collect();
-        run(&root, "apt-get", &args, &quiet)?;
-    }
-    node_apn(&root)?;
-    firebase_admin(&root)
+    debian(&root)?;
+    // npm's sender for APNs.
+    let folder = Sender::of(&root, "node-apn")?;
+    folder.install(
+        "package.json",
+        &[("npm", &["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"])],
+    )?;
+    // Google's own sender for FCM, in a virtual environment of its own.
+    let folder = Sender::of(&root, "firebase-admin")?;
+    let pip = ["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
+    folder.install("requirements.txt", &[("python3", &["-m", "venv", "venv"]), ("venv/bin/pip", &pip)])
 }
 
-/// npm's sender for APNs, into `target/partners/node-apn`.
-fn node_apn(root: &Path) -> Result<()> {
-    let folder = root.join("target/partners/node-apn");
-    if folder.join("node_modules/@parse/node-apn/package.json").is_file() {
+fn debian(root: &Path) -> Result<()> {
+    let (programs, packages): (Vec<&str>, Vec<&str>) =
+        DEBIAN.iter().copied().filter(|(program, _)| !has(program)).unzip();
+    if packages.is_empty() {
         return Ok(());
     }
-    copy(&root.join("tests/partners/node-apn"), &folder)?;
-    run(&folder, "npm", &["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], &[])
+    if !has("apt-get") {
+        bail!("{} must be installed; in Debian they come with: {}", programs.join(", "), packages.join(" "));
+    }
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let apt = |args: &[&str]| {
+        // sudo hands no environment on.
+        let line = [&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], args].concat();
+        if is_root { run(root, line[0], &line[1..], &[]) } else { run(root, "sudo", &line, &[]) }
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], &packages[..]].concat())
 }
 
-/// Google's own sender for FCM, into a virtual environment at `target/partners/firebase-admin`.
-fn firebase_admin(root: &Path) -> Result<()> {
-    let folder = root.join("target/partners/firebase-admin");
-    if folder.join("installed").is_file() {
-        return Ok(());
+/// A sender with a script of ours: `tests/partners/NAME`, installed in `target/partners/NAME`.
+struct Sender {
+    folder: PathBuf,
+}
+
+impl Sender {
+    /// Brings its files up to date.
+    fn of(root: &Path, name: &str) -> Result<Self> {
+        let folder = root.join("target/partners").join(name);
+        copy(&root.join("tests/partners").join(name), &folder)?;
+        Ok(Self { folder })
     }
-    copy(&root.join("tests/partners/firebase-admin"), &folder)?;
-    run(&folder, "python3", &["-m", "venv", "venv"], &[])?;
-    run(&folder, "venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"], &[])?;
-    std::fs::write(folder.join("installed"), "").context("the marker of a finished installation cannot be written")
+
+    /// Runs `steps`, unless they once went well with this same list of packages.
+    fn install(&self, list: &str, steps: &[(&str, &[&str])]) -> Result<()> {
+        let marker = self.folder.join("installed");
+        let list = std::fs::read(self.folder.join(list)).with_context(|| format!("{list} cannot be read"))?;
+        if std::fs::read(&marker).is_ok_and(|installed| installed == list) {
+            return Ok(());
+        }
+        for (program, args) in steps {
+            run(&self.folder, program, args, &[])?;
+        }
+        std::fs::write(marker, list).context("the marker of a finished installation cannot be written")
+    }
 }
 
 /// Copies the files of one folder, not its subfolders.
