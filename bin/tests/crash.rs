@@ -476,8 +476,10 @@ impl World {
             }
         }
         journal.close();
+        let Self { folder, .. } = self;
         ensure!(faults.is_empty(), "against the promise:\n{faults}");
         ensure!(seen.is_empty(), "pushes that nobody asked for: {seen:?}");
+        folder.remove()?;
         Ok(figures)
     }
 }

@@ -21,6 +21,30 @@ pub(crate) fn reveille() -> Command {
     Command::new(std::env::var_os("REVEILLE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_reveille").into()))
 }
 
+/// What a command that ends by itself has said, and its exit status.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs the binary under test to its end, within [`STEP`].
+pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Result<Finished> {
+    let mut command = reveille();
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("the binary cannot be started")?;
+    let (out, err) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(String::new())));
+    let readers = [
+        collect(child.stdout.take().context("a standard output")?, Arc::clone(&out)),
+        collect(child.stderr.take().context("a standard error")?, Arc::clone(&err)),
+    ];
+    let mut process = Process { name: format!("{command:?}"), child, said: Arc::clone(&err) };
+    let code = process.wait(STEP)?.code().context("it was killed")?;
+    readers.into_iter().for_each(|reader| drop(reader.join()));
+    let text = |of: Arc<Mutex<String>>| of.lock().map(|text| text.clone()).unwrap_or_default();
+    Ok(Finished { code, out: text(out), err: text(err) })
+}
+
 /// A folder of one test, which removes it when all went well: what a failure leaves is worth a look.
 pub(crate) struct Folder(PathBuf);
 
@@ -128,7 +152,7 @@ impl Drop for Process {
     }
 }
 
-fn collect(mut from: impl std::io::Read + Send + 'static, into: Arc<Mutex<String>>) {
+fn collect(mut from: impl std::io::Read + Send + 'static, into: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut piece) {
@@ -136,7 +160,7 @@ fn collect(mut from: impl std::io::Read + Send + 'static, into: Arc<Mutex<String
                 said.push_str(&String::from_utf8_lossy(&piece[..length]));
             }
         }
-    });
+    })
 }
 
 /// Waits until `find` finds something; `what` is said if it does not.
