@@ -173,12 +173,14 @@ impl Server {
 
     /// Completes when a role has ended though nobody told it to: a broken invariant.
     pub async fn failed(&mut self) {
-        let tasks = self.parts.iter_mut().map(|part| Box::pin(async { (&mut part.task).await }));
-        if self.stop.is_cancelled() || tasks.len() == 0 {
+        if self.parts.is_empty() {
             return std::future::pending().await;
         }
+        let tasks = self.parts.iter_mut().map(|part| &mut part.task);
         let (outcome, index, _) = futures_util::future::select_all(tasks).await;
-        error!(role = index, ?outcome, "a role has ended by itself");
+        // A task that has ended must not be awaited again.
+        let part = self.parts.swap_remove(index);
+        error!(role = part.name, ?outcome, "a role has ended by itself");
     }
 
     /// Tells every role to stop, and waits for what is under way. Answers whether all of them finished in time.

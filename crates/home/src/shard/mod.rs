@@ -8,7 +8,7 @@ mod registration;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -44,7 +44,9 @@ const IDLE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Messages read back at once.
 const RESUME_MAX: usize = 64;
 /// Continuations under way at once; beyond it new requests wait in the channel, and that is bounded too.
-const UNDER_WAY: usize = 4096;
+const UNDER_WAY: usize = 20_000;
+/// How often flows are looked through whose end this shard was not told: its mailbox was full then.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How soon a push is tried again when the outbox has no room, or its phone is back already.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -104,7 +106,9 @@ pub(crate) struct Shard {
     shared: Arc<Shared>,
     accounts: HashMap<Aor, Account>,
     /// Who is reached over which flow.
-    flows: HashMap<FlowId, BTreeSet<Aor>>,
+    flows: HashMap<FlowId, (Weak<Flow>, BTreeSet<Aor>)>,
+    /// When flows were last looked through for those that are gone.
+    swept: Timestamp,
     /// When each owed push is to be looked at.
     due: BTreeSet<(Timestamp, PushId, Aor)>,
     work: FuturesUnordered<Continuation>,
@@ -119,6 +123,7 @@ impl Shard {
             shared,
             accounts: HashMap::new(),
             flows: HashMap::new(),
+            swept: Timestamp::default(),
             due: BTreeSet::new(),
             work: FuturesUnordered::new(),
             last_id: 0,
@@ -135,11 +140,14 @@ impl Shard {
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
         loop {
             let now = self.shared.clock.now();
-            let next = self.due.first().map_or(Duration::from_secs(60), |(at, ..)| at.since(now));
+            let next = self.due.first().map_or(SWEEP_EVERY, |(at, ..)| at.since(now).min(SWEEP_EVERY));
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(step) = self.work.next() => self.step(step),
-                () = tokio::time::sleep(next) => self.push_due(),
+                () = tokio::time::sleep(next) => {
+                    self.push_due();
+                    self.sweep_flows();
+                }
                 event = events.recv(), if self.work.len() < UNDER_WAY => match event {
                     Some(event) => self.event(event),
                     None => return,

@@ -81,7 +81,7 @@ impl Shard {
             value: contact.value.clone(),
             expires: now.plus(contact.expires),
         });
-        self.flows.entry(flow.id()).or_default().insert(user.clone());
+        self.flows.entry(flow.id()).or_insert_with(|| (Arc::downgrade(flow), BTreeSet::new())).1.insert(user.clone());
         debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
         // A device that cannot be pushed is nothing without its connection, and needs no place on disk.
         match device.record.identity.is_some() || before.identity.is_some() {
@@ -134,7 +134,7 @@ impl Shard {
     /// A connection is gone: its devices count as suspended from now on.
     pub(super) fn flow_gone(&mut self, flow: FlowId) {
         let now = self.shared.clock.now();
-        for user in self.flows.remove(&flow).unwrap_or_default() {
+        for user in self.flows.remove(&flow).map(|(_, users)| users).unwrap_or_default() {
             if let Some(account) = self.accounts.get_mut(&user) {
                 account.flow_gone(flow, now);
                 debug!(user = %user, presence = account.presence(now).as_str(), "a connection is gone");
@@ -142,6 +142,18 @@ impl Shard {
                 account.devices.retain(|_, device| device.binding.is_some() || device.record.identity.is_some());
             }
         }
+    }
+
+    /// Finds connections that are gone and of which nobody told.
+    pub(super) fn sweep_flows(&mut self) {
+        let now = self.shared.clock.now();
+        if now.since(self.swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        let is_gone = |flow: &Weak<Flow>| flow.upgrade().is_none_or(|flow| flow.is_closed());
+        let gone: Vec<FlowId> = self.flows.iter().filter(|(_, (flow, _))| is_gone(flow)).map(|(id, _)| *id).collect();
+        gone.into_iter().for_each(|flow| self.flow_gone(flow));
     }
 
     /// What an administrator can see of a user.
