@@ -58,8 +58,8 @@ fn figure<'a>(figures: &'a str, column: &str) -> Option<&'a str> {
 
 /// A relay on loopback that takes the SHA-256 challenges out of answers.
 ///
-/// Home offers SHA-256 above MD5, as RFC 8760 §2.4 asks for. SIPp up to 3.6 knows MD5 only and, against RFC 3261
-/// §20.44, reads no challenge below the first. It lives as long as this test program.
+/// Home offers SHA-256 above MD5, the better first, as RFC 8760 wants it. SIPp up to 3.6 knows MD5 only, and reads no
+/// challenge below the first (github.com/SIPp/sipp/issues/488). The relay lives as long as this test program.
 fn first_challenge_proxy(home: SocketAddr) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
