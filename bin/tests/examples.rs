@@ -1,4 +1,5 @@
-//! `examples/` as its reader meets it: every file is one that the binary takes, and the two organisations really run.
+//! `examples/` and `docs/` as their reader meets them: every file is one that the binary takes, every list is whole, and
+//! the two organisations really run.
 //!
 //! run.sh makes its certificates with openssl, and phone.py is Python's. Where one is missing the test says so and is
 //! skipped, unless REVEILLE_PARTNERS=required.
@@ -12,6 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use reveille_core::Reason;
+use reveille_core::settings::Setting;
 use reveille_server::{config, settings_file};
 use reveille_sim::phone::{Phone, PhoneOptions};
 use reveille_sip_net::{TlsClient, TrustRoots};
@@ -57,6 +60,52 @@ fn every_settings_file_of_the_examples_is_imported_as_a_whole() -> Result<()> {
         seen += 1;
     }
     ensure!(seen == 2, "two settings files were expected, and {seen} found");
+    folder.remove()
+}
+
+#[test]
+fn the_reference_of_the_configuration_parses_and_names_every_key() -> Result<()> {
+    let page = std::fs::read_to_string(docs().join("configuration.md"))?;
+    let text = block(&page, "toml")?;
+    let raw = config::parse(text, Path::new("configuration.md"))?;
+    ensure!(raw.home.is_some() && raw.edge.is_some() && raw.clearinghouse.is_some(), "a role is missing");
+    // A key of the file is a public field of the structs that it is read into.
+    let structs = include_str!("../../crates/server/src/config/raw.rs");
+    let fields = structs.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+    let keys: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
+    ensure!(keys.len() > 40, "only {} keys were found", keys.len());
+    for key in keys {
+        let named = text.lines().any(|line| {
+            let line = line.trim_start_matches('[');
+            line.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', ']', '.']))
+                || line.split([']', ' ']).next().is_some_and(|table| table.ends_with(&format!(".{key}")))
+        });
+        ensure!(named, "docs/configuration.md does not name the key {key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_reason() -> Result<()> {
+    let page = std::fs::read_to_string(docs().join("settings.md"))?;
+    let folder = Folder::new("reference")?;
+    let file = folder.write("settings.json", block(&page, "json")?)?;
+    let records = settings_file::read(&file)?;
+    let written: serde_json::Value = serde_json::from_str(block(&page, "json")?)?;
+    for (record, written) in records.iter().zip(written["settings"].as_array().context("a list of settings")?) {
+        let whole = serde_json::to_value(record)?;
+        for (property, value) in whole.as_object().context("a record")? {
+            ensure!(written[property] == *value, "{}: {property} is {} in the page", record.kind(), written[property]);
+        }
+    }
+    let kinds: std::collections::BTreeSet<_> = records.iter().map(Setting::kind).collect();
+    ensure!(kinds.len() == 8, "the page has these kinds of settings: {kinds:?}");
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(settings_file::import(&folder.path().join("settings.db"), &file, "test"))?;
+    for reason in Reason::ALL {
+        let row = format!("| `{reason}` | {} |", reason.sentence());
+        ensure!(page.contains(&row), "docs/settings.md lacks the row {row}");
+    }
     folder.remove()
 }
 
@@ -249,6 +298,16 @@ fn free_net() -> Result<String> {
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+/// What stands in a page's block of that language.
+fn block<'a>(page: &'a str, language: &str) -> Result<&'a str> {
+    let (_, rest) = page.split_once(&format!("```{language}\n")).with_context(|| format!("no block of {language}"))?;
+    rest.split_once("```").map(|(text, _)| text).context("a block without an end")
 }
 
 /// The files of that kind that the examples have, without what a run has made.
