@@ -52,7 +52,7 @@ enum Simulated {
     Fcm,
 }
 
-/// Runs the simulators until SIGTERM, SIGINT, or the end of standard input when it is a pipe.
+/// Runs the simulators until SIGTERM or SIGINT.
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     std::fs::create_dir_all(&options.dir).with_context(|| format!("{} cannot be made", options.dir.display()))?;
     let ca = Ca::new("Reveille simulator authority")?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    App, ClearingHouse, Edge, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord, Store, Tls,
+    App, ClearingHouse, DigestFirst, Edge, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
 
@@ -194,6 +194,8 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             edge: Hop { name: name("edge.contoso.com")?, address: at.contoso_edge_internal() },
             trusted_proxies: Vec::new(),
             users: dir.join("users.toml"),
+            // So that SIPp, which looks at the first challenge only, can join.
+            digest_first: DigestFirst::Md5,
             grace_ms: 300,
         }),
         edge: Some(Edge {

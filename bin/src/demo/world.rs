@@ -307,11 +307,12 @@ Two organisations run on this machine, on loopback addresses of their own.
 Try next:
   watch the pushes     curl -s http://{control}/apns/log
   make a token dead    curl -s http://{control}/apns/script -H 'content-type: application/json' \\
-                         -d '{{\"token\":\"T2\",\"answers\":[{{\"status\":410,\"reason\":\"Unregistered\",\"timestamp\":9999999999999}}]}}'
+                         -d '{{\"token\":\"{message}\",\"answers\":[{{\"status\":410,\"reason\":\"Unregistered\",\"timestamp\":9999999999999}}]}}'
   why not pushed       curl -s http://{ops}/status/users/bob
   who was refused      curl -s http://{edge_ops}/status
   join with a phone    any SIP client: domain contoso.com, proxy sip:{tls};transport=tls, authority {dir}/ca.pem,
-                       contact parameters pn-provider=apns;pn-param={team}.app.voip&remote;pn-prid=T1:voip&T2:remote
+                       certificate {dir}/bob.pem and bob.key,
+                       contact parameters pn-provider=apns;pn-param={team}.app.voip&remote;pn-prid={voip}:voip&{message}:remote
   see it all at once   reveille demo --once
 
 Ctrl-C stops.",
@@ -323,6 +324,9 @@ Ctrl-C stops.",
             ops = at.home_ops(),
             edge_ops = at.publisher_edge_ops(),
             team = TEAM,
+            // Tokens of the form that APNs gives out: 32 bytes in hexadecimal.
+            voip = "b0".repeat(32),
+            message = "b1".repeat(32),
         )
     }
 }

@@ -17,6 +17,7 @@ const NONCES_MAX: usize = 50_000;
 /// Tells users from strangers.
 pub(crate) struct Authenticator {
     server: Server,
+    order: Digests,
     counts: Mutex<Counts>,
 }
 
@@ -26,6 +27,16 @@ struct Counts {
     current: HashMap<String, u32>,
     previous: HashMap<String, u32>,
     begun: u64,
+}
+
+/// In which order the digests are offered. A client takes the first that it knows (RFC 8760 §2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Digests {
+    /// For clients that look at the first challenge only and know nothing but MD5 (SIPp 3.6, old Asterisk, pjsip
+    /// before 2.11).
+    Md5First,
+    /// As it should be.
+    Sha256First,
 }
 
 /// Why a request must be challenged.
@@ -38,15 +49,19 @@ pub(crate) enum Unproven {
 }
 
 impl Authenticator {
-    pub(crate) fn new(realm: &str) -> Self {
+    pub(crate) fn new(realm: &str, order: Digests) -> Self {
         let secret: [u8; 32] = rand::random();
-        Self { server: Server::new(realm, &secret, NONCE_LIFE), counts: Mutex::default() }
+        Self { server: Server::new(realm, &secret, NONCE_LIFE), order, counts: Mutex::default() }
     }
 
     /// The two header values of a challenge.
     pub(crate) fn challenges(&self, now: Timestamp, stale: bool) -> [String; 2] {
         let nonce = self.server.nonce(Millis(now.millis()), rand::random());
-        self.server.challenges(&nonce, stale).map(|challenge| challenge.to_string())
+        let mut values = self.server.challenges(&nonce, stale).map(|challenge| challenge.to_string());
+        if self.order == Digests::Md5First {
+            values.reverse();
+        }
+        values
     }
 
     /// Who has sent this request, if it proves that.
@@ -123,7 +138,7 @@ mod tests {
 
     #[test]
     fn both_algorithms_are_taken_and_a_replay_is_not() {
-        let (authenticator, users) = (Authenticator::new("contoso.com"), users());
+        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
         for challenge in authenticator.challenges(NOW, false) {
             // One nonce serves both algorithms, so its count rises over both.
             let count = if challenge.contains("SHA-256") { 1 } else { 2 };
@@ -135,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_wrong_password_and_no_password_are_challenged() {
-        let (authenticator, users) = (Authenticator::new("contoso.com"), users());
+        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
         let [challenge, _] = authenticator.challenges(NOW, false);
         let wrong = request(&credentials(&challenge, "guess", 1));
         assert_eq!(authenticator.verify(&wrong, &users, NOW), Err(Unproven::Wrong));
@@ -144,10 +159,18 @@ mod tests {
 
     #[test]
     fn an_old_nonce_is_stale() {
-        let (authenticator, users) = (Authenticator::new("contoso.com"), users());
+        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
         let [challenge, _] = authenticator.challenges(NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
         let request = request(&credentials(&challenge, "secret", 1));
         assert_eq!(authenticator.verify(&request, &users, later), Err(Unproven::Stale));
+    }
+
+    #[test]
+    fn the_digests_are_offered_in_the_order_configured() {
+        for (order, first) in [(Digests::Sha256First, "SHA-256"), (Digests::Md5First, "MD5")] {
+            let [challenge, _] = Authenticator::new("contoso.com", order).challenges(NOW, false);
+            assert!(challenge.contains(first), "{order:?}: {challenge}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use reveille_core::{Aor, Clock, SipDomain};
-use reveille_federation::answer::Audience;
+use reveille_federation::answer::{Audience, status};
 use reveille_federation::policy::{readmit, trusted_edge};
 use reveille_federation::{AdmittedPeer, Refusal, feedback, message};
 use reveille_sip::{Message, Method, Name};
@@ -289,7 +289,7 @@ impl Front {
         debug!(remote = %reply.flow().remote(), reason = refusal.as_str(), "request refused");
         let audience = Audience::Inside { source: &self.name };
         let bytes = message::refused(reply.request(), refusal, audience, None, &self.tag);
-        reply.send_bytes(bytes);
+        reply.send_bytes(status(refusal), bytes);
     }
 }
 

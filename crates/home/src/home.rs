@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Digests};
 use crate::front::{Clients, Front, Servers, Shards};
 use crate::outbox::{self, Road};
 use crate::reply::Recent;
@@ -50,6 +50,8 @@ pub struct Config {
     pub edge: Target,
     /// Certificate names of proxies that have authenticated their users themselves.
     pub trusted_proxies: Vec<SipDomain>,
+    /// In which order the digests are offered to clients.
+    pub digests: Digests,
 }
 
 /// Where clients and servers come in.
@@ -123,8 +125,8 @@ impl Home {
         let front = Arc::new(Front {
             shards: Shards::new(senders, hash),
             requests,
-            authenticator: Authenticator::new(domain.as_str()),
-            recent: Arc::new(Recent::default()),
+            authenticator: Authenticator::new(domain.as_str(), config.digests),
+            recent: Arc::new(Recent::new()),
             store,
             clock,
             name: config.name.as_str().into(),

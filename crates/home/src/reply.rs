@@ -2,56 +2,89 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reveille_federation::message::respond;
-use reveille_sip::{Message, ResponseBuilder, TransactionKey};
+use reveille_sip::{
+    Action, Actions, Message, Millis, Reliability, ResponseBuilder, ServerTransaction, Timers, TransactionKey,
+};
 use reveille_sip_net::{Flow, Transport};
 
-/// RFC 3261 §17.2.2: timer J, 64*T1 on unreliable transports.
-const TIMER_J: Duration = Duration::from_secs(32);
 /// Transactions remembered over UDP; beyond it the oldest are forgotten and a repetition counts as new.
 const RECENT_MAX: usize = 10_000;
 
 /// The UDP transactions of the last half minute.
-#[derive(Default)]
 pub(crate) struct Recent {
+    begun: Instant,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    answers: HashMap<TransactionKey, Option<Bytes>>,
-    order: VecDeque<(Instant, TransactionKey)>,
+    transactions: HashMap<TransactionKey, ServerTransaction>,
+    order: VecDeque<TransactionKey>,
 }
 
 impl Recent {
+    pub(crate) fn new() -> Self {
+        Self { begun: Instant::now(), inner: Mutex::default() }
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Whether a request is new. A repetition gets its answer again, if there is one yet.
     fn begin(&self, flow: &Flow, key: &TransactionKey) -> bool {
+        let now = self.now();
         let mut inner = self.inner.lock();
-        let now = Instant::now();
-        while inner.order.front().is_some_and(|(at, _)| now.duration_since(*at) > TIMER_J)
-            || inner.order.len() >= RECENT_MAX
-        {
-            let Some((_, old)) = inner.order.pop_front() else { break };
-            inner.answers.remove(&old);
-        }
-        if let Some(answer) = inner.answers.get(key) {
-            if let Some(answer) = answer.clone() {
-                let _ = flow.send(answer);
-            }
+        inner.forget(now);
+        if let Some(transaction) = inner.transactions.get_mut(key) {
+            carry_out(flow, transaction.on_repetition());
             return false;
         }
-        inner.answers.insert(key.clone(), None);
-        inner.order.push_back((now, key.clone()));
+        let transaction = ServerTransaction::start(Reliability::Unreliable, Timers::default(), now);
+        inner.transactions.insert(key.clone(), transaction);
+        inner.order.push_back(key.clone());
         true
     }
 
-    fn end(&self, key: &TransactionKey, answer: Bytes) {
-        if let Some(slot) = self.inner.lock().answers.get_mut(key) {
-            *slot = Some(answer);
+    fn end(&self, flow: &Flow, key: &TransactionKey, status: u16, answer: Bytes) {
+        let now = self.now();
+        let actions = match self.inner.lock().transactions.get_mut(key) {
+            Some(transaction) => transaction.respond(status, answer, now),
+            // Forgotten under load: it is answered all the same.
+            None => [Action::Send(answer)].into_iter().collect(),
+        };
+        carry_out(flow, actions);
+    }
+}
+
+impl Inner {
+    /// Lets go of transactions that are over, and of the oldest when there are too many.
+    fn forget(&mut self, now: Millis) {
+        while let Some(oldest) = self.order.front() {
+            let over = self.transactions.get_mut(oldest).is_none_or(|transaction| {
+                transaction.on_timer(now);
+                transaction.is_terminated()
+            });
+            if !over && self.order.len() < RECENT_MAX {
+                return;
+            }
+            if let Some(oldest) = self.order.pop_front() {
+                self.transactions.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn carry_out(flow: &Flow, actions: Actions) {
+    for action in actions {
+        if let Action::Send(bytes) = action {
+            // A client that has gone will ask again.
+            let _ = flow.send(bytes);
         }
     }
 }
@@ -93,7 +126,7 @@ impl Reply {
             response.source(source);
             more(response);
         });
-        self.send_bytes(bytes);
+        self.send_bytes(status, bytes);
     }
 
     /// Answers with a status.
@@ -101,12 +134,11 @@ impl Reply {
         self.send_with(status, |_| {});
     }
 
-    /// Answers with a whole response.
-    pub(crate) fn send_bytes(self, bytes: Bytes) {
-        if let Some((recent, key)) = &self.udp {
-            recent.end(key, bytes.clone());
+    /// Answers with a whole response of that status.
+    pub(crate) fn send_bytes(self, status: u16, bytes: Bytes) {
+        match &self.udp {
+            Some((recent, key)) => recent.end(&self.flow, key, status, bytes),
+            None => carry_out(&self.flow, [Action::Send(bytes)].into_iter().collect()),
         }
-        // A client that has gone will ask again.
-        let _ = self.flow.send(bytes);
     }
 }

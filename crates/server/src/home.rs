@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_home::{Desk, Home, Listeners};
+use reveille_home::{Desk, Digests, Home, Listeners};
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Target, Transport};
 use reveille_store::SqliteHome;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
-use crate::config::{Home as Config, Hop, Store};
+use crate::config::{DigestFirst, Home as Config, Hop, Store};
 use crate::server::{Part, StartError, bind};
 use crate::tls::Side;
 use crate::users_file;
@@ -46,6 +46,10 @@ pub(crate) fn start(
         grace: Duration::from_millis(config.grace_ms),
         edge: target(&config.edge),
         trusted_proxies: config.trusted_proxies.clone(),
+        digests: match config.digest_first {
+            DigestFirst::Md5 => Digests::Md5First,
+            DigestFirst::Sha256 => Digests::Sha256First,
+        },
     };
     let home = Home::new(role, users, Arc::clone(&kept) as _, settings, Arc::new(SystemClock))?;
     let desk = home.desk();

@@ -7,19 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use reveille_sip::Message;
+use reveille_sip::{Action, ClientTransaction, Message, Millis, Reliability, Timers};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connect::ConnectError;
-use crate::flow::{Flow, FlowId, SendError, Transport};
+use crate::flow::{Flow, FlowId, SendError};
 use crate::hop::Parcel;
 use crate::pool::{Pool, Senders, Sent, Target};
 
-/// RFC 3261 §17.1.2.2: T1, and timer F is 64 times as long.
-const T1: Duration = Duration::from_millis(500);
-/// RFC 3261 §17.1.2.2: the interval of timer E never exceeds T2.
-const T2: Duration = Duration::from_secs(4);
 /// Requests that may wait at once.
 const WAITING_MAX: usize = 20_000;
 
@@ -160,24 +156,31 @@ impl Ticket {
         self.wait(Instant::now() + within, within).await
     }
 
-    /// Sends on a flow and waits for the final answer; repeats on UDP until it comes (timer E).
+    /// Sends on a flow and waits for the final answer; repeats on UDP until it comes.
     pub async fn over(mut self, flow: &Flow, request: Bytes, within: Duration) -> Result<Message, RequestError> {
-        flow.send(request.clone())?;
-        let end = Instant::now() + within.min(T1 * 64);
-        if flow.transport() != Transport::Udp {
-            return tokio::select! {
-                answer = self.wait(end, within) => answer,
-                () = flow.closed() => Err(SendError::Closed.into()),
-            };
-        }
-        let mut interval = T1;
+        let begun = Instant::now();
+        let now = || Millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let reliability = if flow.transport().is_reliable() { Reliability::Reliable } else { Reliability::Unreliable };
+        let (mut transaction, mut actions) = ClientTransaction::start(request, reliability, Timers::default(), now());
         loop {
-            let again = Instant::now() + interval;
-            match self.wait(again.min(end), within).await {
-                Err(RequestError::TimedOut { .. }) if again < end => flow.send(request.clone())?,
+            for action in actions {
+                match action {
+                    Action::Send(bytes) => flow.send(bytes)?,
+                    Action::Timeout => return Err(RequestError::TimedOut { within }),
+                    // The answer itself comes through the ticket.
+                    Action::Deliver | Action::Terminated | Action::TransportFailed => {}
+                }
+            }
+            let deadline = transaction.next_deadline().map_or(within, |at| Duration::from_millis(at.0)).min(within);
+            let waited = tokio::select! {
+                answer = self.wait(begun + deadline, within) => answer,
+                () = flow.closed() => return Err(SendError::Closed.into()),
+            };
+            match waited {
+                // Timer E, unless the caller's own patience is at its end.
+                Err(RequestError::TimedOut { .. }) if deadline < within => actions = transaction.on_timer(now()),
                 outcome => return outcome,
             }
-            interval = (interval * 2).min(T2);
         }
     }
 
@@ -208,6 +211,9 @@ mod tests {
     use reveille_sip::{Limits, Side, parse_datagram};
 
     use super::*;
+    use crate::Transport;
+
+    const SHORT: Duration = Duration::from_millis(500);
 
     fn response(branch: &str, status: u16) -> Message {
         let text = format!(
@@ -228,7 +234,7 @@ mod tests {
         let ticket = requests.open(7).expect("room");
         let branch = ticket.branch().to_owned();
         let flow = flow();
-        let asked = ticket.over(&flow, Bytes::from_static(b"x"), T1);
+        let asked = ticket.over(&flow, Bytes::from_static(b"x"), SHORT);
         tokio::pin!(asked);
         assert!(futures_util::poll!(&mut asked).is_pending());
         requests.on_response(response(&branch.replace('7', "8"), 200));
@@ -241,12 +247,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_and_failure_are_told_apart_and_leave_nothing_behind() {
         let requests = Requests::new();
-        let silent = requests.open(1).expect("room").over(&flow(), Bytes::new(), T1).await;
+        let silent = requests.open(1).expect("room").over(&flow(), Bytes::new(), SHORT).await;
         assert!(matches!(silent, Err(RequestError::TimedOut { .. })), "{silent:?}");
         let ticket = requests.open(2).expect("room");
         requests.failed(ticket.id, &ConnectError::Stopping);
-        let failed = ticket.over(&flow(), Bytes::new(), T1).await;
+        let failed = ticket.over(&flow(), Bytes::new(), SHORT).await;
         assert!(matches!(failed, Err(RequestError::Connect(ConnectError::Stopping))), "{failed:?}");
         assert!(requests.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_udp_a_request_is_repeated_at_the_times_of_timer_e() {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let listener = crate::Listener::udp(([127, 0, 0, 1], 0).into(), crate::ListenLimits::default()).expect("bound");
+        let flow = listener.udp_sender().expect("UDP").flow_to(socket.local_addr().expect("an address"));
+        let silent =
+            Requests::new().open(3).expect("room").over(&flow, Bytes::from_static(b"x"), Duration::from_secs(4));
+        assert!(matches!(silent.await, Err(RequestError::TimedOut { .. })));
+        let mut copies = 0;
+        let mut buffer = [0; 8];
+        while socket.try_recv(&mut buffer).is_ok() {
+            copies += 1;
+        }
+        // At 0, 0.5, 1.5 and 3.5 s (RFC 3261 §17.1.2.2).
+        assert_eq!(copies, 4);
     }
 }

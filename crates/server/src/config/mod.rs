@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use check::{Fault, check};
 pub use raw::{
-    App, ClearingHouse, Edge, Home, Hop, Log, LogFormat, Ops, Raw, Resolver, ServedDomain, SrvRecord, Store, Tls,
+    App, ClearingHouse, DigestFirst, Edge, Home, Hop, Log, LogFormat, Ops, Raw, Resolver, ServedDomain, SrvRecord,
+    Store, Tls,
 };
 
 /// Why a configuration cannot be used. The administrator's to mend; every variant names the key.

@@ -160,9 +160,25 @@ pub struct Home {
     pub trusted_proxies: Vec<SipDomain>,
     /// The users and their passwords, TOML: `[users.alice]` with `password` or `ha1_md5` and `ha1_sha256`.
     pub users: PathBuf,
+    /// Which digest is offered first: `SHA-256`, or `MD5` for clients that look at the first challenge only and know
+    /// nothing else (SIPp, old Asterisk). Both are always offered.
+    #[serde(default)]
+    pub digest_first: DigestFirst,
     /// How long after a flow is gone its phone counts as suspended, in milliseconds.
     #[serde(default = "default_grace_ms")]
     pub grace_ms: u64,
+}
+
+/// Which digest is offered first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum DigestFirst {
+    /// For old clients.
+    #[serde(rename = "MD5")]
+    Md5,
+    /// As it should be (RFC 8760 §2).
+    #[default]
+    #[serde(rename = "SHA-256")]
+    Sha256,
 }
 
 fn default_site() -> String {

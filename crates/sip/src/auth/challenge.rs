@@ -26,7 +26,7 @@ pub struct Challenge<'a> {
 }
 
 impl<'a> Challenge<'a> {
-    /// The two challenges of a server, SHA-256 first: a client takes the first that it knows (RFC 8760 §2.4).
+    /// The two challenges of a server, SHA-256 first: a client takes the first that it knows (RFC 8760 §2).
     pub fn pair(realm: &'a str, nonce: &'a str, stale: bool) -> [Self; 2] {
         [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| Self {
             realm: realm.into(),
@@ -60,7 +60,7 @@ impl<'a> Challenge<'a> {
         })
     }
 
-    /// The first challenge among these header values which can be answered (RFC 8760 §2.4).
+    /// The first challenge among these header values which can be answered (RFC 8760 §2).
     pub fn first_supported(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         values.into_iter().find_map(|value| Self::parse(value).ok())
     }
