@@ -1,5 +1,5 @@
-//! `examples/` and `docs/` as their reader meets them: every file is one that the binary takes, every list is whole, and
-//! the two organisations really run.
+//! `examples/`, `docs/` and the map as their reader meets them: every file is one that the binary takes, every list is
+//! whole, every bound is as it says, and the two organisations really run.
 //!
 //! run.sh makes its certificates with openssl, and phone.py is Python's. Where one is missing the test says so and is
 //! skipped, unless REVEILLE_PARTNERS=required.
@@ -107,6 +107,59 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
         ensure!(page.contains(&row), "docs/settings.md lacks the row {row}");
     }
     folder.remove()
+}
+
+#[test]
+fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    for (figure, file, code) in [
+        ("20,000", "crates/sip-net/src/listen.rs", "seats: 20_000,"),
+        ("256; 10 s", "crates/sip-net/src/listen.rs", "handshakes_in_flight: 256,"),
+        ("256; 10 s", "crates/sip-net/src/listen.rs", "handshake_timeout: Duration::from_secs(10),"),
+        ("10,000", "crates/server/src/edge.rs", "seats_per_address: 10_000,"),
+        ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_bytes_max: 32 * 1024,"),
+        ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_count_max: 128,"),
+        ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "body_bytes_max: 64 * 1024,"),
+        ("1 MiB", "crates/sip-net/src/listen.rs", "queued_bytes_max: 1024 * 1024,"),
+        ("2,000 or 512 KiB, for 12 s", "crates/sip-net/src/pool.rs", "waiting_max: 2_000,"),
+        ("2,000 or 512 KiB, for 12 s", "crates/sip-net/src/pool.rs", "waiting_bytes_max: 512 * 1024,"),
+        ("2,000 or 512 KiB, for 12 s", "crates/sip-net/src/pool.rs", "attempt_timeout: Duration::from_secs(12),"),
+        ("20,000", "crates/sip-net/src/requests.rs", "WAITING_MAX: usize = 20_000;"),
+        ("100,000", "crates/edge/src/relay.rs", "IN_FLIGHT_MAX: usize = 100_000;"),
+        ("1,000", "crates/edge/src/outbound.rs", "WAITING_MAX: usize = 1000;"),
+        ("256; domains of one connection 1,000", "crates/edge/src/inbound.rs", "LOOKUPS_MAX: usize = 256;"),
+        ("256; domains of one connection 1,000", "crates/edge/src/inbound.rs", "DOMAINS_PER_FLOW: usize = 1000;"),
+        ("4,096 each", "crates/home/src/home.rs", "MAILBOX: usize = 4096;"),
+        ("4,096 each", "crates/home/src/home.rs", "OUTBOX: usize = 4096;"),
+        ("7 days", "crates/home/src/home.rs", "RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);"),
+        ("20,000", "crates/home/src/shard/mod.rs", "UNDER_WAY: usize = 20_000;"),
+        ("32, 1,000", "crates/home/src/account.rs", "DEVICES_MAX: usize = 32;"),
+        ("32, 1,000", "crates/home/src/account.rs", "OWED_MAX: usize = 1000;"),
+        ("32, 48 KiB, 24 h", "crates/federation/src/request.rs", "REQUESTS_MAX: usize = 32;"),
+        ("32, 48 KiB, 24 h", "crates/federation/src/request.rs", "BODY_BYTES_MAX: usize = 48 * 1024;"),
+        (
+            "32, 48 KiB, 24 h",
+            "crates/federation/src/request.rs",
+            "LIFE_MAX: Duration = Duration::from_secs(24 * 3600);",
+        ),
+        ("64", "crates/federation/src/feedback.rs", "ITEMS_MAX: usize = 64;"),
+        ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_records_max: 32_768,"),
+        ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_bytes_max: 64 << 20,"),
+        ("10,000 changes", "crates/store/src/settings/sqlite.rs", "HISTORY_MAX: u64 = 10_000;"),
+        ("50,000", "crates/clearinghouse/src/dispatch.rs", "WINDOW: usize = 50_000;"),
+        ("25 h", "crates/clearinghouse/src/replay.rs", "RETENTION: Duration = Duration::from_secs(25 * 3600);"),
+        ("8,192", "crates/providers/src/sender.rs", "queue_max: 8192,"),
+        ("1,000", "crates/providers/src/sender.rs", "in_flight_max: 1000,"),
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).with_context(|| file.to_owned())?;
+        ensure!(text.contains(code), "{file} has no \"{code}\" any more: correct ARCHITECTURE.md, then this table");
+        ensure!(
+            map.lines().any(|row| row.starts_with("| ") && row.contains(figure)),
+            "the map has no row with {figure}"
+        );
+    }
+    Ok(())
 }
 
 #[test]
