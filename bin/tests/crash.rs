@@ -497,7 +497,7 @@ fn batches(requests: usize, dice: &mut StdRng) -> Vec<Batch> {
 }
 
 fn request(number: usize, dice: &mut StdRng) -> PushRequest {
-    let is_call = number % 5 == 0;
+    let is_call = number.is_multiple_of(5);
     let now = now();
     PushRequest {
         id: PushId::from_parts(now, dice.random()),
