@@ -1,4 +1,4 @@
-//! `reveille settings import|export`: what the organisation wants, as a file, until the management shell exists.
+//! `reveille settings import|export|remove`: what the organisation wants, as a file, until the management shell exists.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +29,22 @@ pub(crate) enum Settings {
         /// The file
         file: PathBuf,
     },
+    /// Removes one record; a global one falls back to its defaults
+    Remove {
+        #[command(flatten)]
+        store: Store,
+        /// Who is named as author
+        #[arg(long, value_name = "NAME")]
+        author: Option<String>,
+        /// What it is, for instance AllowedDomain
+        kind: String,
+        /// Its name or scope, for instance contoso.com
+        identity: String,
+    },
+}
+
+fn author_or_user(author: Option<String>) -> String {
+    author.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "import".into())
 }
 
 /// Which settings.
@@ -70,9 +86,15 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
             }
         }
         Settings::Import { store, author, file } => {
-            let author = author.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "import".into());
-            let version = settings_file::import(&store.path()?, &file, &author).await?;
+            let version = settings_file::import(&store.path()?, &file, &author_or_user(author)).await?;
             out::note(&format!("{} is imported; the settings are at version {version}", file.display()));
+        }
+        Settings::Remove { store, author, kind, identity } => {
+            let removed = settings_file::remove(&store.path()?, &kind, &identity, &author_or_user(author)).await?;
+            let Some(version) = removed else {
+                anyhow::bail!("there is no {kind} \"{identity}\"; `reveille settings export` shows what there is");
+            };
+            out::note(&format!("{kind} \"{identity}\" is removed; the settings are at version {version}"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,8 +8,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 4] =
-    [("sipp", "sip-tester"), ("linphonec", "linphone-cli"), ("npm", "npm"), ("python3", "python3-venv")];
+const DEBIAN: [(&str, &str); 4] = [
+    ("sipp", "sip-tester"),
+    ("linphonec", "linphone-cli"),
+    ("openssl", "openssl"),
+    ("npm", "npm"),
+    ("python3", "python3-venv"),
+];
 
 /// Installs every partner that is not there yet.
 pub(crate) fn install() -> Result<()> {

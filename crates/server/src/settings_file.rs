@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use reveille_core::settings::{Setting, SettingChange, Snapshot};
+use reveille_core::settings::{Setting, SettingChange, SettingKey, Snapshot};
 use reveille_core::{Clock as _, Timestamp};
 use reveille_store::{Settings as _, SettingsError, SqliteSettings, StoreError};
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,20 @@ pub async fn import(store: &Path, file: &Path, author: &str) -> Result<u64, File
 pub async fn put(store: &SqliteSettings, settings: Vec<Setting>, author: &str) -> Result<u64, FileError> {
     let changes = settings.into_iter().map(SettingChange::Put).collect();
     Ok(store.change(author, SystemClock.now(), changes).await?)
+}
+
+/// Removes one record; a global one falls back to its defaults. Answers the new version, or `None` if there is no such
+/// record.
+pub async fn remove(store: &Path, kind: &str, identity: &str, author: &str) -> Result<Option<u64>, FileError> {
+    let store = SqliteSettings::open(store)?;
+    let key = SettingKey { kind: kind.to_owned(), identity: identity.to_owned() };
+    let known = store.snapshot().rows().any(|row| row.setting.key() == key);
+    let version = match known {
+        true => Some(store.change(author, SystemClock.now(), vec![SettingChange::Remove(key)]).await),
+        false => None,
+    };
+    store.close();
+    Ok(version.transpose()?)
 }
 
 /// The settings at `store` as text.

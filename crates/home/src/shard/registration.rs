@@ -38,8 +38,9 @@ impl Shard {
         if contact.expires.is_zero() {
             return leave(account, user, contact, now);
         }
+        let mut changes = Vec::new();
         if account.devices.len() >= DEVICES_MAX && !account.devices.contains_key(&contact.device) {
-            make_room(account);
+            changes.extend(make_room(account, user));
         }
         let blank = || Device {
             record: DeviceRecord {
@@ -84,10 +85,10 @@ impl Shard {
         self.flows.entry(flow.id()).or_insert_with(|| (Arc::downgrade(flow), BTreeSet::new())).1.insert(user.clone());
         debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
         // A device that cannot be pushed is nothing without its connection, and needs no place on disk.
-        match device.record.identity.is_some() || before.identity.is_some() {
-            true => vec![HomeChange::PutDevice(device.record.clone())],
-            false => Vec::new(),
+        if device.record.identity.is_some() || before.identity.is_some() {
+            changes.push(HomeChange::PutDevice(device.record.clone()));
         }
+        changes
     }
 
     /// The registration is on disk: answer, and deliver what was kept.
@@ -202,13 +203,13 @@ fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timest
 }
 
 /// Lets go of the device that has been silent for longest and is not connected now.
-fn make_room(account: &mut Account) {
+fn make_room(account: &mut Account, user: &Aor) -> Option<HomeChange> {
     let silent = account.devices.values().filter(|device| device.binding.is_none());
     let oldest = silent.min_by_key(|device| device.record.last_registered).map(|device| device.record.device.clone());
-    let oldest = oldest.or_else(|| account.devices.keys().next().cloned());
-    if let Some(oldest) = oldest {
-        account.devices.remove(&oldest);
-    }
+    let device = oldest.or_else(|| account.devices.keys().next().cloned())?;
+    info!(user = %user, device = %device, limit = DEVICES_MAX, "too many devices: the one that was silent for longest is forgotten");
+    account.devices.remove(&device);
+    Some(HomeChange::RemoveDevice { user: user.clone(), device })
 }
 
 /// A Contact value without the expires parameter that the client may have put there.

@@ -158,7 +158,7 @@ pub struct Home {
     /// Certificate names of proxies that have authenticated their users themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<SipDomain>,
-    /// The users and their passwords, TOML: `[users.alice]` with `password` or `ha1_md5` and `ha1_sha256`.
+    /// The users and their passwords, TOML: `[users.alice]` with `password`.
     pub users: PathBuf,
     /// Which digest is offered first: `SHA-256`, or `MD5` for clients that look at the first challenge only and know
     /// nothing else (SIPp, old Asterisk). Both are always offered.
