@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 4] = [
+const DEBIAN: [(&str, &str); 5] = [
     ("sipp", "sip-tester"),
     ("linphonec", "linphone-cli"),
     ("openssl", "openssl"),
