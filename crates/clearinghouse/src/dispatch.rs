@@ -154,10 +154,12 @@ impl Dispatch {
 
     /// Takes pushes that have just been journaled, in the order of their numbers. Called on the journal's writer
     /// thread: it does not block.
-    pub fn take(&self, fresh: Vec<Fresh>) {
-        let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else { return };
+    pub fn take(&self, mut fresh: Vec<Fresh>) {
         {
             let mut spill = self.spill.lock();
+            // What is committed can be read back before the writer thread comes to hand it over here.
+            fresh.retain(|fresh| fresh.seq > spill.cursor);
+            let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else { return };
             if !spill.active && self.room() < fresh.len() {
                 info!(window = self.window, "the window is full: new pushes wait in the journal");
                 *spill = Spill { active: true, cursor: first.seq - 1, last: last.seq };

@@ -12,6 +12,8 @@ pub mod intake;
 pub mod notification;
 pub mod outcome;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{Dispatch, Outlet};
 pub use doorway::Doorway;

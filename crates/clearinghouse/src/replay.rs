@@ -67,7 +67,7 @@ impl Dispatch {
     }
 
     /// Reads back what waits on disk, as far as there is room.
-    async fn refill(&self) {
+    pub(crate) async fn refill(&self) {
         loop {
             let (cursor, last) = {
                 let spill = self.spill.lock();

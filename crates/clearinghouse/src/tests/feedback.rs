@@ -1,0 +1,1 @@
+//! The feedback outbox against an edge of our own making, over mutual TLS.

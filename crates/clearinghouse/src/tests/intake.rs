@@ -1,0 +1,132 @@
+//! Intake: what is answered, when, and in which order.
+
+use std::sync::mpsc;
+
+use reveille_core::Reason;
+use reveille_federation::{PushResult, Refusal, Taken};
+
+use super::*;
+
+fn journaled() -> PushResult {
+    PushResult::new(Taken::Journaled)
+}
+
+fn refused(reason: Reason) -> PushResult {
+    PushResult::new(Taken::Refused(reason))
+}
+
+#[tokio::test]
+async fn an_answer_comes_only_when_the_journal_has_the_request() {
+    let house = House::new().await;
+    let (told, answers) = mpsc::channel();
+    let journal = Arc::clone(&house.journal);
+    // What the file says at the moment of the answer, seen by a reader of its own.
+    let answer = Box::new(move |receipt: Receipt| {
+        let known = journal.trace(&domain("contoso.com"), id(1)).unwrap();
+        told.send((receipt, known.map(|known| known.state))).unwrap();
+    });
+    let requests = vec![message(1)];
+    let body = write_body(&requests).into();
+    house.intake.accept(vec![Submission { from: peer("contoso.com"), requests, body, answer }]);
+    house.settle().await;
+    assert_eq!(answers.try_recv().unwrap(), (Ok(vec![journaled()]), Some(PushState::Journaled)));
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_a_duplicate_and_another_under_its_id_is_refused() {
+    let house = House::new().await;
+    assert_eq!(house.submit("contoso.com", &[message(1)]).await, Ok(vec![journaled()]));
+    // A repetition renews the time of sending, and nothing else.
+    house.clock.turn(Duration::from_secs(5));
+    let again = PushRequest { sent: house.now(), ..message(1) };
+    assert_eq!(house.submit("contoso.com", &[again]).await, Ok(vec![PushResult::new(Taken::Duplicate)]));
+    let other = PushRequest { to: message(2).to, ..message(1) };
+    assert_eq!(house.submit("contoso.com", &[other]).await, Ok(vec![refused(Reason::InvalidRequest)]));
+    assert_eq!(house.messages.pushes(), [id(1)], "only the first was sent");
+    // Another organisation may have chosen the same id.
+    assert_eq!(house.submit("fabrikam.com", &[message(1)]).await, Ok(vec![journaled()]));
+    let names: Vec<_> = house.messages.offered.lock().iter().map(|push| push.provider_id).collect();
+    assert_eq!(names.len(), 2);
+    assert_ne!(names[0], names[1], "the provider must not take them for one");
+}
+
+#[tokio::test]
+async fn each_request_of_a_batch_has_its_own_result_in_order() {
+    let house = House::new().await;
+    let to = |change: fn(&mut To)| {
+        let mut to = message(0).to.unwrap();
+        change(&mut to);
+        Some(to)
+    };
+    let elsewhere = PushRequest { to: to(|to| to.app = "org.example.other".into()), ..message(2) };
+    let sandbox = PushRequest { to: to(|to| to.environment = Environment::Sandbox), ..message(3) };
+    let early = PushRequest { sent: Timestamp::from_millis(NOON - 700_000), ..message(4) };
+    let probe = PushRequest { to: None, event: Event::Probe, ..message(5) };
+    let batch = [message(1), elsewhere, sandbox, early, message(1), probe, message(6), call(7)];
+    let results = house.submit("contoso.com", &batch).await.unwrap();
+    let expected = [
+        journaled(),
+        refused(Reason::NoSuchApp),
+        refused(Reason::NoSuchApp),
+        refused(Reason::InvalidRequest),
+        PushResult::new(Taken::Duplicate),
+        journaled(),
+        journaled(),
+        journaled(),
+    ];
+    assert_eq!(results, expected);
+    assert_eq!((house.messages.pushes(), house.calls.pushes()), (vec![id(1), id(6)], vec![id(7)]));
+    assert_eq!(house.state("contoso.com", id(5)), PushState::Accepted, "a probe without a target is only answered");
+}
+
+#[tokio::test]
+async fn an_app_serves_only_whom_the_publisher_has_granted_it_to() {
+    let house = House::new().await;
+    let no = Ok(vec![refused(Reason::AppNotGranted)]);
+    assert_eq!(house.submit("stranger.example", &[message(1)]).await, no);
+    assert!(house.journal.trace(&domain("stranger.example"), id(1)).unwrap().is_none(), "nothing of it is kept");
+    // A grant counts for the next request, and so does taking it back.
+    house.settings.send_replace(Arc::new(granted(&["stranger.example"])));
+    assert_eq!(house.submit("stranger.example", &[message(1)]).await, Ok(vec![journaled()]));
+    assert_eq!(house.submit("contoso.com", &[message(2)]).await, no);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_take_is_said_and_nothing_is_sent() {
+    let house = House::new().await;
+    house.journal.refuse("append", StoreError::Full { file: "clearinghouse.db".into(), records: 9 });
+    assert_eq!(house.submit("contoso.com", &[message(1)]).await, Err(Refusal::Overloaded));
+    house.journal.refuse("append", disk_full());
+    assert_eq!(house.submit("contoso.com", &[message(1)]).await, Err(Refusal::StoreFull));
+    assert_eq!((house.messages.keys().len(), house.dispatch.load()), (0, (0, false)));
+    // The sender repeats it when there is room again.
+    assert_eq!(house.submit("contoso.com", &[message(1)]).await, Ok(vec![journaled()]));
+    assert_eq!(house.messages.pushes(), [id(1)]);
+}
+
+#[tokio::test]
+async fn what_comes_in_together_is_answered_one_by_one() {
+    let house = House::new().await;
+    let (told, answers) = mpsc::channel();
+    let submission = |number: u128, requests: Vec<PushRequest>| {
+        let told = told.clone();
+        let answer = Box::new(move |receipt: Receipt| told.send((number, receipt)).unwrap());
+        Submission { from: peer("contoso.com"), body: write_body(&requests).into(), requests, answer }
+    };
+    let skewed = PushRequest { sent: Timestamp::from_millis(NOON + 700_000), ..message(3) };
+    house.intake.accept(vec![
+        submission(1, vec![message(1), message(2)]),
+        submission(2, vec![PushRequest { expires: Timestamp::from_millis(u64::MAX), ..skewed }]),
+        submission(3, vec![message(2)]),
+    ]);
+    house.settle().await;
+    let told: Vec<_> = answers.try_iter().collect();
+    assert_eq!(
+        told,
+        [
+            (1, Ok(vec![journaled(), journaled()])),
+            (2, Ok(vec![refused(Reason::InvalidRequest)])),
+            (3, Ok(vec![PushResult::new(Taken::Duplicate)])),
+        ]
+    );
+}

@@ -1,0 +1,152 @@
+//! What waits on disk: read back in order, after a full window and after a restart, nothing twice and nothing lost.
+
+use reveille_core::Reason;
+
+use super::*;
+use crate::dispatch::Fresh;
+
+fn not(reason: Reason) -> PushState {
+    PushState::NotPushed(reason)
+}
+
+#[tokio::test]
+async fn what_the_window_has_no_room_for_waits_and_comes_back_in_order() {
+    let house = House::with_window(10).await;
+    let all: Vec<PushRequest> = (1..=200).map(message).collect();
+    for batch in all.chunks(7) {
+        house.submit("contoso.com", batch).await.unwrap();
+    }
+    // 7 were taken; the next 7 had no room, and from then on everything waited.
+    assert_eq!((house.messages.keys().len(), house.dispatch.load()), (7, (7, true)));
+    let mut answered = 0;
+    while answered < all.len() {
+        house.dispatch.refill().await;
+        house.settle().await;
+        let keys = house.messages.keys();
+        assert!(keys.len() > answered, "it goes on while anything waits");
+        assert!(keys.len() - answered <= 10, "no more in memory than the window holds");
+        for &key in &keys[answered..] {
+            house.answer(key, Verdict::Accepted).await;
+        }
+        answered = keys.len();
+    }
+    assert_eq!(house.messages.pushes(), (1..=200).map(id).collect::<Vec<_>>());
+    house.dispatch.refill().await;
+    assert_eq!((house.dispatch.load(), house.journal.open(0, 10).unwrap()), ((0, false), vec![]));
+    // And the straight way is open again.
+    house.submit("contoso.com", &[message(201)]).await.unwrap();
+    assert_eq!(house.messages.pushes().last(), Some(&id(201)));
+}
+
+#[tokio::test]
+async fn a_push_that_is_read_back_before_it_is_handed_over_is_sent_once() {
+    let house = House::with_window(3).await;
+    house.submit("contoso.com", &[message(1), message(2), message(3)]).await.unwrap();
+    house.submit("contoso.com", &[message(4)]).await.unwrap();
+    assert!(house.dispatch.load().1, "the fourth waits on disk");
+    for key in house.messages.keys() {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    // A call is committed; the writer thread has not come to hand it over when replay looks.
+    let request = call(5);
+    let entry = JournalEntry {
+        origin: domain("contoso.com"),
+        id: request.id,
+        lane: lane_key(Channel::Voip),
+        received: house.now(),
+        expires: request.expires,
+        fingerprint: 5,
+        request: write_body(std::slice::from_ref(&request)).into(),
+    };
+    let appended = wait(|done| house.journal.append(vec![entry], done)).await.unwrap();
+    let Appended::New { seq } = appended[0] else { panic!("{appended:?}") };
+    house.dispatch.refill().await;
+    house.settle().await;
+    assert_eq!((house.calls.keys(), house.dispatch.load()), (vec![seq], (2, false)));
+    let (origin, lane, received) = (domain("contoso.com"), lane_key(Channel::Voip), house.now());
+    let expires = request.expires;
+    house.dispatch.take(vec![Fresh { seq, origin, request, lane, received, expires, attempt: 0 }]);
+    house.settle().await;
+    assert_eq!(house.calls.keys(), [seq], "nobody's phone rings twice");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_message_is_offered_again_under_the_same_name() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[message(1), message(2), message(3)]).await.unwrap();
+    let before = house.messages.offered.lock().clone();
+    house.answer(before[1].key, Verdict::Accepted).await;
+    let house = house.restarted().await;
+    assert_eq!(house.messages.pushes(), [id(1), id(3)], "what had ended stays over");
+    let after = house.messages.offered.lock().clone();
+    assert_eq!(after[0], before[0]);
+    assert_eq!(after[1], before[2]);
+    // A repetition from home is still known.
+    let again = house.submit("contoso.com", &[message(2)]).await.unwrap();
+    assert_eq!(again, [reveille_federation::PushResult::new(reveille_federation::Taken::Duplicate)]);
+}
+
+#[tokio::test]
+async fn after_a_restart_a_call_that_may_have_rung_is_over_and_one_that_was_not_marked_rings() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[call(1)]).await.unwrap();
+    house.journal.hold_marks();
+    house.submit("contoso.com", &[call(2)]).await.unwrap();
+    let house = house.restarted().await;
+    assert_eq!(house.calls.pushes(), [id(2)]);
+    assert_eq!(*house.calls.marked.lock(), [true]);
+    assert_eq!(house.state("contoso.com", id(1)), not(Reason::OutcomeUnknown));
+    let owed: Vec<_> = house.owed().into_iter().map(|owed| (owed.item.push, owed.item.verdict)).collect();
+    assert_eq!(owed, [(id(1), "state".to_owned())]);
+    // Once more: what is over stays over, and the second has been marked by now.
+    let house = house.restarted().await;
+    assert_eq!((house.calls.keys().len(), house.owed().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn after_a_restart_what_has_expired_meanwhile_is_over_and_told() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[message(1)]).await.unwrap();
+    house.clock.turn(Duration::from_secs(3600));
+    let house = house.restarted().await;
+    assert_eq!(house.messages.keys().len(), 0);
+    assert_eq!(house.state("contoso.com", id(1)), not(Reason::Expired));
+    assert_eq!(house.owed().len(), 1);
+    assert_eq!(house.dispatch.load(), (0, false));
+}
+
+#[tokio::test]
+async fn after_a_restart_a_message_still_waits_for_its_next_attempt() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[message(1)]).await.unwrap();
+    let after = Some(Duration::from_secs(60));
+    let verdict = Verdict::Retry { reason: "ServiceUnavailable".into(), after, unprocessed: false };
+    house.answer(house.messages.keys()[0], verdict).await;
+    let house = house.restarted().await;
+    let due = house.dispatch.send_due(house.now()).expect("it is due later");
+    assert_eq!((due.since(house.now()), house.messages.keys().len()), (Duration::from_secs(60), 0));
+    house.clock.turn(Duration::from_secs(60));
+    house.dispatch.send_due(house.now());
+    assert_eq!(house.messages.pushes(), [id(1)]);
+}
+
+#[tokio::test]
+async fn a_running_dispatch_sends_again_and_stops_when_told() {
+    let house = House::new().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(Arc::clone(&house.dispatch).run(stop.clone()));
+    house.submit("contoso.com", &[call(1)]).await.unwrap();
+    let key = house.calls.keys()[0];
+    house.answer(key, retry(true)).await;
+    // The task is woken for it; no test turns a handle here.
+    let again = async {
+        while house.calls.keys().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("the second try");
+    house.answer(key, Verdict::Accepted).await;
+    assert_eq!(house.state("contoso.com", id(1)), PushState::Accepted);
+    stop.cancel();
+    timeout(PATIENCE, running).await.expect("it stops").unwrap();
+}
