@@ -1,15 +1,17 @@
 //! Feedback on its way home: durable, per origin, in order, repeated until home has taken it (DESIGN.md §5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use reveille_core::retry::Backoff;
-use reveille_core::{Clock, SipDomain, Timestamp};
+use reveille_core::{Clock, SipDomain};
 use reveille_federation::feedback::{CONTENT_TYPE_V1, Feedback, FeedbackVerdict, ITEMS_MAX, Item, write_body};
 use reveille_federation::message::{Envelope, write};
 use reveille_sip_net::{Pool, Requests, Target};
-use reveille_store::{FeedbackId, Journal, OwedFeedback, StoreError};
+use reveille_store::{FeedbackId, Journal, OwedFeedback};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -47,65 +49,75 @@ impl Outbox {
         Self { journal, clock, fresh, road }
     }
 
-    /// Runs until `stop`.
+    /// Runs until `stop`. Each origin is told by itself: one that is slow to answer, or does not, holds up no other.
     pub async fn run(self, stop: CancellationToken) {
+        let mut under_way = FuturesUnordered::new();
+        let mut busy = HashSet::new();
         while !stop.is_cancelled() {
-            if let Some(()) = stop.run_until_cancelled(self.turn()).await {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = self.fresh.notified() => {}
-                    () = tokio::time::sleep(TICK) => {}
+            for (origin, items) in self.due(&busy).await {
+                busy.insert(origin.clone());
+                under_way.push(self.tell(origin, items));
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.fresh.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+                Some(told) = under_way.next() => {
+                    busy.remove(&told);
+                    // Whoever else has answered by now: one look into the journal serves all of them.
+                    while let Some(Some(told)) = under_way.next().now_or_never() {
+                        busy.remove(&told);
+                    }
                 }
             }
         }
     }
 
-    /// Sends what is due, origin after origin at once: one that does not answer holds up no other.
-    async fn turn(&self) {
+    /// What is due, for each origin that is not being told at the moment.
+    async fn due(&self, busy: &HashSet<SipDomain>) -> BTreeMap<SipDomain, Vec<OwedFeedback>> {
         let journal = Arc::clone(&self.journal);
         let read = tokio::task::spawn_blocking(move || journal.feedback_open(ITEMS_MAX)).await;
-        let owed = match read.expect("reading the journal does not panic") {
-            Ok(owed) => owed,
-            Err(reason) => return warn!(%reason, "the feedback outbox could not be read"),
-        };
-        let now = self.clock.now();
         let mut by_origin: BTreeMap<SipDomain, Vec<OwedFeedback>> = BTreeMap::new();
-        for item in owed {
-            by_origin.entry(item.origin.clone()).or_default().push(item);
+        match read.expect("reading the journal does not panic") {
+            Ok(owed) => {
+                for item in owed.into_iter().filter(|item| !busy.contains(&item.origin)) {
+                    by_origin.entry(item.origin.clone()).or_default().push(item);
+                }
+            }
+            Err(reason) => warn!(%reason, "the feedback outbox could not be read"),
         }
+        let now = self.clock.now();
         // In order: while the oldest is put off, everything behind it waits too.
-        let due = by_origin.into_iter().filter(|(_, items)| items[0].due <= now);
-        let sends = due.map(|(origin, items)| self.tell(origin, items, now));
-        futures_util::future::join_all(sends).await;
+        by_origin.retain(|_, items| items[0].due <= now);
+        by_origin
     }
 
-    /// Tells one origin, and notes what came of it.
-    async fn tell(&self, origin: SipDomain, owed: Vec<OwedFeedback>, now: Timestamp) {
+    /// Tells one origin, notes what came of it, and answers which it was.
+    async fn tell(&self, origin: SipDomain, owed: Vec<OwedFeedback>) -> SipDomain {
         let ids: Vec<FeedbackId> = owed.iter().map(|item| item.id).collect();
         let attempt = owed[0].attempt + 1;
         let oldest = owed[0].item.at;
-        match self.send(&origin, &owed).await {
+        let noted = match self.send(&origin, &owed).await {
             Ok(()) => {
                 debug!(peer.domain = %origin, items = ids.len(), "home has taken the feedback");
                 metrics::counter!("reveille_feedback_sent_total").increment(ids.len() as u64);
-                let done = reveille_store::wait(|done| self.journal.feedback_done(ids, done));
-                self.noted(done.await);
+                reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await
             }
             Err(why) => {
                 // Kept for as long as an outcome is remembered; the journal gives older ones up.
                 let never = oldest.plus(Duration::from_secs(365 * 24 * 3600));
+                let now = self.clock.now();
                 let due = Backoff::FEEDBACK.next(attempt, rand::random(), now, None, never).unwrap_or(never);
                 warn!(peer.domain = %origin, items = ids.len(), attempt, retry.at = %due, "feedback was not taken: {why}");
-                let done = reveille_store::wait(|done| self.journal.feedback_retry(ids, due, attempt, done));
-                self.noted(done.await);
+                reveille_store::wait(|done| self.journal.feedback_retry(ids, due, attempt, done)).await
             }
-        }
-    }
-
-    fn noted(&self, outcome: Result<(), StoreError>) {
-        if let Err(reason) = outcome {
+        };
+        if let Err(reason) = noted {
             warn!(%reason, "the feedback outbox could not be written; home may hear the same twice");
+            // It is still due in the journal: not at once again.
+            tokio::time::sleep(TICK).await;
         }
+        origin
     }
 
     async fn send(&self, origin: &SipDomain, owed: &[OwedFeedback]) -> Result<(), String> {

@@ -1,1 +1,245 @@
-//! The feedback outbox against an edge of our own making, over mutual TLS.
+//! The feedback outbox against an edge of our own making, over mutual TLS: what homes hear, in which order, and who
+//! waits for whom.
+
+use reveille_federation::feedback::{Feedback, FeedbackVerdict, read_body};
+use reveille_federation::message;
+use reveille_sim::certs::{Ca, Leaf};
+use reveille_sip::Message;
+use reveille_sip_net::{
+    ClientAuth, CloseReason, Flow, Handler, Identity, ListenLimits, Listener, Pool, PoolLimits, Requests, Target,
+    TlsClient, TlsServer, Transport, TrustRoots,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::feedback::{Outbox, Road};
+
+const EDGE: &str = "edge.push.example.net";
+/// As good as the status of a home that never answers.
+const SILENCE: u16 = 0;
+
+/// The publisher's edge, and all homes behind it: each answers as it was told to, 200 at first.
+struct Homes {
+    moods: Mutex<HashMap<String, u16>>,
+    heard: mpsc::UnboundedSender<(String, Feedback)>,
+}
+
+impl Handler for Homes {
+    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        for message in batch.drain(..) {
+            let home = message::destination(&message).unwrap().to_string();
+            let status = self.moods.lock().get(&home).copied().unwrap_or(200);
+            if status != SILENCE {
+                flow.send(message::respond(&message, status, "home", |_| {})).unwrap();
+            }
+            self.heard.send((home, read_body(message.body_bytes()).unwrap())).unwrap();
+        }
+    }
+}
+
+/// Takes the answers.
+struct Ear(Arc<Requests>);
+
+impl Handler for Ear {
+    fn messages(&self, _flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        batch.drain(..).for_each(|message| self.0.on_response(message));
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        self.0.flow_gone(flow.id());
+    }
+}
+
+/// A house whose outbox runs.
+struct Reporting {
+    house: House,
+    homes: Arc<Homes>,
+    heard: mpsc::UnboundedReceiver<(String, Feedback)>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Reporting {
+    async fn start() -> Self {
+        let house = House::new().await;
+        let ca = Ca::new("Test authority").unwrap();
+        let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
+        let identity = |name: &str| {
+            let made = ca.issue(Leaf::new(name, &[name])).unwrap();
+            Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
+        };
+        let server = TlsServer::new(&identity(EDGE), ClientAuth::Required, &roots).unwrap();
+        let at = ([127, 0, 0, 1], 0).into();
+        let listener = Listener::tls(at, Arc::new(server), ListenLimits::default()).unwrap();
+        let edge = Target { name: EDGE.into(), addresses: vec![listener.local_addr()], transport: Transport::Tls };
+        let (told, heard) = mpsc::unbounded_channel();
+        let homes = Arc::new(Homes { moods: Mutex::default(), heard: told });
+        let stop = CancellationToken::new();
+        let requests = Requests::new();
+        let client = Arc::new(TlsClient::new(Some(&identity("house.push.example.net")), &roots, false));
+        let pool = Pool::new(
+            Arc::new(Ear(Arc::clone(&requests))),
+            Arc::clone(&requests) as _,
+            Some(client),
+            None,
+            PoolLimits::default(),
+            stop.clone(),
+        );
+        let (name, domain) = (domain("house.push.example.net"), domain("push.example.net"));
+        let road = Road { requests, pool: pool.clone(), edge, name, domain };
+        let (journal, clock) = (Arc::clone(&house.journal) as _, Arc::new(house.clock.clone()));
+        let outbox = Outbox::new(journal, clock, Arc::clone(&house.feedback), road);
+        let finish = async move { pool.finish().await };
+        let (edge_stop, outbox_stop, pool_stop) = (stop.clone(), stop.clone(), stop.clone());
+        let tasks = vec![
+            tokio::spawn(listener.run(Arc::clone(&homes) as _, edge_stop)),
+            tokio::spawn(outbox.run(outbox_stop)),
+            tokio::spawn(async move {
+                pool_stop.cancelled().await;
+                finish.await;
+            }),
+        ];
+        Self { house, homes, heard, stop, tasks }
+    }
+
+    fn mood(&self, home: &str, status: u16) {
+        self.homes.moods.lock().insert(home.into(), status);
+    }
+
+    /// The journal comes to owe feedback about these pushes, and the outbox is woken.
+    async fn owe(&self, home: &str, pushes: impl IntoIterator<Item = u128>) {
+        let item = |number| FeedbackItem {
+            push: id(number),
+            identity: IdentityId::from_u128(number),
+            token_generation: 0,
+            verdict: "state".into(),
+            reason: "expired".into(),
+            provider_time: None,
+            at: self.house.now(),
+        };
+        let items = pushes.into_iter().map(item).collect();
+        wait(|done| self.house.journal.owe_feedback(domain(home), items, done)).await.unwrap();
+        self.house.feedback.notify_one();
+    }
+
+    /// What the next MESSAGE brought, and to whom.
+    async fn heard(&mut self) -> (String, Vec<PushId>) {
+        let (home, feedback) = timeout(PATIENCE, self.heard.recv()).await.expect("feedback in time").unwrap();
+        (home, feedback.items.iter().map(|item| item.push).collect())
+    }
+
+    /// Waits until what is owed is as it should be.
+    async fn until(&self, what: &str, holds: impl Fn(&[OwedFeedback]) -> bool) {
+        let waiting = async {
+            while !holds(&self.house.owed()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect(what);
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            timeout(PATIENCE, task).await.expect("it stops").unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_travels_home_from_the_publisher_with_all_that_it_says() {
+    let mut reporting = Reporting::start().await;
+    let house = &reporting.house;
+    house.submit("contoso.com", &[message(1)]).await.unwrap();
+    let since = Some(Timestamp::from_millis(NOON + 5));
+    house.answer(house.messages.keys()[0], Verdict::Forget { reason: "Unregistered".into(), since }).await;
+    let (home, feedback) = timeout(PATIENCE, reporting.heard.recv()).await.unwrap().unwrap();
+    assert_eq!((home.as_str(), feedback.items.len()), ("contoso.com", 1));
+    let item = &feedback.items[0];
+    assert_eq!((item.push, item.identity, item.verdict), (id(1), message(1).identity, FeedbackVerdict::Forget));
+    assert_eq!((&*item.reason, item.provider_time), ("Unregistered", since));
+    reporting.until("what was taken is owed no more", <[_]>::is_empty).await;
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn each_home_hears_its_own_in_order() {
+    let mut reporting = Reporting::start().await;
+    reporting.owe("contoso.com", 1..=3).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1), id(2), id(3)]));
+    reporting.owe("fabrikam.com", [4]).await;
+    assert_eq!(reporting.heard().await, ("fabrikam.com".into(), vec![id(4)]));
+    reporting.owe("contoso.com", [5]).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(5)]));
+    reporting.until("everything was taken", <[_]>::is_empty).await;
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn what_a_home_cannot_take_is_told_again_later_and_nothing_overtakes_it() {
+    let mut reporting = Reporting::start().await;
+    reporting.mood("contoso.com", 503);
+    reporting.owe("contoso.com", [1]).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1)]));
+    reporting.until("it is put off", |owed| owed.iter().any(|owed| owed.attempt == 1)).await;
+    assert!(reporting.house.owed()[0].due > reporting.house.now());
+    reporting.mood("contoso.com", 200);
+    // Newer feedback does not go ahead of it; fabrikam's is a sign that the outbox has looked.
+    reporting.owe("contoso.com", [2]).await;
+    reporting.owe("fabrikam.com", [3]).await;
+    assert_eq!(reporting.heard().await, ("fabrikam.com".into(), vec![id(3)]));
+    reporting.house.clock.turn(Duration::from_secs(600));
+    reporting.house.feedback.notify_one();
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1), id(2)]));
+    reporting.until("everything was taken", <[_]>::is_empty).await;
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn a_home_that_refuses_holds_up_no_other() {
+    let mut reporting = Reporting::start().await;
+    reporting.mood("contoso.com", 403);
+    reporting.owe("contoso.com", [1]).await;
+    reporting.owe("fabrikam.com", [2]).await;
+    let mut heard = [reporting.heard().await, reporting.heard().await];
+    heard.sort();
+    assert_eq!(heard, [("contoso.com".into(), vec![id(1)]), ("fabrikam.com".into(), vec![id(2)])]);
+    reporting.until("only contoso's is kept", |owed| owed.len() == 1 && owed[0].attempt == 1).await;
+    assert_eq!(reporting.house.owed()[0].origin, domain("contoso.com"));
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn a_home_that_does_not_answer_holds_up_no_other() {
+    let mut reporting = Reporting::start().await;
+    reporting.mood("contoso.com", SILENCE);
+    reporting.owe("contoso.com", [1]).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1)]));
+    // contoso has 20 s to answer; fabrikam's feedback comes up meanwhile.
+    reporting.owe("fabrikam.com", [2]).await;
+    let heard = timeout(Duration::from_secs(10), reporting.heard()).await.expect("while contoso is silent");
+    assert_eq!(heard, ("fabrikam.com".into(), vec![id(2)]));
+    assert!(reporting.house.owed().iter().any(|owed| owed.origin == domain("contoso.com")));
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn much_feedback_leaves_without_pauses() {
+    let mut reporting = Reporting::start().await;
+    reporting.owe("contoso.com", 1..=640).await;
+    let everything = async {
+        let mut pushes = Vec::new();
+        while pushes.len() < 640 {
+            let (_, some) = reporting.heard().await;
+            assert!(some.len() <= 64);
+            pushes.extend(some);
+        }
+        pushes
+    };
+    // Ten MESSAGEs; a look around every two seconds alone would take eighteen.
+    let pushes = timeout(Duration::from_secs(9), everything).await.expect("one MESSAGE after the other");
+    assert_eq!(pushes, (1..=640).map(id).collect::<Vec<_>>());
+    reporting.end().await;
+}

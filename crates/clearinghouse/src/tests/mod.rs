@@ -40,7 +40,7 @@ const NOON: u64 = 1_700_000_000_000;
 /// The app that serves contoso.com and fabrikam.com.
 const APP: &str = "org.example.app";
 
-/// A reference to the store's way of being told.
+/// How the store tells what came of a change.
 type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
 /// A clock that only moves when it is turned.
@@ -82,13 +82,16 @@ impl Drop for Folder {
     }
 }
 
+/// One call of [`Journal::mark_sending`].
+type Mark = (Vec<u64>, Timestamp, Done<()>);
+
 /// A real journal whose answers can be held back or refused.
 struct Moody {
     real: SqliteJournal,
     /// What the next appends, marks and completions are answered instead of being made.
     refusals: Mutex<HashMap<&'static str, Vec<StoreError>>>,
     /// Marks of calls that are held back, while they are.
-    held: Mutex<Option<Vec<(Vec<u64>, Timestamp, Done<()>)>>>,
+    held: Mutex<Option<Vec<Mark>>>,
     /// Everything that was ever completed.
     completed: Mutex<Vec<Completed>>,
 }
