@@ -167,12 +167,16 @@ impl Relay {
             From::Outside => response.header(Name::MsDiagnostics).map(public_diagnostics),
             From::Inside => None,
         };
+        let warning = public.as_deref().and_then(reason).map(|reason| format!("399 reveille \"{reason}\""));
         let mut forward = Forward::response(response).pop_via();
         if from == From::Outside {
-            // What the inside says about itself stays inside (lync.md §3.5).
-            forward = forward.strip(Name::MsDiagnostics);
+            // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
+            forward = forward.strip(Name::MsDiagnostics).strip(Name::Warning);
             if let Some(public) = &public {
                 forward = forward.insert(Name::MsDiagnosticsPublic, public);
+            }
+            if let Some(warning) = &warning {
+                forward = forward.insert(Name::Warning, warning);
             }
         }
         match forward.write(&mut out) {
@@ -212,7 +216,13 @@ impl Relay {
 impl Senders for Relay {
     fn failed(&self, token: u64, error: &ConnectError) {
         let Some(onward) = self.shard(token).lock().remove(&token) else { return };
-        let refusal = Refusal::PeerUnreachable { domain: onward.destination, why: error.to_string() };
+        let why = match onward.from {
+            From::Inside => error.to_string(),
+            // Where our own servers stand, and what they lack, is nobody's business outside.
+            From::Outside => "it does not answer".to_owned(),
+        };
+        debug!(at = %self.name, to = %onward.destination, %error, "the next hop cannot be reached");
+        let refusal = Refusal::PeerUnreachable { domain: onward.destination, why };
         metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
         refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
     }
@@ -220,6 +230,10 @@ impl Senders for Relay {
     fn sent(&self, token: u64, flow: &Arc<Flow>) {
         if let Some(onward) = self.shard(token).lock().get_mut(&token) {
             onward.left_on = Some(flow.id());
+        }
+        // It may have ended before this was noted; then nobody else will tell.
+        if flow.is_closed() {
+            self.failed(token, &ConnectError::Closed { name: "the next hop".into() });
         }
     }
 }
@@ -247,17 +261,59 @@ fn own_branch(branch: &str) -> Option<(u64, u64)> {
 
 /// A diagnosis without its source, fault and advice: number and reason only.
 fn public_diagnostics(inside: &str) -> String {
-    let (id, rest) = inside.split_once(';').unwrap_or((inside, ""));
-    let reason = rest.split_once("reason=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(reason, _)| reason);
-    match reason {
-        Some(reason) => format!("{};reason=\"{reason}\"", id.trim()),
-        None => id.trim().to_owned(),
+    let id = inside.split(';').next().unwrap_or_default().trim();
+    match reason(inside) {
+        Some(reason) => format!("{id};reason=\"{reason}\""),
+        None => id.to_owned(),
     }
+}
+
+/// The sentence of a diagnosis.
+fn reason(diagnostics: &str) -> Option<&str> {
+    let (_, rest) = diagnostics.split_once("reason=\"")?;
+    Some(rest.split_once('"')?.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use reveille_sip::{Limits, Side, parse_datagram};
+    use reveille_sip_net::{CloseReason, Transport};
+
     use super::*;
+
+    fn flow() -> Arc<Flow> {
+        let address = ([127, 0, 0, 1], 5061).into();
+        Flow::carried(Transport::Tls, Side::Initiated, address, address, None, 10_000)
+    }
+
+    #[test]
+    fn a_next_hop_that_ends_before_it_was_noted_is_told_to_the_asker() {
+        let domain: SipDomain = "push.example.net".parse().unwrap();
+        let (relay, back, next_hop) = (Relay::new(&domain), flow(), flow());
+        let text = "MESSAGE sip:push@push.example.net SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
+                    From: <sip:mcx@a.example>;tag=1\r\nTo: <sip:push@push.example.net>\r\nCall-ID: 1\r\n\
+                    CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
+        let onward = Onward {
+            back: Arc::clone(&back),
+            from: From::Outside,
+            request: parse_datagram(text.into(), &Limits::default()).unwrap(),
+            destination: domain,
+            left_on: None,
+            key: 1,
+            begun: Instant::now(),
+        };
+        relay.shard(1).lock().insert(1, onward);
+        // The order in which another thread may see it: queued, ended, noted.
+        next_hop.finish(&CloseReason::Idle);
+        relay.flow_gone(next_hop.id());
+        assert_eq!(relay.in_flight(), 1);
+        relay.sent(1, &next_hop);
+        assert_eq!(relay.in_flight(), 0);
+        let mut told = VecDeque::new();
+        assert!(back.take_queued(&mut told) && told[0].starts_with(b"SIP/2.0 504 "));
+    }
 
     #[test]
     fn only_a_branch_of_our_own_form_is_ours() {

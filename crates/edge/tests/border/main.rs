@@ -1,0 +1,6 @@
+//! The Access Edge on real connections: who may come in, which way out, and that every answer finds its way back.
+
+mod inbound;
+mod outbound;
+mod relay;
+mod rig;
