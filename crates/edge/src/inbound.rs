@@ -14,7 +14,7 @@ use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Poo
 use tracing::debug;
 
 use crate::edge::Edge;
-use crate::outbound::srv_targets;
+use crate::outbound::{WAITING_MAX, srv_targets};
 use crate::relay::{From, Onto, refuse};
 
 /// How long an admission that rests on an SRV record holds.
@@ -38,6 +38,8 @@ pub(crate) struct Inbound {
     edge: Arc<Edge>,
     inside: OnceLock<Pool>,
     admitted: Mutex<HashMap<FlowId, HashMap<SipDomain, Admitted>>>,
+    /// What waits for a look-up under way, by connection, domain and version of the settings.
+    asking: Mutex<HashMap<(FlowId, SipDomain, u64), Vec<Message>>>,
     me: std::sync::Weak<Self>,
 }
 
@@ -47,6 +49,7 @@ impl Inbound {
             edge: Arc::clone(edge),
             inside: OnceLock::new(),
             admitted: Mutex::default(),
+            asking: Mutex::default(),
             me: me.clone(),
         })
     }
@@ -63,17 +66,14 @@ impl Inbound {
             Err(refusal) => return self.turn_away(flow, &message, &refusal),
         };
         let settings = Arc::clone(&self.edge.settings.borrow());
-        let known = self.admitted.lock().get(&flow.id()).and_then(|domains| domains.get(&domain)).and_then(|known| {
-            let holds = known.version == settings.version() && known.until.is_none_or(|until| Instant::now() < until);
-            holds.then(|| known.trust.clone())
-        });
-        if let Some(trust) = known {
+        if let Some(trust) = self.known(flow, &domain, settings.version()) {
             return self.pass(flow, message, &trust);
         }
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
         match admit(&settings, &domain, &names) {
             Ok(Admission::Admitted(peer)) => {
-                let trust = self.remember(flow, &peer, settings.version(), None);
+                let trust = self.trust(flow, &peer);
+                self.remember(flow, &peer, trust.clone(), settings.version(), None);
                 self.pass(flow, message, &trust);
             }
             Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, settings.version()),
@@ -81,41 +81,89 @@ impl Inbound {
         }
     }
 
-    /// Looks up whether the domain's SRV record leads to the provider that speaks for it.
+    /// The trust header of an admission that still holds.
+    fn known(&self, flow: &Flow, domain: &SipDomain, version: u64) -> Option<String> {
+        let admitted = self.admitted.lock();
+        let known = admitted.get(&flow.id())?.get(domain)?;
+        let holds = known.version == version && known.until.is_none_or(|until| Instant::now() < until);
+        holds.then(|| known.trust.clone())
+    }
+
+    /// Looks up whether the domain's SRV record leads to the provider that speaks for it. What comes meanwhile waits
+    /// for the same look-up.
     fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, version: u64) {
-        if self.edge.lookups.len() >= LOOKUPS_MAX {
-            return self.turn_away(flow, &message, &Refusal::Overloaded);
+        let key = (flow.id(), carriage.domain().clone(), version);
+        let mut asking = self.asking.lock();
+        match asking.get_mut(&key) {
+            Some(waiting) if waiting.len() < WAITING_MAX => return waiting.push(message),
+            None if self.edge.lookups.len() < LOOKUPS_MAX => {
+                // A look-up that has ended in this moment has left its answer.
+                if let Some(trust) = self.known(flow, carriage.domain(), version) {
+                    drop(asking);
+                    return self.pass(flow, message, &trust);
+                }
+                asking.insert(key.clone(), vec![message]);
+            }
+            Some(_) | None => {
+                drop(asking);
+                return self.turn_away(flow, &message, &Refusal::Overloaded);
+            }
         }
+        drop(asking);
         let Some(this) = self.me.upgrade() else { return };
         let flow = Arc::clone(flow);
         self.edge.lookups.spawn(async move {
             let found = srv_targets(&*this.edge.resolver, carriage.domain()).await;
             let targets = found.map(|targets| targets.into_iter().map(|(target, _)| target).collect::<Vec<_>>());
-            match targets.and_then(|targets| carried_by(carriage, &targets)) {
-                Ok(peer) => {
-                    let trust = this.remember(&flow, &peer, version, Some(Instant::now() + CARRIED_FOR));
-                    this.pass(&flow, message, &trust);
-                }
-                Err(refusal) => this.turn_away(&flow, &message, &refusal),
-            }
+            this.looked_up(&flow, key, targets.and_then(|targets| carried_by(carriage, &targets)));
         });
     }
 
-    /// Keeps an admission for the next message, and answers its trust header.
-    fn remember(&self, flow: &Flow, peer: &AdmittedPeer, version: u64, until: Option<Instant>) -> String {
+    /// Lets whoever waits for a look-up go, in order, and then whoever comes.
+    fn looked_up(&self, flow: &Arc<Flow>, key: (FlowId, SipDomain, u64), found: Result<AdmittedPeer, Refusal>) {
+        let trust = found.as_ref().map(|peer| self.trust(flow, peer));
+        loop {
+            let mut asking = self.asking.lock();
+            let waiting = asking.get_mut(&key).map(std::mem::take).unwrap_or_default();
+            if waiting.is_empty() {
+                asking.remove(&key);
+                if let (Ok(peer), Ok(trust)) = (&found, trust) {
+                    self.remember(flow, peer, trust, key.2, Some(Instant::now() + CARRIED_FOR));
+                }
+                return;
+            }
+            drop(asking);
+            let holds = self.edge.settings.borrow().version() == key.2;
+            for message in waiting {
+                match &trust {
+                    // The settings have changed meanwhile, and those that hold now decide.
+                    _ if !holds => self.request(flow, message),
+                    Ok(trust) => self.pass(flow, message, trust),
+                    Err(refusal) => self.turn_away(flow, &message, refusal),
+                }
+            }
+        }
+    }
+
+    /// The trust header for what this peer sends.
+    fn trust(&self, flow: &Flow, peer: &AdmittedPeer) -> String {
         let remote = flow.peer().and_then(|cert| cert.identities(false).next().map(str::to_owned)).unwrap_or_default();
         let mut trust = String::new();
         peer.trust(&self.edge.config.name, &remote).write(&mut trust);
+        trust
+    }
+
+    /// Keeps an admission for the next message.
+    fn remember(&self, flow: &Flow, peer: &AdmittedPeer, trust: String, version: u64, until: Option<Instant>) {
         let mut admitted = self.admitted.lock();
         // A flow that has closed meanwhile is not remembered: nobody would forget it again.
         if !flow.is_closed() {
             let domains = admitted.entry(flow.id()).or_default();
             if domains.len() < DOMAINS_PER_FLOW {
                 debug!(peer.domain = %peer.domain(), remote = %flow.remote(), source = peer.source().as_str(), "admitted");
-                domains.insert(peer.domain().clone(), Admitted { trust: trust.clone(), version, until });
+                domains.insert(peer.domain().clone(), Admitted { trust, version, until });
             }
         }
-        trust
     }
 
     /// Passes an admitted request to the server behind.

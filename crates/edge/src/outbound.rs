@@ -17,7 +17,7 @@ use crate::inbound::for_itself;
 use crate::relay::{From, Onto, refuse};
 
 /// Requests that wait for one domain's look-up.
-const WAITING_MAX: usize = 1000;
+pub(crate) const WAITING_MAX: usize = 1000;
 /// How long a way is used before its names are looked up again, whatever their records say.
 const ROUTE_FOR: Duration = Duration::from_secs(30);
 
@@ -101,6 +101,11 @@ impl Outbound {
             Some(Known::Asking(waiting)) => waiting,
             _ => Vec::new(),
         };
+        if self.edge.settings.borrow().version() != settings.version() {
+            drop(ways);
+            // The settings have changed meanwhile, and those that hold now decide.
+            return waiting.into_iter().for_each(|(flow, message)| self.request(&flow, message));
+        }
         match found {
             Ok(target) => {
                 let (target, until) = (Arc::new(target), Instant::now() + ROUTE_FOR);
