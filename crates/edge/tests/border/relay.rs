@@ -68,7 +68,7 @@ async fn an_answer_from_elsewhere_or_with_a_guessed_branch_is_dropped() {
     // And from the right connection not without the branch.
     let branch = asked.top_via().unwrap().branch().unwrap().to_owned();
     let number = branch.split('.').next().unwrap();
-    for guess in [format!("{number}.0000000000000000"), format!("{number}"), "z9hG4bK1".into()] {
+    for guess in [format!("{number}.0000000000000000"), number.to_owned(), "z9hG4bK1".into()] {
         let text = String::from_utf8(stolen.to_vec()).unwrap().replace(&branch, &guess);
         flow.send(text.into()).unwrap();
     }
