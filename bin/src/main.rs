@@ -70,8 +70,20 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            out::note(&format!("reveille: {error:#}"));
+            out::note(&format!("reveille: {}", sentence(&error)));
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The error with its causes; a cause that the sentence before it holds already is not said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => said.to_owned(),
+            said => format!("{said}: {cause}"),
+        }
+    })
 }

@@ -10,9 +10,10 @@ use reveille_core::{Aor, Clock, SipDomain, Timestamp};
 use reveille_sip_net::{Listener, Pool, PoolLimits, Requests, Target, TlsClient};
 use reveille_store::{HomeStore, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::auth::{Authenticator, Digests};
 use crate::front::{Clients, Front, Servers, Shards};
@@ -172,7 +173,7 @@ impl Home {
         }
         doors.spawn(listeners.internal.run(servers, stop.clone()));
         doors.close();
-        let tasks = TaskTracker::new();
+        let mut tasks = JoinSet::new();
         for (shard, events) in shards {
             tasks.spawn(shard.run(events, rest.clone()));
         }
@@ -185,13 +186,23 @@ impl Home {
         };
         tasks.spawn(outbox::run(road, jobs, report, rest.clone()));
         tasks.spawn(purge(Arc::clone(&front), rest.clone()));
-        tasks.close();
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // A broken invariant: the role ends with it, and the process is told.
+            ended = tasks.join_next() => {
+                error!(?ended, "a part of home has ended by itself");
+                return;
+            }
+        }
         doors.wait().await;
         front.feedback.close();
         front.feedback.wait().await;
         rest.cancel();
-        tasks.wait().await;
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(fault) = ended {
+                error!(%fault, "a part of home has failed");
+            }
+        }
         pool.finish().await;
     }
 }

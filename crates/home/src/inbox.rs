@@ -18,6 +18,9 @@ use crate::account::{Account, Device};
 /// How long a message waits for its user.
 pub const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The shortest life of a message that was taken.
+const MESSAGE_LIFE_MIN: Duration = Duration::from_secs(60);
+
 /// What is the same for all devices of a site at one moment.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
@@ -72,7 +75,8 @@ pub(crate) fn stored(request: &Message, from: Aor, to: Aor, id: MessageId, now: 
         body: request.body_bytes().to_vec(),
         taken: now,
         // RFC 3428 §6: the sender may say how long its message is worth keeping.
-        expires: now.plus(asked.unwrap_or(MESSAGE_LIFE).min(MESSAGE_LIFE)),
+        // It is answered as taken, so it lives at least as long as a phone needs to come back.
+        expires: now.plus(asked.unwrap_or(MESSAGE_LIFE).clamp(MESSAGE_LIFE_MIN, MESSAGE_LIFE)),
     }
 }
 
@@ -103,8 +107,12 @@ pub(crate) fn pushes_for(
         let next = on_message(device.reach(around.now), kind, &gates, around.grace, around.now);
         // A reinstalled app has a new instance and may have its old token: one push wakes both.
         let token = identity.and_then(|identity| identity.token(rule.channel));
-        let twin = token
-            .is_some_and(|token| !tokens.insert((identity.map(|identity| identity.app.clone()), token.token.clone())));
+        // Only a push claims its token: the record of an old instance must not silence the living one.
+        let claims = matches!(next, Next::Push | Next::Wait { .. });
+        let twin = claims
+            && token.is_some_and(|token| {
+                !tokens.insert((identity.map(|identity| identity.app.clone()), token.token.clone()))
+            });
         let (state, due) = match next {
             Next::Push | Next::Wait { .. } if twin => (PushState::NotPushed(Reason::Coalesced), around.now),
             Next::Push => (PushState::Owed, around.now),
@@ -250,6 +258,12 @@ mod tests {
                 vec![device("a", Some("t"), None, false), device("b", Some("t"), None, false)],
                 "text/plain",
                 vec![PushState::Owed, not(Reason::Coalesced)],
+            ),
+            // The record of an old instance, on screen a moment ago, does not claim the token of the new one.
+            (
+                vec![device("a", Some("t"), None, true), device("b", Some("t"), None, false)],
+                "text/plain",
+                vec![not(Reason::Foreground), PushState::Owed],
             ),
             (
                 vec![device("a", Some("t"), None, true), device("b", Some("u"), None, false)],

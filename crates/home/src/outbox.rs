@@ -9,7 +9,7 @@ use reveille_core::{Aor, PushId, Reason, SipDomain};
 use reveille_federation::PushRequest;
 use reveille_federation::message::{Envelope, write};
 use reveille_federation::push_result::{self, PushResult, Taken};
-use reveille_federation::request::{CONTENT_TYPE_V1, REQUESTS_MAX, write_body};
+use reveille_federation::request::{BODY_BYTES_MAX, CONTENT_TYPE_V1, REQUESTS_MAX, write_body};
 use reveille_sip::{Message, Name};
 use reveille_sip_net::{Pool, Requests, Target};
 use tokio::sync::mpsc;
@@ -96,16 +96,23 @@ pub(crate) async fn run(
     }
 }
 
-/// Jobs of one shard for one clearing house travel together.
+/// Jobs of one shard for one clearing house travel together, as many as one body may hold.
 fn grouped(batch: &mut Vec<Job>) -> Vec<Vec<Job>> {
-    let mut groups: Vec<Vec<Job>> = Vec::new();
+    let mut groups: Vec<(usize, Vec<Job>)> = Vec::new();
     for job in batch.drain(..) {
-        match groups.iter_mut().find(|group| group[0].shard == job.shard && group[0].to == job.to) {
-            Some(group) => group.push(job),
-            None => groups.push(vec![job]),
+        let bytes = write_body(std::slice::from_ref(&job.request)).len() + 2;
+        let fits = |(size, group): &&mut (usize, Vec<Job>)| {
+            group[0].shard == job.shard && group[0].to == job.to && *size + bytes <= BODY_BYTES_MAX
+        };
+        match groups.iter_mut().find(fits) {
+            Some((size, group)) => {
+                *size += bytes;
+                group.push(job);
+            }
+            None => groups.push((bytes, vec![job])),
         }
     }
-    groups
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
 async fn send(road: &Road, jobs: Vec<Job>) -> (usize, Vec<Report>) {
@@ -157,7 +164,8 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         (_, Some(90104)) => refused(Reason::FederationOff),
         (_, Some(90109)) => refused(Reason::AppNotGranted),
         (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
-        (403, _) => refused(Reason::DomainNotAllowed),
+        // The publisher's certificate check; any other 403 is somebody's configuration, and may be mended in time.
+        (403, Some(1010)) => refused(Reason::DomainNotAllowed),
         (404, _) => refused(Reason::NoSuchApp),
         // 408, 480, 503, 504 and whatever else: as long as the push is worth it, it is asked for again.
         _ => Answered::Later { after, detail },

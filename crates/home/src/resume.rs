@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use reveille_sip::{Method, Name, PrintError, RequestBuilder};
-use reveille_sip_net::{Flow, RequestError, Requests};
+use reveille_sip_net::{Flow, FlowId, RequestError, Requests};
 use reveille_store::StoredMessage;
 
 /// How long a device may take to answer: RFC 3428 wants the sender answered soon, and a phone that has just been
@@ -14,35 +15,45 @@ use reveille_store::StoredMessage;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What came of delivering one message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Delivery {
     /// A device has it.
     Done,
-    /// A device will never take it: its client does not know the content, say. It must not hold up those behind it.
+    /// Every device that was tried will never take it: its client does not know the content, say. It must not hold up
+    /// those behind it.
     Declined(u16),
-    /// No device answered.
-    Nobody,
+    /// No device has taken it now. Those flows did not answer: their phones are not there.
+    NotNow {
+        /// The flows without an answer.
+        silent: Vec<FlowId>,
+    },
 }
 
-/// Delivers one message to every live binding; one that takes it is enough.
+/// Delivers one message to every live binding; one that takes it is enough, and the others are not waited for.
 pub(crate) async fn deliver(
     requests: Arc<Requests>,
     message: StoredMessage,
     bindings: Vec<(Arc<Flow>, String)>,
     name: Arc<str>,
 ) -> Delivery {
-    let each = bindings.iter().map(|(flow, uri)| to_one(&requests, &message, flow, uri, &name));
-    let answers = join_all(each).await;
-    let mut outcome = Delivery::Nobody;
-    for status in answers.into_iter().flatten() {
-        match status {
-            200..300 => return Delivery::Done,
-            // Not now; the next time it comes back.
-            408 | 480 | 503 => {}
-            status => outcome = Delivery::Declined(status),
+    let mut each: FuturesUnordered<_> = bindings
+        .iter()
+        .map(|(flow, uri)| async { (flow.id(), to_one(&requests, &message, flow, uri, &name).await) })
+        .collect();
+    let (mut silent, mut declined, mut later) = (Vec::new(), None, false);
+    while let Some((flow, answer)) = each.next().await {
+        match answer {
+            Ok(200..300) => return Delivery::Done,
+            // RFC 3261 §21.4: these say that this content will never be taken here, whenever it is offered.
+            Ok(status @ (405 | 413 | 415 | 488 | 606)) => declined = Some(status),
+            Ok(_) => later = true,
+            Err(_) => silent.push(flow),
         }
     }
-    outcome
+    match declined {
+        Some(status) if silent.is_empty() && !later => Delivery::Declined(status),
+        _ => Delivery::NotNow { silent },
+    }
 }
 
 async fn to_one(

@@ -54,8 +54,9 @@ impl Default for ListenLimits {
         Self {
             seats: 20_000,
             seats_per_address: 20_000,
-            handshakes_in_flight: 256,
-            handshake_timeout: Duration::from_secs(10),
+            // Half a ClientHello holds a place until its time is over, so there are many places and little time.
+            handshakes_in_flight: 4096,
+            handshake_timeout: Duration::from_secs(6),
             first_byte_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(30),
             // RFC 5626 §4.4.1 has clients ping within 120 s; 10 minutes forgive several lost ones.

@@ -173,8 +173,13 @@ impl Ticket {
             }
             let deadline = transaction.next_deadline().map_or(within, |at| Duration::from_millis(at.0)).min(within);
             let waited = tokio::select! {
+                // An answer that came before the connection closed counts: an app that goes to sleep answers, then closes.
+                biased;
                 answer = self.wait(begun + deadline, within) => answer,
-                () = flow.closed() => return Err(SendError::Closed.into()),
+                () = flow.closed() => match self.answer.try_recv() {
+                    Ok(answer) => Ok(answer?),
+                    Err(_) => return Err(SendError::Closed.into()),
+                },
             };
             match waited {
                 // Timer E, unless the caller's own patience is at its end.

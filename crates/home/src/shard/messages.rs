@@ -33,7 +33,8 @@ impl Shard {
                 device.record.last_push = Some((push.push, push.state, now));
             }
         }
-        let typing = kind == MessageKind::Notice && message.content_type.starts_with("application/im-iscomposing");
+        let typing = kind == MessageKind::Notice
+            && message.content_type.to_ascii_lowercase().starts_with("application/im-iscomposing");
         if typing && account.live(now).is_empty() {
             // Who is not there need not learn later that somebody was typing.
             return reply.send(202);
@@ -144,65 +145,78 @@ impl Shard {
         let now = self.shared.clock.now();
         let account = self.accounts.entry(user.clone()).or_default();
         let rest = std::mem::take(&mut account.delivering);
-        match delivery {
-            Delivery::Done | Delivery::Declined(_) => {
-                if let Delivery::Declined(status) = delivery {
-                    info!(user = %user, message.id = %message.id, sip.status = status, "the client does not take this message");
-                }
-                debug!(user = %user, message.id = %message.id, "delivered");
-                let mut changes = vec![HomeChange::Delivered { id: message.id, to: user.clone(), at: now }];
-                // Pushes that were still owed for it have lost their reason.
-                let over: Vec<PushId> = account
-                    .owed
-                    .values()
-                    .filter(|push| push.message == Some(message.id))
-                    .map(|push| push.push)
-                    .collect();
-                for push in over {
-                    changes.extend(self.end_push(
-                        &user,
-                        push,
-                        PushState::NotPushed(Reason::Foreground),
-                        "delivered directly",
-                    ));
-                }
-                let status = if delivery == Delivery::Done { 200 } else { 202 };
-                let marked = self.commit(changes);
-                self.answer_asker(&user, message.id, status);
-                self.then(async move {
-                    if let Err(reason) = marked.await {
-                        warn!(user = %user, %reason, "a delivery could not be marked; the message may come twice");
-                    }
-                    Step::Marked { user, rest }
-                });
+        let status = match delivery {
+            Delivery::Done => 200,
+            Delivery::Declined(status) => {
+                info!(user = %user, message.id = %message.id, sip.status = status, "the client does not take this message");
+                202
             }
-            Delivery::Nobody => {
-                // The belief that the phone was there was wrong: its bindings are dead, and a push is owed after all.
-                info!(user = %user, message.id = %message.id, "no device answered; they count as suspended");
-                let undelivered: Vec<_> = std::iter::once(message).chain(rest).collect();
-                for device in account.devices.values_mut() {
-                    device.suspend(now);
-                }
-                self.rest(&user);
-                self.owe_after_all(&user, &undelivered);
-            }
+            Delivery::NotNow { silent } => return self.not_delivered(user, &silent),
+        };
+        debug!(user = %user, message.id = %message.id, "delivered");
+        let mut changes = vec![HomeChange::Delivered { id: message.id, to: user.clone(), at: now }];
+        // Pushes that were still owed for it have lost their reason.
+        let over: Vec<PushId> =
+            account.owed.values().filter(|push| push.message == Some(message.id)).map(|push| push.push).collect();
+        for push in over {
+            changes.extend(self.end_push(&user, push, PushState::NotPushed(Reason::Foreground), "delivered directly"));
         }
+        self.answer_asker(&user, message.id, status);
+        let store = Arc::clone(&self.shared.store);
+        self.then(async move {
+            // Until this is on disk the message counts as undelivered, and would be sent again: nothing goes on before.
+            while let Err(reason) = wait(|done| store.commit(changes.clone(), done)).await {
+                warn!(user = %user, %reason, "a delivery could not be marked; trying again");
+                tokio::time::sleep(MARK_PAUSE).await;
+            }
+            Step::Marked { user, rest }
+        });
     }
 
-    /// Owes pushes for messages that were thought to be deliverable.
-    fn owe_after_all(&mut self, user: &Aor, messages: &[StoredMessage]) {
+    /// No phone has taken the message: those that did not answer are not there, and are owed pushes after all.
+    fn not_delivered(&mut self, user: Aor, silent: &[FlowId]) {
         let now = self.shared.clock.now();
+        let account = self.accounts.entry(user.clone()).or_default();
+        let mut devices = BTreeSet::new();
+        for (name, device) in &mut account.devices {
+            // Only the binding that was tried: the phone may have registered over another connection meanwhile.
+            if device.binding.as_ref().is_some_and(|binding| silent.contains(&binding.flow.id())) {
+                device.suspend(now);
+                devices.insert(name.clone());
+            }
+        }
+        info!(user = %user, suspended = devices.len(), "no device took a message; those that did not answer count as suspended");
+        self.rest(&user);
+        if devices.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.shared.store);
+        self.then(async move {
+            let of = user.clone();
+            let read = tokio::task::spawn_blocking(move || store.undelivered(&of, now, RESUME_MAX)).await;
+            Step::Unreached { user, devices, messages: read.expect("reading the store does not panic") }
+        });
+    }
+
+    /// Owes pushes to devices that were thought to be reachable directly.
+    pub(super) fn owe_after_all(
+        &mut self,
+        user: &Aor,
+        devices: &BTreeSet<String>,
+        messages: Result<Vec<StoredMessage>, StoreError>,
+    ) {
+        let now = self.shared.clock.now();
+        let messages = match messages {
+            Ok(messages) => messages,
+            Err(reason) => return warn!(user = %user, %reason, "kept messages could not be read"),
+        };
         let settings = Arc::clone(&self.shared.settings.borrow());
         let (publisher, _) = publisher(&settings, &self.shared.site);
         let mut pushes = Vec::new();
-        for message in messages {
+        for message in &messages {
             self.answer_asker(user, message.id, 202);
             let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
             let account = self.accounts.entry(user.clone()).or_default();
-            // What was owed before for this message is still owed.
-            if account.owed.values().any(|push| push.message == Some(message.id)) {
-                continue;
-            }
             let around = Surroundings {
                 settings: &settings,
                 site: &self.shared.site,
@@ -211,7 +225,11 @@ impl Shard {
                 now,
             };
             let kind = kind_of(&message.content_type);
-            pushes.extend(pushes_for(account, message, kind, &around, || ids.pop().unwrap_or(PushId::from_u128(0))));
+            let all = pushes_for(account, message, kind, &around, || ids.pop().unwrap_or(PushId::from_u128(0)));
+            let owed_already = |push: &OwedPush| {
+                account.owed.values().any(|owed| owed.message == push.message && owed.device == push.device)
+            };
+            pushes.extend(all.into_iter().filter(|push| devices.contains(&push.device) && !owed_already(push)));
         }
         let kept = self.commit(pushes.iter().cloned().map(HomeChange::OwePush).collect());
         self.then(async move {
@@ -229,6 +247,7 @@ impl Shard {
     fn rest(&mut self, user: &Aor) {
         let now = self.shared.clock.now();
         let Some(account) = self.accounts.get_mut(user) else { return };
+        // A phone that came back while another connection of it was tried has not been served yet.
         let again = account.resuming == Resuming::Again && !account.live(now).is_empty();
         account.resuming = Resuming::Idle;
         if again {

@@ -47,6 +47,10 @@ const RESUME_MAX: usize = 64;
 const UNDER_WAY: usize = 20_000;
 /// How often flows are looked through whose end this shard was not told: its mailbox was full then.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long to wait before a delivery is marked again that could not be marked.
+const MARK_PAUSE: Duration = Duration::from_secs(1);
+/// When a push request is asked for again whose answer never came back to its shard.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// How soon a push is tried again when the outbox has no room, or its phone is back already.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -84,6 +88,8 @@ enum Step {
     Registered { user: Aor, reply: Reply, outcome: Result<(), StoreError> },
     /// Pushes owed anew are on disk.
     Owed { pushes: Vec<OwedPush> },
+    /// These devices did not answer, and this is what they have not got.
+    Unreached { user: Aor, devices: BTreeSet<String>, messages: Result<Vec<StoredMessage>, StoreError> },
 }
 
 type Continuation = Pin<Box<dyn Future<Output = Step> + Send>>;
@@ -139,15 +145,13 @@ impl Shard {
     /// Runs until `stop`. Whatever is under way then is in the store, or was never answered.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
         loop {
+            self.sweep_flows();
             let now = self.shared.clock.now();
             let next = self.due.first().map_or(SWEEP_EVERY, |(at, ..)| at.since(now).min(SWEEP_EVERY));
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(step) = self.work.next() => self.step(step),
-                () = tokio::time::sleep(next) => {
-                    self.push_due();
-                    self.sweep_flows();
-                }
+                () = tokio::time::sleep(next) => self.push_due(),
                 event = events.recv(), if self.work.len() < UNDER_WAY => match event {
                     Some(event) => self.event(event),
                     None => return,
@@ -179,6 +183,7 @@ impl Shard {
             Step::Patience { user, message } => self.answer_asker(&user, message, 202),
             Step::Registered { user, reply, outcome } => self.registered(user, reply, outcome),
             Step::Owed { pushes } => pushes.into_iter().for_each(|push| self.owe(push)),
+            Step::Unreached { user, devices, messages } => self.owe_after_all(&user, &devices, messages),
         }
     }
 

@@ -86,6 +86,8 @@ impl Shard {
             return self.put_off(user, push, now.plus(SOON));
         }
         debug!(push.id = %push, user = %user, "asked for");
+        // Should the answer get lost on its way back here, it is asked for again: the id makes that safe.
+        self.put_off(user, push, now.plus(ASK_AGAIN));
     }
 
     fn put_off(&mut self, user: &Aor, push: PushId, until: Timestamp) {
@@ -148,6 +150,8 @@ impl Shard {
     pub(super) fn feedback(&mut self, known: &KnownPush, item: &Item, done: oneshot::Sender<bool>) {
         let now = self.shared.clock.now();
         let account = self.accounts.entry(known.owed.user.clone()).or_default();
+        // It was taken, even if the 202 has got lost: what follows is its end.
+        account.owed.remove(&item.push);
         let record = account.devices.get_mut(&known.owed.device).map(|device| &mut device.record);
         info!(
             push.id = %item.push,

@@ -192,14 +192,27 @@ impl Shard {
 /// Ends one binding. With push parameters only that: apps unregister when they quit. Without them it is a sign-out, and
 /// the push identity goes too (DESIGN.md §4).
 fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timestamp) -> Vec<HomeChange> {
-    let Some(device) = account.devices.get_mut(&contact.device) else { return Vec::new() };
+    // A client without an instance of its own says goodbye by its address alone.
+    let by_address = || {
+        let at = |device: &Device| device.binding.as_ref().is_some_and(|binding| binding.uri == contact.uri);
+        account.devices.iter().find(|(_, device)| at(device)).map(|(name, _)| name.clone())
+    };
+    let name = match account.devices.contains_key(&contact.device) {
+        true => contact.device.clone(),
+        false => by_address().unwrap_or_else(|| contact.device.clone()),
+    };
+    let sign_out = || HomeChange::RemoveDevice { user: user.clone(), device: name.clone() };
+    let Some(device) = account.devices.get_mut(&name) else {
+        // Perhaps it is gone from memory only, and the disk had no room to say so: said again, it goes there too.
+        return if contact.push.is_none() { vec![sign_out()] } else { Vec::new() };
+    };
     device.suspend(now);
     if contact.push.is_some() {
         return vec![HomeChange::PutDevice(device.record.clone())];
     }
-    account.devices.remove(&contact.device);
-    info!(user = %user, device = %contact.device, "signed out");
-    vec![HomeChange::RemoveDevice { user: user.clone(), device: contact.device.clone() }]
+    account.devices.remove(&name);
+    info!(user = %user, device = %name, "signed out");
+    vec![sign_out()]
 }
 
 /// Lets go of the device that has been silent for longest and is not connected now.
