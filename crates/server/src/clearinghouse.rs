@@ -68,9 +68,14 @@ pub(crate) fn start(
     let house = House { dispatch: Arc::clone(&dispatch), journal: Arc::clone(&journal), senders: senders.clone() };
     let stop = stop.clone();
     let task = tokio::spawn(async move {
-        let replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
-        let feedback = tokio::spawn(outbox.run(inner.clone()));
-        listener.run(doorway, stop).await;
+        let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
+        let mut feedback = tokio::spawn(outbox.run(inner.clone()));
+        // A part that ends before it was told to is a broken invariant: the role ends with it, and the process is told.
+        tokio::select! {
+            () = listener.run(doorway, stop) => {}
+            outcome = &mut replay => return tracing::error!(?outcome, "replay has ended by itself"),
+            outcome = &mut feedback => return tracing::error!(?outcome, "feedback has ended by itself"),
+        }
         for sender in senders {
             sender.drain().await;
         }
@@ -92,46 +97,68 @@ fn app_key(app: &App) -> AppKey {
 
 /// A sender for each lane: every app has one for messages and one for calls.
 fn senders(apps: &[App], dispatch: &Arc<Dispatch>, stop: &CancellationToken) -> Result<Vec<Arc<Sender>>, StartError> {
-    let keyring = Keyring::default();
+    let accesses = accesses(apps).map_err(|(key, sentence)| StartError::App { key, sentence })?;
     let mut senders = Vec::with_capacity(2 * apps.len());
-    for (index, app) in apps.iter().enumerate() {
-        let fault = |fault: &dyn std::fmt::Display| StartError::App {
-            key: format!("clearinghouse.apps[{index}]"),
-            sentence: fault.to_string(),
-        };
-        let trust = match &app.roots {
-            Some(path) => Trust::read(path),
-            None => Trust::system(),
-        };
-        let trust = trust.map_err(|error| fault(&error))?;
-        let text = std::fs::read_to_string(&app.credential)
-            .map_err(|error| fault(&format_args!("{} cannot be read: {error}", app.credential.display())))?;
-        let access = match app.provider {
-            Provider::Apns => {
-                let (team, key_id) =
-                    (app.team.as_deref().unwrap_or_default(), app.key_id.as_deref().unwrap_or_default());
-                let signer = keyring.signer(team, key_id, &text).map_err(|error| fault(&error))?;
-                Access::Apns(apns::Access::Token(signer))
-            }
-            Provider::Fcm => {
-                let account = fcm::Account::new(&text, &trust).map_err(|error| fault(&error))?;
-                Access::Fcm(Arc::new(account))
-            }
-            other => return Err(fault(&format_args!("this version has no sender for {other}"))),
-        };
+    for (index, (app, (access, trust, target))) in apps.iter().zip(accesses).enumerate() {
         for channel in [Channel::Message, Channel::Voip] {
             let lane = LaneKey { app: app_key(app), channel };
             let mut config = SenderConfig::new(lane, access.clone(), trust.clone());
             config.connections = app.connections;
-            if let Some(server) = &app.server {
-                config.target = server_target(server).ok_or_else(|| fault(&"server needs the form host:port"))?;
+            if let Some(target) = &target {
+                config.target = target.clone();
             }
             let outcomes: Arc<dyn Outcomes> = Arc::clone(dispatch) as _;
-            let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop).map_err(|error| fault(&error))?;
+            let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop).map_err(|fault| {
+                StartError::App { key: format!("clearinghouse.apps[{index}]"), sentence: fault.to_string() }
+            })?;
             senders.push(Arc::new(sender));
         }
     }
     Ok(senders)
+}
+
+/// How one app comes to its provider.
+type Approach = (Access, Trust, Option<Target>);
+
+/// As whom each app comes to its provider, whom it trusts there, and where that is, if it is not the usual place. A
+/// fault is the key and the sentence.
+pub(crate) fn accesses(apps: &[App]) -> Result<Vec<Approach>, (String, String)> {
+    let keyring = Keyring::default();
+    apps.iter()
+        .enumerate()
+        .map(|(index, app)| {
+            let fault = |name: &str, fault: &dyn std::fmt::Display| {
+                (format!("clearinghouse.apps[{index}].{name}"), fault.to_string())
+            };
+            let trust = match &app.roots {
+                Some(path) => Trust::read(path),
+                None => Trust::system(),
+            };
+            let trust = trust.map_err(|error| fault("roots", &error))?;
+            let text = std::fs::read_to_string(&app.credential).map_err(|error| {
+                fault("credential", &format_args!("{} cannot be read: {error}", app.credential.display()))
+            })?;
+            let access = match app.provider {
+                Provider::Apns => {
+                    let (team, key_id) = (app.team.as_deref(), app.key_id.as_deref());
+                    let signer = keyring.signer(team.unwrap_or_default(), key_id.unwrap_or_default(), &text);
+                    Access::Apns(apns::Access::Token(signer.map_err(|error| fault("credential", &error))?))
+                }
+                Provider::Fcm => {
+                    let account = fcm::Account::new(&text, &trust).map_err(|error| fault("credential", &error))?;
+                    Access::Fcm(Arc::new(account))
+                }
+                other => return Err(fault("provider", &format_args!("this version has no sender for {other}"))),
+            };
+            let target = match &app.server {
+                Some(server) => {
+                    Some(server_target(server).ok_or_else(|| fault("server", &"it needs the form host:port"))?)
+                }
+                None => None,
+            };
+            Ok((access, trust, target))
+        })
+        .collect()
 }
 
 fn server_target(server: &str) -> Option<Target> {

@@ -1,6 +1,7 @@
 //! Health, readiness, metrics and status over HTTP, for the machine's own administrator: loopback only.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -71,15 +72,18 @@ impl Status {
     }
 }
 
-/// The recorder of this process: there can be one only.
-fn recorder() -> Option<&'static PrometheusHandle> {
+/// How often what was measured is put into its place, also when nobody asks for it.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The recorder of this process: there can be one only. Whoever counts takes its counters from there when it starts, so
+/// it must be first.
+pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().ok()).as_ref()
 }
 
 /// Answers until `stop`.
 pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, stop: CancellationToken) {
-    recorder();
     let app = Router::new()
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(async || "ready\n"))
@@ -88,7 +92,15 @@ pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, stop: Canc
         .route("/status/users/{name}", get(user))
         .layer(axum::middleware::from_fn(only_local_names))
         .with_state(status);
-    let outcome = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let upkeep = async {
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            if let Some(recorder) = recorder() {
+                recorder.run_upkeep();
+            }
+        }
+    };
+    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let (outcome, ()) = tokio::join!(serving, upkeep);
     if let Err(error) = outcome {
         tracing::error!(%error, "the ops listener has failed");
     }

@@ -108,6 +108,7 @@ impl Server {
             return Err(ConfigError::Faults { faults }.into());
         }
         crate::process::raise_open_files();
+        ops::recorder();
         std::fs::create_dir_all(&raw.store.dir)
             .map_err(|source| StartError::StoreDir { path: raw.store.dir.display().to_string(), source })?;
         let settings = Arc::new(SqliteSettings::open(&raw.settings_path())?);
@@ -123,11 +124,13 @@ impl Server {
             return Err(error);
         }
         if let Some(ops) = &raw.ops {
-            let listener = tokio::net::TcpListener::bind(ops.listen).await.map_err(|source| StartError::Listen {
-                key: "ops.listen",
-                address: ops.listen,
-                source,
-            })?;
+            let listener = match tokio::net::TcpListener::bind(ops.listen).await {
+                Ok(listener) => listener,
+                Err(source) => {
+                    server.stop().await;
+                    return Err(StartError::Listen { key: "ops.listen", address: ops.listen, source });
+                }
+            };
             server.ops = Some(tokio::spawn(ops::serve(listener, Arc::clone(&server.status), server.stop.clone())));
         }
         info!(roles = ?server.parts.iter().map(|part| part.name).collect::<Vec<_>>(), "started");

@@ -5,8 +5,12 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use super::raw::{App, Raw, Tls};
 use reveille_core::Provider;
+use reveille_sip_net::ClientAuth;
+
+use super::raw::{App, Raw, Tls};
+use crate::tls::Side;
+use crate::{clearinghouse, users_file};
 
 /// One thing that must be changed before the configuration can work.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,7 +43,9 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
     }
     if let Some(home) = &raw.home {
         faults.tls("home.tls", &home.tls);
-        faults.readable("home.users", &home.users);
+        if let Err(fault) = users_file::read(&home.users, &home.domain) {
+            faults.add("home.users", fault.to_string().trim_start_matches("home.users: "));
+        }
         if home.sip_udp.is_none() && home.sip_tcp.is_none() && home.sip_tls.is_none() {
             faults.add("home.sip_tls", "no listener for clients: give at least one of sip_udp, sip_tcp and sip_tls");
         }
@@ -58,8 +64,14 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
         if house.edges.is_empty() {
             faults.add("clearinghouse.edges", "no edge is named, so every push request would be refused");
         }
+        let before = faults.0.len();
         for (index, app) in house.apps.iter().enumerate() {
             faults.app(&format!("clearinghouse.apps[{index}]"), app);
+        }
+        if faults.0.len() == before
+            && let Err((key, sentence)) = clearinghouse::accesses(&house.apps)
+        {
+            faults.add(&key, sentence);
         }
     }
     faults.listeners(raw, bind);
@@ -92,8 +104,15 @@ impl Faults {
     }
 
     fn tls(&mut self, key: &str, tls: &Tls) {
+        let before = self.0.len();
         for (name, path) in [("certificate", &tls.certificate), ("key", &tls.key), ("roots", &tls.roots)] {
             self.readable(&format!("{key}.{name}"), path);
+        }
+        // What can be opened must also be what it should be: the same reader as at the start says so.
+        if self.0.len() == before
+            && let Err(fault) = Side::read(tls, ClientAuth::Required)
+        {
+            self.add(key, fault.to_string());
         }
     }
 
