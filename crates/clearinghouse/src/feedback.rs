@@ -10,11 +10,12 @@ use reveille_core::retry::Backoff;
 use reveille_core::{Clock, SipDomain};
 use reveille_federation::feedback::{CONTENT_TYPE_V1, Feedback, FeedbackVerdict, ITEMS_MAX, Item, write_body};
 use reveille_federation::message::{Envelope, write};
+use reveille_sip::Name;
 use reveille_sip_net::{Pool, Requests, Target};
 use reveille_store::{FeedbackId, Journal, OwedFeedback};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// How long home may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -41,6 +42,14 @@ pub struct Road {
     pub name: SipDomain,
     /// The publisher's domain: feedback comes from `sip:push@` it.
     pub domain: SipDomain,
+}
+
+/// Why a home has not taken feedback.
+enum Untold {
+    /// Not now.
+    Later(String),
+    /// Never.
+    Refused(String),
 }
 
 impl Outbox {
@@ -94,16 +103,29 @@ impl Outbox {
 
     /// Tells one origin, notes what came of it, and answers which it was.
     async fn tell(&self, origin: SipDomain, owed: Vec<OwedFeedback>) -> SipDomain {
-        let ids: Vec<FeedbackId> = owed.iter().map(|item| item.id).collect();
+        let mut ids: Vec<FeedbackId> = owed.iter().map(|item| item.id).collect();
         let attempt = owed[0].attempt + 1;
         let oldest = owed[0].item.at;
-        let noted = match self.send(&origin, &owed).await {
+        let mut told = self.send(&origin, &owed).await;
+        if matches!(told, Err(Untold::Refused(_))) && owed.len() > 1 {
+            // One item that is not believed must not hold up the others: each by itself, the oldest first.
+            told = self.send(&origin, &owed[..1]).await;
+            ids.truncate(1);
+        }
+        let noted = match told {
+            Err(Untold::Refused(why)) => {
+                // It will never be believed: the home was restored from a backup, or is another one by now.
+                error!(peer.domain = %origin, push.id = %owed[0].item.push, "home does not believe feedback, which is given up: {why}");
+                metrics::counter!("reveille_feedback_refused_total").increment(1);
+                self.fresh.notify_one();
+                reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await
+            }
             Ok(()) => {
                 debug!(peer.domain = %origin, items = ids.len(), "home has taken the feedback");
                 metrics::counter!("reveille_feedback_sent_total").increment(ids.len() as u64);
                 reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await
             }
-            Err(why) => {
+            Err(Untold::Later(why)) => {
                 // Kept for as long as an outcome is remembered; the journal gives older ones up.
                 let never = oldest.plus(Duration::from_secs(365 * 24 * 3600));
                 let now = self.clock.now();
@@ -120,7 +142,8 @@ impl Outbox {
         origin
     }
 
-    async fn send(&self, origin: &SipDomain, owed: &[OwedFeedback]) -> Result<(), String> {
+    async fn send(&self, origin: &SipDomain, owed: &[OwedFeedback]) -> Result<(), Untold> {
+        let later = |error: &dyn std::fmt::Display| Untold::Later(error.to_string());
         let items = owed.iter().map(|owed| Item {
             push: owed.item.push,
             identity: owed.item.identity,
@@ -130,7 +153,7 @@ impl Outbox {
             at: owed.item.at,
         });
         let body = write_body(&Feedback { id: owed[0].item.at.millis(), items: items.collect() });
-        let ticket = self.road.requests.open(rand::random()).map_err(|error| error.to_string())?;
+        let ticket = self.road.requests.open(rand::random()).map_err(|error| later(&error))?;
         let call_id = format!("{:032x}", rand::random::<u128>());
         let envelope = Envelope {
             sent_by: self.road.name.as_str(),
@@ -141,14 +164,20 @@ impl Outbox {
             call_id: &call_id,
             content_type: CONTENT_TYPE_V1,
         };
-        let bytes = write(envelope, &body).map_err(|error| error.to_string())?;
+        let bytes = write(envelope, &body).map_err(|error| later(&error))?;
         let answer = ticket.through(&self.road.pool, &self.road.edge, bytes, ANSWER_WITHIN).await;
-        let answer = answer.map_err(|error| error.to_string())?;
+        let answer = answer.map_err(|error| later(&error))?;
         match answer.status() {
             Some(200..300) => Ok(()),
             status => {
-                let diagnosis = answer.header(reveille_sip::Name::MsDiagnostics).unwrap_or("no diagnosis");
-                Err(format!("{} {diagnosis}", status.unwrap_or_default()))
+                let diagnosis = answer.header(Name::MsDiagnostics).or_else(|| answer.header(Name::MsDiagnosticsPublic));
+                let why = format!("{} {}", status.unwrap_or_default(), diagnosis.unwrap_or("no diagnosis"));
+                // A refusal with a diagnosis comes from an edge, and what it complains of can be mended. Home's own
+                // 403 has none: it does not believe what it hears.
+                Err(match (status, diagnosis) {
+                    (Some(400 | 403 | 413), None) => Untold::Refused(why),
+                    _ => Untold::Later(why),
+                })
             }
         }
     }
