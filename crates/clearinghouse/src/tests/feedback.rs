@@ -4,7 +4,7 @@
 use reveille_federation::feedback::{Feedback, FeedbackVerdict, read_body};
 use reveille_federation::message;
 use reveille_sim::certs::{Ca, Leaf};
-use reveille_sip::Message;
+use reveille_sip::{Message, Name};
 use reveille_sip_net::{
     ClientAuth, CloseReason, Flow, Handler, Identity, ListenLimits, Listener, Pool, PoolLimits, Requests, Target,
     TlsClient, TlsServer, Transport, TrustRoots,
@@ -20,9 +20,12 @@ const EDGE: &str = "edge.push.example.net";
 /// As good as the status of a home that never answers.
 const SILENCE: u16 = 0;
 
-/// The publisher's edge, and all homes behind it: each answers as it was told to, 200 at first.
+/// The publisher's edge, and all homes behind it: each takes what it believes.
 struct Homes {
+    /// What is answered on the way to a home, with a diagnosis, instead of its own answer.
     moods: Mutex<HashMap<String, u16>>,
+    /// Pushes that no home believes in: its own 403 has no diagnosis.
+    disbelieved: Mutex<Vec<PushId>>,
     heard: mpsc::UnboundedSender<(String, Feedback)>,
 }
 
@@ -30,11 +33,23 @@ impl Handler for Homes {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         for message in batch.drain(..) {
             let home = message::destination(&message).unwrap().to_string();
-            let status = self.moods.lock().get(&home).copied().unwrap_or(200);
-            if status != SILENCE {
-                flow.send(message::respond(&message, status, "home", |_| {})).unwrap();
+            let feedback = read_body(message.body_bytes()).unwrap();
+            let disbelieved = self.disbelieved.lock();
+            let believed = !feedback.items.iter().any(|item| disbelieved.contains(&item.push));
+            match self.moods.lock().get(&home) {
+                Some(&SILENCE) => {}
+                Some(&status) => {
+                    let refused = message::respond(&message, status, "edge", |response| {
+                        response.header(Name::MsDiagnostics, "90103;reason=\"not today\"");
+                    });
+                    flow.send(refused).unwrap();
+                }
+                None => {
+                    let status = if believed { 200 } else { 403 };
+                    flow.send(message::respond(&message, status, "home", |_| {})).unwrap();
+                }
             }
-            self.heard.send((home, read_body(message.body_bytes()).unwrap())).unwrap();
+            self.heard.send((home, feedback)).unwrap();
         }
     }
 }
@@ -75,7 +90,7 @@ impl Reporting {
         let listener = Listener::tls(at, Arc::new(server), ListenLimits::default()).unwrap();
         let edge = Target { name: EDGE.into(), addresses: vec![listener.local_addr()], transport: Transport::Tls };
         let (told, heard) = mpsc::unbounded_channel();
-        let homes = Arc::new(Homes { moods: Mutex::default(), heard: told });
+        let homes = Arc::new(Homes { moods: Mutex::default(), disbelieved: Mutex::default(), heard: told });
         let stop = CancellationToken::new();
         let requests = Requests::new();
         let client = Arc::new(TlsClient::new(Some(&identity("house.push.example.net")), &roots, false));
@@ -106,6 +121,10 @@ impl Reporting {
 
     fn mood(&self, home: &str, status: u16) {
         self.homes.moods.lock().insert(home.into(), status);
+    }
+
+    fn good_mood(&self, home: &str) {
+        self.homes.moods.lock().remove(home);
     }
 
     /// The journal comes to owe feedback about these pushes, and the outbox is woken.
@@ -185,7 +204,7 @@ async fn what_a_home_cannot_take_is_told_again_later_and_nothing_overtakes_it() 
     assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1)]));
     reporting.until("it is put off", |owed| owed.iter().any(|owed| owed.attempt == 1)).await;
     assert!(reporting.house.owed()[0].due > reporting.house.now());
-    reporting.mood("contoso.com", 200);
+    reporting.good_mood("contoso.com");
     // Newer feedback does not go ahead of it; fabrikam's is a sign that the outbox has looked.
     reporting.owe("contoso.com", [2]).await;
     reporting.owe("fabrikam.com", [3]).await;
@@ -198,7 +217,7 @@ async fn what_a_home_cannot_take_is_told_again_later_and_nothing_overtakes_it() 
 }
 
 #[tokio::test]
-async fn a_home_that_refuses_holds_up_no_other() {
+async fn a_home_behind_an_edge_that_refuses_holds_up_no_other_and_loses_nothing() {
     let mut reporting = Reporting::start().await;
     reporting.mood("contoso.com", 403);
     reporting.owe("contoso.com", [1]).await;
@@ -208,6 +227,23 @@ async fn a_home_that_refuses_holds_up_no_other() {
     assert_eq!(heard, [("contoso.com".into(), vec![id(1)]), ("fabrikam.com".into(), vec![id(2)])]);
     reporting.until("only contoso's is kept", |owed| owed.len() == 1 && owed[0].attempt == 1).await;
     assert_eq!(reporting.house.owed()[0].origin, domain("contoso.com"));
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn what_a_home_does_not_believe_is_given_up_and_holds_up_nothing_else() {
+    let mut reporting = Reporting::start().await;
+    reporting.homes.disbelieved.lock().push(id(3));
+    reporting.owe("contoso.com", 1..=5).await;
+    let mut taken = Vec::new();
+    while taken.len() < 4 {
+        let (_, pushes) = reporting.heard().await;
+        if !pushes.contains(&id(3)) {
+            taken.extend(pushes);
+        }
+    }
+    assert_eq!(taken, [1, 2, 4, 5].map(id));
+    reporting.until("nothing is kept for ever", <[_]>::is_empty).await;
     reporting.end().await;
 }
 
