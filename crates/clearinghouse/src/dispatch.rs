@@ -1,11 +1,12 @@
 //! From the journal to the lanes and back: which pushes are in memory, where they go, and what became of them.
 //!
 //! A bounded window of open pushes is in memory; the rest waits in the journal ("spilled") until [`crate::replay`]
-//! reads it back in order. While anything is spilled everything newer spills too, so what is read back is never in
-//! memory already. At start everything counts as spilled: replay after a crash is the same road.
+//! reads it back in order. While anything is spilled every newer message spills too, so what is read back is never in
+//! memory already. Calls never wait behind messages: they go ahead, and replay passes over them. At start everything
+//! counts as spilled: replay after a crash is the same road.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -84,6 +85,8 @@ pub(crate) struct Spill {
     pub(crate) cursor: u64,
     /// The newest that is known to wait.
     pub(crate) last: u64,
+    /// Calls behind `cursor` that went ahead of what waits, and until when they are of use; bounded by the window.
+    pub(crate) ahead: BTreeMap<u64, Timestamp>,
 }
 
 /// A token that a provider declared dead, as one origin knows it (DESIGN.md §7: keyed by origin, app and token).
@@ -125,7 +128,7 @@ impl Dispatch {
             lanes: OnceLock::new(),
             entries: Mutex::new(HashMap::new()),
             // Whatever a former life has left is read back first.
-            spill: Mutex::new(Spill { active: true, cursor: 0, last: 0 }),
+            spill: Mutex::new(Spill { active: true, cursor: 0, last: 0, ahead: BTreeMap::new() }),
             due: Mutex::new(BinaryHeap::new()),
             dead: Mutex::new(HashMap::new()),
             unwritten: Mutex::default(),
@@ -162,12 +165,20 @@ impl Dispatch {
             let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else { return };
             if !spill.active && self.room() < fresh.len() {
                 info!(window = self.window, "the window is full: new pushes wait in the journal");
-                *spill = Spill { active: true, cursor: first.seq - 1, last: last.seq };
+                *spill = Spill { active: true, cursor: first.seq - 1, last: last.seq, ahead: BTreeMap::new() };
             }
             if spill.active {
                 spill.last = spill.last.max(last.seq);
                 self.work.notify_one();
-                return;
+                // A call is worth nothing when the messages before it have had their turn.
+                fresh.retain(|fresh| fresh.lane.channel == Channel::Voip);
+                if spill.ahead.len() + fresh.len() > self.window {
+                    // What replay finds expired it never sends.
+                    let now = self.clock.now();
+                    spill.ahead.retain(|_, expires| *expires > now);
+                }
+                fresh.truncate(self.window.saturating_sub(spill.ahead.len()));
+                spill.ahead.extend(fresh.iter().map(|fresh| (fresh.seq, fresh.expires)));
             }
         }
         self.begin(fresh);

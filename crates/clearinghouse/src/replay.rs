@@ -69,17 +69,17 @@ impl Dispatch {
     /// Reads back what waits on disk, as far as there is room.
     pub(crate) async fn refill(&self) {
         loop {
-            let (cursor, last) = {
+            let (cursor, last, limit) = {
                 let spill = self.spill.lock();
-                if !spill.active || self.room() == 0 {
+                let room = self.room();
+                if !spill.active || room == 0 {
                     return;
                 }
-                (spill.cursor, spill.last)
+                (spill.cursor, spill.last, REFILL.min(room))
             };
             let journal = Arc::clone(&self.journal);
-            let limit = REFILL.min(self.room());
             let read = tokio::task::spawn_blocking(move || journal.open(cursor, limit)).await;
-            let open = match read.expect("reading the journal does not panic") {
+            let mut open = match read.expect("reading the journal does not panic") {
                 Ok(open) => open,
                 Err(reason) => {
                     warn!(%reason, "the journal could not be read back; trying again");
@@ -92,10 +92,14 @@ impl Dispatch {
                 // Nothing was left to read, and nothing has been added since this was asked.
                 None if spill.last <= last.max(cursor) => {
                     spill.active = false;
+                    spill.ahead.clear();
                     return;
                 }
                 None => spill.cursor = cursor.max(last),
             }
+            let cursor = spill.cursor;
+            open.retain(|entry| !spill.ahead.contains_key(&entry.seq));
+            spill.ahead = spill.ahead.split_off(&(cursor + 1));
             drop(spill);
             info!(pushes = open.len(), "read back from the journal");
             self.replay(open);

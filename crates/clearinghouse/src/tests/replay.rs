@@ -39,6 +39,74 @@ async fn what_the_window_has_no_room_for_waits_and_comes_back_in_order() {
 }
 
 #[tokio::test]
+async fn a_call_goes_ahead_of_messages_that_fill_the_window_and_rings_once() {
+    let house = House::with_window(2).await;
+    house.submit("contoso.com", &[message(1), message(2)]).await.unwrap();
+    // The provider of the messages is down: they stay, and newer ones wait on disk.
+    for key in house.messages.keys() {
+        house.answer(key, retry(true)).await;
+    }
+    house.submit("contoso.com", &[message(3), call(4), message(5)]).await.unwrap();
+    house.submit("contoso.com", &[call(6)]).await.unwrap();
+    assert_eq!((house.messages.pushes(), house.calls.pushes()), (vec![id(1), id(2)], vec![id(4), id(6)]));
+    // One of the calls is over before replay comes to it, the other is not.
+    house.answer(house.calls.keys()[0], Verdict::Accepted).await;
+    for &key in &house.messages.keys()[..2] {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    for _ in 0..3 {
+        house.dispatch.refill().await;
+        house.settle().await;
+        for &key in house.messages.keys().iter().skip(2) {
+            house.answer(key, Verdict::Accepted).await;
+        }
+    }
+    assert_eq!((house.messages.pushes(), house.calls.keys().len()), ([1, 2, 3, 5].map(id).to_vec(), 2));
+    assert_eq!(house.dispatch.load(), (1, false), "only the call that has no answer yet is open");
+    house.answer(house.calls.keys()[1], Verdict::Accepted).await;
+    assert_eq!(house.state("contoso.com", id(6)), PushState::Accepted);
+}
+
+#[tokio::test]
+async fn calls_that_have_run_out_make_room_for_others_ahead_of_the_messages() {
+    let house = House::with_window(2).await;
+    house.submit("contoso.com", &[message(1), message(2)]).await.unwrap();
+    house.submit("contoso.com", &[message(3), call(4), call(5), call(6)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [id(4), id(5)], "as many as the window holds");
+    house.clock.turn(Duration::from_secs(26));
+    let (sent, expires) = (house.now(), house.now().plus(Duration::from_secs(25)));
+    house.submit("contoso.com", &[PushRequest { sent, expires, ..call(7) }]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [id(4), id(5), id(7)]);
+    for key in house.messages.keys() {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    for key in house.calls.keys() {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    house.dispatch.refill().await;
+    house.settle().await;
+    assert_eq!((house.messages.pushes().last(), house.calls.keys().len()), (Some(&id(3)), 3));
+    assert_eq!(house.state("contoso.com", id(6)), not(Reason::Expired));
+}
+
+#[tokio::test]
+async fn a_call_that_comes_before_a_restarted_house_has_read_its_journal_rings_once() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[message(1), call(2)]).await.unwrap();
+    house.settle().await;
+    let (folder, clock) = (Arc::clone(&house.folder), house.clock.clone());
+    drop(house);
+    let house = House::over(folder, clock, 50_000);
+    house.submit("contoso.com", &[call(3)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [id(3)]);
+    house.dispatch.refill().await;
+    house.settle().await;
+    assert_eq!((house.messages.pushes(), house.calls.pushes()), (vec![id(1)], vec![id(3)]));
+    assert_eq!(house.state("contoso.com", id(2)), not(Reason::OutcomeUnknown));
+    assert_eq!(house.state("contoso.com", id(3)), PushState::Sending);
+}
+
+#[tokio::test]
 async fn a_push_that_is_read_back_before_it_is_handed_over_is_sent_once() {
     let house = House::with_window(3).await;
     house.submit("contoso.com", &[message(1), message(2), message(3)]).await.unwrap();
