@@ -115,8 +115,8 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
     let map = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
     for (figure, file, code) in [
         ("20,000", "crates/sip-net/src/listen.rs", "seats: 20_000,"),
-        ("256; 10 s", "crates/sip-net/src/listen.rs", "handshakes_in_flight: 256,"),
-        ("256; 10 s", "crates/sip-net/src/listen.rs", "handshake_timeout: Duration::from_secs(10),"),
+        ("4096; 6 s", "crates/sip-net/src/listen.rs", "handshakes_in_flight: 4096,"),
+        ("4096; 6 s", "crates/sip-net/src/listen.rs", "handshake_timeout: Duration::from_secs(6),"),
         ("10,000", "crates/server/src/edge.rs", "seats_per_address: 10_000,"),
         ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_bytes_max: 32 * 1024,"),
         ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_count_max: 128,"),
