@@ -243,6 +243,36 @@ impl Shard {
         });
     }
 
+    /// At start: phones that were on screen when this home stopped are not connected any more. What they have not got,
+    /// and nobody was asked to push, is owed to them now: one push for the newest message brings them back to all.
+    pub(super) fn owe_what_a_stop_left(&mut self) {
+        let now = self.shared.clock.now();
+        let users: Vec<Aor> = self.accounts.keys().cloned().collect();
+        for user in users {
+            let read = self.shared.store.undelivered(&user, now, RESUME_MAX);
+            let known = self.shared.store.pushes_of(&user, OWED_MAX);
+            let (Ok(messages), Ok(known)) = (read, known) else {
+                warn!(user = %user, "what is kept for a user could not be read at start");
+                continue;
+            };
+            let Some(newest) = messages.iter().rfind(|message| kind_of(&message.content_type) == MessageKind::Content)
+            else {
+                continue;
+            };
+            // Believed to be on screen, and told nothing: the only state that a stop leaves without anybody to act.
+            let untold = |state| matches!(state, PushState::NotPushed(Reason::Foreground | Reason::HeldConnection));
+            let devices: BTreeSet<String> = known
+                .iter()
+                .filter(|push| push.owed.message == Some(newest.id) && untold(push.owed.state))
+                .map(|push| push.owed.device.clone())
+                .collect();
+            if !devices.is_empty() {
+                info!(user = %user, devices = devices.len(), "a push is owed for what was not delivered before the stop");
+                self.owe_after_all(&user, &devices, Ok(vec![newest.clone()]));
+            }
+        }
+    }
+
     /// Delivery has come to its end, unless more has come meanwhile.
     fn rest(&mut self, user: &Aor) {
         let now = self.shared.clock.now();

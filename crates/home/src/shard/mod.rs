@@ -139,6 +139,7 @@ impl Shard {
             account.devices.insert(record.device.clone(), Device { record, binding: None });
         }
         owed.into_iter().for_each(|push| shard.owe(push));
+        shard.owe_what_a_stop_left();
         shard
     }
 
@@ -200,5 +201,128 @@ impl Shard {
         let fresh = PushId::from_parts(now, rand::random()).to_u128();
         self.last_id = if fresh > self.last_id { fresh } else { self.last_id + 1 };
         self.last_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_core::settings::{
+        AccessEdgeConfiguration, AllowedDomain, McxConfiguration, PushNotificationConfiguration, Setting, SettingChange,
+    };
+    use reveille_core::{AppKey, DeviceToken, Environment, Event as Occasion, Provider};
+    use reveille_store::SqliteHome;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            NOW
+        }
+    }
+
+    fn settings() -> Snapshot {
+        let rows = [
+            Setting::AccessEdgeConfiguration(AccessEdgeConfiguration {
+                allow_federated_users: true,
+                ..Default::default()
+            }),
+            Setting::AllowedDomain(AllowedDomain {
+                identity: "push.example.net".parse().unwrap(),
+                proxy_fqdn: None,
+                verification_level: None,
+                comment: String::new(),
+            }),
+            Setting::PushNotificationConfiguration(PushNotificationConfiguration {
+                enable_apple_push_notification_service: true,
+                ..Default::default()
+            }),
+            Setting::McxConfiguration(McxConfiguration {
+                push_notification_proxy_uri: "sip:push@push.example.net".into(),
+                ..Default::default()
+            }),
+        ];
+        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
+            snapshot.with(&SettingChange::Put(setting), "tester", NOW).unwrap()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_phone_that_was_on_screen_when_home_stopped_is_owed_a_push_after_the_start() {
+        let folder = std::env::temp_dir().join(format!("reveille-home-shard-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = Arc::new(SqliteHome::open(&folder.join("home.db")).unwrap());
+        let bob: Aor = "bob@contoso.com".parse().unwrap();
+        let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
+        let id = IdentityId::from_u128(9);
+        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: Vec::new() };
+        identity.refresh(Some(DeviceToken::new("token")), None, Timestamp::from_millis(1), &[]);
+        let before = Timestamp::from_millis(NOW.millis() - 60_000);
+        let record = DeviceRecord {
+            user: bob.clone(),
+            device: "phone".into(),
+            identity: Some(identity),
+            dead_tokens: Vec::new(),
+            user_agent: String::new(),
+            last_registered: before,
+            session_expires: NOW.plus(Duration::from_secs(3600)),
+            suspended_since: None,
+            last_push: None,
+        };
+        let message = StoredMessage {
+            id: MessageId::from_parts(before, 1),
+            to: bob.clone(),
+            from: "alice@contoso.com".parse().unwrap(),
+            content_type: "text/plain".into(),
+            body: b"hi".to_vec(),
+            conversation: "alice@contoso.com".into(),
+            taken: before,
+            expires: NOW.plus(Duration::from_secs(3600)),
+        };
+        let push = OwedPush {
+            push: PushId::from_parts(before, 2),
+            user: bob,
+            device: "phone".into(),
+            identity: id,
+            generation: 1,
+            channel: Channel::Message,
+            event: Occasion::Message,
+            message: Some(message.id),
+            clearing_house: "push.example.net".parse().unwrap(),
+            created: before,
+            expires: NOW.plus(Duration::from_secs(3600)),
+            due: before,
+            attempt: 0,
+            state: PushState::NotPushed(Reason::Foreground),
+        };
+        let changes =
+            vec![HomeChange::PutDevice(record.clone()), HomeChange::KeepMessage(message), HomeChange::OwePush(push)];
+        wait(|done| store.commit(changes, done)).await.unwrap();
+        let (outbox, mut jobs) = mpsc::channel(8);
+        let (_settings, watched) = watch::channel(Arc::new(settings()));
+        let shared = Arc::new(Shared {
+            name: "home.contoso.com".into(),
+            site: "x".into(),
+            grace: Duration::from_secs(2),
+            store: Arc::clone(&store) as _,
+            settings: watched,
+            clock: Arc::new(Stopped),
+            requests: Requests::new(),
+            outbox,
+        });
+        let shard = Shard::new(0, shared, vec![record], Vec::new());
+        let (_events, mailbox) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(shard.run(mailbox, stop.clone()));
+        let job =
+            tokio::time::timeout(Duration::from_secs(10), jobs.recv()).await.expect("a push is asked for").unwrap();
+        assert_eq!((job.request.identity, job.request.badge), (id, Some(1)));
+        stop.cancel();
+        running.await.unwrap();
+        store.close();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
