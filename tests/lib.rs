@@ -139,13 +139,18 @@ impl World {
         Ok(alice)
     }
 
-    /// Bob's phone: registered for push, then put into a pocket, where its operating system freezes the app.
-    pub async fn bob_suspended(&self) -> Result<Phone> {
+    /// Bob's phone before it has signed in. Each call is the same phone with another connection.
+    pub fn bob(&self) -> Phone {
         let calls = TOKEN.replace("0b", "0c");
         let push = format!(
             "pn-provider=apns;pn-param=TESTTEAM01.org.example.app.voip&remote;pn-prid={calls}:voip&{TOKEN}:remote"
         );
-        let bob = self.phone("bob", "builds", Some(push));
+        self.phone("bob", "builds", Some(push))
+    }
+
+    /// Bob's phone: registered for push, then put into a pocket, where its operating system freezes the app.
+    pub async fn bob_suspended(&self) -> Result<Phone> {
+        let bob = self.bob();
         bob.sign_in().await.context("Bob signs in")?;
         bob.suspend().await;
         self.until("Bob is away", |bob| bob.presence == "away").await?;
