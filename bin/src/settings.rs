@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use reveille_server::{config, settings_file};
 
-use crate::out;
+use crate::{WRONG_CONFIGURATION, out};
 
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
@@ -75,6 +75,16 @@ impl Store {
 
 /// Imports or exports.
 pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
+    match change(settings).await {
+        Err(error) if error.is::<config::ConfigError>() => {
+            out::note(&format!("reveille: {error}"));
+            Ok(ExitCode::from(WRONG_CONFIGURATION))
+        }
+        outcome => outcome,
+    }
+}
+
+async fn change(settings: Settings) -> Result<ExitCode> {
     match settings {
         Settings::Export { store, file } => {
             let text = settings_file::export(&store.path()?)?;

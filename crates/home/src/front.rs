@@ -9,7 +9,7 @@ use reveille_federation::answer::{Audience, status};
 use reveille_federation::policy::{readmit, trusted_edge};
 use reveille_federation::{AdmittedPeer, Refusal, feedback, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{CloseReason, Flow, Handler, Requests};
+use reveille_sip_net::{BadMessage, CloseReason, Flow, Handler, Requests};
 use reveille_store::HomeStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,8 @@ use crate::users::Users;
 
 /// What is answered to a method that is not for us.
 const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
+/// What is said to a sender without a name.
+const NO_FROM: &str = "the From header field names no user of the form sip:user@domain";
 /// Feedback messages under way at once.
 const FEEDBACK_MAX: usize = 64;
 
@@ -146,6 +148,10 @@ impl Front {
         if matches!(message.method(), Some(Method::Ack)) {
             return;
         }
+        // RFC 3261 §8.2.2.1: an unknown scheme is a 416; a header field that cannot be read is a 400.
+        if let Err(fault) = message.check() {
+            return BadMessage { message, fault }.answer(flow);
+        }
         let Some(reply) = Reply::new(flow, message, &self.recent, &self.tag) else { return };
         match reply.request().method() {
             Some(Method::Register) => self.client_register(reply),
@@ -165,8 +171,8 @@ impl Front {
         // RFC 3261 §10.3 step 3: one may only register oneself.
         match address(reply.request(), Name::To) {
             Some(to) if to == user => self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply),
-            Some(_) => reply.send(403),
-            None => reply.send(400),
+            Some(to) => reply.refuse(403, &format!("{user} may register {user} and not {to}")),
+            None => reply.refuse(400, "the To header field names no user of the form sip:user@domain"),
         }
     }
 
@@ -178,8 +184,8 @@ impl Front {
         match address(reply.request(), Name::From) {
             Some(from) if from == user => self.deliver(from, reply),
             // Nobody speaks in another's name.
-            Some(_) => reply.send(403),
-            None => reply.send(400),
+            Some(from) => reply.refuse(403, &format!("{user} may write as {user} and not as {from}")),
+            None => reply.refuse(400, NO_FROM),
         }
     }
 
@@ -187,7 +193,7 @@ impl Front {
     fn message_of_proxy(&self, reply: Reply) {
         match address(reply.request(), Name::From) {
             Some(from) => self.deliver(from, reply),
-            None => reply.send(400),
+            None => reply.refuse(400, NO_FROM),
         }
     }
 
@@ -198,7 +204,7 @@ impl Front {
         }
         match address(reply.request(), Name::From) {
             Some(from) => self.deliver(from, reply),
-            None => reply.send(400),
+            None => reply.refuse(400, NO_FROM),
         }
     }
 
@@ -209,8 +215,8 @@ impl Front {
             Some(to) if self.users.knows(&to) => {
                 self.hand_over(&to.clone(), |reply| Event::Message { from, to, reply }, reply)
             }
-            Some(_) => reply.send(404),
-            None => reply.send(400),
+            Some(to) => reply.refuse(404, &format!("{to} is not a user of {}", self.users.domain())),
+            None => reply.refuse(400, "the Request-URI names no user of the form sip:user@domain"),
         }
     }
 

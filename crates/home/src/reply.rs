@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use reveille_federation::message::respond;
 use reveille_sip::{
-    Action, Actions, Message, Millis, Reliability, ResponseBuilder, ServerTransaction, Timers, TransactionKey,
+    Action, Actions, Message, Millis, Name, Reliability, ResponseBuilder, ServerTransaction, Timers, TransactionKey,
 };
 use reveille_sip_net::{Flow, Transport};
 
@@ -132,6 +132,14 @@ impl Reply {
     /// Answers with a status.
     pub(crate) fn send(self, status: u16) {
         self.send_with(status, |_| {});
+    }
+
+    /// Refuses, with the sentence that a person reads (RFC 3261 §20.43).
+    pub(crate) fn refuse(self, status: u16, sentence: &str) {
+        let sentence = sentence.replace(['"', '\\'], "'");
+        self.send_with(status, |response| {
+            response.header(Name::Warning, format_args!("399 reveille \"{sentence}\""));
+        });
     }
 
     /// Answers with a whole response of that status.
