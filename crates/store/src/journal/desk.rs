@@ -257,9 +257,10 @@ impl Desk<'_> {
         }
         let (no, slot) = place(seq);
         let Some(range) = self.block(no)?.map(|block| block.request_range(slot)) else { return Ok(None) };
+        // SQLite's substr of an empty blob is NULL: a block may hold nothing but empty requests.
         let mut copy = self.db.prepare_cached(
             "INSERT INTO push_late (seq, due, attempt, request)
-             SELECT ?1, ?2, ?3, substr(requests, ?4, ?5) FROM block_request WHERE no = ?6",
+             SELECT ?1, ?2, ?3, coalesce(substr(requests, ?4, ?5), x'') FROM block_request WHERE no = ?6",
         )?;
         copy.execute((
             columns::number(seq),

@@ -231,4 +231,17 @@ mod tests {
         assert_eq!(open[3].request, entry(64).request);
         assert_eq!((open[0].due, open[0].attempt), (Timestamp::from_millis(3), 0));
     }
+
+    #[test]
+    fn an_empty_request_alone_in_its_block_is_rescheduled_like_any_other() {
+        let folder = Folder::new();
+        let journal = SqliteJournal::open(&folder.path().join("clearinghouse.db")).unwrap();
+        let empty = JournalEntry { request: Arc::from([]), ..entry(1) };
+        let answer = outcome(|done| journal.append(vec![empty], done)).unwrap()[0];
+        let Appended::New { seq } = answer else { panic!("{answer:?}") };
+        let due = Timestamp::from_millis(9000);
+        outcome(|done| journal.reschedule(seq, due, 2, done)).unwrap();
+        let open = journal.open(0, 9).unwrap();
+        assert_eq!((open.len(), open[0].due, open[0].attempt, open[0].request.len()), (1, due, 2, 0));
+    }
 }
