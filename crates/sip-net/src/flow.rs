@@ -45,6 +45,10 @@ pub enum Transport {
     Tls,
     /// UDP.
     Udp,
+    /// WebSocket (RFC 7118).
+    Ws,
+    /// WebSocket over TLS (RFC 7118).
+    Wss,
 }
 
 /// Why bytes were not taken for sending.
@@ -317,8 +321,16 @@ impl Transport {
     /// Whether the transport delivers, so that nothing need be sent twice (RFC 3261 §17).
     pub fn is_reliable(self) -> bool {
         match self {
-            Self::Tcp | Self::Tls => true,
+            Self::Tcp | Self::Tls | Self::Ws | Self::Wss => true,
             Self::Udp => false,
+        }
+    }
+
+    /// Whether the way is enciphered.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Self::Tls | Self::Wss => true,
+            Self::Tcp | Self::Udp | Self::Ws => false,
         }
     }
 
@@ -328,14 +340,18 @@ impl Transport {
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
             Self::Udp => "UDP",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
-    /// RFC 3261 §19.1.2: the port if none is given.
+    /// RFC 3261 §19.1.2, for WebSocket RFC 7118: the port if none is given.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Tcp | Self::Udp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 }

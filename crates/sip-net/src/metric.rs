@@ -47,6 +47,8 @@ fn word(transport: Transport) -> &'static str {
         Transport::Tcp => "tcp",
         Transport::Tls => "tls",
         Transport::Udp => "udp",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
     }
 }
 

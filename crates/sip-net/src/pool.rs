@@ -171,6 +171,8 @@ impl Pool {
         match target.transport {
             Transport::Udp => return inner.send_datagram(target, &parcel),
             Transport::Tls if inner.tls.is_none() => return Err(no_transport(target)),
+            // RFC 7118 §5: it is the client that opens a WebSocket; answers and calls take the one that is open.
+            Transport::Ws | Transport::Wss => return Err(no_transport(target)),
             Transport::Tls | Transport::Tcp => {}
         }
         let hop = inner.hop(target)?;
