@@ -124,7 +124,7 @@ impl World {
             domain: "contoso.com".into(),
             password: password.into(),
             registrar: self.registrar,
-            tls: Some((Arc::new(TlsClient::new(None, &self.roots, false)), "home.contoso.com".into())),
+            tls: Some((Arc::new(TlsClient::new(None, &self.roots)), "home.contoso.com".into())),
             // Each user has one device here, named by the first letter: a0…, b0….
             instance: format!("urn:uuid:{}0000000-0000-4000-8000-000000000000", &user[..1]),
             push,

@@ -170,7 +170,7 @@ impl Scene {
             Way::EdgeInside(certificate) => (self.edge_inside, Some(certificate), EDGE),
         };
         let identity = certificate.map(|name| self.identity(name));
-        RawSip::tls(address, &TlsClient::new(identity.as_ref(), &self.roots, false), name).await
+        RawSip::tls(address, &TlsClient::new(identity.as_ref(), &self.roots), name).await
     }
 
     fn identity(&self, name: &str) -> Identity {
@@ -392,7 +392,7 @@ impl Scene {
             ("an expired certificate", Some(&expired), "expired"),
             ("a certificate of a foreign authority", Some(&stranger), "unknown-issuer"),
         ] {
-            let tls = TlsClient::new(identity, &self.roots, false);
+            let tls = TlsClient::new(identity, &self.roots);
             // In TLS 1.3 the client is done before the server has looked at its certificate.
             let mut link = RawSip::tls(self.edge, &tls, EDGE).await?;
             let _ = link.send(options(PARTNER, "let me in"), PROMPT).await;

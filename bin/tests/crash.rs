@@ -337,7 +337,7 @@ impl World {
         folder.write("house.key", &house.key_pem())?;
         let edge = ca.issue(Leaf::new(EDGE, &[EDGE]))?;
         let identity = Identity::from_pem(edge.chain_pem().as_bytes(), edge.key_pem().as_bytes())?;
-        let edge = TlsClient::new(Some(&identity), &TrustRoots::from_pem(ca.pem().as_bytes())?, false);
+        let edge = TlsClient::new(Some(&identity), &TrustRoots::from_pem(ca.pem().as_bytes())?);
         let (listen, ops, nobody) = (free_address()?, free_address()?, free_address()?);
         folder.write(
             "clearinghouse.toml",

@@ -280,7 +280,7 @@ impl Example {
     }
 
     fn phone(&self, roots: &TrustRoots, (user, password): (&str, &str), push: Option<String>) -> Phone {
-        let tls = Arc::new(TlsClient::new(None, roots, false));
+        let tls = Arc::new(TlsClient::new(None, roots));
         let registrar = format!("{}1:5061", self.net).parse().expect("an address");
         Phone::new(PhoneOptions {
             user: user.into(),

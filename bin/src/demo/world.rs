@@ -119,7 +119,7 @@ impl World {
     /// A phone or desk client of one user. Without push parameters it is a client that is never woken.
     pub(crate) fn phone(&self, user: &str, instance: &str, push: Option<String>) -> Phone {
         let password = USERS.iter().find(|(name, _)| *name == user).map(|(_, password)| *password).unwrap_or_default();
-        let tls = Arc::new(TlsClient::new(None, &self.roots, false));
+        let tls = Arc::new(TlsClient::new(None, &self.roots));
         Phone::new(PhoneOptions {
             user: user.into(),
             domain: CONTOSO.into(),
@@ -135,7 +135,7 @@ impl World {
     /// A TLS client with the certificate of an organisation that nobody has allowed.
     pub(crate) fn stranger(&self) -> Result<TlsClient> {
         let identity = Identity::from_pem_files(&self.stranger.certificate, &self.stranger.key)?;
-        Ok(TlsClient::new(Some(&identity), &self.roots, false))
+        Ok(TlsClient::new(Some(&identity), &self.roots))
     }
 
     /// What contoso's home knows of a user.

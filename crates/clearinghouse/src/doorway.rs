@@ -42,7 +42,7 @@ impl Doorway {
 
 impl Handler for Doorway {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
+        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         let edge = trusted_edge(&self.edges, &names);
         let mut submissions = Vec::with_capacity(batch.len());
         for message in batch.drain(..) {

@@ -69,7 +69,7 @@ impl Inbound {
         if let Some(trust) = self.known(flow, &domain, settings.version()) {
             return self.pass(flow, message, &trust);
         }
-        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
+        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         match admit(&settings, &domain, &names) {
             Ok(Admission::Admitted(peer)) => {
                 let trust = self.trust(flow, &peer);
@@ -147,7 +147,7 @@ impl Inbound {
 
     /// The trust header for what this peer sends.
     fn trust(&self, flow: &Flow, peer: &AdmittedPeer) -> String {
-        let remote = flow.peer().and_then(|cert| cert.identities(false).next().map(str::to_owned)).unwrap_or_default();
+        let remote = flow.peer().and_then(|cert| cert.identities().next().map(str::to_owned)).unwrap_or_default();
         let mut trust = String::new();
         peer.trust(&self.edge.config.name, &remote).write(&mut trust);
         trust

@@ -145,7 +145,7 @@ impl Handler for Outbound {
         let inside = &self.edge.config.inside;
         let behind = self.edge.config.domains.values().map(|served| &served.name);
         let ours =
-            flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str(), false)));
+            flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str())));
         for message in batch.drain(..) {
             match message.method() {
                 None => self.edge.relay.on_response(flow, &message),

@@ -72,6 +72,8 @@ pub(crate) struct Front {
     pub(crate) edges: Vec<SipDomain>,
     /// Certificate names of proxies that have authenticated their users themselves.
     pub(crate) proxies: Vec<SipDomain>,
+    /// Messages for other domains, on their way out.
+    pub(crate) abroad: mpsc::Sender<Reply>,
     /// Feedback that waits for the store.
     pub(crate) feedback: TaskTracker,
 }
@@ -96,7 +98,7 @@ impl Handler for Clients {
 
 impl Handler for Servers {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str(), false));
+        let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         let edge = trusted_edge(&self.0.edges, &names);
         let proxy = self.0.proxies.iter().any(names);
         for message in batch.drain(..) {
@@ -182,7 +184,7 @@ impl Front {
             Err(unproven) => return self.challenge(reply, 407, unproven),
         };
         match address(reply.request(), Name::From) {
-            Some(from) if from == user => self.deliver(from, reply),
+            Some(from) if from == user => self.send(from, reply),
             // Nobody speaks in another's name.
             Some(from) => reply.refuse(403, &format!("{user} may write as {user} and not as {from}")),
             None => reply.refuse(400, NO_FROM),
@@ -192,8 +194,20 @@ impl Front {
     /// A message whose sender the proxy has authenticated.
     fn message_of_proxy(&self, reply: Reply) {
         match address(reply.request(), Name::From) {
-            Some(from) => self.deliver(from, reply),
+            Some(from) => self.send(from, reply),
             None => reply.refuse(400, NO_FROM),
+        }
+    }
+
+    /// A message of one of ours: to another of ours, or out by our edge.
+    fn send(&self, from: Aor, reply: Reply) {
+        let abroad = |to: &Aor| to.domain() != self.users.domain();
+        match receiver(reply.request()) {
+            Some(to) if abroad(&to) => match self.abroad.try_reserve() {
+                Ok(place) => place.send(reply),
+                Err(_) => overloaded(reply),
+            },
+            _ => self.deliver(from, reply),
         }
     }
 
@@ -209,9 +223,7 @@ impl Front {
     }
 
     fn deliver(&self, from: Aor, reply: Reply) {
-        let uri = reply.request().request_uri().unwrap_or_default();
-        let to = reveille_sip::Uri::parse(uri).ok().and_then(|uri| aor_of(&uri));
-        match to {
+        match receiver(reply.request()) {
             Some(to) if self.users.knows(&to) => {
                 self.hand_over(&to.clone(), |reply| Event::Message { from, to, reply }, reply)
             }
@@ -224,12 +236,7 @@ impl Front {
     fn hand_over(&self, user: &Aor, event: impl FnOnce(Reply) -> Event, reply: Reply) {
         match self.shards.of(user).try_reserve() {
             Ok(place) => place.send(event(reply)),
-            Err(_) => {
-                metrics::counter!("reveille_home_overloaded_total").increment(1);
-                reply.send_with(503, |response| {
-                    response.header(Name::RetryAfter, "2");
-                });
-            }
+            Err(_) => overloaded(reply),
         }
     }
 
@@ -303,6 +310,19 @@ fn not_allowed(reply: Reply) {
     reply.send_with(405, |response| {
         response.header(Name::Allow, ALLOW);
     });
+}
+
+/// A queue is full: said on the wire.
+fn overloaded(reply: Reply) {
+    metrics::counter!("reveille_home_overloaded_total").increment(1);
+    reply.send_with(503, |response| {
+        response.header(Name::RetryAfter, "2");
+    });
+}
+
+/// Whom a request is for.
+fn receiver(request: &Message) -> Option<Aor> {
+    aor_of(&reveille_sip::Uri::parse(request.request_uri()?).ok()?)
 }
 
 /// The user in a From or To.

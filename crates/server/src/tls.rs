@@ -21,7 +21,7 @@ impl Side {
             files: files.clone(),
             auth,
             server: Arc::new(TlsServer::new(&identity, auth, &roots)?),
-            client: Arc::new(TlsClient::new(Some(&identity), &roots, false)),
+            client: Arc::new(TlsClient::new(Some(&identity), &roots)),
         })
     }
 
@@ -29,7 +29,7 @@ impl Side {
     pub(crate) fn reload(&self) -> Result<(), TlsSetupError> {
         let (identity, roots) = load(&self.files)?;
         self.server.reload(&identity, self.auth, &roots)?;
-        self.client.reload(Some(&identity), &roots, false);
+        self.client.reload(Some(&identity), &roots);
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod names;
 mod pool;
 mod requests;
 mod resolve;
+mod target;
 mod tls;
 mod udp;
 
@@ -31,10 +32,13 @@ pub use flow::{Flow, FlowId, SendError, Transport};
 pub use handler::{BadMessage, Handler};
 pub use hop::Parcel;
 pub use listen::{ListenLimits, Listener};
-pub use names::{PeerCertificate, UnreadableCertificate};
-pub use pool::{Pool, PoolLimits, Senders, Sent, Target};
+pub use names::{NameRule, PeerCertificate, UnreadableCertificate};
+pub use pool::{Pool, PoolLimits, Senders, Sent};
 pub use requests::{RequestError, Requests, Ticket};
-pub use resolve::{HickoryResolver, ResolveError, Resolver, Srv, StaticResolver, in_order};
+pub use resolve::{
+    Addresses, Asking, HickoryResolver, Located, ResolveError, Resolver, Srv, StaticResolver, in_order, locate,
+};
 pub use reveille_sip::Side;
+pub use target::{Server, Target};
 pub use tls::{Blame, ClientAuth, HandshakeRefusal, Identity, TlsClient, TlsServer, TlsSetupError, TrustRoots};
 pub use udp::UdpSender;

@@ -21,6 +21,9 @@ pub struct PeerCertificate {
     pub has_alt_name: bool,
     /// The last common name of the subject.
     pub common_name: Option<String>,
+    /// Whether it counts here, in a certificate without subjectAltName. Not a property of the certificate: the
+    /// [`NameRule`] of whoever verified it.
+    pub common_name_counts: bool,
     /// The subject as text.
     pub subject: String,
     /// The issuer as text.
@@ -33,6 +36,17 @@ pub struct PeerCertificate {
     pub not_after: i64,
     /// SHA-256 of the whole certificate in lower-case hexadecimal.
     pub sha256_fingerprint: String,
+}
+
+/// Where the names of a certificate are looked for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum NameRule {
+    /// In subjectAltName only.
+    #[default]
+    Rfc5922,
+    /// In a certificate that has no subjectAltName at all, in the common name (which RFC 5922 §7.1 allows, and RFC 6125
+    /// §6.4.4 discourages).
+    WithCommonName,
 }
 
 /// The bytes given are not an X.509 certificate.
@@ -70,7 +84,7 @@ impl PeerCertificate {
     }
 
     /// Whether the certificate names `domain`: a sip: URI if it has any, else a DNS name, and the common name only if
-    /// there is no subjectAltName and the caller allows it.
+    /// there is no subjectAltName and the rule it was read by allows it.
     ///
     /// Names are compared without case and as a whole. RFC 5922 §7.2: a wildcard matches nothing.
     ///
@@ -80,19 +94,19 @@ impl PeerCertificate {
     ///     has_alt_name: true,
     ///     ..Default::default()
     /// };
-    /// assert!(certificate.names("Contoso.COM", false));
-    /// assert!(!certificate.names("sip.contoso.com", false));
+    /// assert!(certificate.names("Contoso.COM"));
+    /// assert!(!certificate.names("sip.contoso.com"));
     /// ```
-    pub fn names(&self, domain: &str, cn_allowed: bool) -> bool {
+    pub fn names(&self, domain: &str) -> bool {
         let domain = domain.strip_suffix('.').unwrap_or(domain);
-        !domain.is_empty() && self.identities(cn_allowed).any(|name| name.eq_ignore_ascii_case(domain))
+        !domain.is_empty() && self.identities().any(|name| name.eq_ignore_ascii_case(domain))
     }
 
     /// All names which [`PeerCertificate::names`] would say yes to.
-    pub fn identities(&self, cn_allowed: bool) -> impl Iterator<Item = &str> {
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
         // RFC 5922 §7.1: DNS names count only if there is no sip: URI.
         let alternatives = if self.sip_domains.is_empty() { &self.dns } else { &self.sip_domains };
-        let common = self.common_name.as_deref().filter(|_| cn_allowed && !self.has_alt_name);
+        let common = self.common_name.as_deref().filter(|_| self.common_name_counts && !self.has_alt_name);
         alternatives.iter().map(String::as_str).chain(common).filter(|name| !name.contains('*'))
     }
 
@@ -105,7 +119,7 @@ impl PeerCertificate {
 /// The subject and, in brackets, the names: what an administrator needs to recognise a certificate.
 impl fmt::Display for PeerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]", self.subject, self.identities(true).collect::<Vec<_>>().join(", "))
+        write!(f, "{} [{}]", self.subject, self.identities().collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -182,16 +196,17 @@ mod tests {
             ("common name forbidden", vec![], "cn.example", false, false),
             ("common name behind any other name", vec![uri("https://x.example")], "cn.example", true, false),
         ];
-        for (row, names, wanted, cn_allowed, expected) in rows {
-            assert_eq!(certificate("cn.example", names).names(wanted, cn_allowed), expected, "{row}");
+        for (row, names, wanted, common_name_counts, expected) in rows {
+            let read = PeerCertificate { common_name_counts, ..certificate("cn.example", names) };
+            assert_eq!(read.names(wanted), expected, "{row}");
         }
     }
 
     #[test]
     fn an_empty_domain_is_never_named() {
         let certificate = PeerCertificate { dns: vec![String::new()], has_alt_name: true, ..Default::default() };
-        assert!(!certificate.names("", false));
-        assert!(!certificate.names(".", false));
+        assert!(!certificate.names(""));
+        assert!(!certificate.names("."));
     }
 
     #[test]

@@ -88,12 +88,12 @@ impl Reporting {
         let server = TlsServer::new(&identity(EDGE), ClientAuth::Required, &roots).unwrap();
         let at = ([127, 0, 0, 1], 0).into();
         let listener = Listener::tls(at, Arc::new(server), ListenLimits::default()).unwrap();
-        let edge = Target { name: EDGE.into(), addresses: vec![listener.local_addr()], transport: Transport::Tls };
+        let edge = Target::at(EDGE, listener.local_addr(), Transport::Tls);
         let (told, heard) = mpsc::unbounded_channel();
         let homes = Arc::new(Homes { moods: Mutex::default(), disbelieved: Mutex::default(), heard: told });
         let stop = CancellationToken::new();
         let requests = Requests::new();
-        let client = Arc::new(TlsClient::new(Some(&identity("house.push.example.net")), &roots, false));
+        let client = Arc::new(TlsClient::new(Some(&identity("house.push.example.net")), &roots));
         let pool = Pool::new(
             Arc::new(Ear(Arc::clone(&requests))),
             Arc::clone(&requests) as _,

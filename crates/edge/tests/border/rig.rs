@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use reveille_core::settings::{
     AccessEdgeConfiguration, AllowedDomain, BlockedDomain, HostingProvider, Setting, SettingChange, Snapshot,
-    VerificationLevel,
 };
 use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_edge::{Config, Edge, Served};
@@ -63,12 +62,12 @@ impl Office {
     }
 
     pub(crate) fn client(&self, name: &str) -> TlsClient {
-        TlsClient::new(Some(&self.identity(name)), &self.roots, false)
+        TlsClient::new(Some(&self.identity(name)), &self.roots)
     }
 
     /// A client that shows no certificate.
     pub(crate) fn nobody(&self) -> TlsClient {
-        TlsClient::new(None, &self.roots, false)
+        TlsClient::new(None, &self.roots)
     }
 
     fn server(&self, name: &str) -> Arc<TlsServer> {
@@ -241,12 +240,7 @@ pub(crate) fn blocked(name: &str) -> Setting {
 }
 
 pub(crate) fn provider(proxy: &str, enabled: bool) -> Setting {
-    Setting::HostingProvider(HostingProvider {
-        identity: "LyncOnline".into(),
-        proxy_fqdn: domain(proxy),
-        enabled,
-        verification_level: VerificationLevel::AlwaysVerifiable,
-    })
+    Setting::HostingProvider(HostingProvider { enabled, ..HostingProvider::new("LyncOnline", domain(proxy)) })
 }
 
 pub(crate) fn federation(on: bool) -> Setting {

@@ -277,8 +277,8 @@ fn federation() -> Federation {
     };
     Federation {
         server: Arc::new(TlsServer::new(&identity("home.contoso.com"), ClientAuth::Required, &roots).unwrap()),
-        partner: TlsClient::new(Some(&identity("partner.example")), &roots, false),
-        stranger: TlsClient::new(None, &roots, false),
+        partner: TlsClient::new(Some(&identity("partner.example")), &roots),
+        stranger: TlsClient::new(None, &roots),
     }
 }
 
@@ -292,7 +292,7 @@ async fn over_tls_the_registrar_proves_its_name_and_the_phone_its_certificate() 
     };
     let bob = phone(&partner, "home.contoso.com");
     bob.sign_in().await.unwrap();
-    assert!(registrar.desk.flow().peer().unwrap().names("partner.example", false));
+    assert!(registrar.desk.flow().peer().unwrap().names("partner.example"));
     assert_eq!(registrar.desk.deliver("1", "x").await.unwrap(), 200);
     let contact = registrar.desk.seen(Method::Register)[0].header(Name::Contact).to_owned();
     assert!(contact.contains(";transport=tls;"), "{contact}");

@@ -12,7 +12,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeI
 use super::material::TrustRoots;
 use super::provider;
 use super::refusal::HandshakeRefusal;
-use crate::names::PeerCertificate;
+use crate::names::{NameRule, PeerCertificate};
 
 /// Why the handshake of one connection failed; written by the verifier, read by whoever awaits the handshake, since the
 /// TLS library's own error names no certificate.
@@ -56,6 +56,13 @@ impl ChainCheck {
             finding.note(HandshakeRefusal::of_chain(&error, leaf, others));
             for_the_alert(error).into()
         })
+    }
+
+    /// Reads a certificate by the rule that holds here.
+    pub(super) fn read(&self, leaf: &CertificateDer<'_>) -> Result<PeerCertificate, HandshakeRefusal> {
+        let read =
+            PeerCertificate::read(leaf).map_err(|error| HandshakeRefusal::Unusable { detail: error.to_string() })?;
+        Ok(PeerCertificate { common_name_counts: self.trust.names == NameRule::WithCommonName, ..read })
     }
 
     fn verify(

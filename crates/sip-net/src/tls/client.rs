@@ -29,18 +29,17 @@ pub struct TlsClient {
 struct Material {
     identity: Option<Arc<SingleCertAndKey>>,
     check: Arc<ChainCheck>,
-    cn_allowed: bool,
 }
 
 impl TlsClient {
-    /// With `cn_allowed`, the common name counts in a certificate without subjectAltName.
-    pub fn new(identity: Option<&Identity>, roots: &TrustRoots, cn_allowed: bool) -> Self {
-        Self { material: ArcSwap::from_pointee(Material::new(identity, roots, cn_allowed)) }
+    /// Without an identity it shows no certificate.
+    pub fn new(identity: Option<&Identity>, roots: &TrustRoots) -> Self {
+        Self { material: ArcSwap::from_pointee(Material::new(identity, roots)) }
     }
 
     /// Uses other certificates from now on.
-    pub fn reload(&self, identity: Option<&Identity>, roots: &TrustRoots, cn_allowed: bool) {
-        self.material.store(Arc::new(Material::new(identity, roots, cn_allowed)));
+    pub fn reload(&self, identity: Option<&Identity>, roots: &TrustRoots) {
+        self.material.store(Arc::new(Material::new(identity, roots)));
     }
 
     /// Does the handshake on a connection made. The certificate returned was issued by a trusted root, is valid now and
@@ -63,8 +62,7 @@ impl TlsClient {
         let connecting = TlsConnector::from(config).connect(server_name, stream);
         let stream = connecting.await.map_err(|error| finding.or_of(&error))?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let peer = PeerCertificate::read(leaf.ok_or(HandshakeRefusal::NoCertificate)?)
-            .map_err(|error| HandshakeRefusal::Unusable { detail: error.to_string() })?;
+        let peer = self.material.load().check.read(leaf.ok_or(HandshakeRefusal::NoCertificate)?)?;
         Ok((stream, Arc::new(peer)))
     }
 }
@@ -75,23 +73,20 @@ impl fmt::Debug for TlsClient {
         f.debug_struct("TlsClient")
             .field("has_identity", &material.identity.is_some())
             .field("check", &material.check)
-            .field("cn_allowed", &material.cn_allowed)
             .finish()
     }
 }
 
 impl Material {
-    fn new(identity: Option<&Identity>, trust: &TrustRoots, cn_allowed: bool) -> Self {
+    fn new(identity: Option<&Identity>, trust: &TrustRoots) -> Self {
         Self {
             identity: identity.map(|identity| Arc::new(SingleCertAndKey::from(identity.key.clone()))),
             check: Arc::new(ChainCheck { trust: trust.clone() }),
-            cn_allowed,
         }
     }
 
     fn config(&self, name: &str, finding: Finding) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
-        let verifier =
-            Verifier { check: self.check.clone(), wanted: name.to_owned(), cn_allowed: self.cn_allowed, finding };
+        let verifier = Verifier { check: self.check.clone(), wanted: name.to_owned(), finding };
         let builder = ClientConfig::builder_with_provider(shared_provider())
             .with_protocol_versions(VERSIONS)
             .map_err(|error| HandshakeRefusal::Other { detail: error.to_string() })?
@@ -111,7 +106,6 @@ impl Material {
 struct Verifier {
     check: Arc<ChainCheck>,
     wanted: String,
-    cn_allowed: bool,
     finding: Finding,
 }
 
@@ -125,9 +119,9 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.check.check(End::Server, leaf, others, now, &self.finding)?;
-        let peer = PeerCertificate::read(leaf).map_err(|_| CertificateError::BadEncoding)?;
-        if !peer.names(&self.wanted, self.cn_allowed) {
-            let offered = peer.identities(self.cn_allowed).map(str::to_owned).collect();
+        let peer = self.check.read(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        if !peer.names(&self.wanted) {
+            let offered = peer.identities().map(str::to_owned).collect();
             self.finding.note(HandshakeRefusal::NamesAnother { wanted: self.wanted.clone(), offered });
             return Err(CertificateError::NotValidForName.into());
         }

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 
-use crate::names::PeerCertificate;
+use crate::names::{NameRule, PeerCertificate};
 
 /// A certificate chain and its private key: who we are.
 #[derive(Clone)]
@@ -18,11 +18,12 @@ pub struct Identity {
     certificate: Arc<PeerCertificate>,
 }
 
-/// The authorities whose word counts, and what they took back.
+/// The authorities whose word counts, what they took back, and where names are looked for.
 #[derive(Clone)]
 pub struct TrustRoots {
     pub(super) roots: Arc<RootCertStore>,
     pub(super) revoked: Vec<Arc<webpki::CertRevocationList<'static>>>,
+    pub(super) names: NameRule,
 }
 
 /// Why certificates, keys or roots could not be used. Fault: configuration.
@@ -113,7 +114,7 @@ impl fmt::Debug for Identity {
 impl TrustRoots {
     /// Trusts nobody.
     pub fn none() -> Self {
-        Self { roots: Arc::new(RootCertStore::empty()), revoked: Vec::new() }
+        Self::of(RootCertStore::empty())
     }
 
     /// Reads every certificate of every file as a trusted root.
@@ -123,14 +124,14 @@ impl TrustRoots {
             let file = file.as_ref();
             add_roots(&mut roots, &contents(file)?, &file.display().to_string())?;
         }
-        Ok(Self { roots: Arc::new(roots), revoked: Vec::new() })
+        Ok(Self::of(roots))
     }
 
     /// Reads every certificate of a PEM text as a trusted root.
     pub fn from_pem(pem: &[u8]) -> Result<Self, TlsSetupError> {
         let mut roots = RootCertStore::empty();
         add_roots(&mut roots, pem, "the trusted roots")?;
-        Ok(Self { roots: Arc::new(roots), revoked: Vec::new() })
+        Ok(Self::of(roots))
     }
 
     /// Adds revocation lists from PEM files. A certificate on none of them counts as not revoked, so that a list of one
@@ -148,6 +149,13 @@ impl TrustRoots {
         self.with_revocations(pem, "the revocation lists")
     }
 
+    /// Looks for names elsewhere than in subjectAltName.
+    #[must_use]
+    pub fn with_names(mut self, rule: NameRule) -> Self {
+        self.names = rule;
+        self
+    }
+
     /// How many authorities are trusted.
     pub fn len(&self) -> usize {
         self.roots.len()
@@ -156,6 +164,10 @@ impl TrustRoots {
     /// Whether nobody is trusted.
     pub fn is_empty(&self) -> bool {
         self.roots.is_empty()
+    }
+
+    fn of(roots: RootCertStore) -> Self {
+        Self { roots: Arc::new(roots), revoked: Vec::new(), names: NameRule::default() }
     }
 
     fn with_revocations(mut self, pem: &[u8], origin: &str) -> Result<Self, TlsSetupError> {

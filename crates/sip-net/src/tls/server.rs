@@ -74,13 +74,13 @@ impl TlsServer {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let finding = Finding::default();
-        let config = self.material.load().config(finding.clone())?;
+        let material = self.material.load_full();
+        let config = material.config(finding.clone())?;
         let stream = TlsAcceptor::from(config).accept(stream).await.map_err(|error| finding.or_of(&error))?;
         let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
             return Ok((stream, None));
         };
-        let peer =
-            PeerCertificate::read(leaf).map_err(|error| HandshakeRefusal::Unusable { detail: error.to_string() })?;
+        let peer = material.check.read(leaf)?;
         // A resumed session skips the verifier, and its certificate may have ended since.
         if peer.not_after < seconds(UnixTime::now()) {
             return Err(HandshakeRefusal::Expired { subject: peer.subject, not_after: peer.not_after });

@@ -34,7 +34,7 @@ async fn a_thousand_pipelined_messages_over_tls_too() {
     let authority = Authority::new("Contoso CA");
     let server = server(&authority.named("edge.contoso.com"), ClientAuth::None, &TrustRoots::none());
     let mut listener = Running::tls(server, ListenLimits::default());
-    let client = reveille_sip_net::TlsClient::new(None, &authority.roots(), false);
+    let client = reveille_sip_net::TlsClient::new(None, &authority.roots());
     let stream = Raw::connect(listener.address).await.0;
     let (stream, _) = within(client.connect(stream, "edge.contoso.com")).await.expect("a handshake");
     let (mut reader, mut writer) = tokio::io::split(stream);

@@ -45,7 +45,7 @@ async fn what_is_sent_before_the_connection_leaves_first_and_in_order() {
     let authority = Authority::new("CA");
     let server = server(&authority.named("edge.example"), ClientAuth::Required, &authority.roots());
     let mut listener = Running::tls(server, ListenLimits::default());
-    let client = TlsClient::new(Some(&authority.named("contoso.com")), &authority.roots(), false);
+    let client = TlsClient::new(Some(&authority.named("contoso.com")), &authority.roots());
     let mut out = outbound(Some(client), one_connection());
     let hop = target("edge.example", listener.address, Transport::Tls);
     for number in 1..=100 {
@@ -56,7 +56,7 @@ async fn what_is_sent_before_the_connection_leaves_first_and_in_order() {
     }
     let Ok(Sent::On(flow)) = out.pool.send(&hop, parcel(101)) else { panic!("a connection is there") };
     assert_eq!(flow.side(), Side::Initiated);
-    assert!(flow.peer().is_some_and(|peer| peer.names("edge.example", false)));
+    assert!(flow.peer().is_some_and(|peer| peer.names("edge.example")));
     let (messages, _) = listener.messages(101).await;
     assert_eq!(numbers(&messages), (1..=101).collect::<Vec<_>>());
     out.stop.cancel();
@@ -145,7 +145,7 @@ async fn a_server_of_another_name_fails_with_both_names() {
     let authority = Authority::new("CA");
     let server = server(&authority.named("other.example"), ClientAuth::None, &TrustRoots::none());
     let listener = Running::tls(server, ListenLimits::default());
-    let mut out = outbound(Some(TlsClient::new(None, &authority.roots(), false)), PoolLimits::default());
+    let mut out = outbound(Some(TlsClient::new(None, &authority.roots())), PoolLimits::default());
     out.pool.send(&target("edge.example", listener.address, Transport::Tls), parcel(1)).expect("taken");
     let Fate::Failed(1, error) = out.fate().await else { panic!("it must not be sent") };
     assert_eq!(error.stage(), Stage::Tls);
@@ -158,7 +158,7 @@ async fn our_certificate_being_refused_after_the_handshake_reaches_each_parcel()
     let (ours, theirs) = (Authority::new("Our CA"), Authority::new("Their CA"));
     let server = server(&ours.named("edge.example"), ClientAuth::Required, &theirs.roots());
     let mut listener = Running::tls(server, ListenLimits::default());
-    let client = TlsClient::new(Some(&ours.named("contoso.com")), &ours.roots(), false);
+    let client = TlsClient::new(Some(&ours.named("contoso.com")), &ours.roots());
     let limits = PoolLimits { failure_pause: Duration::from_secs(3600), ..one_connection() };
     let mut out = outbound(Some(client), limits);
     let hop = target("edge.example", listener.address, Transport::Tls);
@@ -185,7 +185,7 @@ async fn a_next_hop_that_never_answers_times_out() {
     let address = mute.local_addr().expect("an address");
     let authority = Authority::new("CA");
     let limits = PoolLimits { handshake_timeout: Duration::from_millis(100), ..PoolLimits::default() };
-    let mut out = outbound(Some(TlsClient::new(None, &authority.roots(), false)), limits);
+    let mut out = outbound(Some(TlsClient::new(None, &authority.roots())), limits);
     out.pool.send(&target("edge.example", address, Transport::Tls), parcel(1)).expect("taken");
     let Fate::Failed(1, ConnectError::Tls { refusal, .. }) = out.fate().await else { panic!("it must not be sent") };
     assert_eq!(*refusal, HandshakeRefusal::TimedOut);
@@ -213,7 +213,7 @@ async fn a_connection_that_ends_is_replaced_by_the_next_parcel() {
 async fn stopping_tells_those_who_wait_and_writes_what_is_queued() {
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let authority = Authority::new("CA");
-    let mut out = outbound(Some(TlsClient::new(None, &authority.roots(), false)), PoolLimits::default());
+    let mut out = outbound(Some(TlsClient::new(None, &authority.roots())), PoolLimits::default());
     let address = mute.local_addr().expect("an address");
     out.pool.send(&target("mute.example", address, Transport::Tls), parcel(1)).expect("taken");
     out.stop.cancel();
@@ -265,7 +265,7 @@ async fn next_hops_are_bounded_and_forgotten_when_unused() {
 #[tokio::test]
 async fn what_cannot_work_is_said_at_once() {
     let out = outbound(None, PoolLimits::default());
-    let nowhere = reveille_sip_net::Target { name: "x.example".into(), addresses: vec![], transport: Transport::Tcp };
+    let nowhere = reveille_sip_net::Target::served_by("x.example", vec![], Transport::Tcp);
     assert!(matches!(out.pool.send(&nowhere, parcel(1)), Err(ConnectError::NoAddress { .. })));
     for transport in [Transport::Tls, Transport::Udp] {
         let hop = target("x.example", ([127, 0, 0, 1], 9).into(), transport);

@@ -34,7 +34,7 @@ impl Scene {
 
     /// What a client with this identity and these roots meets.
     async fn meet(&self, identity: Option<&Identity>, roots: &TrustRoots) -> Result<Wire, ConnectError> {
-        let client = TlsClient::new(identity, roots, false);
+        let client = TlsClient::new(identity, roots);
         let addresses = [self.listener.address];
         within(connect("edge.contoso.com", &addresses, Some(&client), TIMES)).await.map(|connected| connected.stream)
     }
@@ -50,16 +50,16 @@ impl Scene {
 async fn mutual_tls_tells_each_side_who_the_other_is() {
     let mut scene = Scene::new();
     let identity = scene.authority.issue(&Wish { sip_uri: Some("sip:fabrikam.com"), ..Wish::default() });
-    let client = TlsClient::new(Some(&identity), &scene.authority.roots(), false);
+    let client = TlsClient::new(Some(&identity), &scene.authority.roots());
     let address = scene.listener.address;
     let connected = within(connect("Edge.Contoso.com.", &[address], Some(&client), TIMES)).await.expect("a connection");
-    assert!(connected.peer.as_ref().is_some_and(|peer| peer.names("edge.contoso.com", false)));
+    assert!(connected.peer.as_ref().is_some_and(|peer| peer.names("edge.contoso.com")));
     let Wire::Tls(stream) = connected.stream else { panic!("TLS was asked for") };
     let flow = scene.listener.opened().await;
     assert_eq!((flow.transport(), flow.side()), (Transport::Tls, Side::Accepted));
     assert_eq!(flow.remote(), connected.local);
     let peer = flow.peer().expect("a certificate").clone();
-    assert!(peer.names("fabrikam.com", false) && !peer.names("contoso.com", false));
+    assert!(peer.names("fabrikam.com") && !peer.names("contoso.com"));
     assert_eq!(peer.sha256_fingerprint, identity.certificate().sha256_fingerprint);
     let mut raw = Raw(stream);
     raw.write(&request(7)).await;
@@ -252,7 +252,7 @@ async fn tls_1_2_is_taken_and_refused_as_clearly() {
 async fn a_server_that_is_somebody_else_is_explained() {
     let scene = Scene::new();
     let identity = scene.authority.named("fabrikam.com");
-    let client = TlsClient::new(Some(&identity), &scene.authority.roots(), false);
+    let client = TlsClient::new(Some(&identity), &scene.authority.roots());
     let address = scene.listener.address;
     let error = within(connect("push.example.net", &[address], Some(&client), TIMES)).await.err().expect("a refusal");
     assert_eq!((error.stage(), error.blame()), (Stage::Tls, Blame::Peer));
@@ -268,7 +268,7 @@ async fn a_reload_changes_new_connections_and_leaves_the_others() {
     let server = server(&old.named("edge.contoso.com"), ClientAuth::Required, &old.roots());
     let mut listener = Running::tls(server.clone(), ListenLimits::default());
     let address = listener.address;
-    let before = TlsClient::new(Some(&old.named("fabrikam.com")), &old.roots(), false);
+    let before = TlsClient::new(Some(&old.named("fabrikam.com")), &old.roots());
     let first = within(connect("edge.contoso.com", &[address], Some(&before), TIMES)).await.expect("a connection");
     let Wire::Tls(first) = first.stream else { panic!("TLS was asked for") };
     listener.opened().await;
@@ -280,7 +280,7 @@ async fn a_reload_changes_new_connections_and_leaves_the_others() {
     assert!(first.read(14).await.starts_with(b"SIP/2.0 200 OK"), "the old connection goes on");
     let refused = within(connect("edge.contoso.com", &[address], Some(&before), TIMES)).await;
     assert!(refused.is_err(), "the new certificate is not trusted by the old client");
-    before.reload(Some(&new.named("fabrikam.com")), &new.roots(), false);
+    before.reload(Some(&new.named("fabrikam.com")), &new.roots());
     within(connect("edge.contoso.com", &[address], Some(&before), TIMES)).await.expect("a connection");
 }
 

@@ -261,7 +261,7 @@ pub(crate) fn server(identity: &Identity, client_auth: ClientAuth, roots: &Trust
 }
 
 pub(crate) fn target(name: &str, address: SocketAddr, transport: Transport) -> Target {
-    Target { name: name.to_owned(), addresses: vec![address], transport }
+    Target::at(name, address, transport)
 }
 
 pub(crate) fn parcel(number: u64) -> Parcel {
