@@ -176,10 +176,9 @@ mod tests {
             allowed("push.lync.com", None),
             Setting::BlockedDomain(BlockedDomain { identity: domain("bad.example"), comment: String::new() }),
             Setting::HostingProvider(HostingProvider {
-                identity: "LyncOnline".into(),
-                proxy_fqdn: domain("sipfed.online.lync.com"),
                 enabled: true,
                 verification_level: VerificationLevel::AlwaysVerifiable,
+                ..HostingProvider::new("LyncOnline", domain("sipfed.online.lync.com"))
             }),
         ];
         rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {

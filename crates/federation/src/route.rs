@@ -98,10 +98,9 @@ mod tests {
             allowed("direct.example", Some("edge.partner.example")),
             allowed("push.lync.com", None),
             Setting::HostingProvider(HostingProvider {
-                identity: "LyncOnline".into(),
-                proxy_fqdn: domain("sipfed.online.lync.com"),
                 enabled: provider_on,
                 verification_level: VerificationLevel::UseSourceVerification,
+                ..HostingProvider::new("LyncOnline", domain("sipfed.online.lync.com"))
             }),
         ];
         rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {

@@ -3,6 +3,9 @@
 //! Property names are those of the documents' cmdlets, so that a file made by `reveille settings export` reads like
 //! the output of `Get-Cs…`. Defaults are those of the documents: everything is off until it is enabled.
 
+mod access_edge;
+mod advice;
+mod carriers;
 mod records;
 mod rules;
 mod scope;
@@ -14,10 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::names::SipDomain;
 use crate::provider::Provider;
+use carriers::ProviderRecord;
 
+pub use access_edge::{AccessEdgeConfiguration, RoutingMethod, Unasserted};
+pub use carriers::{Carrier, HostingProvider, PublicProvider};
 pub use records::{
-    AccessEdgeConfiguration, AllowedDomain, BlockedDomain, HostingProvider, McxConfiguration, MobilityPolicy, PushApp,
-    PushNotificationConfiguration, VerificationLevel,
+    AllowedDomain, BlockedDomain, McxConfiguration, MobilityPolicy, PushApp, PushNotificationConfiguration,
+    VerificationLevel,
 };
 pub use rules::Conflict;
 pub use scope::Scope;
@@ -38,6 +44,8 @@ pub enum Setting {
     McxConfiguration(McxConfiguration),
     /// What mobile users may do.
     MobilityPolicy(MobilityPolicy),
+    /// A public messaging service that carries domains.
+    PublicProvider(PublicProvider),
     /// Which organisations one of the publisher's apps serves.
     PushApp(PushApp),
     /// Which providers are switched on.
@@ -54,6 +62,7 @@ impl Setting {
             Self::HostingProvider(_) => "HostingProvider",
             Self::McxConfiguration(_) => "McxConfiguration",
             Self::MobilityPolicy(_) => "MobilityPolicy",
+            Self::PublicProvider(_) => "PublicProvider",
             Self::PushApp(_) => "PushApp",
             Self::PushNotificationConfiguration(_) => "PushNotificationConfiguration",
         }
@@ -68,6 +77,7 @@ impl Setting {
             Self::HostingProvider(record) => record.identity.clone(),
             Self::McxConfiguration(record) => record.identity.to_string(),
             Self::MobilityPolicy(record) => record.identity.to_string(),
+            Self::PublicProvider(record) => record.identity.clone(),
             Self::PushApp(record) => record.identity.clone(),
             Self::PushNotificationConfiguration(record) => record.identity.to_string(),
         };
@@ -189,6 +199,28 @@ impl Snapshot {
         })
     }
 
+    /// All public providers, enabled or not.
+    pub fn public_providers(&self) -> impl Iterator<Item = &PublicProvider> {
+        self.rows.values().filter_map(|row| match &row.setting {
+            Setting::PublicProvider(record) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Records of providers of both kinds.
+    fn providers(&self) -> impl Iterator<Item = ProviderRecord<'_>> {
+        self.rows.values().filter_map(|row| match &row.setting {
+            Setting::HostingProvider(record) => Some(record.into()),
+            Setting::PublicProvider(record) => Some(record.into()),
+            _ => None,
+        })
+    }
+
+    /// The enabled providers of both kinds.
+    pub fn carriers(&self) -> impl Iterator<Item = Carrier<'_>> {
+        self.providers().filter(|record| record.enabled).map(|record| record.carrier)
+    }
+
     /// The mobility service's configuration at a site: the site's own, else the global one, else the defaults.
     pub fn mcx(&self, site: &str) -> McxConfiguration {
         let at = |identity: &str| match self.find("McxConfiguration", identity) {
@@ -261,6 +293,30 @@ mod tests {
         assert_eq!((row.version, row.author.as_str(), row.at.millis()), (1, "tester", 5));
         let gone = one.with(&SettingChange::Remove(row.setting.key()), "tester", Timestamp::from_millis(6)).unwrap();
         assert_eq!((gone.version(), gone.rows().count()), (2, 0));
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_stored_still_reads() {
+        for text in [
+            r#"{"Kind":"AccessEdgeConfiguration","AllowFederatedUsers":true,"BeClearingHouse":false,"EnablePartnerDiscovery":false,"MarkSourceVerifiableOnOutgoingMessages":true,"OutgoingTlsCountForFederatedPartners":4}"#,
+            r#"{"Kind":"HostingProvider","Identity":"LyncOnline","ProxyFqdn":"sipfed.online.lync.com","Enabled":true,"VerificationLevel":"UseSourceVerification"}"#,
+        ] {
+            let setting: Setting = serde_json::from_str(text).unwrap();
+            assert!(put(&Snapshot::default(), setting).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn providers_of_both_kinds_carry_while_they_are_enabled() {
+        let mut one = HostingProvider::new("A", "a.example".parse().unwrap());
+        let off = put(&Snapshot::default(), Setting::HostingProvider(one.clone())).unwrap();
+        assert_eq!(off.carriers().count(), 0);
+        one.enabled = true;
+        let on = put(&off, Setting::HostingProvider(one)).unwrap();
+        let public = r#"{"Kind":"PublicProvider","Identity":"P","ProxyFqdn":"p.example","Enabled":true}"#;
+        let both = put(&on, serde_json::from_str(public).unwrap()).unwrap();
+        let found: Vec<_> = both.carriers().map(|carrier| (carrier.identity, carrier.is_public)).collect();
+        assert_eq!(found, [("A", false), ("P", true)]);
     }
 
     #[test]

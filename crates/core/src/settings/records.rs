@@ -18,22 +18,6 @@ pub enum VerificationLevel {
     UseSourceVerification,
 }
 
-/// `HostingProvider`: someone else's edge that carries the domains of many organisations.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct HostingProvider {
-    /// A free, unique name.
-    pub identity: String,
-    /// Where its edge answers, on 5061, and the name that its certificate must hold. Cannot be changed later.
-    pub proxy_fqdn: SipDomain,
-    /// Off until enabled.
-    #[serde(default)]
-    pub enabled: bool,
-    /// How far it is believed.
-    #[serde(default)]
-    pub verification_level: VerificationLevel,
-}
-
 /// `AllowedDomain`: a domain with which federation is allowed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -62,34 +46,6 @@ pub struct BlockedDomain {
     pub comment: String,
 }
 
-/// `AccessEdgeConfiguration`: the switches of the border. One instance, global.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
-pub struct AccessEdgeConfiguration {
-    /// Federation as a whole. Off by default.
-    pub allow_federated_users: bool,
-    /// Whether a clearing house stands behind: takes requests for domains other than our own from direct partners.
-    pub be_clearing_house: bool,
-    /// Whether domains that are not listed may be found by SRV.
-    pub enable_partner_discovery: bool,
-    /// Whether our outgoing messages say that their source is verified.
-    pub mark_source_verifiable_on_outgoing_messages: bool,
-    /// How many TLS connections are held to one partner, 1 to 4.
-    pub outgoing_tls_count_for_federated_partners: u8,
-}
-
-impl Default for AccessEdgeConfiguration {
-    fn default() -> Self {
-        Self {
-            allow_federated_users: false,
-            be_clearing_house: false,
-            enable_partner_discovery: false,
-            mark_source_verifiable_on_outgoing_messages: true,
-            outgoing_tls_count_for_federated_partners: 4,
-        }
-    }
-}
-
 /// `PushNotificationConfiguration`: which providers are switched on. The documents' two, then ours; all off.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
@@ -109,6 +65,15 @@ pub struct PushNotificationConfiguration {
 }
 
 impl PushNotificationConfiguration {
+    /// Whether any provider is switched on.
+    pub const fn any_on(&self) -> bool {
+        self.enable_apple_push_notification_service
+            || self.enable_google_push_notification_service
+            || self.enable_microsoft_push_notification_service
+            || self.enable_web_push_notification_service
+            || self.enable_windows_push_notification_service
+    }
+
     /// Whether `provider` is switched on.
     pub const fn is_on(&self, provider: Provider) -> bool {
         match provider {

@@ -328,7 +328,7 @@ impl Slow {
 }
 
 impl Resolver for Slow {
-    fn srv<'a>(&'a self, owner: &'a str) -> Found<'a, Srv> {
+    fn srv<'a>(&'a self, owner: &'a str) -> Found<'a, Vec<Srv>> {
         Box::pin(async move {
             self.asked.add_permits(1);
             self.permits.acquire().await.unwrap().forget();
@@ -336,7 +336,7 @@ impl Resolver for Slow {
         })
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Found<'a, IpAddr> {
+    fn addresses<'a>(&'a self, host: &'a str) -> Found<'a, Addresses> {
         self.table.addresses(host)
     }
 }

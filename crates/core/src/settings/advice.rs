@@ -1,0 +1,107 @@
+//! What is allowed, and will not work: sentences for status pages and checks, each with the record it is about.
+
+use super::{Setting, Snapshot, VerificationLevel};
+use crate::names::{Aor, SipDomain};
+
+impl Snapshot {
+    /// What an administrator should look at: settings that contradict nothing and yet break the push road.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut named: Vec<SipDomain> = Vec::new();
+        let mut any_on = false;
+        for row in self.rows() {
+            match &row.setting {
+                Setting::McxConfiguration(record) => {
+                    let uri = record.push_notification_proxy_uri.strip_prefix("sip:").unwrap_or_default();
+                    named.extend(uri.parse::<Aor>().ok().map(|aor| aor.domain().clone()));
+                }
+                Setting::PushNotificationConfiguration(record) => any_on |= record.any_on(),
+                _ => {}
+            }
+        }
+        named.sort();
+        named.dedup();
+        for domain in &named {
+            self.push_domain(domain, any_on, &mut warnings);
+        }
+        if any_on && !self.access_edge().allow_federated_users {
+            warnings.push(
+                "a push provider is switched on and federation is off, so that no push leaves: \
+                 Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True"
+                    .into(),
+            );
+        }
+        warnings
+    }
+
+    /// What stands in the way of push requests to one domain.
+    fn push_domain(&self, domain: &SipDomain, any_on: bool, warnings: &mut Vec<String>) {
+        let edge = self.access_edge();
+        if self.is_blocked(domain) {
+            warnings.push(format!(
+                "push requests go to {domain}, which is blocked: Remove-CsBlockedDomain -Identity {domain}"
+            ));
+        }
+        let record = self.allowed_domain(domain);
+        let found_otherwise = edge.enable_partner_discovery || edge.default_route().is_some();
+        if any_on && record.is_none() && !found_otherwise {
+            warnings.push(format!(
+                "push requests go to {domain}, which is not an allowed domain: New-CsAllowedDomain -Identity {domain}"
+            ));
+        }
+        // lync.md §3.3: only what a contact sends passes then, and a push service is nobody's contact.
+        let level = record.and_then(|record| record.verification_level);
+        if level == Some(VerificationLevel::AlwaysUnverifiable) {
+            warnings.push(format!(
+                "AllowedDomain \"{domain}\" is AlwaysUnverifiable and carries push feedback, which is nobody's contact: \
+                 Set-CsAllowedDomain -Identity {domain} -VerificationLevel UseSourceVerification"
+            ));
+        }
+        for carrier in self.carriers().filter(|carrier| carrier.level == VerificationLevel::AlwaysUnverifiable) {
+            if record.is_some_and(|record| record.proxy_fqdn.is_none()) {
+                warnings.push(format!(
+                    "the provider \"{}\" is AlwaysUnverifiable and may carry {domain}, whose push feedback is nobody's \
+                     contact: choose UseSourceVerification for it",
+                    carrier.identity
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+
+    fn snapshot(rows: &[&str]) -> Snapshot {
+        rows.iter().fold(Snapshot::default(), |snapshot, row| {
+            let setting = serde_json::from_str(row).unwrap();
+            snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(1)).unwrap()
+        })
+    }
+
+    #[test]
+    fn what_breaks_the_push_road_is_said_with_its_remedy() {
+        let mcx = r#"{"Kind":"McxConfiguration","PushNotificationProxyUri":"sip:push@push.example.net"}"#;
+        let push = r#"{"Kind":"PushNotificationConfiguration","EnableApplePushNotificationService":true}"#;
+        let on = r#"{"Kind":"AccessEdgeConfiguration","AllowFederatedUsers":true}"#;
+        let allowed = r#"{"Kind":"AllowedDomain","Identity":"push.example.net"}"#;
+        let doubted =
+            r#"{"Kind":"AllowedDomain","Identity":"push.example.net","VerificationLevel":"AlwaysUnverifiable"}"#;
+        let provider = r#"{"Kind":"HostingProvider","Identity":"Net","ProxyFqdn":"p.example","Enabled":true,"VerificationLevel":"AlwaysUnverifiable"}"#;
+        for (rows, parts) in [
+            (&[mcx, push, on, allowed][..], &[][..]),
+            (&[mcx, push, allowed], &["-AllowFederatedUsers $True"]),
+            (&[mcx, push, on], &["New-CsAllowedDomain -Identity push.example.net"]),
+            (&[mcx, push, on, doubted], &["AllowedDomain \"push.example.net\" is AlwaysUnverifiable"]),
+            (&[mcx, push, on, allowed, provider], &["the provider \"Net\" is AlwaysUnverifiable"]),
+            (&[mcx, on, r#"{"Kind":"BlockedDomain","Identity":"push.example.net"}"#], &["Remove-CsBlockedDomain"]),
+        ] {
+            let warnings = snapshot(rows).warnings();
+            assert_eq!(warnings.len(), parts.len(), "{warnings:?}");
+            for (warning, part) in warnings.iter().zip(parts) {
+                assert!(warning.contains(part), "{warning}");
+            }
+        }
+    }
+}
