@@ -112,6 +112,6 @@ impl Edge {
 impl Served {
     /// The server as a next hop.
     pub(crate) fn target(&self) -> Target {
-        Target { name: self.name.to_string(), addresses: vec![self.address], transport: Transport::Tls }
+        Target::at(self.name.as_str(), self.address, Transport::Tls)
     }
 }

@@ -10,7 +10,7 @@ use reveille_core::settings::Snapshot;
 use reveille_federation::route::{Route, Way, by_srv, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{CloseReason, Flow, Handler, Pool, ResolveError, Resolver, Target, Transport, in_order};
+use reveille_sip_net::{CloseReason, Flow, Handler, Pool, ResolveError, Resolver, Server, Target, Transport, in_order};
 
 use crate::edge::Edge;
 use crate::inbound::for_itself;
@@ -179,18 +179,21 @@ async fn find(resolver: &dyn Resolver, settings: &Snapshot, domain: &SipDomain, 
     };
     // One next hop has one name; a record that mixes a provider with hosts of its own is used up to the change.
     let name = routes[0].must_name.clone();
-    let mut addresses = Vec::new();
+    let mut servers = Vec::new();
     let mut why = String::new();
-    for Route { host, port, .. } in routes.iter().take_while(|route| route.must_name == name) {
+    for (priority, Route { host, port, .. }) in (0..).zip(routes.iter().take_while(|route| route.must_name == name)) {
         match resolver.addresses(host.as_str()).await {
-            Ok(found) => addresses.extend(found.into_iter().map(|ip| std::net::SocketAddr::new(ip, *port))),
+            Ok(found) => {
+                let addresses = found.list.into_iter().map(|ip| std::net::SocketAddr::new(ip, *port)).collect();
+                servers.push(Server { priority, weight: 0, addresses });
+            }
             Err(error) => why = error.to_string(),
         }
     }
-    if addresses.is_empty() {
+    if servers.is_empty() {
         return Err(Refusal::PeerUnreachable { domain: domain.clone(), why });
     }
-    Ok(Target { name: name.to_string(), addresses, transport: Transport::Tls })
+    Ok(Target::served_by(name.as_str(), servers, Transport::Tls))
 }
 
 /// The targets of a domain's federation SRV record, in the order to try.

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use crate::abroad;
 use crate::auth::{Authenticator, Digests};
 use crate::front::{Clients, Front, Servers, Shards};
 use crate::outbox::{self, Road};
-use crate::reply::Recent;
+use crate::reply::{Recent, Reply};
 use crate::shard::{Event, Shard, Shared};
 use crate::status::UserStatus;
 use crate::users::Users;
@@ -29,6 +30,8 @@ const SHARDS: usize = 4;
 const MAILBOX: usize = 4096;
 /// Push requests that may wait for the outbox.
 const OUTBOX: usize = 4096;
+/// Messages for other domains that may wait for the way out.
+const ABROAD: usize = 1024;
 /// Owed pushes read back at once at start.
 const PAGE: usize = 5000;
 /// How often old messages and pushes are removed.
@@ -69,6 +72,7 @@ pub struct Home {
     front: Arc<Front>,
     shards: Vec<(Shard, mpsc::Receiver<Event>)>,
     jobs: mpsc::Receiver<outbox::Job>,
+    leaving: mpsc::Receiver<Reply>,
 }
 
 /// What others may ask a running home.
@@ -89,6 +93,7 @@ impl Home {
         let hash = RandomState::new();
         let requests = Requests::new();
         let (outbox, jobs) = mpsc::channel(OUTBOX);
+        let (abroad, leaving) = mpsc::channel(ABROAD);
         let shared = Arc::new(Shared {
             name: config.name.as_str().into(),
             site: config.site.clone(),
@@ -122,7 +127,7 @@ impl Home {
             shards.push((shard, receiver));
         }
         let domain = users.domain().clone();
-        let edge: Result<SipDomain, _> = config.edge.name.parse();
+        let edge: Result<SipDomain, _> = config.edge.name().parse();
         let front = Arc::new(Front {
             shards: Shards::new(senders, hash),
             requests,
@@ -134,10 +139,11 @@ impl Home {
             tag: format!("{:08x}", rand::random::<u32>()).into(),
             edges: edge.into_iter().collect(),
             proxies: config.trusted_proxies.clone(),
+            abroad,
             feedback: TaskTracker::new(),
             users,
         });
-        Ok(Self { config, front, shards, jobs })
+        Ok(Self { config, front, shards, jobs, leaving })
     }
 
     /// Where others may ask about users while the home runs.
@@ -147,7 +153,7 @@ impl Home {
 
     /// Runs until `stop`. What is owed then is in the store.
     pub async fn run(self, listeners: Listeners, tls: Arc<TlsClient>, stop: CancellationToken) {
-        let Self { config, front, shards, jobs } = self;
+        let Self { config, front, shards, jobs, leaving } = self;
         let servers = Arc::new(Servers(Arc::clone(&front)));
         let clients = Arc::new(Clients(Arc::clone(&front)));
         // The shards and the outbox stop after the doors, so that what the doors have taken is still answered.
@@ -160,13 +166,13 @@ impl Home {
             PoolLimits::default(),
             rest.clone(),
         );
-        let road = Road {
+        let road = Arc::new(Road {
             requests: Arc::clone(&front.requests),
             pool: pool.clone(),
             edge: config.edge,
             name: config.name,
             domain: front.users.domain().clone(),
-        };
+        });
         let doors = TaskTracker::new();
         for listener in listeners.clients {
             doors.spawn(listener.run(Arc::clone(&clients) as _, stop.clone()));
@@ -184,7 +190,8 @@ impl Home {
                 warn!("a shard has no room for the clearing house's answers");
             }
         };
-        tasks.spawn(outbox::run(road, jobs, report, rest.clone()));
+        tasks.spawn(outbox::run(Arc::clone(&road), jobs, report, rest.clone()));
+        tasks.spawn(abroad::run(road, leaving, rest.clone()));
         tasks.spawn(purge(Arc::clone(&front), rest.clone()));
         tokio::select! {
             () = stop.cancelled() => {}

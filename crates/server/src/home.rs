@@ -65,5 +65,5 @@ pub(crate) fn start(
 
 /// Another process of ours as a next hop.
 pub(crate) fn target(hop: &Hop) -> Target {
-    Target { name: hop.name.to_string(), addresses: vec![hop.address], transport: Transport::Tls }
+    Target::at(hop.name.as_str(), hop.address, Transport::Tls)
 }

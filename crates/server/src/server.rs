@@ -8,7 +8,7 @@ use std::time::Duration;
 use reveille_core::settings::Snapshot;
 use reveille_core::{PushId, SipDomain};
 use reveille_home::Desk;
-use reveille_sip_net::{HickoryResolver, Listener, Resolver, Srv, StaticResolver, TlsSetupError};
+use reveille_sip_net::{Asking, HickoryResolver, Listener, Resolver, Srv, StaticResolver, TlsSetupError};
 use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,8 +23,8 @@ use crate::{clearinghouse, edge, home};
 
 /// How long roles may take to finish after they were told to stop.
 const GRACE: Duration = Duration::from_secs(20);
-/// How long a name server may take.
-const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
+/// How name servers are asked.
+const ASKING: Asking = Asking { timeout: Duration::from_secs(2), attempts: 2, cache_records: 3000 };
 
 /// Why a server does not start. The administrator's to mend; every variant names the key.
 #[derive(Debug, thiserror::Error)]
@@ -253,13 +253,13 @@ fn resolver(raw: &config::Resolver) -> Result<Arc<dyn Resolver>, StartError> {
     }
     let beyond: Arc<dyn Resolver> = if raw.name_servers.is_empty() {
         // A machine without name servers still reaches what the table names.
-        match HickoryResolver::system() {
+        match HickoryResolver::system(ASKING) {
             Ok(system) => Arc::new(system),
             Err(error) if raw.hosts.is_empty() => return Err(fault(error)),
             Err(_) => return Ok(Arc::new(table)),
         }
     } else {
-        Arc::new(HickoryResolver::asking(&raw.name_servers, LOOKUP_WITHIN, 2).map_err(fault)?)
+        Arc::new(HickoryResolver::at(&raw.name_servers, ASKING).map_err(fault)?)
     };
     Ok(Arc::new(table.or_else(beyond)))
 }

@@ -152,7 +152,8 @@ impl ConnectError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "look at the peer's log",
-            Self::NoAddress { .. } | Self::Resolve(_) => "check the SRV and address records of the peer's domain",
+            Self::NoAddress { .. } => "check the SRV and address records of the peer's domain",
+            Self::Resolve(error) => error.advice(),
             Self::NoTransport { .. } => "configure a certificate or a UDP listener for this role",
             Self::Refused { .. } => "check that the peer's server runs and listens on this port",
             Self::Stopping => "send it again when this server runs",

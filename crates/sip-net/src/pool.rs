@@ -21,19 +21,9 @@ use crate::handler::{BadMessage, Handler};
 use crate::hop::{Hop, Next, Parcel};
 use crate::listen::PONG;
 use crate::metric;
+use crate::target::{Key, Target, drawn};
 use crate::tls::TlsClient;
 use crate::udp::UdpSender;
-
-/// A next hop: the name that it must prove, and where it may be reached, in the order to try.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Target {
-    /// For TLS, the name that its certificate must hold; otherwise for logs.
-    pub name: String,
-    /// In the order to try.
-    pub addresses: Vec<SocketAddr>,
-    /// How to reach it.
-    pub transport: Transport,
-}
 
 /// Who is told what became of parcels that could not leave at once. Called from the pool's tasks; must not wait.
 pub trait Senders: Send + Sync + 'static {
@@ -127,7 +117,7 @@ struct Inner {
     runtime: Handle,
     hash: RandomState,
     /// Cut by hash, so that senders to different next hops do not meet.
-    shards: Vec<RwLock<HashMap<Target, Arc<Hop>>>>,
+    shards: Vec<RwLock<HashMap<Arc<Key>, Arc<Hop>>>>,
 }
 
 impl Pool {
@@ -165,11 +155,11 @@ impl Pool {
         if inner.stop.is_cancelled() {
             return Err(ConnectError::Stopping);
         }
-        if target.addresses.is_empty() {
-            return Err(ConnectError::NoAddress { name: target.name.clone() });
-        }
-        match target.transport {
-            Transport::Udp => return inner.send_datagram(target, &parcel),
+        let Some(first) = target.first_address() else {
+            return Err(ConnectError::NoAddress { name: target.name().to_owned() });
+        };
+        match target.transport() {
+            Transport::Udp => return inner.send_datagram(target, first, &parcel),
             Transport::Tls if inner.tls.is_none() => return Err(no_transport(target)),
             // RFC 7118 §5: it is the client that opens a WebSocket; answers and calls take the one that is open.
             Transport::Ws | Transport::Wss => return Err(no_transport(target)),
@@ -196,7 +186,7 @@ impl Pool {
 
     /// The live connections to a next hop.
     pub fn flows(&self, target: &Target) -> Vec<Arc<Flow>> {
-        self.inner.shard(target).read().get(target).map(|hop| hop.flows()).unwrap_or_default()
+        self.inner.shard(target).read().get(target.key()).map(|hop| hop.flows()).unwrap_or_default()
     }
 
     /// After the stop token: waits until every connection has written what was queued and is closed.
@@ -214,17 +204,17 @@ impl fmt::Debug for Pool {
 }
 
 impl Inner {
-    fn shard(&self, target: &Target) -> &RwLock<HashMap<Target, Arc<Hop>>> {
-        &self.shards[self.hash.hash_one(target) as usize % SHARDS]
+    fn shard(&self, target: &Target) -> &RwLock<HashMap<Arc<Key>, Arc<Hop>>> {
+        &self.shards[self.hash.hash_one(target.key()) as usize % SHARDS]
     }
 
     fn hop(&self, target: &Target) -> Result<Arc<Hop>, ConnectError> {
         let shard = self.shard(target);
-        if let Some(hop) = shard.read().get(target) {
+        if let Some(hop) = shard.read().get(target.key()) {
             return Ok(hop.clone());
         }
         let mut hops = shard.write();
-        if let Some(hop) = hops.get(target) {
+        if let Some(hop) = hops.get(target.key()) {
             return Ok(hop.clone());
         }
         let shard_max = self.limits.targets_max.div_ceil(SHARDS);
@@ -232,16 +222,15 @@ impl Inner {
             hops.retain(|_, hop| hop.is_in_use());
         }
         if hops.len() >= shard_max {
-            return Err(ConnectError::TooManyTargets { name: target.name.clone(), limit: self.limits.targets_max });
+            return Err(ConnectError::TooManyTargets { name: target.name().to_owned(), limit: self.limits.targets_max });
         }
-        let hop = Arc::new(Hop::new(target.name.clone()));
-        hops.insert(target.clone(), hop.clone());
+        let hop = Arc::new(Hop::new(target.name().to_owned()));
+        hops.insert(target.key().clone(), hop.clone());
         Ok(hop)
     }
 
-    fn send_datagram(&self, target: &Target, parcel: &Parcel) -> Result<Sent, ConnectError> {
+    fn send_datagram(&self, target: &Target, address: SocketAddr, parcel: &Parcel) -> Result<Sent, ConnectError> {
         let sender = self.udp.as_ref().ok_or_else(|| no_transport(target))?;
-        let address = target.addresses[0];
         let flow = sender.flow_to(address);
         match flow.send(parcel.bytes.clone()) {
             Ok(()) => Ok(Sent::On(flow)),
@@ -261,7 +250,7 @@ impl Inner {
             Err(error) => {
                 metric::connect_failed(error.label());
                 tracing::info!(
-                    peer.name = target.name,
+                    peer.name = target.name(),
                     stage = ?error.stage(),
                     blame = ?error.blame(),
                     why = %error,
@@ -276,8 +265,8 @@ impl Inner {
         };
         let Connected { stream, local, remote, peer } = connected;
         let max = self.limits.queued_bytes_max;
-        let flow = Flow::carried(target.transport, Side::Initiated, local, remote, peer, max);
-        let arrival = Arrival { inner: self.clone(), name: target.name.clone(), hop: hop.clone(), remote };
+        let flow = Flow::carried(target.transport(), Side::Initiated, local, remote, peer, max);
+        let arrival = Arrival { inner: self.clone(), name: target.name().to_owned(), hop: hop.clone(), remote };
         match stream {
             Wire::Plain(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
             Wire::Tls(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
@@ -286,12 +275,13 @@ impl Inner {
 
     async fn attempt(&self, target: &Target) -> Result<Connected, ConnectError> {
         let times = ConnectTimes { connect: self.limits.connect_timeout, handshake: self.limits.handshake_timeout };
-        let tls = self.tls.as_deref().filter(|_| target.transport == Transport::Tls);
-        let attempt = connect(&target.name, &target.addresses, tls, times);
+        let tls = self.tls.as_deref().filter(|_| target.transport() == Transport::Tls);
+        let addresses = drawn(target.servers(), |most| rand::random_range(0..=most));
+        let attempt = connect(target.name(), &addresses, tls, times);
         let limited = tokio::time::timeout(self.limits.attempt_timeout, attempt);
         match self.stop.run_until_cancelled(limited).await {
             Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(ConnectError::TimedOut { address: target.addresses[0] }),
+            Some(Err(_)) => Err(ConnectError::TimedOut { address: addresses[0] }),
             None => Err(ConnectError::Stopping),
         }
     }
@@ -361,7 +351,7 @@ impl Handler for Arrival {
 }
 
 fn no_transport(target: &Target) -> ConnectError {
-    ConnectError::NoTransport { name: target.name.clone(), transport: target.transport }
+    ConnectError::NoTransport { name: target.name().to_owned(), transport: target.transport() }
 }
 
 const SHARDS: usize = 16;

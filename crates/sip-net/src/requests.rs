@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::connect::ConnectError;
 use crate::flow::{Flow, FlowId, SendError};
 use crate::hop::Parcel;
-use crate::pool::{Pool, Senders, Sent, Target};
+use crate::pool::{Pool, Senders, Sent};
+use crate::target::Target;
 
 /// Requests that may wait at once.
 const WAITING_MAX: usize = 20_000;

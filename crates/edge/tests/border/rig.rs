@@ -17,7 +17,7 @@ use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
 use reveille_sip_net::{
-    ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, ResolveError, Resolver, Srv, StaticResolver,
+    Addresses, ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, ResolveError, Resolver, Srv, StaticResolver,
     TlsClient, TlsServer, TrustRoots,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -297,7 +297,7 @@ pub(crate) fn call_id(message: &Message) -> &str {
 }
 
 /// What a resolver promises.
-type Found<'a, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, ResolveError>> + Send + 'a>>;
+type Found<'a, T> = Pin<Box<dyn Future<Output = Result<T, ResolveError>> + Send + 'a>>;
 
 /// Name servers that take their time: each look-up of a service waits for a permit.
 pub(crate) struct Slow {

@@ -329,10 +329,10 @@ async fn an_address_that_answers_is_found_behind_one_that_does_not() {
     let dead = closed.local_addr().expect("an address");
     drop(closed);
     let hop = target("edge.contoso.com", dead, Transport::Tcp);
-    let error = within(connect(&hop.name, &hop.addresses, None, TIMES)).await.err();
+    let error = within(connect(hop.name(), &hop.servers()[0].addresses, None, TIMES)).await.err();
     assert_eq!(error, Some(ConnectError::Refused { address: dead }));
     let both = [dead, listener.address];
-    let connected = within(connect(&hop.name, &both, None, TIMES)).await.expect("a connection");
+    let connected = within(connect(hop.name(), &both, None, TIMES)).await.expect("a connection");
     assert_eq!(connected.remote, listener.address);
     assert!(matches!(listener.next().await, Seen::Opened(_)));
 }

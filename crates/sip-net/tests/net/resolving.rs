@@ -9,7 +9,7 @@ use hickory_resolver::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::Server;
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
-use reveille_sip_net::{HickoryResolver, ResolveError, Resolver, Srv, StaticResolver};
+use reveille_sip_net::{Addresses, Asking, HickoryResolver, ResolveError, Resolver, Srv, StaticResolver};
 use tokio::net::UdpSocket;
 
 use crate::support::{loopback, within};
@@ -47,8 +47,12 @@ async fn name_server() -> NameServer {
     NameServer { address, _server: server }
 }
 
+fn patient() -> Asking {
+    Asking { timeout: Duration::from_secs(5), attempts: 1, ..Asking::default() }
+}
+
 fn asking(server: SocketAddr) -> HickoryResolver {
-    HickoryResolver::asking(&[server], Duration::from_secs(5), 1).expect("a resolver")
+    HickoryResolver::at(&[server], patient()).expect("a resolver")
 }
 
 #[tokio::test]
@@ -60,7 +64,9 @@ async fn srv_and_addresses_are_found() {
     let edge = Srv { priority: 10, weight: 5, port: 5061, target: "edge.contoso.com".into(), ttl: 300 };
     let spare = Srv { priority: 20, weight: 0, target: "spare.contoso.com".into(), ..edge.clone() };
     assert_eq!(records, [edge, spare]);
-    let mut addresses = within(resolver.addresses("EDGE.contoso.com.")).await.expect("addresses");
+    let found = within(resolver.addresses("EDGE.contoso.com.")).await.expect("addresses");
+    assert!((299..=300).contains(&found.ttl), "{}", found.ttl);
+    let mut addresses = found.list;
     addresses.sort();
     let expected: [IpAddr; 2] = ["192.0.2.1".parse().expect("v4"), "2001:db8::1".parse().expect("v6")];
     assert_eq!(addresses, expected);
@@ -102,7 +108,7 @@ async fn each_failure_has_its_name() {
 async fn a_name_server_that_is_silent_times_out() {
     let silent = UdpSocket::bind(loopback()).await.expect("a port");
     let address = silent.local_addr().expect("an address");
-    let resolver = HickoryResolver::asking(&[address], Duration::from_millis(100), 1).expect("a resolver");
+    let resolver = HickoryResolver::at(&[address], Asking { timeout: Duration::from_millis(100), ..patient() }).expect("a resolver");
     let error = within(resolver.srv("_sip._tls.contoso.com")).await.expect_err("no answer");
     assert_eq!(error, ResolveError::TimedOut { name: "_sip._tls.contoso.com".into() });
     assert!(error.is_passing());
@@ -124,7 +130,7 @@ async fn a_table_answers_first_and_asks_beyond_for_the_rest() {
     let record = Srv { priority: 0, weight: 0, port: 5061, target: "edge.local".into(), ttl: 0 };
     let table =
         StaticResolver::new().host("Edge.local.", local).service("_sipfederationtls._tcp.local", record.clone());
-    assert_eq!(within(table.addresses("edge.LOCAL")).await, Ok(vec![local]));
+    assert_eq!(within(table.addresses("edge.LOCAL")).await, Ok(Addresses::fixed(vec![local])));
     assert_eq!(within(table.srv("_SIPFEDERATIONTLS._tcp.local.")).await, Ok(vec![record]));
     assert_eq!(
         within(table.srv("edge.local")).await,
@@ -135,6 +141,6 @@ async fn a_table_answers_first_and_asks_beyond_for_the_rest() {
         Err(ResolveError::NoSuchName { name: "edge.contoso.com".into() })
     );
     let table = table.or_else(Arc::new(asking(server.address)));
-    assert_eq!(within(table.addresses("edge.contoso.com")).await.map(|found| found.len()), Ok(2));
-    assert_eq!(within(table.addresses("[2001:db8::5]")).await, Ok(vec!["2001:db8::5".parse().expect("v6")]));
+    assert_eq!(within(table.addresses("edge.contoso.com")).await.map(|found| found.list.len()), Ok(2));
+    assert_eq!(within(table.addresses("[2001:db8::5]")).await, Ok(Addresses::fixed(vec!["2001:db8::5".parse().expect("v6")])));
 }
