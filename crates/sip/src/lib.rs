@@ -43,6 +43,9 @@ pub use print::{RequestBuilder, ResponseBuilder, reason_phrase};
 pub use push_params::{Correction, PushOffer, PushParams, PushParamsError, PushProvider, strip_push_params};
 pub use text::{escape_param, quote, unescape, unquote};
 pub use timers::{Length, Millis, Reliability, Timer, TimerRow, Timers};
-pub use transaction::{Action, Actions, ClientTransaction, ServerTransaction, TransactionKey};
+pub use transaction::{
+    Action, Actions, ClientTransaction, InviteClientTransaction, InviteServerTransaction, ServerTransaction,
+    TransactionKey,
+};
 pub use uri::{Host, Scheme, Uri};
 pub use via::{Transport, Via};

@@ -1,10 +1,13 @@
 //! Transactions as pure state machines (§17): told what happened and when, they say what to do.
 //!
 //! The caller keeps a table from [`TransactionKey`] to transaction, sends what it is told to, and calls `on_timer` at
-//! [`ClientTransaction::next_deadline`]. Only non-INVITE transactions live here so far; INVITE ones will stand beside
-//! them and share keys, timers and actions.
+//! [`ClientTransaction::next_deadline`]. INVITE has machines of its own, since its answer may take minutes and is
+//! acknowledged; all share keys, timers and actions.
 
 mod client;
+mod derived;
+mod invite_client;
+mod invite_server;
 mod key;
 mod server;
 
@@ -12,6 +15,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use client::ClientTransaction;
+pub(crate) use derived::cancel;
+pub use invite_client::InviteClientTransaction;
+pub use invite_server::InviteServerTransaction;
 pub use key::TransactionKey;
 pub use server::ServerTransaction;
 
