@@ -6,6 +6,7 @@
 //! dead.
 #![warn(missing_docs)]
 
+mod abroad;
 mod account;
 mod auth;
 pub mod front;

@@ -73,7 +73,7 @@ pub(crate) struct Road {
 
 /// Sends what the shards ask for, until `stop`; what is not answered by then is still owed in the store.
 pub(crate) async fn run(
-    road: Road,
+    road: Arc<Road>,
     mut jobs: mpsc::Receiver<Job>,
     report: impl Fn(usize, Vec<Report>),
     stop: CancellationToken,

@@ -1,0 +1,106 @@
+//! Messages of our users for other domains: passed on to our edge, which knows the way, and the answer back.
+//!
+//! Nothing of them is kept here: who writes abroad hears what abroad answers. A message that the other side does not
+//! take is the sender's to send again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use reveille_sip::auth::Credentials;
+use reveille_sip::{Forward, Message, Name};
+use reveille_sip_net::{Flow, RequestError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::outbox::Road;
+use crate::reply::Reply;
+
+/// Messages under way at once; beyond it they wait in the channel.
+const UNDER_WAY: usize = 2_000;
+/// How long the other side may take: the sender's own timer F (RFC 3261 §17.1.2.2: 64*T1).
+const ANSWER_WITHIN: Duration = Duration::from_secs(32);
+/// Hops of a request that came without Max-Forwards (RFC 3261 §16.6 step 3).
+const HOPS: u8 = 70;
+
+/// Passes on what the front hands over, until `stop`; who has no answer by then hears that this server is going.
+pub(crate) async fn run(road: Arc<Road>, mut messages: mpsc::Receiver<Reply>, stop: CancellationToken) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(()) = under_way.next() => {}
+            message = messages.recv(), if under_way.len() < UNDER_WAY => match message {
+                Some(reply) => under_way.push(pass(&road, reply)),
+                None => return,
+            },
+        }
+    }
+}
+
+/// Passes one message on, and its answer back.
+async fn pass(road: &Road, reply: Reply) {
+    // RFC 3261 §16.3 step 3.
+    if reply.request().max_forwards() == Some(0) {
+        return reply.send(483);
+    }
+    match ask(road, &reply).await {
+        Ok(response) => back(reply, &response),
+        // RFC 4320 §4.2: a 408 to a non-INVITE request comes too late to help anybody.
+        Err(RequestError::TimedOut { .. }) => debug!("a message for abroad was not answered"),
+        Err(error) => {
+            info!(%error, "a message for abroad did not leave");
+            reply.refuse(504, &format!("the way out of {} is closed: {error}", road.domain));
+        }
+    }
+}
+
+async fn ask(road: &Road, reply: &Reply) -> Result<Message, RequestError> {
+    let ticket = road.requests.open(rand::random())?;
+    let bytes = onward(reply.request(), reply.flow(), road, ticket.branch());
+    ticket.through(&road.pool, &road.edge, bytes, ANSWER_WITHIN).await
+}
+
+/// The message as our edge gets it (RFC 3261 §16.6).
+fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Bytes {
+    let kept = foreign_credentials(request, road.domain.as_str());
+    let via = format!("SIP/2.0/TLS {};branch={branch}", road.name);
+    let hops = request.max_forwards().map_or(HOPS, |hops| hops.saturating_sub(1));
+    let mut forward = Forward::request(request)
+        .push_via(&*via)
+        .max_forwards(hops)
+        .source(from.remote())
+        .strip(Name::EdgeTrust)
+        .strip(Name::Authorization)
+        .strip(Name::ProxyAuthorization);
+    for (name, value) in &kept {
+        forward = forward.insert(*name, *value);
+    }
+    let mut out = BytesMut::new();
+    forward.write(&mut out).expect("what was parsed can be written again, and no value of ours breaks a line");
+    out.freeze()
+}
+
+/// The credentials that are not for us: what proves a user here is nobody else's to see (RFC 3261 §22.3).
+pub(crate) fn foreign_credentials<'a>(request: &'a Message, realm: &str) -> Vec<(Name, &'a str)> {
+    let values = |name| request.headers(name).map(move |value| (name, value));
+    let ours = |value: &str| Credentials::parse(value).map_or(true, |credentials| credentials.realm == realm);
+    values(Name::Authorization).chain(values(Name::ProxyAuthorization)).filter(|(_, value)| !ours(value)).collect()
+}
+
+fn back(reply: Reply, response: &Message) {
+    let mut out = BytesMut::new();
+    match Forward::response(response).pop_via().write(&mut out) {
+        Ok(()) => {
+            let bytes: Bytes = out.freeze();
+            reply.send_bytes(response.status().unwrap_or(500), bytes);
+        }
+        Err(fault) => {
+            info!(%fault, "an answer from abroad could not be passed back");
+            reply.send(502);
+        }
+    }
+}
