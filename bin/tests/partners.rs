@@ -5,6 +5,8 @@
 
 #[path = "partners/linphone.rs"]
 mod linphone;
+#[path = "partners/presence.rs"]
+mod presence;
 #[path = "partners/sipp.rs"]
 mod sipp;
 mod support;
@@ -13,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::linphone::Linphone;
+use crate::presence::{Presence, here, on_path};
 use crate::sipp::Sipp;
 use crate::support::{Demo, Folder, Process, json, reveille};
 
@@ -185,36 +188,6 @@ fn satisfied(mut command: Command) -> Result<()> {
     ensure!(status.success(), "it ended with {status}: {}", sender.said());
     ensure!(sender.said().contains("all as expected"), "it ended well, and said: {}", sender.said());
     Ok(())
-}
-
-/// That a partner is there, or what is missing.
-type Presence = std::result::Result<(), String>;
-
-/// Whether every partner is there; where all are required a missing one is a failure.
-fn here(partners: &[Presence]) -> Result<bool> {
-    let missing: Vec<&str> = partners.iter().filter_map(|partner| partner.as_ref().err()).map(String::as_str).collect();
-    if missing.is_empty() {
-        return Ok(true);
-    }
-    let sentence = format!("{}; `cargo xtask partners` installs it", missing.join(", and "));
-    if std::env::var("REVEILLE_PARTNERS").is_ok_and(|wish| wish == "required") {
-        bail!(sentence);
-    }
-    skipped(&sentence);
-    Ok(false)
-}
-
-#[allow(clippy::print_stderr, reason = "who reads the test's output learns that it showed nothing")]
-fn skipped(sentence: &str) {
-    eprintln!("skipped: {sentence}");
-}
-
-fn on_path(program: &str) -> Presence {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    match std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-        true => Ok(()),
-        false => Err(format!("{program} is not installed")),
-    }
 }
 
 /// Where `cargo xtask partners` puts a sender, and whether it is there, with its script as this tree has it.

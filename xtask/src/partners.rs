@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 5] = [
+const DEBIAN: [(&str, &str); 6] = [
+    // Depends on the server itself.
+    ("kamailio", "kamailio-tls-modules"),
     ("sipp", "sip-tester"),
     ("linphonec", "linphone-cli"),
     ("openssl", "openssl"),

@@ -12,10 +12,10 @@ pub(crate) fn say(text: &str) {
     eprintln!("{text}");
 }
 
-/// Whether a program of that name is on the path.
+/// Whether a program of that name is on the path. Debian keeps servers where only root looks.
 pub(crate) fn has(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs a program in a folder, shows its output, and fails if it does.

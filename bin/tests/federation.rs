@@ -1,0 +1,158 @@
+//! Our border with a foreign organisation whose edge others wrote: Kamailio over mutual TLS, with SIPp as its user, and
+//! SIPp, linphonec or a phone of our own as ours.
+//!
+//! `cargo xtask partners` installs them. Where one is missing its test says so and is skipped, unless
+//! REVEILLE_PARTNERS=required.
+
+#[path = "partners/contoso.rs"]
+mod contoso;
+#[path = "partners/kamailio.rs"]
+mod kamailio;
+#[path = "partners/party.rs"]
+mod party;
+#[path = "partners/presence.rs"]
+mod presence;
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use reveille_sim::certs::Leaf;
+
+use crate::contoso::Contoso;
+use crate::kamailio::Kamailio;
+use crate::party::{Party, Place};
+use crate::presence::{here, on_path};
+use crate::support::STEP;
+
+#[test]
+fn messages_pass_between_a_user_of_ours_and_a_user_behind_kamailio() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("kamailio-messages", FABRIKAM_ALLOWED)?;
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", fabrikam())?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let bob = contoso.phone("bob")?;
+    runtime.block_on(bob.sign_in())?;
+
+    // In: Carol writes to Bob, who is there. What she hears is his own answer.
+    let carol = Carol::of(&contoso);
+    carol.party(&contoso, "abroad-message", BOB)?.done()?;
+    let received = runtime.block_on(bob.wait_received(1, STEP))?;
+    ensure!(received.len() == 1 && received[0].from == "carol@fabrikam.com", "{received:?}");
+    ensure!(received[0].text.trim() == "Greetings from abroad.", "Bob reads another text");
+
+    // Out: Bob writes to Carol, who takes it.
+    let mut inbox = carol.party(&contoso, "abroad-receives", BOB)?;
+    inbox.listens()?;
+    let status = runtime.block_on(bob.send("carol@fabrikam.com", "Greetings back."))?;
+    ensure!(status == 200, "Bob hears {status}; Kamailio said:\n{}", kamailio.said());
+    let heard = inbox.done()?;
+    ensure!(heard.contains("Greetings back."), "{heard}");
+    ensure!(!heard.to_ascii_lowercase().contains("ms-edge-proxy"), "what our inside says has left it:\n{heard}");
+
+    runtime.block_on(bob.shutdown());
+    kamailio.stop()?;
+    contoso.stop()
+}
+
+#[test]
+fn a_kamailio_whose_certificate_names_another_domain_is_refused_and_nothing_of_it_arrives() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("kamailio-impostor", FABRIKAM_ALLOWED)?;
+    let leaf = Leaf::new("edge.litware.com", &["edge.litware.com", "litware.com"]);
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", leaf)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let bob = contoso.phone("bob")?;
+    runtime.block_on(bob.sign_in())?;
+
+    Carol::of(&contoso).party(&contoso, "abroad-message-refused", BOB)?.done()?;
+    let refused = contoso.refusal("fabrikam.com")?;
+    ensure!(refused["reason"] == "certificate-names-another", "{refused}");
+    ensure!(kamailio.said().contains("partner answered 403"), "{}", kamailio.said());
+    // The other way: what answers at the partner's address is not the partner.
+    let status = runtime.block_on(bob.send("carol@fabrikam.com", "Greetings back."))?;
+    ensure!(status == 504, "Bob hears {status}");
+    ensure!(bob.received().is_empty() && contoso.user("bob")?["unread"] == 0, "something was relayed");
+
+    runtime.block_on(bob.shutdown());
+    kamailio.stop()?;
+    contoso.stop()
+}
+
+#[test]
+fn a_kamailio_whose_certificate_has_expired_does_not_get_a_connection() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("kamailio-expired", FABRIKAM_ALLOWED)?;
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", expired(fabrikam()))?;
+    Carol::of(&contoso).party(&contoso, "abroad-message-lost", BOB)?.done()?;
+    let refused = contoso.refusal("expired")?;
+    ensure!(refused["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{refused}");
+    ensure!(contoso.user("bob")?["unread"] == 0, "something was relayed");
+    kamailio.stop()?;
+    contoso.stop()
+}
+
+#[test]
+fn a_kamailio_of_a_domain_that_nobody_has_allowed_is_refused() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("kamailio-stranger", FABRIKAM_ALLOWED)?;
+    let leaf = Leaf::new("edge.litware.com", &["edge.litware.com", "litware.com"]);
+    let kamailio = Kamailio::start(&contoso, "litware.com", leaf)?;
+    let carol = Carol { from: "carol@litware.com", ..Carol::of(&contoso) };
+    carol.party(&contoso, "abroad-message-refused", BOB)?.done()?;
+    let refused = contoso.refusal("litware.com is not an allowed domain")?;
+    ensure!(refused["advice"].as_str().is_some_and(|advice| advice.contains("AllowedDomain")), "{refused}");
+    ensure!(contoso.user("bob")?["unread"] == 0, "something was relayed");
+    kamailio.stop()?;
+    contoso.stop()
+}
+
+/// Whom Carol writes to.
+const BOB: &str = "bob@contoso.com";
+
+/// contoso.com's settings: one partner, which is found by its SRV record and must prove its domain.
+const FABRIKAM_ALLOWED: &str = r#"{
+  "settings": [
+    { "Kind": "AllowedDomain", "Identity": "fabrikam.com", "Comment": "their edge is a Kamailio" },
+    { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true }
+  ]
+}
+"#;
+
+/// The certificate that fabrikam.com's edge ought to have.
+fn fabrikam() -> Leaf<'static> {
+    Leaf::new("edge.fabrikam.com", &["edge.fabrikam.com", "fabrikam.com"])
+}
+
+#[allow(clippy::disallowed_methods, reason = "a certificate's dates are the wall clock's")]
+fn expired(leaf: Leaf<'static>) -> Leaf<'static> {
+    let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
+    Leaf { not_before: now - 30 * day, not_after: now - day, ..leaf }
+}
+
+/// Carol, a user of the organisation behind Kamailio, on UDP.
+struct Carol {
+    from: &'static str,
+    own: String,
+    proxy: String,
+}
+
+impl Carol {
+    fn of(contoso: &Contoso) -> Self {
+        Self { from: "carol@fabrikam.com", own: contoso.host(4), proxy: format!("{}:5060", contoso.host(3)) }
+    }
+
+    /// Her client, with one scenario.
+    fn party(&self, contoso: &Contoso, scenario: &str, to: &str) -> Result<Party> {
+        let place = Place { own: &self.own, proxy: &self.proxy, transport: "u1", user: None };
+        Party::start(contoso.folder(), scenario, &place, &[("from", self.from), ("to", to)]).context("Carol's client")
+    }
+}
