@@ -1,10 +1,12 @@
 //! Why a connection ended.
 
 use std::io;
+use std::sync::Arc;
 
 use reveille_sip::FrameError;
 use rustls::AlertDescription;
 
+use crate::names::PeerCertificate;
 use crate::tls::{HandshakeRefusal, speaks_of_certificate};
 
 /// Why a connection ended.
@@ -57,6 +59,9 @@ pub enum CloseReason {
         /// The bound that was reached.
         bytes_max: usize,
     },
+    /// A newer connection to the same next hop has taken its place.
+    #[error("another connection has taken its place")]
+    Retired,
     /// This server stops.
     #[error("this server stops")]
     Stopping,
@@ -83,16 +88,23 @@ impl CloseReason {
             Self::PeerAlert { .. } => "peer-alert",
             Self::PeerClosed => "peer-closed",
             Self::QueueFull { .. } => "queue-full",
+            Self::Retired => "retired",
             Self::Stopping => "stopping",
             Self::Tls { .. } => "tls",
         }
     }
 
-    /// The refusal that this really is: with TLS 1.3 the peer's opinion of our certificate comes after our handshake.
-    pub fn as_refusal(&self) -> Option<HandshakeRefusal> {
+    /// The refusal that this really is, as the end of an outbound connection on which the peer never said anything: with
+    /// TLS 1.3 its opinion of `ours`, our certificate, comes after our handshake (RFC 8446 §4.4.2), and some say it by
+    /// dropping the connection.
+    pub fn as_refusal(&self, ours: Option<&Arc<PeerCertificate>>) -> Option<HandshakeRefusal> {
         match self {
             Self::PeerAlert { alert } if speaks_of_certificate(*alert) => {
-                Some(HandshakeRefusal::PeerRejectedOurs { alert: *alert })
+                Some(HandshakeRefusal::PeerRejectedOurs { alert: *alert, ours: ours.cloned() })
+            }
+            Self::PeerClosed => ours.map(|ours| HandshakeRefusal::of_silence(Some(ours.clone()))),
+            Self::Io { kind: io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, .. } => {
+                ours.map(|ours| HandshakeRefusal::of_silence(Some(ours.clone())))
             }
             _ => None,
         }
@@ -101,7 +113,7 @@ impl CloseReason {
     /// Whether what is queued may still be written.
     pub(crate) fn flushes(&self) -> bool {
         match self {
-            Self::Asked { .. } | Self::Framing(_) | Self::Idle | Self::PeerClosed | Self::Stopping => true,
+            Self::Asked { .. } | Self::Framing(_) | Self::Idle | Self::PeerClosed | Self::Retired | Self::Stopping => true,
             Self::Forgotten
             | Self::Io { .. }
             | Self::MessageTimedOut

@@ -27,7 +27,8 @@ pub trait Handler: Send + Sync + 'static {
     /// The connection is over; nothing can be sent on it any more. Called once, after all other methods.
     fn closed(&self, _flow: &Arc<Flow>, _why: &CloseReason) {}
 
-    /// A connection was accepted and its TLS handshake failed; there never was a flow.
+    /// A TLS handshake failed, on a connection that was accepted or made; or the peer ended one that was made as soon as it
+    /// had seen our certificate.
     fn refused(&self, _remote: SocketAddr, _refusal: &HandshakeRefusal) {}
 }
 

@@ -40,5 +40,8 @@ pub use resolve::{
 };
 pub use reveille_sip::Side;
 pub use target::{Server, Target};
-pub use tls::{Blame, ClientAuth, HandshakeRefusal, Identity, TlsClient, TlsServer, TlsSetupError, TrustRoots};
+pub use tls::{
+    Blame, ClientAuth, Fallen, HandshakeRefusal, Identity, Kept, KnownPeer, ListsRunOut, RefusedBy, RevocationList, TlsClient,
+    TlsServer, TlsSetupError, TrustRoots,
+};
 pub use udp::UdpSender;

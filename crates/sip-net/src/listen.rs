@@ -256,18 +256,12 @@ impl Reception {
         match outcome {
             Ok((stream, peer)) => {
                 let flow = self.flow(Transport::Tls, local, remote, peer);
+                let _kept = tls.keep(&flow, stream.get_ref().1.peer_certificates());
                 converse(stream, &flow, &*self.handler, self.terms(), stop).await;
             }
             Err(refusal) => {
                 metric::handshake_refused(&refusal, "accepted");
-                tracing::info!(
-                    peer.address = %remote,
-                    local = %local,
-                    why = %refusal,
-                    blame = ?refusal.blame(),
-                    advice = refusal.advice(),
-                    "TLS handshake refused"
-                );
+                refusal.log(remote, None);
                 self.handler.refused(remote, &refusal);
             }
         }

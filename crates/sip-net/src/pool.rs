@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use reveille_sip::{Limits, Message, Side};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,7 @@ use crate::handler::{BadMessage, Handler};
 use crate::hop::{Hop, Next, Parcel};
 use crate::listen::PONG;
 use crate::metric;
+use crate::names::PeerCertificate;
 use crate::target::{Key, Target, drawn};
 use crate::tls::TlsClient;
 use crate::udp::UdpSender;
@@ -248,15 +250,7 @@ impl Inner {
         let connected = match self.attempt(target).await {
             Ok(connected) => connected,
             Err(error) => {
-                metric::connect_failed(error.label());
-                tracing::info!(
-                    peer.name = target.name(),
-                    stage = ?error.stage(),
-                    blame = ?error.blame(),
-                    why = %error,
-                    advice = error.advice(),
-                    "connecting failed"
-                );
+                self.tell(target.name(), &error);
                 for token in hop.attempt_failed(&error, self.limits.failure_pause) {
                     self.senders.failed(token, &error);
                 }
@@ -266,11 +260,33 @@ impl Inner {
         let Connected { stream, local, remote, peer } = connected;
         let max = self.limits.queued_bytes_max;
         let flow = Flow::carried(target.transport(), Side::Initiated, local, remote, peer, max);
-        let arrival = Arrival { inner: self.clone(), name: target.name().to_owned(), hop: hop.clone(), remote };
+        let tls = self.tls.as_ref().filter(|_| matches!(stream, Wire::Tls(_)));
+        let judged = tls.and_then(|tls| tls.certificate()).map(|ours| (Instant::now(), ours));
+        let arrival = Arrival { inner: self.clone(), name: target.name().to_owned(), hop: hop.clone(), remote, judged };
         match stream {
             Wire::Plain(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
-            Wire::Tls(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
+            Wire::Tls(stream) => {
+                let _kept = tls.map(|tls| tls.keep(&flow, stream.get_ref().1.peer_certificates()));
+                converse(stream, &flow, &arrival, self.terms(), &self.stop).await
+            }
         };
+    }
+
+    /// Counts and logs a failure; a handshake's also goes to the handler, like those of accepted connections.
+    fn tell(&self, name: &str, error: &ConnectError) {
+        metric::connect_failed(error.label());
+        if let ConnectError::Tls { address, refusal, .. } = error {
+            refusal.log(*address, Some(name));
+            return self.handler.refused(*address, refusal);
+        }
+        tracing::info!(
+            peer.name = name,
+            stage = ?error.stage(),
+            blame = ?error.blame(),
+            why = %error,
+            advice = error.advice(),
+            "connecting failed"
+        );
     }
 
     async fn attempt(&self, target: &Target) -> Result<Connected, ConnectError> {
@@ -305,6 +321,8 @@ struct Arrival {
     name: String,
     hop: Arc<Hop>,
     remote: SocketAddr,
+    /// Since when the peer may judge the certificate that we showed.
+    judged: Option<(Instant, Arc<PeerCertificate>)>,
 }
 
 impl Handler for Arrival {
@@ -330,17 +348,10 @@ impl Handler for Arrival {
     fn closed(&self, flow: &Arc<Flow>, why: &CloseReason) {
         let unheard = self.hop.disconnected(flow);
         // RFC 8446 §4.4.2: our certificate is judged after our handshake. What was written meanwhile was never read.
-        if let Some(refusal) = why.as_refusal() {
+        let ours = self.judged.as_ref().filter(|(since, _)| !flow.has_heard() && since.elapsed() < JUDGED_WITHIN);
+        if let Some(refusal) = why.as_refusal(ours.map(|(_, ours)| ours)) {
             let error = ConnectError::Tls { name: self.name.clone(), address: self.remote, refusal: Box::new(refusal) };
-            metric::connect_failed(error.label());
-            tracing::info!(
-                peer.name = self.name,
-                stage = ?error.stage(),
-                blame = ?error.blame(),
-                why = %error,
-                advice = error.advice(),
-                "connecting failed"
-            );
+            self.inner.tell(&self.name, &error);
             self.hop.pause(&error, self.inner.limits.failure_pause);
             for token in unheard {
                 self.inner.senders.failed(token, &error);
@@ -355,3 +366,5 @@ fn no_transport(target: &Target) -> ConnectError {
 }
 
 const SHARDS: usize = 16;
+/// A connection that ends without a word within this time was most likely ended for our certificate.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);

@@ -3,32 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
+use webpki::{EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 
-use super::material::TrustRoots;
-use super::provider;
+use super::lists::{List, ListsRunOut};
 use super::refusal::HandshakeRefusal;
+use super::roots::TrustRoots;
+use super::{finding, provider};
 use crate::names::{NameRule, PeerCertificate};
-
-/// Why the handshake of one connection failed; written by the verifier, read by whoever awaits the handshake, since the
-/// TLS library's own error names no certificate.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Finding(Arc<Mutex<Option<HandshakeRefusal>>>);
-
-impl Finding {
-    pub(super) fn note(&self, refusal: HandshakeRefusal) {
-        *self.0.lock() = Some(refusal);
-    }
-
-    /// What the verifier found, or else what the error says.
-    pub(super) fn or_of(&self, error: &std::io::Error) -> HandshakeRefusal {
-        self.0.lock().take().unwrap_or_else(|| HandshakeRefusal::of_io(error))
-    }
-}
 
 /// Which end of the connection shows the certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,26 +27,50 @@ pub(super) struct ChainCheck {
 }
 
 impl ChainCheck {
-    /// Verifies the chain; on failure notes the reason in `finding`.
+    /// Verifies the chain within a handshake; on failure notes the reason for whoever awaits it.
     pub(super) fn check(
         &self,
         end: End,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-        finding: &Finding,
     ) -> Result<(), rustls::Error> {
         self.verify(end, leaf, others, now).map_err(|error| {
-            finding.note(HandshakeRefusal::of_chain(&error, leaf, others));
+            finding::note(self.refusal(&error, leaf, others));
             for_the_alert(error).into()
         })
     }
 
+    /// Verifies a chain again that was good once.
+    pub(super) fn check_again(
+        &self,
+        end: End,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), HandshakeRefusal> {
+        let (leaf, others) = chain.split_first().ok_or(HandshakeRefusal::NoCertificate)?;
+        self.verify(end, leaf, others, now).map_err(|error| self.refusal(&error, leaf, others))
+    }
+
     /// Reads a certificate by the rule that holds here.
-    pub(super) fn read(&self, leaf: &CertificateDer<'_>) -> Result<PeerCertificate, HandshakeRefusal> {
-        let read =
-            PeerCertificate::read(leaf).map_err(|error| HandshakeRefusal::Unusable { detail: error.to_string() })?;
-        Ok(PeerCertificate { common_name_counts: self.trust.names == NameRule::WithCommonName, ..read })
+    pub(super) fn read(&self, leaf: &CertificateDer<'_>) -> Result<Arc<PeerCertificate>, HandshakeRefusal> {
+        let read = PeerCertificate::read(leaf)
+            .map_err(|error| HandshakeRefusal::Unusable { detail: error.to_string(), shown: None })?;
+        let common_name_counts = self.trust.names == NameRule::WithCommonName;
+        Ok(Arc::new(PeerCertificate { common_name_counts, ..read }))
+    }
+
+    fn refusal(
+        &self,
+        error: &webpki::Error,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+    ) -> HandshakeRefusal {
+        let is_listed = |certificate: &PeerCertificate| self.trust.lists.iter().any(|list| list.holds(certificate));
+        match self.read(leaf) {
+            Ok(shown) => HandshakeRefusal::of_chain(error, shown, others, is_listed),
+            Err(refusal) => refusal,
+        }
     }
 
     fn verify(
@@ -72,10 +80,17 @@ impl ChainCheck {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
-        let lists: Vec<_> = self.trust.revoked.iter().map(AsRef::as_ref).collect();
-        let revocation = webpki::RevocationOptionsBuilder::new(&lists)
-            .ok()
-            .map(|options| options.with_status_policy(webpki::UnknownStatusPolicy::Allow).build());
+        let lists: Vec<_> = self.trust.lists.iter().map(List::checked).collect();
+        let expiration = match self.trust.run_out {
+            ListsRunOut::Alarm => ExpirationPolicy::Ignore,
+            ListsRunOut::Refuse => ExpirationPolicy::Enforce,
+        };
+        let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_status_policy(webpki::UnknownStatusPolicy::Allow)
+                .with_expiration_policy(expiration)
+                .build()
+        });
         EndEntityCert::try_from(leaf)?
             .verify_for_usage(
                 provider().signature_verification_algorithms.all,
@@ -94,11 +109,10 @@ impl ChainCheck {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-        finding: &Finding,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
         let algorithms = &provider().signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
-            .inspect_err(|_| finding.note(bad_signature(certificate)))
+            .inspect_err(|_| note_bad_signature(certificate))
     }
 
     /// The signature of the handshake itself, TLS 1.3.
@@ -106,11 +120,10 @@ impl ChainCheck {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-        finding: &Finding,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
         let algorithms = &provider().signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
-            .inspect_err(|_| finding.note(bad_signature(certificate)))
+            .inspect_err(|_| note_bad_signature(certificate))
     }
 
     pub(super) fn schemes() -> Vec<SignatureScheme> {
@@ -133,7 +146,7 @@ struct Purpose(End);
 
 impl Purpose {
     fn fits(&self, purpose: &KeyPurposeId<'_>) -> bool {
-        [SERVER_AUTH, SIP_DOMAIN].contains(purpose) || (self.0 == End::Client && *purpose == CLIENT_AUTH)
+        [SERVER_AUTH, SIP_DOMAIN, ANY].contains(purpose) || (self.0 == End::Client && *purpose == CLIENT_AUTH)
     }
 }
 
@@ -163,13 +176,16 @@ impl ExtendedKeyUsageValidator for Purpose {
 const SERVER_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 1]);
 /// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2.
 const CLIENT_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 2]);
+/// RFC 5280 §4.2.1.12: anyExtendedKeyUsage, 2.5.29.37.0: the authority restricts nothing.
+const ANY: KeyPurposeId<'static> = KeyPurposeId::new(&[85, 29, 37, 0]);
 /// RFC 5924 §4: id-kp-sipDomain, 1.3.6.1.5.5.7.3.20.
 const SIP_DOMAIN: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 20]);
 
-fn bad_signature(certificate: &CertificateDer<'_>) -> HandshakeRefusal {
-    let subject =
-        PeerCertificate::read(certificate).map_or_else(|_| "an unreadable certificate".into(), |it| it.subject);
-    HandshakeRefusal::BadSignature { subject }
+fn note_bad_signature(certificate: &CertificateDer<'_>) {
+    finding::note(match PeerCertificate::read(certificate) {
+        Ok(shown) => HandshakeRefusal::BadSignature { shown: Arc::new(shown) },
+        Err(error) => HandshakeRefusal::Unusable { detail: error.to_string(), shown: None },
+    });
 }
 
 /// The TLS library picks the alert by this; the peer learns the class and no more.

@@ -7,39 +7,51 @@ use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::chain::{ChainCheck, End, Finding};
-use super::material::{Identity, TrustRoots};
+use super::chain::{ChainCheck, End};
+use super::identity::Identity;
+use super::peers::{Fallen, Kept, KnownPeer, Peers};
 use super::refusal::HandshakeRefusal;
-use super::{VERSIONS, shared_provider};
+use super::roots::TrustRoots;
+use super::{VERSIONS, finding, shared_provider};
+use crate::flow::Flow;
 use crate::names::PeerCertificate;
 
-/// How connections are made: our identity, whom we trust, and how strict names are read.
+/// How connections are made: our identity, and whom we trust.
 ///
 /// [`TlsClient::reload`] acts on connections made afterwards; the others stay.
 pub struct TlsClient {
     material: ArcSwap<Material>,
+    peers: Arc<Peers>,
 }
 
 struct Material {
-    identity: Option<Arc<SingleCertAndKey>>,
+    identity: Option<Identity>,
+    /// Counts the certificates that we have had.
+    generation: u64,
     check: Arc<ChainCheck>,
+    config: Arc<ClientConfig>,
 }
 
 impl TlsClient {
     /// Without an identity it shows no certificate.
     pub fn new(identity: Option<&Identity>, roots: &TrustRoots) -> Self {
-        Self { material: ArcSwap::from_pointee(Material::new(identity, roots)) }
+        Self { material: ArcSwap::from_pointee(Material::new(identity, roots, 0)), peers: Arc::default() }
     }
 
     /// Uses other certificates from now on.
     pub fn reload(&self, identity: Option<&Identity>, roots: &TrustRoots) {
-        self.material.store(Arc::new(Material::new(identity, roots)));
+        let old = self.material.load();
+        let fingerprint = |identity: Option<&Identity>| {
+            identity.map(|identity| identity.certificate().sha256_fingerprint.clone())
+        };
+        let is_same = fingerprint(identity) == fingerprint(old.identity.as_ref());
+        let generation = if is_same { old.generation } else { old.generation + 1 };
+        self.material.store(Arc::new(Material::new(identity, roots, generation)));
     }
 
     /// Does the handshake on a connection made. The certificate returned was issued by a trusted root, is valid now and
@@ -57,13 +69,40 @@ impl TlsClient {
         let bare = name.strip_suffix('.').unwrap_or(name);
         let server_name = ServerName::try_from(bare.to_owned())
             .map_err(|_| HandshakeRefusal::Other { detail: format!("{bare:?} is not a host name") })?;
-        let finding = Finding::default();
-        let config = self.material.load().config(bare, finding.clone())?;
-        let connecting = TlsConnector::from(config).connect(server_name, stream);
-        let stream = connecting.await.map_err(|error| finding.or_of(&error))?;
+        let material = self.material.load_full();
+        let connecting = TlsConnector::from(material.config.clone()).connect(server_name, stream);
+        let stream = finding::explained(connecting).await?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let peer = self.material.load().check.read(leaf.ok_or(HandshakeRefusal::NoCertificate)?)?;
-        Ok((stream, Arc::new(peer)))
+        let peer = material.check.read(leaf.ok_or(HandshakeRefusal::NoCertificate)?)?;
+        Ok((stream, peer))
+    }
+
+    /// Keeps a connection on the books while what is returned lives; `ders` is the chain that the peer has shown.
+    pub fn keep(&self, flow: &Arc<Flow>, ders: Option<&[CertificateDer<'_>]>) -> Kept {
+        self.peers.keep(flow, ders)
+    }
+
+    /// The certificates of peers that were connected to, the latest first.
+    pub fn peers(&self) -> Vec<KnownPeer> {
+        self.peers.all()
+    }
+
+    /// Looks again at the certificates that open connections rest on, by the roots and lists that hold now, at `now` in
+    /// Unix seconds. Connections of the revoked and the expired are closed.
+    pub fn check_again(&self, now: u64) -> Vec<Fallen> {
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+        self.peers.check_again(&self.material.load().check, End::Server, now)
+    }
+
+    /// Goes up by one whenever a reload brings another certificate of ours. A connection made under an older one should
+    /// make way in time: its peer still sees the old certificate.
+    pub fn identity_generation(&self) -> u64 {
+        self.material.load().generation
+    }
+
+    /// Our certificate, if we show one.
+    pub fn certificate(&self) -> Option<Arc<PeerCertificate>> {
+        self.material.load().identity.as_ref().map(|identity| identity.certificate().clone())
     }
 }
 
@@ -78,35 +117,26 @@ impl fmt::Debug for TlsClient {
 }
 
 impl Material {
-    fn new(identity: Option<&Identity>, trust: &TrustRoots) -> Self {
-        Self {
-            identity: identity.map(|identity| Arc::new(SingleCertAndKey::from(identity.key.clone()))),
-            check: Arc::new(ChainCheck { trust: trust.clone() }),
-        }
-    }
-
-    fn config(&self, name: &str, finding: Finding) -> Result<Arc<ClientConfig>, HandshakeRefusal> {
-        let verifier = Verifier { check: self.check.clone(), wanted: name.to_owned(), finding };
+    fn new(identity: Option<&Identity>, trust: &TrustRoots, generation: u64) -> Self {
+        let check = Arc::new(ChainCheck { trust: trust.clone() });
         let builder = ClientConfig::builder_with_provider(shared_provider())
             .with_protocol_versions(VERSIONS)
-            .map_err(|error| HandshakeRefusal::Other { detail: error.to_string() })?
+            .expect("the provider knows TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &self.identity {
-            Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+            .with_custom_certificate_verifier(Arc::new(Verifier { check: check.clone() }));
+        let mut config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
             None => builder.with_no_client_auth(),
         };
         // Connections last for hours, and a resumed one would skip the verifier.
         config.resumption = Resumption::disabled();
-        Ok(Arc::new(config))
+        Self { identity: identity.cloned(), generation, check, config: Arc::new(config) }
     }
 }
 
 #[derive(Debug)]
 struct Verifier {
     check: Arc<ChainCheck>,
-    wanted: String,
-    finding: Finding,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -114,15 +144,16 @@ impl ServerCertVerifier for Verifier {
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        wanted: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check.check(End::Server, leaf, others, now, &self.finding)?;
-        let peer = self.check.read(leaf).map_err(|_| CertificateError::BadEncoding)?;
-        if !peer.names(&self.wanted) {
-            let offered = peer.identities().map(str::to_owned).collect();
-            self.finding.note(HandshakeRefusal::NamesAnother { wanted: self.wanted.clone(), offered });
+        self.check.check(End::Server, leaf, others, now)?;
+        let shown = self.check.read(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        let wanted = wanted.to_str();
+        if !shown.names(&wanted) {
+            let offered = shown.identities().map(str::to_owned).collect();
+            finding::note(HandshakeRefusal::NamesAnother { wanted: wanted.into_owned(), offered, shown });
             return Err(CertificateError::NotValidForName.into());
         }
         Ok(ServerCertVerified::assertion())
@@ -134,7 +165,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ChainCheck::signature12(message, certificate, signature, &self.finding)
+        ChainCheck::signature12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -143,7 +174,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ChainCheck::signature13(message, certificate, signature, &self.finding)
+        ChainCheck::signature13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,35 +1,61 @@
 //! Why a TLS handshake did not succeed, told apart so that somebody can mend it.
 
 use std::fmt;
-use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::{AlertDescription, InvalidMessage};
+use rustls::AlertDescription;
 use x509_parser::time::ASN1Time;
 
+use super::alert;
 use crate::names::PeerCertificate;
 
-/// Why a handshake failed, in either direction: as accepting side the certificate meant is the client's, as connecting
+/// Why a handshake failed, in either direction: as accepting side the certificate `shown` is the client's, as connecting
 /// side the server's.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandshakeRefusal {
     /// The key shown does not fit the certificate, or a signature in the chain is wrong.
-    #[error("a signature made for {subject} is wrong")]
+    #[error("a signature made for {} is wrong", .shown.subject)]
     BadSignature {
-        /// Of the certificate shown.
-        subject: String,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
+    },
+    /// The connection ended without a word, right after the peer had seen our certificate. This is how peers look that
+    /// do not trust us and send no alert (lync.md §3.2: event 1047, Winsock 10054).
+    #[error("the peer dropped the connection without a word after it had seen our certificate, {}", .ours.subject)]
+    DroppedOurs {
+        /// The certificate that we showed.
+        ours: Arc<PeerCertificate>,
     },
     /// A certificate of the chain has ended.
     #[error("the certificate of {subject} expired on {}", Day(*.not_after))]
     Expired {
-        /// Of the certificate which expired.
+        /// Of the certificate which expired: the one shown, or one above it.
         subject: String,
         /// Last second of validity, Unix time.
         not_after: i64,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// The connection ended in the middle of the handshake, without a word.
     #[error("the peer closed the connection during the TLS handshake")]
     HungUp,
+    /// A revocation list that speaks for the chain has run out, and this server is told to refuse then.
+    #[error("the revocation list for {} ran out on {}", .shown.issuer, Day(*.next_update))]
+    ListRanOut {
+        /// When the next one was due, Unix time.
+        next_update: i64,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
+    },
+    /// A revocation list that speaks for the chain is not good.
+    #[error("the revocation list for {} cannot be used: {detail}", .shown.issuer)]
+    ListUnusable {
+        /// What is wrong with it.
+        detail: String,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
+    },
     /// RFC 5922 §7.1: the chain is good and the certificate speaks for somebody else.
     #[error("the certificate names {}, not {wanted}", List(.offered))]
     NamesAnother {
@@ -37,6 +63,8 @@ pub enum HandshakeRefusal {
         wanted: String,
         /// The names that the certificate holds.
         offered: Vec<String>,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// A certificate is required and the client showed none.
     #[error("the peer presented no certificate")]
@@ -48,10 +76,10 @@ pub enum HandshakeRefusal {
         detail: String,
     },
     /// The certificate may not be used for this, for instance an authority's own certificate.
-    #[error("the certificate of {subject} may not be used to identify a SIP domain")]
+    #[error("the certificate of {} may not be used to identify a SIP domain", .shown.subject)]
     NotForThisPurpose {
-        /// Of the certificate shown.
-        subject: String,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// What came is not TLS.
     #[error("the peer does not speak TLS on this port")]
@@ -59,10 +87,12 @@ pub enum HandshakeRefusal {
     /// A certificate of the chain has not begun.
     #[error("the certificate of {subject} is not valid before {}", Day(*.not_before))]
     NotYetValid {
-        /// Of the certificate shown.
+        /// Of the certificate which has not begun: the one shown, or one above it.
         subject: String,
         /// First second of validity, Unix time.
         not_before: i64,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// Anything else; `detail` is the TLS library's sentence.
     #[error("the TLS handshake failed: {detail}")]
@@ -71,39 +101,44 @@ pub enum HandshakeRefusal {
         detail: String,
     },
     /// The other side did not like the certificate that we showed, or missed one.
-    #[error("the peer rejected our certificate: {}", alert_sentence(*.alert))]
+    #[error("{} (alert {})", alert::complaint(*.alert), alert::name(*.alert))]
     PeerRejectedOurs {
         /// What it said.
         alert: AlertDescription,
+        /// The certificate that we showed, if we showed one.
+        ours: Option<Arc<PeerCertificate>>,
     },
-    /// The authority took the certificate back.
+    /// The authority took a certificate of the chain back.
     #[error("the certificate of {subject} with serial number {serial} was revoked")]
     Revoked {
-        /// Of the certificate shown.
+        /// Of the certificate which was revoked: the one shown, or one above it.
         subject: String,
-        /// Of the certificate shown, hexadecimal.
+        /// Of the certificate which was revoked, hexadecimal.
         serial: String,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// The handshake took too long.
     #[error("the TLS handshake did not finish in time")]
     TimedOut,
     /// No trusted root has issued the chain.
-    #[error("the certificate of {subject} was issued by {issuer}, which is not trusted here (SHA-256 {fingerprint})")]
+    #[error(
+        "the certificate of {} was issued by {issuer}, which is not trusted here (SHA-256 {})",
+        .shown.subject, .shown.sha256_fingerprint
+    )]
     UnknownIssuer {
-        /// Of the certificate shown.
-        subject: String,
         /// The authority missing from the trusted roots.
         issuer: String,
-        /// Of the certificate shown, hexadecimal.
-        serial: String,
-        /// SHA-256 of the certificate shown, hexadecimal.
-        fingerprint: String,
+        /// The certificate shown.
+        shown: Arc<PeerCertificate>,
     },
     /// The certificate cannot be read, or uses algorithms that are not supported.
     #[error("the certificate presented cannot be used: {detail}")]
     Unusable {
         /// In which way.
         detail: String,
+        /// The certificate shown, if it can be read.
+        shown: Option<Arc<PeerCertificate>>,
     },
 }
 
@@ -118,7 +153,63 @@ pub enum Blame {
     Peer,
 }
 
+/// Which side ended the handshake.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RefusedBy {
+    /// Neither: it did not come to that.
+    Nobody,
+    /// The other side: it said so, or dropped the connection.
+    Peer,
+    /// This server.
+    Us,
+}
+
 impl HandshakeRefusal {
+    /// Which side refused the other.
+    pub fn refused_by(&self) -> RefusedBy {
+        match self {
+            Self::DroppedOurs { .. } | Self::PeerRejectedOurs { .. } => RefusedBy::Peer,
+            Self::HungUp | Self::TimedOut => RefusedBy::Nobody,
+            Self::NoCommonGround { .. } | Self::Other { .. } => RefusedBy::Nobody,
+            Self::BadSignature { .. }
+            | Self::Expired { .. }
+            | Self::ListRanOut { .. }
+            | Self::ListUnusable { .. }
+            | Self::NamesAnother { .. }
+            | Self::NoCertificate
+            | Self::NotForThisPurpose { .. }
+            | Self::NotTls
+            | Self::NotYetValid { .. }
+            | Self::Revoked { .. }
+            | Self::UnknownIssuer { .. }
+            | Self::Unusable { .. } => RefusedBy::Us,
+        }
+    }
+
+    /// The certificate that the refusal is about: the peer's, or ours if the peer refused.
+    pub fn certificate(&self) -> Option<&Arc<PeerCertificate>> {
+        match self {
+            Self::BadSignature { shown }
+            | Self::Expired { shown, .. }
+            | Self::ListRanOut { shown, .. }
+            | Self::ListUnusable { shown, .. }
+            | Self::NamesAnother { shown, .. }
+            | Self::NotForThisPurpose { shown }
+            | Self::NotYetValid { shown, .. }
+            | Self::Revoked { shown, .. }
+            | Self::UnknownIssuer { shown, .. } => Some(shown),
+            Self::DroppedOurs { ours } => Some(ours),
+            Self::PeerRejectedOurs { ours, .. } => ours.as_ref(),
+            Self::Unusable { shown, .. } => shown.as_ref(),
+            Self::HungUp
+            | Self::NoCertificate
+            | Self::NoCommonGround { .. }
+            | Self::NotTls
+            | Self::Other { .. }
+            | Self::TimedOut => None,
+        }
+    }
+
     /// Whose mistake it most likely is.
     pub fn blame(&self) -> Blame {
         match self {
@@ -133,8 +224,12 @@ impl HandshakeRefusal {
             | Self::Other { .. }
             | Self::Revoked { .. }
             | Self::Unusable { .. } => Blame::Peer,
-            // Both could be configured on the other side; but what can be changed here is our part.
-            Self::PeerRejectedOurs { .. } | Self::UnknownIssuer { .. } => Blame::Ours,
+            // Some could be mended on the other side; but what can be changed here is our part.
+            Self::DroppedOurs { .. }
+            | Self::ListRanOut { .. }
+            | Self::ListUnusable { .. }
+            | Self::PeerRejectedOurs { .. }
+            | Self::UnknownIssuer { .. } => Blame::Ours,
             Self::HungUp | Self::TimedOut => Blame::Network,
         }
     }
@@ -142,9 +237,12 @@ impl HandshakeRefusal {
     /// Whether trying again soon, with nothing changed, may succeed.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::HungUp | Self::TimedOut => true,
+            // A connection that is only dropped may have been dropped by something in between.
+            Self::DroppedOurs { .. } | Self::HungUp | Self::TimedOut => true,
             Self::BadSignature { .. }
             | Self::Expired { .. }
+            | Self::ListRanOut { .. }
+            | Self::ListUnusable { .. }
             | Self::NamesAnother { .. }
             | Self::NoCertificate
             | Self::NoCommonGround { .. }
@@ -163,18 +261,26 @@ impl HandshakeRefusal {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::BadSignature { .. } => "ask the peer to check that its key belongs to its certificate",
+            Self::DroppedOurs { .. } => {
+                "most likely the peer does not trust the authority that issued our certificate, or expects another name \
+                 in it: ask its administrator to look at its log"
+            }
             Self::Expired { .. } => "the owner of the certificate has to renew it",
             Self::HungUp => "look at the peer's log: it gave no reason",
+            Self::ListRanOut { .. } => {
+                "get the authority's current list, or let lists that ran out count on: when_lists_run_out = \"alarm\""
+            }
+            Self::ListUnusable { .. } => "get the authority's current list again",
             Self::NamesAnother { .. } => "correct the name this peer is reached by, or have its certificate name it",
             Self::NoCertificate => "the peer has to be configured with a client certificate",
-            Self::NoCommonGround { .. } => "the peer has to offer TLS 1.2 or 1.3 with a current cipher suite",
+            Self::NoCommonGround { .. } => {
+                "the peer has to offer TLS 1.2 or 1.3 with a current cipher suite, and a certificate with a current key"
+            }
             Self::NotForThisPurpose { .. } => "the peer needs a certificate for TLS server or client authentication",
             Self::NotTls => "the peer has to use TLS, or another port",
             Self::NotYetValid { .. } => "compare the clocks of both servers",
             Self::Other { .. } => "look at both logs",
-            Self::PeerRejectedOurs { .. } => {
-                "check that our certificate is current and that the peer trusts its issuer and knows its name"
-            }
+            Self::PeerRejectedOurs { alert, .. } => alert::remedy(*alert),
             Self::Revoked { .. } => "the peer has to get a new certificate",
             Self::TimedOut => "check whether a firewall between both lets port 5061 through in both directions",
             Self::UnknownIssuer { .. } => "add the issuer to the trusted roots if it deserves trust",
@@ -186,8 +292,11 @@ impl HandshakeRefusal {
     pub fn label(&self) -> &'static str {
         match self {
             Self::BadSignature { .. } => "bad-signature",
+            Self::DroppedOurs { .. } => "dropped-ours",
             Self::Expired { .. } => "expired",
             Self::HungUp => "hung-up",
+            Self::ListRanOut { .. } => "list-ran-out",
+            Self::ListUnusable { .. } => "list-unusable",
             Self::NamesAnother { .. } => "names-another",
             Self::NoCertificate => "no-certificate",
             Self::NoCommonGround { .. } => "no-common-ground",
@@ -203,144 +312,37 @@ impl HandshakeRefusal {
         }
     }
 
-    /// Reads an error of the TLS stream. What our own verifiers found is better known to them.
-    pub(crate) fn of_io(error: &io::Error) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Self::of_tls(tls);
-        }
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::HungUp,
-            io::ErrorKind::TimedOut => Self::TimedOut,
-            _ => Self::Other { detail: error.to_string() },
-        }
-    }
-
-    fn of_tls(error: &rustls::Error) -> Self {
-        match error {
-            rustls::Error::NoCertificatesPresented => Self::NoCertificate,
-            rustls::Error::PeerIncompatible(detail) => Self::NoCommonGround { detail: format!("{detail:?}") },
-            rustls::Error::InvalidMessage(
-                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-            ) => Self::NotTls,
-            rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),
-            rustls::Error::InvalidCertificate(_) => Self::Unusable { detail: error.to_string() },
-            _ => Self::Other { detail: error.to_string() },
-        }
-    }
-
-    fn of_alert(alert: AlertDescription) -> Self {
-        match alert {
-            alert if speaks_of_certificate(alert) => Self::PeerRejectedOurs { alert },
-            AlertDescription::ProtocolVersion
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity
-            | AlertDescription::NoApplicationProtocol => Self::NoCommonGround { detail: format!("{alert:?}") },
-            AlertDescription::CloseNotify | AlertDescription::UserCanceled => Self::HungUp,
-            _ => Self::Other { detail: format!("the peer sent the alert {alert:?}") },
-        }
-    }
-
-    /// What the chain check found, told with the certificates it found it in.
-    pub(super) fn of_chain(error: &webpki::Error, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Self {
-        let Ok(shown) = PeerCertificate::read(leaf) else {
-            return Self::Unusable { detail: "it is not readable X.509".into() };
-        };
-        match error {
-            webpki::Error::CertExpired { not_after, .. } => {
-                let not_after = seconds(*not_after);
-                let subject = whose(&shown, others, |certificate| certificate.not_after == not_after);
-                Self::Expired { subject, not_after }
-            }
-            webpki::Error::CertNotValidYet { not_before, .. } => {
-                let not_before = seconds(*not_before);
-                let subject = whose(&shown, others, |certificate| certificate.not_before == not_before);
-                Self::NotYetValid { subject, not_before }
-            }
-            webpki::Error::CertRevoked => Self::Revoked { subject: shown.subject, serial: shown.serial_hex },
-            webpki::Error::InvalidSignatureForPublicKey | webpki::Error::SignatureAlgorithmMismatch => {
-                Self::BadSignature { subject: shown.subject }
-            }
-            webpki::Error::RequiredEkuNotFoundContext(_)
-            | webpki::Error::EmptyEkuExtension
-            | webpki::Error::CaUsedAsEndEntity
-            | webpki::Error::EndEntityUsedAsCa
-            | webpki::Error::NameConstraintViolation
-            | webpki::Error::PathLenConstraintViolated => Self::NotForThisPurpose { subject: shown.subject },
-            webpki::Error::UnknownIssuer => Self::UnknownIssuer {
-                issuer: missing_issuer(&shown, others),
-                subject: shown.subject,
-                serial: shown.serial_hex,
-                fingerprint: shown.sha256_fingerprint,
-            },
-            other => Self::Unusable { detail: other.to_string() },
-        }
+    /// One line for the log, with everything that helps to recognise the certificate. `name` is the one asked for, as
+    /// connecting side.
+    pub(crate) fn log(&self, remote: SocketAddr, name: Option<&str>) {
+        let shown = self.certificate().map(|certificate| &**certificate);
+        tracing::info!(
+            peer.address = %remote,
+            peer.name = name,
+            reason = self.label(),
+            refused_by = self.refused_by().as_str(),
+            blame = ?self.blame(),
+            certificate.subject = shown.map(|it| it.subject.as_str()),
+            certificate.issuer = shown.map(|it| it.issuer.as_str()),
+            certificate.serial = shown.map(|it| it.serial_hex.as_str()),
+            certificate.not_before = shown.map(|it| tracing::field::display(Day(it.not_before))),
+            certificate.not_after = shown.map(|it| tracing::field::display(Day(it.not_after))),
+            certificate.sha256 = shown.map(|it| it.sha256_fingerprint.as_str()),
+            advice = self.advice(),
+            "TLS handshake refused: {self}"
+        );
     }
 }
 
-/// Whether an alert is about the receiver's certificate (RFC 8446 §6.2).
-pub(crate) fn speaks_of_certificate(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::AccessDenied
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRequired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::NoCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate
-    )
-}
-
-fn alert_sentence(alert: AlertDescription) -> &'static str {
-    match alert {
-        AlertDescription::AccessDenied => "it is valid but not admitted (access_denied)",
-        AlertDescription::BadCertificate => "it is corrupt or names somebody else (bad_certificate)",
-        AlertDescription::CertificateExpired => "it has expired (certificate_expired)",
-        AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-            "we presented none (certificate_required)"
-        }
-        AlertDescription::CertificateRevoked => "it was revoked (certificate_revoked)",
-        AlertDescription::CertificateUnknown => "it was not accepted (certificate_unknown)",
-        AlertDescription::UnknownCA => "the peer does not trust its issuer (unknown_ca)",
-        AlertDescription::UnsupportedCertificate => "its kind is not supported (unsupported_certificate)",
-        _ => "it gave another alert",
-    }
-}
-
-/// The subject of the first certificate that is the one meant; the one shown if none is.
-fn whose(
-    shown: &PeerCertificate,
-    others: &[CertificateDer<'_>],
-    is_meant: impl Fn(&PeerCertificate) -> bool,
-) -> String {
-    if is_meant(shown) {
-        return shown.subject.clone();
-    }
-    let other = others.iter().filter_map(|der| PeerCertificate::read(der).ok()).find(is_meant);
-    other.map_or_else(|| shown.subject.clone(), |certificate| certificate.subject)
-}
-
-/// Walks from the certificate shown up the ones sent with it: whoever issued the last of them is missing here.
-fn missing_issuer(shown: &PeerCertificate, others: &[CertificateDer<'_>]) -> String {
-    let others: Vec<_> = others.iter().filter_map(|der| PeerCertificate::read(der).ok()).collect();
-    let mut issuer = shown.issuer.clone();
-    // As many steps as there are certificates, so that a circle ends.
-    for _ in 0..others.len() {
-        match others.iter().find(|other| other.subject == issuer && other.issuer != issuer) {
-            Some(above) => issuer.clone_from(&above.issuer),
-            None => break,
+impl RefusedBy {
+    /// As a word: `us`, `peer`, `nobody`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Peer => "peer",
+            Self::Us => "us",
         }
     }
-    issuer
-}
-
-pub(super) fn seconds(time: rustls::pki_types::UnixTime) -> i64 {
-    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Unix seconds as a person reads them.

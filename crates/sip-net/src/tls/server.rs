@@ -7,19 +7,19 @@ use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{
-    ProducesTickets, ServerConfig, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
-};
-use rustls::sign::SingleCertAndKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::server::{ServerConfig, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, HandshakeKind, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::chain::{ChainCheck, End, Finding};
-use super::material::{Identity, TlsSetupError, TrustRoots};
-use super::refusal::{HandshakeRefusal, seconds};
-use super::{VERSIONS, shared_provider};
+use super::chain::{ChainCheck, End};
+use super::identity::{Identity, TlsSetupError};
+use super::peers::{Fallen, Kept, KnownPeer, Peers};
+use super::refusal::HandshakeRefusal;
+use super::roots::TrustRoots;
+use super::{VERSIONS, finding, shared_provider};
+use crate::flow::Flow;
 use crate::names::PeerCertificate;
 
 /// Whether a client has to show a certificate.
@@ -38,23 +38,22 @@ pub enum ClientAuth {
 /// [`TlsServer::reload`] acts on connections accepted afterwards; the others stay.
 pub struct TlsServer {
     material: ArcSwap<Material>,
+    peers: Arc<Peers>,
 }
 
 struct Material {
-    identity: Arc<SingleCertAndKey>,
     subject: String,
     client_auth: ClientAuth,
     check: Arc<ChainCheck>,
-    hints: Arc<[DistinguishedName]>,
-    // Belong to this material: a session begun under other roots is not resumed.
-    tickets: Arc<dyn ProducesTickets>,
-    sessions: Arc<dyn StoresServerSessions>,
+    // Its tickets and sessions belong to it: a session begun under other certificates is not resumed.
+    config: Arc<ServerConfig>,
 }
 
 impl TlsServer {
     /// Fails if certificates are wanted and nobody is trusted.
     pub fn new(identity: &Identity, client_auth: ClientAuth, roots: &TrustRoots) -> Result<Self, TlsSetupError> {
-        Ok(Self { material: ArcSwap::from_pointee(Material::new(identity, client_auth, roots)?) })
+        let material = Material::new(identity, client_auth, roots)?;
+        Ok(Self { material: ArcSwap::from_pointee(material), peers: Arc::default() })
     }
 
     /// Uses other certificates from now on. On failure the old ones stay.
@@ -73,19 +72,33 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let finding = Finding::default();
         let material = self.material.load_full();
-        let config = material.config(finding.clone())?;
-        let stream = TlsAcceptor::from(config).accept(stream).await.map_err(|error| finding.or_of(&error))?;
-        let Some(leaf) = stream.get_ref().1.peer_certificates().and_then(<[_]>::first) else {
-            return Ok((stream, None));
-        };
-        let peer = material.check.read(leaf)?;
-        // A resumed session skips the verifier, and its certificate may have ended since.
-        if peer.not_after < seconds(UnixTime::now()) {
-            return Err(HandshakeRefusal::Expired { subject: peer.subject, not_after: peer.not_after });
+        let stream = finding::explained(TlsAcceptor::from(material.config.clone()).accept(stream)).await?;
+        let connection = stream.get_ref().1;
+        let Some(chain) = connection.peer_certificates() else { return Ok((stream, None)) };
+        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            // A resumed session skips the verifier. Its certificate, or a list, may have ended since.
+            material.check.check_again(End::Client, chain, UnixTime::now())?;
         }
-        Ok((stream, Some(Arc::new(peer))))
+        let peer = material.check.read(chain.first().ok_or(HandshakeRefusal::NoCertificate)?)?;
+        Ok((stream, Some(peer)))
+    }
+
+    /// Keeps a connection on the books while what is returned lives; `ders` is the chain that the peer has shown.
+    pub fn keep(&self, flow: &Arc<Flow>, ders: Option<&[CertificateDer<'_>]>) -> Kept {
+        self.peers.keep(flow, ders)
+    }
+
+    /// The certificates of peers that have connected, the latest first.
+    pub fn peers(&self) -> Vec<KnownPeer> {
+        self.peers.all()
+    }
+
+    /// Looks again at the certificates that open connections rest on, by the roots and lists that hold now, at `now` in
+    /// Unix seconds. Connections of the revoked and the expired are closed.
+    pub fn check_again(&self, now: u64) -> Vec<Fallen> {
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+        self.peers.check_again(&self.material.load().check, End::Client, now)
     }
 }
 
@@ -105,42 +118,30 @@ impl Material {
         if client_auth != ClientAuth::None && trust.is_empty() {
             return Err(TlsSetupError::NoRoots);
         }
-        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsSetupError::Unusable {
-            origin: "the session ticketer".into(),
+        let unusable = |origin: &str, error: rustls::Error| TlsSetupError::Unusable {
+            origin: origin.into(),
             detail: error.to_string(),
-        })?;
-        // Hints help a client with several certificates; the list of all public authorities would only cost bytes.
-        let hints = if trust.len() <= HINTS_MAX { trust.roots.subjects() } else { Vec::new() };
-        Ok(Self {
-            identity: Arc::new(SingleCertAndKey::from(identity.key.clone())),
-            subject: identity.certificate().subject.clone(),
-            client_auth,
-            check: Arc::new(ChainCheck { trust: trust.clone() }),
-            hints: hints.into(),
-            tickets,
-            sessions: ServerSessionMemoryCache::new(SESSIONS_MAX),
-        })
-    }
-
-    /// Made per connection, since only so the verifier can say which connection it speaks of.
-    fn config(&self, finding: Finding) -> Result<Arc<ServerConfig>, HandshakeRefusal> {
-        let verifier: Arc<dyn ClientCertVerifier> = match self.client_auth {
+        };
+        let check = Arc::new(ChainCheck { trust: trust.clone() });
+        let verifier: Arc<dyn ClientCertVerifier> = match client_auth {
             ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
             ClientAuth::Optional | ClientAuth::Required => Arc::new(Verifier {
-                check: self.check.clone(),
-                hints: self.hints.clone(),
-                mandatory: self.client_auth == ClientAuth::Required,
-                finding,
+                check: check.clone(),
+                // Hints help a client with several certificates; a list of all public authorities would only cost bytes.
+                hints: if trust.len() <= HINTS_MAX { trust.roots.subjects().into() } else { Arc::default() },
+                mandatory: client_auth == ClientAuth::Required,
             }),
         };
         let mut config = ServerConfig::builder_with_provider(shared_provider())
             .with_protocol_versions(VERSIONS)
-            .map_err(|error| HandshakeRefusal::Other { detail: error.to_string() })?
+            .map_err(|error| unusable("TLS 1.2 and 1.3", error))?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(self.identity.clone());
-        config.ticketer = self.tickets.clone();
-        config.session_storage = self.sessions.clone();
-        Ok(Arc::new(config))
+            .with_cert_resolver(Arc::new(identity.clone()));
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()
+            .map_err(|error| unusable("the session ticketer", error))?;
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let subject = identity.certificate().subject.clone();
+        Ok(Self { subject, client_auth, check, config: Arc::new(config) })
     }
 }
 
@@ -149,7 +150,6 @@ struct Verifier {
     check: Arc<ChainCheck>,
     hints: Arc<[DistinguishedName]>,
     mandatory: bool,
-    finding: Finding,
 }
 
 impl ClientCertVerifier for Verifier {
@@ -167,7 +167,7 @@ impl ClientCertVerifier for Verifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check.check(End::Client, leaf, others, now, &self.finding).map(|()| ClientCertVerified::assertion())
+        self.check.check(End::Client, leaf, others, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -176,7 +176,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ChainCheck::signature12(message, certificate, signature, &self.finding)
+        ChainCheck::signature12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -185,7 +185,7 @@ impl ClientCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ChainCheck::signature13(message, certificate, signature, &self.finding)
+        ChainCheck::signature13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
