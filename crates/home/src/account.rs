@@ -8,6 +8,7 @@ use reveille_core::{MessageId, PushId, Timestamp};
 use reveille_sip_net::{Flow, FlowId};
 use reveille_store::{DeviceRecord, OwedPush, StoredMessage};
 
+use crate::binding::Bindings;
 use crate::reply::Reply;
 
 /// Devices of one user, at the most.
@@ -44,40 +45,39 @@ pub(crate) enum Resuming {
 /// One app instance.
 pub(crate) struct Device {
     pub(crate) record: DeviceRecord,
-    pub(crate) binding: Option<Binding>,
-}
-
-/// Where a device is reached now.
-pub(crate) struct Binding {
-    pub(crate) flow: Arc<Flow>,
-    /// The Contact URI without push parameters.
-    pub(crate) uri: String,
-    /// The Contact value as the client wrote it, to be given back.
-    pub(crate) value: String,
-    pub(crate) expires: Timestamp,
+    /// Where it is reached now.
+    pub(crate) bindings: Bindings,
 }
 
 impl Device {
-    /// Whether the device is on screen, as far as its flow tells.
+    /// Whether the device is on screen, as far as its flows tell.
     pub(crate) fn reach(&self, now: Timestamp) -> Reach {
-        match &self.binding {
-            Some(binding) if binding.is_live(now) => Reach::Foreground,
-            Some(binding) => Reach::Suspended { since: binding.expires.min(now) },
+        if self.is_live(now) {
+            return Reach::Foreground;
+        }
+        match self.bindings.iter().map(|binding| binding.expires).max() {
+            Some(expires) => Reach::Suspended { since: expires.min(now) },
             None => Reach::Suspended { since: self.record.suspended_since.unwrap_or(self.record.last_registered) },
         }
     }
 
-    /// Ends the binding: from now on the device counts as suspended.
+    /// Whether it can be reached directly.
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.bindings.live(now).next().is_some()
+    }
+
+    /// Ends its bindings: from now on the device counts as suspended.
     pub(crate) fn suspend(&mut self, now: Timestamp) {
-        if self.binding.take().is_some() {
+        if self.bindings.remove(None) {
             self.record.suspended_since = Some(now);
         }
     }
-}
 
-impl Binding {
-    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
-        now < self.expires && !self.flow.is_closed()
+    /// Ends the bindings over flows that are gone; without another one it counts as suspended.
+    pub(crate) fn lose_flows(&mut self, now: Timestamp, gone: impl Fn(FlowId) -> bool) {
+        if self.bindings.remove_flows(gone) {
+            self.record.suspended_since = Some(now);
+        }
     }
 }
 
@@ -85,14 +85,14 @@ impl Account {
     /// What others see of the user.
     pub(crate) fn presence(&self, now: Timestamp) -> Presence {
         // A device without push identity and without binding is not there at all.
-        let signed_in = |device: &&Device| device.binding.is_some() || device.record.identity.is_some();
+        let signed_in = |device: &&Device| !device.bindings.is_empty() || device.record.identity.is_some();
         Presence::of(self.devices.values().filter(signed_in).map(|device| device.reach(now)))
     }
 
-    /// Live bindings: where a message can be delivered directly.
+    /// One live binding of each device: where a message can be delivered directly.
     pub(crate) fn live(&self, now: Timestamp) -> Vec<(Arc<Flow>, String)> {
         let live = |device: &Device| {
-            let binding = device.binding.as_ref().filter(|binding| binding.is_live(now))?;
+            let binding = device.bindings.live(now).next()?;
             Some((Arc::clone(&binding.flow), binding.uri.clone()))
         };
         self.devices.values().filter_map(live).collect()
@@ -101,9 +101,7 @@ impl Account {
     /// Ends every binding over a flow that is gone.
     pub(crate) fn flow_gone(&mut self, flow: FlowId, now: Timestamp) {
         for device in self.devices.values_mut() {
-            if device.binding.as_ref().is_some_and(|binding| binding.flow.id() == flow) {
-                device.suspend(now);
-            }
+            device.lose_flows(now, |gone| gone == flow);
         }
     }
 }

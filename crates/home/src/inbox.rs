@@ -164,7 +164,7 @@ mod tests {
     use reveille_store::DeviceRecord;
 
     use super::*;
-    use crate::account::Binding;
+    use crate::binding::{Binding, Bindings};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -204,6 +204,11 @@ mod tests {
         identity.refresh(message.map(DeviceToken::new), voip.map(DeviceToken::new), NOW, &[]);
         let address = ([127, 0, 0, 1], 5060).into();
         let flow = Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, 1000);
+        let mut bindings = Bindings::default();
+        if live {
+            let expires = NOW.plus(Duration::from_secs(60));
+            bindings.put(Binding { flow, uri: "sip:bob@h".into(), value: "<sip:bob@h>".into(), expires, reg_id: None });
+        }
         Device {
             record: DeviceRecord {
                 user,
@@ -216,12 +221,7 @@ mod tests {
                 suspended_since: (!live).then_some(Timestamp::from_millis(1)),
                 last_push: None,
             },
-            binding: live.then(|| Binding {
-                flow,
-                uri: "sip:bob@h".into(),
-                value: "<sip:bob@h>".into(),
-                expires: NOW.plus(Duration::from_secs(60)),
-            }),
+            bindings,
         }
     }
 

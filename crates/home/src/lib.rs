@@ -9,6 +9,7 @@
 mod abroad;
 mod account;
 mod auth;
+mod binding;
 pub mod front;
 mod home;
 pub mod identity;

@@ -34,6 +34,8 @@ pub struct ContactChange {
     pub value: String,
     /// Where the device is reached, without push parameters.
     pub uri: String,
+    /// Which flow of the device this is (RFC 5626 §6); absent where the client has only one.
+    pub reg_id: Option<u32>,
     /// For how long; zero ends the binding.
     pub expires: Duration,
     /// The push identity that it offers.
@@ -67,6 +69,9 @@ pub enum RegisterFault {
     /// Something about it cannot be read.
     #[error("{0}")]
     Bad(String),
+    /// RFC 5626 §6: somebody stands between the client and us who would not keep the flow.
+    #[error("the first hop does not keep flows, and the client asks for one")]
+    FirstHop,
     /// RFC 3261 §10.3 step 7.
     #[error("the binding asked for is shorter than {EXPIRES_MIN} s")]
     TooBrief,
@@ -78,6 +83,7 @@ pub fn read(request: &Message) -> Result<Registration, RegisterFault> {
     let user_agent = request.header(Name::UserAgent).unwrap_or_default().chars().take(200).collect();
     let general = request.expires();
     let mut registration = Registration { contacts: Vec::new(), remove_all: false, user_agent };
+    let outbound = names_option(request, "outbound");
     for value in request.values(Name::Contact) {
         if value.trim() == "*" {
             // RFC 3261 §10.2.2: only with Expires 0, and alone.
@@ -90,7 +96,11 @@ pub fn read(request: &Message) -> Result<Registration, RegisterFault> {
         if registration.contacts.len() == CONTACTS_MAX {
             return Err(bad(&format_args!("more than {CONTACTS_MAX} contacts in one REGISTER")));
         }
-        registration.contacts.push(contact(value, general)?);
+        let contact = contact(value, general, outbound)?;
+        if contact.reg_id.is_some() && !kept_by_first_hop(request) {
+            return Err(RegisterFault::FirstHop);
+        }
+        registration.contacts.push(contact);
     }
     if registration.remove_all && !registration.contacts.is_empty() {
         return Err(bad(&"Contact: * must stand alone"));
@@ -98,7 +108,25 @@ pub fn read(request: &Message) -> Result<Registration, RegisterFault> {
     Ok(registration)
 }
 
-fn contact(value: &str, general: Option<u32>) -> Result<ContactChange, RegisterFault> {
+/// Whether a client says that it knows an extension (RFC 3261 §20.32, §20.37).
+pub(crate) fn names_option(request: &Message, option: &str) -> bool {
+    let mut named = request.values(Name::Supported).chain(request.values(Name::Require));
+    named.any(|value| value.trim().eq_ignore_ascii_case(option))
+}
+
+/// Whether whoever was first to get this request keeps the flow it came on: we ourselves, or a proxy that says so in
+/// its Path (RFC 5626 §6).
+fn kept_by_first_hop(request: &Message) -> bool {
+    let direct = request.values(Name::Via).nth(1).is_none();
+    let first_path = request.values(Name::Path).last();
+    let keeps = |path: &str| {
+        let address = NameAddr::parse(path).ok()?;
+        Some(address.uri().ok()?.params().has("ob"))
+    };
+    direct || first_path.and_then(keeps).unwrap_or(false)
+}
+
+fn contact(value: &str, general: Option<u32>, outbound: bool) -> Result<ContactChange, RegisterFault> {
     let bad = |what: &dyn std::fmt::Display| RegisterFault::Bad(what.to_string());
     let address = NameAddr::parse(value).map_err(|fault| bad(&fault))?;
     let uri_text = address.uri_text();
@@ -130,6 +158,8 @@ fn contact(value: &str, general: Option<u32>) -> Result<ContactChange, RegisterF
         device,
         value: value.trim().to_owned(),
         uri: strip_push_params(uri_text).into_owned(),
+        // RFC 5626 §6: without an instance a reg-id means nothing.
+        reg_id: address.reg_id().filter(|_| outbound && address.instance().is_some()),
         expires: Duration::from_secs(asked.min(EXPIRES_MAX).into()),
         push,
     })
@@ -213,6 +243,20 @@ mod tests {
         assert_ne!(token("a", "abcdef"), token("a", "fedcba"));
         assert!(!token("a", "abcdef").contains("abcdef"));
         assert_ne!(device("sip:bob@a"), device("sip:bob@b"));
+    }
+
+    #[test]
+    fn a_flow_has_a_number_only_where_the_client_knows_outbound_and_its_first_hop_keeps_it() {
+        let contact = "Contact: <sip:bob@h>;+sip.instance=\"<urn:uuid:1>\";reg-id=2\r\n";
+        let reg_id = |more: &str| register(&format!("{contact}{more}")).map(|read| read.contacts[0].reg_id);
+        assert_eq!(reg_id("Supported: path, Outbound\r\n"), Ok(Some(2)));
+        assert_eq!(reg_id("Supported: path\r\n"), Ok(None));
+        let behind = "Via: SIP/2.0/UDP b;branch=z9hG4bK2\r\nSupported: outbound\r\n";
+        assert_eq!(reg_id(behind), Err(RegisterFault::FirstHop));
+        assert_eq!(reg_id(&format!("{behind}Path: <sip:edge;lr;ob>\r\n")), Ok(Some(2)));
+        assert_eq!(reg_id(&format!("{behind}Path: <sip:near;lr;ob>, <sip:first;lr>\r\n")), Err(RegisterFault::FirstHop));
+        let without = register("Contact: <sip:bob@h>;reg-id=1\r\nSupported: outbound\r\n").unwrap();
+        assert_eq!(without.contacts[0].reg_id, None, "a reg-id without an instance means nothing");
     }
 
     #[test]

@@ -180,8 +180,9 @@ impl Shard {
         let mut devices = BTreeSet::new();
         for (name, device) in &mut account.devices {
             // Only the binding that was tried: the phone may have registered over another connection meanwhile.
-            if device.binding.as_ref().is_some_and(|binding| silent.contains(&binding.flow.id())) {
-                device.suspend(now);
+            let was_there = !device.bindings.is_empty();
+            device.lose_flows(now, |flow| silent.contains(&flow));
+            if was_there && device.bindings.is_empty() {
                 devices.insert(name.clone());
             }
         }

@@ -28,7 +28,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::account::{Account, Binding, DEVICES_MAX, Device, OWED_MAX, Resuming};
+use crate::account::{Account, DEVICES_MAX, Device, OWED_MAX, Resuming};
+use crate::binding::{Binding, Bindings};
 use crate::identity;
 use crate::inbox::{Surroundings, kind_of, pushes_for, stored};
 use crate::outbox::{Answered, Job, Report};
@@ -136,7 +137,7 @@ impl Shard {
         };
         for record in devices {
             let account = shard.accounts.entry(record.user.clone()).or_default();
-            account.devices.insert(record.device.clone(), Device { record, binding: None });
+            account.devices.insert(record.device.clone(), Device { record, bindings: Bindings::default() });
         }
         owed.into_iter().for_each(|push| shard.owe(push));
         shard.owe_what_a_stop_left();

@@ -41,7 +41,7 @@ impl Shard {
         if now >= owed.expires {
             return self.give_up(user, push, Reason::Expired, "its life ended before anybody could take it");
         }
-        if device.and_then(|device| device.binding.as_ref()).is_some_and(|binding| binding.is_live(now)) {
+        if device.is_some_and(|device| device.is_live(now)) {
             // The phone is back by itself; once the message is delivered this push ends with it.
             return self.put_off(user, push, now.plus(SOON));
         }

@@ -2,13 +2,20 @@
 
 use super::*;
 
+/// Seconds within which a client on a connection should be heard (RFC 5626 §4.4.1), well within our idle time.
+const FLOW_TIMER: &str = "120";
+
 impl Shard {
     /// Takes an authenticated REGISTER (RFC 3261 §10.3).
     pub(super) fn register(&mut self, user: Aor, reply: Reply) {
-        let registration = match read(reply.request()) {
+        let mut registration = match read(reply.request()) {
             Ok(registration) => registration,
             Err(fault) => return refuse(reply, &fault),
         };
+        if !reply.flow().transport().is_reliable() {
+            // RFC 5626 §4.4.2: a flow over UDP is kept alive with STUN, which is not spoken here.
+            registration.contacts.iter_mut().for_each(|contact| contact.reg_id = None);
+        }
         let now = self.shared.clock.now();
         let mut changes = Vec::new();
         if registration.remove_all {
@@ -54,7 +61,7 @@ impl Shard {
                 suspended_since: None,
                 last_push: None,
             },
-            binding: None,
+            bindings: Bindings::default(),
         };
         let device = account.devices.entry(contact.device.clone()).or_insert_with(blank);
         let before = device.record.clone();
@@ -76,11 +83,12 @@ impl Shard {
             identity.refresh(message, voip, now, &device.record.dead_tokens);
             device.record.identity = Some(identity);
         }
-        device.binding = Some(Binding {
+        device.bindings.put(Binding {
             flow: Arc::clone(flow),
             uri: contact.uri.clone(),
             value: contact.value.clone(),
             expires: now.plus(contact.expires),
+            reg_id: contact.reg_id,
         });
         self.flows.entry(flow.id()).or_insert_with(|| (Arc::downgrade(flow), BTreeSet::new())).1.insert(user.clone());
         debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
@@ -105,7 +113,7 @@ impl Shard {
         let bindings: Vec<(String, u64)> = account
             .devices
             .values()
-            .filter_map(|device| device.binding.as_ref().filter(|binding| binding.is_live(now)))
+            .flat_map(|device| device.bindings.live(now))
             .map(|binding| {
                 // A device sees its own parameters again; those of the user's other devices are not its business.
                 let value = if binding.flow.id() == own { binding.value.clone() } else { format!("<{}>", binding.uri) };
@@ -115,10 +123,20 @@ impl Shard {
         let provider = account
             .devices
             .values()
-            .filter(|device| device.binding.as_ref().is_some_and(|binding| binding.flow.id() == own))
+            .filter(|device| device.bindings.iter().any(|binding| binding.flow.id() == own))
             .find_map(|device| device.record.identity.as_ref())
             .map(|identity| identity.app.provider);
+        let own_binding = account
+            .devices
+            .values()
+            .flat_map(|device| device.bindings.live(now))
+            .find(|binding| binding.flow.id() == own && binding.reg_id.is_some());
+        let outbound = own_binding.is_some();
         reply.send_with(200, |response| {
+            if outbound {
+                // RFC 5626 §6: the client learns that its flows are kept apart; §5.4: and how often it must be heard.
+                response.header(Name::Require, "outbound").header(Name::FlowTimer, FLOW_TIMER);
+            }
             for (value, secs) in &bindings {
                 response.header(Name::Contact, format_args!("{};expires={secs}", without_expires(value)));
             }
@@ -140,7 +158,7 @@ impl Shard {
                 account.flow_gone(flow, now);
                 debug!(user = %user, presence = account.presence(now).as_str(), "a connection is gone");
                 // A device that cannot be pushed was only there while it was connected.
-                account.devices.retain(|_, device| device.binding.is_some() || device.record.identity.is_some());
+                account.devices.retain(|_, device| !device.bindings.is_empty() || device.record.identity.is_some());
             }
         }
     }
@@ -169,7 +187,7 @@ impl Shard {
             DeviceStatus {
                 device: device.record.device.clone(),
                 user_agent: device.record.user_agent.clone(),
-                live: device.binding.as_ref().is_some_and(|binding| binding.is_live(now)),
+                live: device.is_live(now),
                 app: identity.map(|identity| identity.app.to_string()),
                 message_token: tail(Channel::Message),
                 voip_token: tail(Channel::Voip),
@@ -194,7 +212,7 @@ impl Shard {
 fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timestamp) -> Vec<HomeChange> {
     // A client without an instance of its own says goodbye by its address alone.
     let by_address = || {
-        let at = |device: &Device| device.binding.as_ref().is_some_and(|binding| binding.uri == contact.uri);
+        let at = |device: &Device| device.bindings.iter().any(|binding| binding.uri == contact.uri);
         account.devices.iter().find(|(_, device)| at(device)).map(|(name, _)| name.clone())
     };
     let name = match account.devices.contains_key(&contact.device) {
@@ -206,7 +224,13 @@ fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timest
         // Perhaps it is gone from memory only, and the disk had no room to say so: said again, it goes there too.
         return if contact.push.is_none() { vec![sign_out()] } else { Vec::new() };
     };
-    device.suspend(now);
+    if device.bindings.remove(contact.reg_id) {
+        device.record.suspended_since = Some(now);
+    }
+    // RFC 5626 §4.2.2: one flow of several has ended, and the device is still there.
+    if !device.bindings.is_empty() {
+        return Vec::new();
+    }
     if contact.push.is_some() {
         return vec![HomeChange::PutDevice(device.record.clone())];
     }
@@ -217,7 +241,7 @@ fn leave(account: &mut Account, user: &Aor, contact: &ContactChange, now: Timest
 
 /// Lets go of the device that has been silent for longest and is not connected now.
 fn make_room(account: &mut Account, user: &Aor) -> Option<HomeChange> {
-    let silent = account.devices.values().filter(|device| device.binding.is_none());
+    let silent = account.devices.values().filter(|device| device.bindings.is_empty());
     let oldest = silent.min_by_key(|device| device.record.last_registered).map(|device| device.record.device.clone());
     let device = oldest.or_else(|| account.devices.keys().next().cloned())?;
     info!(user = %user, device = %device, limit = DEVICES_MAX, "too many devices: the one that was silent for longest is forgotten");
@@ -240,6 +264,7 @@ fn refuse(reply: Reply, fault: &RegisterFault) {
         RegisterFault::Bad(_) => reply.send_with(400, |response| {
             response.header(Name::Warning, format_args!("399 reveille \"{sentence}\""));
         }),
+        RegisterFault::FirstHop => reply.refuse(439, &sentence),
         RegisterFault::TooBrief => reply.send_with(423, |response| {
             response.header(Name::MinExpires, format_args!("{EXPIRES_MIN}"));
         }),
