@@ -37,6 +37,12 @@ pub enum ConnectError {
         /// Which transport.
         transport: crate::Transport,
     },
+    /// It answered that it can take nothing, and is left alone for a while.
+    #[error("{address} said that it is overloaded")]
+    Overloaded {
+        /// Which address.
+        address: SocketAddr,
+    },
     /// Nobody listens there.
     #[error("{address} refused the connection")]
     Refused {
@@ -114,14 +120,16 @@ impl ConnectError {
             | Self::TooManyTargets { .. }
             | Self::Unreachable { .. } => Stage::Connect,
             Self::Tls { .. } => Stage::Tls,
-            Self::Closed { .. } | Self::TooMuchWaiting { .. } => Stage::Send,
+            Self::Closed { .. } | Self::Overloaded { .. } | Self::TooMuchWaiting { .. } => Stage::Send,
         }
     }
 
     /// Whose mistake it most likely is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Closed { .. } | Self::Refused { .. } | Self::TooMuchWaiting { .. } => Blame::Peer,
+            Self::Closed { .. } | Self::Overloaded { .. } | Self::Refused { .. } | Self::TooMuchWaiting { .. } => {
+                Blame::Peer
+            }
             Self::NoAddress { .. } | Self::NoTransport { .. } | Self::Stopping | Self::TooManyTargets { .. } => {
                 Blame::Ours
             }
@@ -136,6 +144,7 @@ impl ConnectError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Closed { .. }
+            | Self::Overloaded { .. }
             | Self::Refused { .. }
             | Self::Stopping
             | Self::TimedOut { .. }
@@ -155,6 +164,7 @@ impl ConnectError {
             Self::NoAddress { .. } => "check the SRV and address records of the peer's domain",
             Self::Resolve(error) => error.advice(),
             Self::NoTransport { .. } => "configure a certificate or a UDP listener for this role",
+            Self::Overloaded { .. } => "send less, or later; ask the peer for more capacity",
             Self::Refused { .. } => "check that the peer's server runs and listens on this port",
             Self::Stopping => "send it again when this server runs",
             Self::TimedOut { .. } | Self::Unreachable { .. } => "check routes and firewalls between both servers",
@@ -170,6 +180,7 @@ impl ConnectError {
             Self::Closed { .. } => "closed",
             Self::NoAddress { .. } => "no-address",
             Self::NoTransport { .. } => "no-transport",
+            Self::Overloaded { .. } => "overloaded",
             Self::Refused { .. } => "refused",
             Self::Resolve(_) => "resolve",
             Self::Stopping => "stopping",
@@ -222,29 +233,41 @@ pub struct ConnectTimes {
 
 /// Connects to the first of `addresses` which works, in their order. With `tls` the peer must prove `name`.
 ///
-/// A certificate that is refused ends the attempt: the other addresses belong to the same name, and a wrong certificate
-/// is for a person to see. The error told is that of the last address tried.
+/// If none works, the error told is that of the last address tried, unless a certificate was refused on the way: that
+/// will not mend itself and is for a person to see.
 pub async fn connect(
     name: &str,
     addresses: &[SocketAddr],
     tls: Option<&TlsClient>,
     times: ConnectTimes,
 ) -> Result<Connected, ConnectError> {
-    let mut last = ConnectError::NoAddress { name: name.to_owned() };
+    connect_noting(name, addresses, tls, times, |_, _| {}).await
+}
+
+/// The same, telling each failure as it happens.
+pub(crate) async fn connect_noting(
+    name: &str,
+    addresses: &[SocketAddr],
+    tls: Option<&TlsClient>,
+    times: ConnectTimes,
+    mut note: impl FnMut(SocketAddr, &ConnectError),
+) -> Result<Connected, ConnectError> {
+    let mut told = ConnectError::NoAddress { name: name.to_owned() };
     for address in addresses {
         match connect_one(name, *address, tls, times).await {
             Ok(connected) => return Ok(connected),
             Err(error) => {
                 tracing::debug!(%error, peer.name = name, peer.address = %address, "connecting failed");
-                let is_final = matches!(&error, ConnectError::Tls { refusal, .. } if !refusal.may_pass());
-                last = error;
-                if is_final {
-                    break;
+                note(*address, &error);
+                let refused =
+                    |error: &ConnectError| matches!(error, ConnectError::Tls { refusal, .. } if !refusal.may_pass());
+                if !refused(&told) || refused(&error) {
+                    told = error;
                 }
             }
         }
     }
-    Err(last)
+    Err(told)
 }
 
 async fn connect_one(

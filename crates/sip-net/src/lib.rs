@@ -10,15 +10,19 @@
 
 #![warn(missing_docs)]
 
+mod circuit;
 mod close;
 mod connect;
 mod conversation;
+mod drain;
 mod flow;
 mod handler;
 mod hop;
+mod hop_state;
 mod listen;
 mod metric;
 mod names;
+mod parcel;
 mod pool;
 mod requests;
 mod resolve;
@@ -30,9 +34,10 @@ pub use close::CloseReason;
 pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
 pub use flow::{Flow, FlowId, SendError, Transport};
 pub use handler::{BadMessage, Handler};
-pub use hop::Parcel;
+pub use hop_state::{AddressState, Failures, HopState};
 pub use listen::{ListenLimits, Listener};
 pub use names::{NameRule, PeerCertificate, UnreadableCertificate};
+pub use parcel::Parcel;
 pub use pool::{Pool, PoolLimits, Senders, Sent};
 pub use requests::{RequestError, Requests, Ticket};
 pub use resolve::{

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -15,15 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::close::CloseReason;
-use crate::connect::{ConnectError, ConnectTimes, Connected, Wire, connect};
+use crate::connect::{ConnectError, ConnectTimes, Connected, Wire, connect_noting};
 use crate::conversation::{Terms, converse};
+use crate::drain::{Pulse, Retired};
 use crate::flow::{Flow, Transport};
 use crate::handler::{BadMessage, Handler};
-use crate::hop::{Hop, Next, Parcel};
+use crate::hop::{Goal, Hop, Next};
+use crate::hop_state::HopState;
 use crate::listen::PONG;
 use crate::metric;
 use crate::names::PeerCertificate;
-use crate::target::{Key, Target, drawn};
+use crate::parcel::Parcel;
+use crate::target::{Key, Target};
 use crate::tls::TlsClient;
 use crate::udp::UdpSender;
 
@@ -48,12 +52,14 @@ pub enum Sent {
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
-    /// Most connections to one next hop. The second is opened when the first is in use.
+    /// Most connections to one next hop whose target does not say. The second is opened when the first is in use.
     pub connections_per_target: usize,
     /// Most next hops at once.
     pub targets_max: usize,
     /// Most bytes that wait for one next hop's connection.
     pub waiting_bytes_max: usize,
+    /// Most bytes that wait for connections to all next hops together.
+    pub waiting_in_all_bytes_max: usize,
     /// Most parcels that wait for one next hop's connection. How long they wait is bounded by the attempt.
     pub waiting_max: usize,
     /// For TCP, per address.
@@ -62,8 +68,18 @@ pub struct PoolLimits {
     pub handshake_timeout: Duration,
     /// For all addresses of one attempt together.
     pub attempt_timeout: Duration,
-    /// After a failure, how long further parcels fail at once with the same error.
+    /// After an attempt that failed at all addresses, how long further parcels fail at once with the same error. It
+    /// doubles with each failure in a row. So long, too, an address that failed is not tried again beside others.
     pub failure_pause: Duration,
+    /// What the pause grows to.
+    pub failure_pause_max: Duration,
+    /// Age at which a connection in use is replaced by a new one, so that changed names, ranks and certificates are
+    /// followed and a server that came back gets its share again.
+    pub renew_after: Option<Duration>,
+    /// A connection that takes nothing new is closed after so long a silence of its peer.
+    pub drain_quiet: Duration,
+    /// And after so long in any case.
+    pub drain_max: Duration,
     /// Without a byte in either direction.
     pub idle_timeout: Duration,
     /// Silence after which we ping (RFC 5626 §3.5.1: 95 to 120 s for TCP behind NAT).
@@ -83,19 +99,26 @@ impl Default for PoolLimits {
         Self {
             connections_per_target: 2,
             targets_max: 10_000,
-            waiting_bytes_max: 512 * 1024,
+            // Together they must fit into the queue of the connection that they get.
+            waiting_bytes_max: 3 * 1024 * 1024,
+            waiting_in_all_bytes_max: 64 * 1024 * 1024,
             waiting_max: 2_000,
             connect_timeout: Duration::from_secs(4),
             handshake_timeout: Duration::from_secs(5),
             // Timer F is 32 s and a caller's patience less; half of it leaves time for another next hop.
             attempt_timeout: Duration::from_secs(12),
             failure_pause: Duration::from_secs(1),
+            failure_pause_max: Duration::from_secs(30),
+            renew_after: Some(Duration::from_secs(3600)),
+            // RFC 3261 §13.3.1.1: a call that rings says so every minute.
+            drain_quiet: Duration::from_secs(70),
+            drain_max: Duration::from_secs(900),
             idle_timeout: Duration::from_secs(900),
             ping_after: Some(Duration::from_secs(95)),
             message_timeout: Duration::from_secs(30),
             flush_timeout: Duration::from_secs(5),
             message: Limits::default(),
-            queued_bytes_max: 1024 * 1024,
+            queued_bytes_max: 4 * 1024 * 1024,
         }
     }
 }
@@ -118,6 +141,9 @@ struct Inner {
     tasks: TaskTracker,
     runtime: Handle,
     hash: RandomState,
+    waiting_in_all: Arc<AtomicUsize>,
+    /// Of our certificate, when connections were last retired for a new one.
+    generation: AtomicU64,
     /// Cut by hash, so that senders to different next hops do not meet.
     shards: Vec<RwLock<HashMap<Arc<Key>, Arc<Hop>>>>,
 }
@@ -133,6 +159,7 @@ impl Pool {
         stop: CancellationToken,
     ) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        let generation = tls.as_ref().map_or(0, |tls| tls.identity_generation());
         Self {
             inner: Arc::new(Inner {
                 handler,
@@ -144,6 +171,8 @@ impl Pool {
                 tasks: TaskTracker::new(),
                 runtime: Handle::current(),
                 hash: RandomState::new(),
+                waiting_in_all: Arc::default(),
+                generation: AtomicU64::new(generation),
                 shards,
             }),
         }
@@ -167,18 +196,18 @@ impl Pool {
             Transport::Ws | Transport::Wss => return Err(no_transport(target)),
             Transport::Tls | Transport::Tcp => {}
         }
+        inner.follow_certificate();
         let hop = inner.hop(target)?;
-        let next = hop.offer(parcel, &inner.limits);
-        match next {
-            Next::Sent { flow, grow } => {
-                if grow {
-                    inner.connect(target, &hop);
+        match hop.offer(parcel, target, &inner.limits) {
+            Next::Sent { flow, connect } => {
+                if let Some(goal) = connect {
+                    inner.connect(target, &hop, goal);
                 }
                 Ok(Sent::On(flow))
             }
             Next::Waits { connect } => {
                 if connect {
-                    inner.connect(target, &hop);
+                    inner.connect(target, &hop, Goal::Any);
                 }
                 Ok(Sent::Waiting)
             }
@@ -186,9 +215,44 @@ impl Pool {
         }
     }
 
-    /// The live connections to a next hop.
+    /// The live connections to a next hop, also those that take nothing new.
     pub fn flows(&self, target: &Target) -> Vec<Arc<Flow>> {
-        self.inner.shard(target).read().get(target.key()).map(|hop| hop.flows()).unwrap_or_default()
+        self.inner.known(target).map(|hop| hop.flows()).unwrap_or_default()
+    }
+
+    /// Shows each live connection, for instance to close those whose peer is not welcome any more.
+    pub fn each_flow(&self, mut look: impl FnMut(&Arc<Flow>)) {
+        for hop in self.inner.all() {
+            hop.flows().iter().for_each(&mut look);
+        }
+    }
+
+    /// What is known about a next hop, if anything was sent to it.
+    pub fn state(&self, target: &Target) -> Option<HopState> {
+        self.inner.known(target).map(|hop| hop.state())
+    }
+
+    /// Leaves the server behind `flow` alone for a while, since it answered that it can take nothing (503 with
+    /// Retry-After). Says whether the next hop has another address: then the same request may be sent again, as a new
+    /// transaction (RFC 3263 §4.3).
+    pub fn shun(&self, target: &Target, flow: &Flow, pause: Duration) -> bool {
+        let error = ConnectError::Overloaded { address: flow.remote() };
+        self.inner.known(target).is_some_and(|hop| hop.shun(flow.remote(), &error, pause.min(SHUN_MAX)))
+    }
+
+    /// The connections made to a next hop until now take nothing new, and close when nothing is under way on them. The
+    /// next parcel opens another.
+    pub fn retire(&self, target: &Target) {
+        if let Some(hop) = self.inner.known(target) {
+            self.inner.drain(hop.retire());
+        }
+    }
+
+    /// The same for all next hops.
+    pub fn retire_all(&self) {
+        for hop in self.inner.all() {
+            self.inner.drain(hop.retire());
+        }
     }
 
     /// After the stop token: waits until every connection has written what was queued and is closed.
@@ -210,6 +274,27 @@ impl Inner {
         &self.shards[self.hash.hash_one(target.key()) as usize % SHARDS]
     }
 
+    /// After another certificate of ours was put in place, connections that showed the one before take nothing new.
+    fn follow_certificate(&self) {
+        let Some(tls) = &self.tls else { return };
+        let generation = tls.identity_generation();
+        if self.generation.load(Ordering::Relaxed) != generation
+            && self.generation.swap(generation, Ordering::Relaxed) != generation
+        {
+            for hop in self.all() {
+                self.drain(hop.retire());
+            }
+        }
+    }
+
+    fn known(&self, target: &Target) -> Option<Arc<Hop>> {
+        self.shard(target).read().get(target.key()).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Hop>> {
+        self.shards.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
     fn hop(&self, target: &Target) -> Result<Arc<Hop>, ConnectError> {
         let shard = self.shard(target);
         if let Some(hop) = shard.read().get(target.key()) {
@@ -224,9 +309,12 @@ impl Inner {
             hops.retain(|_, hop| hop.is_in_use());
         }
         if hops.len() >= shard_max {
-            return Err(ConnectError::TooManyTargets { name: target.name().to_owned(), limit: self.limits.targets_max });
+            return Err(ConnectError::TooManyTargets {
+                name: target.name().to_owned(),
+                limit: self.limits.targets_max,
+            });
         }
-        let hop = Arc::new(Hop::new(target.name().to_owned()));
+        let hop = Arc::new(Hop::new(target, self.waiting_in_all.clone()));
         hops.insert(target.key().clone(), hop.clone());
         Ok(hop)
     }
@@ -241,17 +329,25 @@ impl Inner {
     }
 
     /// Starts one connection to a next hop; the pool's tracker owns its task.
-    fn connect(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>) {
+    fn connect(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>, goal: Goal) {
         let (inner, hop, target) = (self.clone(), hop.clone(), target.clone());
-        self.tasks.spawn_on(async move { inner.carry(&target, &hop).await }, &self.runtime);
+        self.tasks.spawn_on(async move { inner.carry(&target, &hop, goal).await }, &self.runtime);
     }
 
-    async fn carry(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>) {
-        let connected = match self.attempt(target).await {
+    /// Closes retired connections in their time; the tasks end with their connections.
+    fn drain(&self, retired: Vec<Retired>) {
+        for retired in retired {
+            let drain = retired.drain(self.limits.drain_quiet, self.limits.drain_max);
+            self.tasks.spawn_on(drain, &self.runtime);
+        }
+    }
+
+    async fn carry(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>, goal: Goal) {
+        let connected = match self.attempt(target, hop, goal).await {
             Ok(connected) => connected,
             Err(error) => {
                 self.tell(target.name(), &error);
-                for token in hop.attempt_failed(&error, self.limits.failure_pause) {
+                for token in hop.attempt_failed(goal, &error, &self.limits) {
                     self.senders.failed(token, &error);
                 }
                 return;
@@ -262,7 +358,16 @@ impl Inner {
         let flow = Flow::carried(target.transport(), Side::Initiated, local, remote, peer, max);
         let tls = self.tls.as_ref().filter(|_| matches!(stream, Wire::Tls(_)));
         let judged = tls.and_then(|tls| tls.certificate()).map(|ours| (Instant::now(), ours));
-        let arrival = Arrival { inner: self.clone(), name: target.name().to_owned(), hop: hop.clone(), remote, judged };
+        let connections_max = target.connections_max().unwrap_or(self.limits.connections_per_target);
+        let arrival = Arrival {
+            inner: self.clone(),
+            name: target.name().to_owned(),
+            hop: hop.clone(),
+            goal,
+            connections_max,
+            pulse: Pulse::new(),
+            judged,
+        };
         match stream {
             Wire::Plain(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
             Wire::Tls(stream) => {
@@ -289,15 +394,30 @@ impl Inner {
         );
     }
 
-    async fn attempt(&self, target: &Target) -> Result<Connected, ConnectError> {
+    async fn attempt(&self, target: &Target, hop: &Hop, goal: Goal) -> Result<Connected, ConnectError> {
+        let addresses = match goal {
+            Goal::Any => hop.order(|most| rand::random_range(0..=most)),
+            Goal::Probe(address) => vec![address],
+        };
         let times = ConnectTimes { connect: self.limits.connect_timeout, handshake: self.limits.handshake_timeout };
         let tls = self.tls.as_deref().filter(|_| target.transport() == Transport::Tls);
-        let addresses = drawn(target.servers(), |most| rand::random_range(0..=most));
-        let attempt = connect(target.name(), &addresses, tls, times);
+        let mut failed = 0;
+        let attempt = connect_noting(target.name(), &addresses, tls, times, |address, error| {
+            failed += 1;
+            hop.address_failed(address, error, &self.limits);
+        });
         let limited = tokio::time::timeout(self.limits.attempt_timeout, attempt);
         match self.stop.run_until_cancelled(limited).await {
             Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(ConnectError::TimedOut { address: addresses[0] }),
+            Some(Err(_)) => {
+                // The one that used up the time; those after it had no chance, and are tried before it the next time.
+                let Some(address) = addresses.get(failed).copied() else {
+                    return Err(ConnectError::NoAddress { name: target.name().to_owned() });
+                };
+                let error = ConnectError::TimedOut { address };
+                hop.address_failed(address, &error, &self.limits);
+                Err(error)
+            }
             None => Err(ConnectError::Stopping),
         }
     }
@@ -320,7 +440,9 @@ struct Arrival {
     inner: Arc<Inner>,
     name: String,
     hop: Arc<Hop>,
-    remote: SocketAddr,
+    goal: Goal,
+    connections_max: usize,
+    pulse: Arc<Pulse>,
     /// Since when the peer may judge the certificate that we showed.
     judged: Option<(Instant, Arc<PeerCertificate>)>,
 }
@@ -328,7 +450,7 @@ struct Arrival {
 impl Handler for Arrival {
     fn opened(&self, flow: &Arc<Flow>) {
         self.inner.handler.opened(flow);
-        let moved = self.hop.connected(flow);
+        let moved = self.hop.connected(flow, &self.pulse, self.goal, &self.inner.limits);
         for token in moved.sent {
             self.inner.senders.sent(token, flow);
         }
@@ -338,6 +460,9 @@ impl Handler for Arrival {
     }
 
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        if self.pulse.beat() {
+            self.inner.drain(self.hop.works(flow, self.connections_max));
+        }
         self.inner.handler.messages(flow, batch);
     }
 
@@ -350,9 +475,10 @@ impl Handler for Arrival {
         // RFC 8446 §4.4.2: our certificate is judged after our handshake. What was written meanwhile was never read.
         let ours = self.judged.as_ref().filter(|(since, _)| !flow.has_heard() && since.elapsed() < JUDGED_WITHIN);
         if let Some(refusal) = why.as_refusal(ours.map(|(_, ours)| ours)) {
-            let error = ConnectError::Tls { name: self.name.clone(), address: self.remote, refusal: Box::new(refusal) };
+            let error =
+                ConnectError::Tls { name: self.name.clone(), address: flow.remote(), refusal: Box::new(refusal) };
             self.inner.tell(&self.name, &error);
-            self.hop.pause(&error, self.inner.limits.failure_pause);
+            self.hop.turned_down(flow.remote(), &error, &self.inner.limits);
             for token in unheard {
                 self.inner.senders.failed(token, &error);
             }
@@ -366,5 +492,7 @@ fn no_transport(target: &Target) -> ConnectError {
 }
 
 const SHARDS: usize = 16;
+/// A peer may ask for a longer rest; it is asked again before.
+const SHUN_MAX: Duration = Duration::from_secs(120);
 /// A connection that ends without a word within this time was most likely ended for our certificate.
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);

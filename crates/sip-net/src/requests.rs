@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connect::ConnectError;
 use crate::flow::{Flow, FlowId, SendError};
-use crate::hop::Parcel;
+use crate::parcel::Parcel;
 use crate::pool::{Pool, Senders, Sent};
 use crate::target::Target;
 
