@@ -21,6 +21,7 @@ mod name;
 mod name_addr;
 mod pen;
 mod print;
+pub mod proxy;
 mod push_params;
 mod scan;
 mod text;

@@ -29,6 +29,7 @@ pub struct Message {
     fields_start: u32,
     fields: Fields,
     head_end: u32,
+    odd: bool,
 }
 
 /// One header field, as [`Message::fields`] shows it.
@@ -61,6 +62,7 @@ impl Message {
             fields_start: head.fields_start,
             fields: head.fields,
             head_end: head.end,
+            odd: head.odd,
         }
     }
 
@@ -156,6 +158,12 @@ impl Message {
         &self.raw[self.head_end as usize..]
     }
 
+    /// The same message with bytes of its own: one kept for long must not hold on to the buffer it was read into.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { raw: Bytes::copy_from_slice(&self.raw), ..self.clone() }
+    }
+
     /// The whole message as received.
     pub fn as_bytes(&self) -> &Bytes {
         &self.raw
@@ -240,8 +248,18 @@ impl Message {
         self.fields_start as usize
     }
 
+    /// Just behind the last header field.
+    pub(crate) fn fields_end(&self) -> usize {
+        self.fields.last().map_or(self.fields_start, |field| field.end) as usize
+    }
+
     pub(crate) fn head_end(&self) -> usize {
         self.head_end as usize
+    }
+
+    /// Whether any field is not to leave as it came; see [`HeaderField::is_odd`].
+    pub(crate) fn has_odd_fields(&self) -> bool {
+        self.odd
     }
 
     /// The header as it reads, without folding.

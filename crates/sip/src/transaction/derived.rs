@@ -44,7 +44,8 @@ fn derive(invite: &Bytes, method: Method<'_>, to: &str, reason: Option<&str>) ->
 
 /// What we wrote ourselves is read again when it is needed, which is seldom; keeping it apart would cost every call.
 fn read(invite: &Bytes) -> Option<Message> {
-    let wide = Limits { header_bytes_max: 1 << 20, header_count_max: 1024, body_bytes_max: 1 << 20, ..Limits::default() };
+    let wide =
+        Limits { header_bytes_max: 1 << 20, header_count_max: 1024, body_bytes_max: 1 << 20, ..Limits::default() };
     parse_datagram(invite.clone(), &wide).ok()
 }
 

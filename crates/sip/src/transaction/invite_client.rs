@@ -129,6 +129,11 @@ impl InviteClientTransaction {
         self.state == State::Proceeding
     }
 
+    /// The INVITE as it was sent, while it has no final answer.
+    pub(crate) fn invite(&self) -> Option<&Bytes> {
+        self.sent.as_ref().filter(|_| matches!(self.state, State::Calling | State::Proceeding))
+    }
+
     /// Whether it is over.
     pub fn is_terminated(&self) -> bool {
         self.state == State::Terminated
@@ -162,8 +167,7 @@ mod tests {
     }
 
     fn start(reliability: Reliability) -> InviteClientTransaction {
-        let (transaction, actions) =
-            InviteClientTransaction::start(INVITE, reliability, Timers::default(), Millis(0));
+        let (transaction, actions) = InviteClientTransaction::start(INVITE, reliability, Timers::default(), Millis(0));
         assert_eq!(&actions[..], [Action::Send(INVITE)]);
         transaction
     }

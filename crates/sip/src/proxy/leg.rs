@@ -1,0 +1,272 @@
+//! One branch of a request under way: its client transaction, its CANCEL, and how long it may take.
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use super::reply::Edits;
+use crate::message::Message;
+use crate::method::Method;
+use crate::timers::{Millis, Reliability, Timers};
+use crate::transaction::{Action, Actions, ClientTransaction, InviteClientTransaction, cancel};
+
+/// One place that a request is to go to.
+#[derive(Clone, Debug)]
+pub struct LegPlan {
+    /// Our whole Via value, with the branch that is this leg's.
+    pub via: String,
+    /// The Request-URI for this leg, if it is another one.
+    pub request_uri: Option<String>,
+    /// Legs of equal q start together, those of lower q when all above have failed (§16.6, "serially").
+    pub q: u16,
+    /// Starts only if that leg fails or answers 503: another server for the same place (RFC 3263 §4.3).
+    pub instead_of: Option<usize>,
+    /// URIs for Record-Route, top first.
+    pub record_route: Vec<String>,
+    /// Edits for this leg.
+    pub edits: Edits,
+    /// Whether its transport repeats what is lost.
+    pub reliability: Reliability,
+}
+
+/// A leg at work.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) plan: LegPlan,
+    /// Its share of the branches that the request may have at once.
+    pub(super) breadth: u16,
+    client: Client,
+    cancel: Cancel,
+    /// §16.6 step 11: runs while an INVITE has no final answer.
+    timer_c: Option<Millis>,
+    /// §9.1: how long a cancelled INVITE is waited for.
+    give_up: Option<Millis>,
+    /// A final answer came, or none will.
+    finished: bool,
+}
+
+#[derive(Debug)]
+enum Client {
+    Invite(InviteClientTransaction),
+    Other(ClientTransaction),
+    Over,
+    Waiting,
+}
+
+/// A CANCEL can only follow a provisional answer (§9.1).
+#[derive(Debug)]
+enum Cancel {
+    No,
+    Sent(ClientTransaction),
+    Wanted(Option<String>),
+}
+
+/// What a leg asks of its context.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Said {
+    /// The response just received is a final one other than a success.
+    Final,
+    /// The response just received is provisional.
+    Provisional,
+    /// To be sent on this leg.
+    Send(Bytes),
+    /// The response just received is a success.
+    Success,
+    /// No final answer will come.
+    TimedOut,
+}
+
+pub(super) type Saying = SmallVec<[Said; 2]>;
+
+/// The times that a leg keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) timers: Timers,
+    pub(super) timer_c: Millis,
+}
+
+impl LegPlan {
+    /// Lets go of what only writing the request needed.
+    pub(super) fn forget_writing(&mut self) {
+        (self.via, self.request_uri) = (String::new(), None);
+        (self.record_route, self.edits) = (Vec::new(), Edits::default());
+    }
+}
+
+impl Leg {
+    pub(super) fn new(plan: LegPlan) -> Self {
+        let (client, cancel) = (Client::Waiting, Cancel::No);
+        Self { plan, breadth: 1, client, cancel, timer_c: None, give_up: None, finished: false }
+    }
+
+    /// Sends the request, as it was written for this leg.
+    pub(super) fn start(&mut self, request: Bytes, invite: bool, times: Times, now: Millis) -> Saying {
+        let (reliability, timers) = (self.plan.reliability, times.timers);
+        let actions = if invite {
+            self.timer_c = Some(now + times.timer_c);
+            let (transaction, actions) = InviteClientTransaction::start(request, reliability, timers, now);
+            self.client = Client::Invite(transaction);
+            actions
+        } else {
+            let (transaction, actions) = ClientTransaction::start(request, reliability, timers, now);
+            self.client = Client::Other(transaction);
+            actions
+        };
+        self.said(actions, 0)
+    }
+
+    /// A response that carries this leg's branch.
+    pub(super) fn on_response(&mut self, response: &Message, times: Times, now: Millis) -> Saying {
+        let Some(status) = response.status() else { return Saying::new() };
+        // §9.1: a CANCEL is a transaction of its own whose answers mean nothing.
+        if response.cseq().is_ok_and(|cseq| cseq.method == Method::Cancel) {
+            if let Cancel::Sent(cancel) = &mut self.cancel {
+                cancel.on_response(status, now);
+            }
+            return Saying::new();
+        }
+        let actions = match &mut self.client {
+            Client::Invite(transaction) => transaction.on_response(response, now),
+            Client::Other(transaction) => transaction.on_response(status, now),
+            Client::Over | Client::Waiting => return Saying::new(),
+        };
+        // §16.7 step 2.
+        if (101..200).contains(&status) && self.timer_c.is_some() {
+            self.timer_c = Some(now + times.timer_c);
+        }
+        let mut saying = self.said(actions, status);
+        if let Cancel::Wanted(_) = self.cancel
+            && let Cancel::Wanted(reason) = std::mem::replace(&mut self.cancel, Cancel::No)
+        {
+            saying.extend(self.cancel(reason.as_deref(), times, now));
+        }
+        saying
+    }
+
+    /// Nothing can be sent on it any more, or it never left. Says whether an answer was still waited for.
+    pub(super) fn on_failed(&mut self) -> bool {
+        let pending = self.is_pending();
+        self.end();
+        pending
+    }
+
+    /// Nobody wants its answer any more. Only an INVITE can be cancelled (§9.1); other requests end by themselves.
+    pub(super) fn cancel(&mut self, reason: Option<&str>, times: Times, now: Millis) -> Saying {
+        let Client::Invite(transaction) = &self.client else { return Saying::new() };
+        if self.finished || matches!(self.cancel, Cancel::Sent(_)) {
+            return Saying::new();
+        }
+        if !transaction.is_proceeding() {
+            self.cancel = Cancel::Wanted(reason.map(str::to_owned));
+            return Saying::new();
+        }
+        let Some(bytes) = transaction.invite().and_then(|invite| cancel(invite, reason)) else { return Saying::new() };
+        let (transaction, actions) = ClientTransaction::start(bytes, self.plan.reliability, times.timers, now);
+        self.cancel = Cancel::Sent(transaction);
+        self.timer_c = None;
+        // §9.1: after 64*T1 without a final answer the INVITE counts as cancelled.
+        self.give_up = Some(now + Millis(times.timers.t1.0.saturating_mul(64)));
+        sends(actions)
+    }
+
+    /// A deadline has passed. Called early it does nothing.
+    pub(super) fn on_timer(&mut self, times: Times, now: Millis) -> Saying {
+        if self.give_up.is_some_and(|at| now >= at) {
+            self.end();
+            return smallvec![Said::TimedOut];
+        }
+        let mut saying = Saying::new();
+        let actions = match &mut self.client {
+            Client::Invite(transaction) => transaction.on_timer(now),
+            Client::Other(transaction) => transaction.on_timer(now),
+            Client::Over | Client::Waiting => Actions::new(),
+        };
+        saying.extend(self.said(actions, 0));
+        if let Cancel::Sent(cancel) = &mut self.cancel {
+            saying.extend(sends(cancel.on_timer(now)));
+        }
+        if self.timer_c.is_some_and(|at| now >= at) && !self.finished {
+            self.timer_c = None;
+            // §16.8. In Calling timer B is shorter, so a provisional answer has come.
+            saying.extend(self.cancel(None, times, now));
+        }
+        saying
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        let client = match &self.client {
+            Client::Invite(transaction) => transaction.next_deadline(),
+            Client::Other(transaction) => transaction.next_deadline(),
+            Client::Over | Client::Waiting => None,
+        };
+        let cancel = match &self.cancel {
+            Cancel::Sent(cancel) => cancel.next_deadline(),
+            Cancel::No | Cancel::Wanted(_) => None,
+        };
+        [client, cancel, self.timer_c, self.give_up].into_iter().flatten().min()
+    }
+
+    /// Forgets it, whatever it was waiting for.
+    pub(super) fn end(&mut self) {
+        self.client = Client::Over;
+        self.finish();
+    }
+
+    /// Whether it has not begun.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.client, Client::Waiting)
+    }
+
+    /// Whether it has begun and has no final answer.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.finished && !self.is_waiting()
+    }
+
+    /// Whether it has nothing left to do.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.client, Client::Over)
+    }
+
+    /// No more than absorbing repetitions is left.
+    fn finish(&mut self) {
+        (self.finished, self.cancel) = (true, Cancel::No);
+        (self.timer_c, self.give_up) = (None, None);
+    }
+
+    /// What the transaction wants, in the words of a leg.
+    fn said(&mut self, actions: Actions, status: u16) -> Saying {
+        let mut saying = Saying::new();
+        for action in actions {
+            match action {
+                Action::Send(bytes) => saying.push(Said::Send(bytes)),
+                Action::Deliver if status < 200 => saying.push(Said::Provisional),
+                Action::Deliver if status < 300 => {
+                    self.finish();
+                    saying.push(Said::Success);
+                }
+                Action::Deliver => {
+                    self.finish();
+                    saying.push(Said::Final);
+                }
+                Action::Timeout => {
+                    self.finish();
+                    saying.push(Said::TimedOut);
+                }
+                Action::Terminated => self.client = Client::Over,
+                // A leg learns of its transport from its context, which ends it.
+                Action::TransportFailed => {}
+            }
+        }
+        saying
+    }
+}
+
+/// A CANCEL's own transaction only ever has something to send.
+fn sends(actions: Actions) -> Saying {
+    actions
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Send(bytes) => Some(Said::Send(bytes)),
+            Action::Deliver | Action::Terminated | Action::Timeout | Action::TransportFailed => None,
+        })
+        .collect()
+}
