@@ -1,15 +1,14 @@
-//! `reveille bench`: the parts under load, each as a process of its own, measured by what the operating system counts.
+//! `reveille bench clearinghouse`: SIP over mutual TLS in, journal, APNs out, verdict journaled.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
-use clap::{Args, Subcommand};
+use clap::Args;
 use reveille_core::settings::{PushApp, Setting};
 use reveille_core::{Channel, Clock as _, DeviceToken, Environment, Event, IdentityId, Provider, PushId, Timestamp};
 use reveille_federation::PushRequest;
@@ -18,30 +17,19 @@ use reveille_server::config::{App, ClearingHouse, Hop, Log, Ops, Raw, Resolver, 
 use reveille_server::{SystemClock, process, settings_file};
 use reveille_sim::certs::Ca;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
-use reveille_sip_net::{
-    ConnectError, Flow, Handler, Identity, Parcel, Pool, PoolLimits, Senders, Target, TlsClient, Transport, TrustRoots,
-};
+use reveille_sip_net::{Identity, Pool, PoolLimits, Target, TlsClient, Transport, TrustRoots};
 use reveille_store::SqliteSettings;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::Notify;
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::child::{first_line, free_port, get, serve};
+use super::source::{BRANCH, Source};
+use super::{Outcome, rounded};
 use crate::demo::layout::Office;
 use crate::simulate::{KEY_ID, TEAM, write};
-use crate::{FAILED, out};
 
 /// Three apps, so that three lanes work side by side.
 const APPS: [&str; 3] = ["org.reveille.one", "org.reveille.two", "org.reveille.three"];
-/// No run may take longer.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// What to measure.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// SIP over mutual TLS in, journal, APNs out, verdict journaled; one push request per MESSAGE
-    Clearinghouse(Load),
-}
 
 /// How much.
 #[derive(Args, Debug)]
@@ -57,25 +45,10 @@ pub(crate) struct Load {
     connections: usize,
     /// Where the journal lies: a real disk; target/bench when absent
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
-    json: bool,
-}
-
-/// Measures.
-pub(crate) async fn run(bench: Bench) -> Result<ExitCode> {
-    let Bench::Clearinghouse(load) = bench;
-    let dir = load.dir.clone().unwrap_or_else(|| PathBuf::from("target/bench")).join(std::process::id().to_string());
-    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-    let outcome = tokio::time::timeout(LIMIT, clearinghouse(&load, &dir)).await;
-    std::fs::remove_dir_all(&dir).with_context(|| format!("{} cannot be removed", dir.display()))?;
-    let figures = outcome.context("the run took too long")??;
-    match load.json {
-        true => out::data(&figures.to_json(&load).to_string()),
-        false => out::data(&figures.to_text(&load)),
-    }
-    Ok(if figures.accepted == load.pushes as u64 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    pub(super) json: bool,
 }
 
 /// What was measured.
@@ -94,7 +67,7 @@ impl Figures {
             "what": "clearinghouse",
             "pushes": load.pushes, "in_flight": load.in_flight, "connections": load.connections, "apps": APPS.len(),
             "rate_per_s": (load.pushes as f64 / self.seconds).round(),
-            "cpu_us_per_unit": (self.cpu_us_per_unit * 100.0).round() / 100.0,
+            "cpu_us_per_unit": rounded(self.cpu_us_per_unit),
             "p50_ms": self.p50_ms, "p99_ms": self.p99_ms,
             "peak_rss_mb": self.peak_rss_mb.round(),
         })
@@ -121,8 +94,14 @@ impl Figures {
     }
 }
 
-async fn clearinghouse(load: &Load, dir: &Path) -> Result<Figures> {
-    let dir = &dir.canonicalize()?;
+/// Measures.
+pub(super) async fn measure(load: &Load, dir: &Path) -> Result<Outcome> {
+    let figures = figures(load, dir).await?;
+    let complete = figures.accepted == load.pushes as u64;
+    Ok(Outcome { text: figures.to_text(load), json: figures.to_json(load), complete })
+}
+
+async fn figures(load: &Load, dir: &Path) -> Result<Figures> {
     let mut simulator = Command::new(std::env::current_exe()?)
         .args(["simulate", "apns", "--count-only", "--dir"])
         .arg(dir.join("apns"))
@@ -145,39 +124,27 @@ async fn clearinghouse(load: &Load, dir: &Path) -> Result<Figures> {
     let grants = APPS.map(|app| Setting::PushApp(PushApp { identity: app.into(), serves: serves.clone() }));
     settings_file::put(&settings, grants.into(), "bench").await?;
     settings.close();
-    let mut house = Command::new(std::env::current_exe()?)
-        .args(["serve", "--ready-fd", "1", "--config"])
-        .arg(dir.join("clearinghouse.toml"))
-        .env("REVEILLE_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    ensure!(first_line(&mut house).await? == "ready", "the clearing house does not start");
+    let mut house = serve(&dir.join("clearinghouse.toml")).await?;
     let pid = house.id().context("the clearing house runs")?.to_string();
 
     let edge = office.issue("edge", "edge.push.example.net", &["edge.push.example.net"])?;
     let identity = Identity::from_pem_files(&edge.certificate, &edge.key)?;
-    let tls = TlsClient::new(Some(&identity), &TrustRoots::from_pem_files(&[dir.join("ca.pem")])?, false);
-    let source = Arc::new(Source::new(load.pushes));
+    let tls = TlsClient::new(Some(&identity), &TrustRoots::from_pem_files(&[dir.join("ca.pem")])?);
+    let write = |index| message(index, &request(index, SystemClock.now()));
+    let source = Source::new(load.pushes, Box::new(write), is_journaled);
     let before = process::usage_of(&pid);
     let begun = Instant::now();
     push_all(load, listen, tls, &source).await?;
     until_idle(ops).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let after = process::usage_of(&pid);
-    let mut latencies = source.latencies();
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let index = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(index).map_or(0.0, |micros| f64::from(u32::try_from(*micros).unwrap_or(u32::MAX)) / 1000.0)
-    };
+    let [p50_ms, p99_ms] = source.percentiles(0, [0.5, 0.99]);
     let figures = Figures {
         seconds,
-        accepted: source.accepted.load(Ordering::Relaxed),
+        accepted: source.answers().0,
         cpu_us_per_unit: (after.cpu - before.cpu).as_micros() as f64 / load.pushes as f64,
-        p50_ms: at(0.5),
-        p99_ms: at(0.99),
+        p50_ms,
+        p99_ms,
         peak_rss_mb: after.peak_rss_bytes as f64 / 1_048_576.0,
     };
     let control = told["control"].as_str().context("the simulator tells its control address")?;
@@ -195,7 +162,7 @@ async fn clearinghouse(load: &Load, dir: &Path) -> Result<Figures> {
 /// Sends everything, with a bounded number under way, and waits for every answer.
 async fn push_all(load: &Load, listen: SocketAddr, tls: TlsClient, source: &Arc<Source>) -> Result<()> {
     let stop = CancellationToken::new();
-    let target = Target { name: "house.push.example.net".into(), addresses: vec![listen], transport: Transport::Tls };
+    let target = Target::at("house.push.example.net", listen, Transport::Tls);
     let limits = PoolLimits {
         connections_per_target: load.connections,
         waiting_max: load.in_flight.max(2000),
@@ -205,95 +172,18 @@ async fn push_all(load: &Load, listen: SocketAddr, tls: TlsClient, source: &Arc<
     };
     let pool =
         Pool::new(Arc::clone(source) as _, Arc::clone(source) as _, Some(Arc::new(tls)), None, limits, stop.clone());
-    for _ in 0..load.in_flight.min(load.pushes) {
-        if let Some((token, bytes)) = source.next() {
-            pool.send(&target, Parcel::new(token, bytes))?;
-        }
-    }
-    source.done.notified().await;
+    source.push_through(&pool, &target, load.pushes, load.in_flight).await;
     stop.cancel();
     pool.finish().await;
-    match source.failed.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        failed => bail!("{failed} requests were not answered with 202"),
+    match source.answers() {
+        (_, 0) => Ok(()),
+        (_, failed) => bail!("{failed} requests were not answered with 202"),
     }
 }
 
-/// Makes requests, and takes their answers: each answer makes room for one more request.
-struct Source {
-    pushes: usize,
-    made: AtomicUsize,
-    accepted: AtomicU64,
-    failed: AtomicU64,
-    begun: Instant,
-    /// Microseconds since `begun` at which each was sent; then how long its answer took.
-    times: Vec<AtomicU64>,
-    done: Notify,
-}
-
-impl Source {
-    fn new(pushes: usize) -> Self {
-        Self {
-            pushes,
-            made: AtomicUsize::new(0),
-            accepted: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            begun: Instant::now(),
-            times: (0..pushes).map(|_| AtomicU64::new(0)).collect(),
-            done: Notify::new(),
-        }
-    }
-
-    /// The next request, if any is left.
-    fn next(&self) -> Option<(u64, Bytes)> {
-        let index = self.made.fetch_add(1, Ordering::Relaxed);
-        if index >= self.pushes {
-            return None;
-        }
-        let now = SystemClock.now();
-        let bytes = message(index, &request(index, now));
-        self.times[index].store(self.begun.elapsed().as_micros() as u64, Ordering::Relaxed);
-        Some((index as u64, bytes))
-    }
-
-    fn answered(&self, index: usize, accepted: bool) {
-        if let Some(time) = self.times.get(index) {
-            let sent = time.load(Ordering::Relaxed);
-            time.store(self.begun.elapsed().as_micros() as u64 - sent, Ordering::Relaxed);
-        }
-        let counter = if accepted { &self.accepted } else { &self.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-        let all = self.accepted.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed);
-        if all == self.pushes as u64 {
-            self.done.notify_one();
-        }
-    }
-
-    fn latencies(&self) -> Vec<u64> {
-        self.times.iter().map(|time| time.load(Ordering::Relaxed)).collect()
-    }
-}
-
-impl Handler for Source {
-    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        for response in batch.drain(..) {
-            let branch = response.top_via().ok().and_then(|via| via.branch().map(str::to_owned));
-            let index = branch.and_then(|branch| branch.strip_prefix("z9hG4bKb")?.parse().ok());
-            let Some(index) = index else { continue };
-            let journaled = response.header(Name::PushResult) == Some("0;result=journaled");
-            self.answered(index, response.status() == Some(202) && journaled);
-            if let Some((_, bytes)) = self.next() {
-                let _ = flow.send(bytes);
-            }
-        }
-    }
-}
-
-impl Senders for Source {
-    fn failed(&self, token: u64, error: &ConnectError) {
-        out::note(&format!("a request was not sent: {error}"));
-        self.answered(token as usize, false);
-    }
+/// Whether an answer says that the push is journaled.
+fn is_journaled(response: &Message) -> bool {
+    response.status() == Some(202) && response.header(Name::PushResult) == Some("0;result=journaled")
 }
 
 /// A push request like home's, for a token of its own.
@@ -329,7 +219,7 @@ fn message(index: usize, request: &PushRequest) -> Bytes {
     let body = write_body(std::slice::from_ref(request));
     let mut out = BytesMut::with_capacity(1400);
     let written = RequestBuilder::new(&mut out, Method::Message, "sip:push@push.example.net")
-        .header(Name::Via, format_args!("SIP/2.0/TLS edge.push.example.net;branch=z9hG4bKb{index}"))
+        .header(Name::Via, format_args!("SIP/2.0/TLS edge.push.example.net;branch={BRANCH}{index}"))
         .header(Name::Via, format_args!("SIP/2.0/TLS edge.contoso.com;branch=z9hG4bKe{index};received=127.0.0.1"))
         .header(Name::Via, format_args!("SIP/2.0/TLS home.contoso.com;branch=z9hG4bKh{index};received=127.0.0.1"))
         .header(Name::MaxForwards, "68")
@@ -372,7 +262,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
         clearinghouse: Some(ClearingHouse {
             name: "house.push.example.net".parse()?,
             domain: "push.example.net".parse()?,
-            tls: Tls { certificate: files.certificate, key: files.key, roots: office.dir.join("ca.pem") },
+            tls: Tls::new(files.certificate, files.key, office.dir.join("ca.pem")),
             listen,
             edges: vec!["edge.push.example.net".parse()?],
             edge: Hop { name: "edge.push.example.net".parse()?, address: listen },
@@ -391,28 +281,4 @@ async fn until_idle(ops: SocketAddr) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// The first line that a child prints.
-async fn first_line(child: &mut Child) -> Result<String> {
-    let output = child.stdout.take().context("the child has a standard output")?;
-    let mut lines = BufReader::new(output).lines();
-    let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
-    line.context("the child says nothing")??.context("the child has ended")
-}
-
-/// One JSON value from a listener of our own.
-async fn get(address: SocketAddr, path: &str) -> Result<serde_json::Value> {
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-    serde_json::from_str(body).with_context(|| format!("{path} did not answer with JSON"))
-}
-
-/// A port of this machine that nobody uses now.
-fn free_port() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
