@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use reveille_core::Clock as _;
 use reveille_server::config::{self, ConfigError};
-use reveille_server::{Server, StartError, logging};
+use reveille_server::{Server, StartError, SystemClock, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{FAILED, WRONG_CONFIGURATION, out};
@@ -25,7 +26,8 @@ pub(crate) struct Options {
     ready_fd: Option<u32>,
 }
 
-/// Runs the roles of a configuration until SIGTERM or SIGINT; SIGHUP reads the certificates again.
+/// Runs the roles of a configuration until SIGTERM or SIGINT; SIGHUP reads certificates, roots and revocation lists
+/// again.
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let raw = match config::read(&options.config) {
         Ok(raw) => raw,
@@ -82,7 +84,15 @@ pub(crate) fn check(path: &Path) -> Result<ExitCode> {
         return Ok(wrong(&ConfigError::Faults { faults }.to_string()));
     }
     out::data(&toml::to_string_pretty(&raw)?);
-    out::note(&format!("{}: nothing is wrong", path.display()));
+    let warnings = config::warnings(&raw, SystemClock.now());
+    for warning in &warnings {
+        out::note(&format!("warning: {warning}"));
+    }
+    let what = match warnings.len() {
+        0 => "nothing is wrong",
+        _ => "nothing is wrong yet; see the warnings",
+    };
+    out::note(&format!("{}: {what}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

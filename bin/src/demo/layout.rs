@@ -135,7 +135,7 @@ impl Office<'_> {
 
     fn tls(&self, file: &str, common_name: &str, dns: &[&str]) -> Result<Tls> {
         let Files { certificate, key } = self.issue(file, common_name, dns)?;
-        Ok(Tls { certificate, key, roots: self.dir.join("ca.pem") })
+        Ok(Tls::new(certificate, key, self.dir.join("ca.pem")))
     }
 }
 

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use reveille_core::{Clock, Timestamp};
+use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_federation::Refusal;
-use reveille_sip_net::{Flow, HandshakeRefusal};
+use reveille_sip_net::{ConnectError, Flow, HandshakeRefusal, PeerCertificate, RefusedBy};
 use tracing::info;
+
+use crate::crossing::From;
 
 /// How many are remembered.
 const LATEST: usize = 100;
@@ -26,12 +28,40 @@ pub struct Refused {
     pub sentence: String,
     /// What would change it.
     pub advice: String,
+    /// Of a connection: which side refused the other.
+    pub refused_by: Option<RefusedBy>,
+    /// Of a connection: the certificate that it was about, the peer's or ours.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// Remembers a bounded number of refusals.
 pub(crate) struct Refusals {
     clock: Arc<dyn Clock>,
     latest: Mutex<VecDeque<Refused>>,
+}
+
+/// What is answered when the next hop for a domain cannot be reached. `at_once` says that nothing was tried, because it
+/// has failed a moment ago.
+pub(crate) fn unreachable(domain: SipDomain, error: &ConnectError, from: From, at_once: bool) -> Refusal {
+    // Where our own servers stand, and what they lack, is nobody's business outside.
+    if from == From::Outside {
+        return Refusal::PeerUnreachable { domain, why: "it does not answer".to_owned() };
+    }
+    let why = error.to_string();
+    match error {
+        ConnectError::TooMuchWaiting { .. } => Refusal::PartnerBusy { domain, what: why },
+        ConnectError::Stopping => Refusal::Stopping,
+        _ if at_once => Refusal::PeerPaused { domain, why },
+        ConnectError::Tls { refusal, .. } => match **refusal {
+            // lync.md §3.2: who does not trust us often just drops the connection.
+            HandshakeRefusal::PeerRejectedOurs { .. } | HandshakeRefusal::DroppedOurs { .. } => {
+                Refusal::PeerRejectsUs { domain, why }
+            }
+            HandshakeRefusal::HungUp | HandshakeRefusal::TimedOut => Refusal::PeerUnreachable { domain, why },
+            _ => Refusal::PeerUntrusted { domain, why },
+        },
+        _ => Refusal::PeerUnreachable { domain, why },
+    }
 }
 
 impl Refusals {
@@ -44,22 +74,37 @@ impl Refusals {
         let subject = flow.peer().map(|peer| peer.subject.as_str()).unwrap_or_default();
         info!(remote = %flow.remote(), peer.subject = subject, reason = refusal.as_str(), advice = refusal.advice(), "request refused: {refusal}");
         metrics::counter!("reveille_edge_refused_total", "reason" => refusal.as_str()).increment(1);
-        self.remember(flow.remote(), refusal.as_str(), refusal.to_string(), refusal.advice());
+        self.remember(Refused {
+            at: self.clock.now(),
+            remote: flow.remote(),
+            reason: refusal.as_str(),
+            sentence: refusal.to_string(),
+            advice: refusal.advice(),
+            refused_by: None,
+            certificate: None,
+        });
     }
 
-    /// A connection was turned away.
+    /// A handshake failed, on a connection to us or from us. The log has it already.
     pub(crate) fn handshake(&self, remote: SocketAddr, refusal: &HandshakeRefusal) {
-        info!(%remote, reason = refusal.label(), advice = refusal.advice(), "connection refused: {refusal}");
         metrics::counter!("reveille_edge_handshakes_refused_total", "reason" => refusal.label()).increment(1);
-        self.remember(remote, refusal.label(), refusal.to_string(), refusal.advice().to_owned());
+        self.remember(Refused {
+            at: self.clock.now(),
+            remote,
+            reason: refusal.label(),
+            sentence: refusal.to_string(),
+            advice: refusal.advice().to_owned(),
+            refused_by: Some(refusal.refused_by()),
+            certificate: refusal.certificate().cloned(),
+        });
     }
 
-    fn remember(&self, remote: SocketAddr, reason: &'static str, sentence: String, advice: String) {
+    fn remember(&self, refused: Refused) {
         let mut latest = self.latest.lock();
         if latest.len() == LATEST {
             latest.pop_front();
         }
-        latest.push_back(Refused { at: self.clock.now(), remote, reason, sentence, advice });
+        latest.push_back(refused);
     }
 
     pub(crate) fn latest(&self) -> Vec<Refused> {

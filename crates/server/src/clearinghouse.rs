@@ -29,7 +29,7 @@ pub(crate) fn start(
     settings: watch::Receiver<Arc<Snapshot>>,
     stop: &CancellationToken,
 ) -> Result<(Part, House), StartError> {
-    let tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("clearinghouse.tls"))?;
+    let tls = Side::read("clearinghouse.tls", &config.tls, ClientAuth::Required)?;
     let at = config.listen;
     let limits = ListenLimits::default();
     let listener = bind("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;

@@ -20,9 +20,12 @@ pub(crate) fn start(
     resolver: Arc<dyn Resolver>,
     stop: &CancellationToken,
 ) -> Result<(Part, Arc<Edge>), StartError> {
-    let external_tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("edge.tls"))?;
-    let inner = config.internal_tls.as_ref().unwrap_or(&config.tls);
-    let internal_tls = Side::read(inner, ClientAuth::Required).map_err(StartError::tls("edge.internal_tls"))?;
+    let external_tls = Side::read("edge.tls", &config.tls, ClientAuth::Required)?;
+    let (key, inner) = match &config.internal_tls {
+        Some(inner) => ("edge.internal_tls", inner),
+        None => ("edge.tls", &config.tls),
+    };
+    let internal_tls = Side::read(key, inner, ClientAuth::Required)?;
     // The outside may be anybody: one address gets no more than a good share of the seats.
     let outer = ListenLimits { seats_per_address: 10_000, ..ListenLimits::default() };
     let at = config.external;

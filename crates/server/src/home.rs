@@ -23,8 +23,8 @@ pub(crate) fn start(
     settings: watch::Receiver<Arc<Snapshot>>,
     stop: &CancellationToken,
 ) -> Result<(Part, Desk), StartError> {
-    let internal_tls = Side::read(&config.tls, ClientAuth::Required).map_err(StartError::tls("home.tls"))?;
-    let client_tls = Side::read(&config.tls, ClientAuth::Optional).map_err(StartError::tls("home.tls"))?;
+    let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?;
+    let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
     let users = users_file::read(&config.users, &config.domain)?;
     let limits = ListenLimits::default();
     let mut clients = Vec::new();

@@ -3,6 +3,7 @@
 //! A [`config::Raw`] becomes a [`Server`] that runs until it is told to stop; the executable, the demo and the tests
 //! start the very same object.
 
+mod certificates;
 mod clearinghouse;
 mod clock;
 pub mod config;
@@ -20,4 +21,5 @@ pub use clock::SystemClock;
 pub use ops::Status;
 pub use reveille_home::UserStatus;
 pub use server::{Server, StartError};
+pub use tls::TlsFault;
 pub use users_file::UsersError;

@@ -13,9 +13,12 @@ use reveille_clearinghouse::Dispatch;
 use reveille_edge::Edge;
 use reveille_home::Desk;
 use reveille_providers::Sender;
+use reveille_sip_net::RefusedBy;
 use reveille_store::SqliteJournal;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::certificates::{Certificates, summary};
 
 /// What status pages show of the roles that run here.
 #[derive(Default)]
@@ -23,6 +26,7 @@ pub struct Status {
     pub(crate) desk: Option<Desk>,
     pub(crate) edge: Option<Arc<Edge>>,
     pub(crate) house: Option<House>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// What status pages show of a clearing house.
@@ -39,6 +43,9 @@ impl Status {
         let mut all = serde_json::json!({
             "process": { "cpu_us": usage.cpu.as_micros() as u64, "peak_rss_bytes": usage.peak_rss_bytes },
         });
+        if let Some(certificates) = &self.certificates {
+            all["certificates"] = certificates.as_json();
+        }
         if let Some(edge) = &self.edge {
             let refusals: Vec<_> = edge
                 .refusals()
@@ -50,6 +57,8 @@ impl Status {
                         "reason": refused.reason,
                         "sentence": refused.sentence,
                         "advice": refused.advice,
+                        "refused_by": refused.refused_by.map(RefusedBy::as_str),
+                        "certificate": refused.certificate.map(|it| summary(&it, None)),
                     })
                 })
                 .collect();
@@ -121,7 +130,7 @@ async fn only_local_names(
     }
 }
 
-async fn metrics() -> String {
+async fn metrics(State(status): State<Arc<Status>>) -> String {
     let usage = crate::process::usage();
     let own = format!(
         "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {}\n\
@@ -129,7 +138,8 @@ async fn metrics() -> String {
         usage.cpu.as_secs_f64(),
         usage.peak_rss_bytes
     );
-    recorder().map(PrometheusHandle::render).unwrap_or_default() + &own
+    let certificates = status.certificates.as_ref().map(|it| it.as_metrics()).unwrap_or_default();
+    recorder().map(PrometheusHandle::render).unwrap_or_default() + &own + &certificates
 }
 
 async fn user(State(status): State<Arc<Status>>, Path(name): Path<String>) -> Response {

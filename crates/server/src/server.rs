@@ -8,18 +8,19 @@ use std::time::Duration;
 use reveille_core::settings::Snapshot;
 use reveille_core::{PushId, SipDomain};
 use reveille_home::Desk;
-use reveille_sip_net::{Asking, HickoryResolver, Listener, Resolver, Srv, StaticResolver, TlsSetupError};
+use reveille_sip_net::{Asking, HickoryResolver, Listener, Resolver, Srv, StaticResolver};
 use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::certificates::Certificates;
 use crate::config::{self, ConfigError, Fault, Raw};
 use crate::ops::{self, Status};
-use crate::tls::Side;
+use crate::tls::{Side, TlsFault};
 use crate::users_file::UsersError;
-use crate::{clearinghouse, edge, home};
+use crate::{SystemClock, clearinghouse, edge, home};
 
 /// How long roles may take to finish after they were told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -65,23 +66,11 @@ pub enum StartError {
         source: io::Error,
     },
     /// Certificates.
-    #[error("{key}: {source}")]
-    Tls {
-        /// The table.
-        key: &'static str,
-        /// What is wrong.
-        source: TlsSetupError,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// The users.
     #[error(transparent)]
     Users(#[from] UsersError),
-}
-
-impl StartError {
-    /// Names the key of a fault in certificates.
-    pub(crate) fn tls(key: &'static str) -> impl FnOnce(TlsSetupError) -> Self {
-        move |source| Self::Tls { key, source }
-    }
 }
 
 /// One running role.
@@ -94,6 +83,8 @@ pub(crate) struct Part {
 /// A running server.
 pub struct Server {
     parts: Vec<Part>,
+    certificates: Arc<Certificates>,
+    watch: Option<JoinHandle<()>>,
     ops: Option<JoinHandle<()>>,
     settings: Arc<SqliteSettings>,
     status: Arc<Status>,
@@ -116,8 +107,14 @@ impl Server {
         let mut status = Status::default();
         let mut parts = Vec::new();
         let outcome = start_roles(raw, &settings, &mut status, &mut parts, &stop).await;
+        let sides = parts.iter_mut().flat_map(|part: &mut Part| {
+            let name = part.name;
+            part.sides.drain(..).map(move |side| (name, side))
+        });
+        let certificates = Certificates::new(sides.collect(), Arc::new(SystemClock));
+        status.certificates = Some(Arc::clone(&certificates));
         let status = Arc::new(status);
-        let mut server = Self { parts, ops: None, settings, status, stop };
+        let mut server = Self { parts, certificates, watch: None, ops: None, settings, status, stop };
         if let Err(error) = outcome {
             // Whatever has started is stopped again: a half-started server helps nobody.
             server.stop().await;
@@ -133,6 +130,7 @@ impl Server {
             };
             server.ops = Some(tokio::spawn(ops::serve(listener, Arc::clone(&server.status), server.stop.clone())));
         }
+        server.watch = Some(tokio::spawn(Arc::clone(&server.certificates).watch(server.stop.clone())));
         info!(roles = ?server.parts.iter().map(|part| part.name).collect::<Vec<_>>(), "started");
         Ok(server)
     }
@@ -162,16 +160,10 @@ impl Server {
         &self.status
     }
 
-    /// Reads certificates again. New connections use them; old ones go on. A fault changes nothing of that side.
+    /// Reads certificates, roots and revocation lists again. New connections use them; old ones go on, except those whose
+    /// certificate is revoked now. A fault changes nothing of that side. The same happens by itself when files change.
     pub fn reload(&self) {
-        for part in &self.parts {
-            for side in &part.sides {
-                match side.reload() {
-                    Ok(()) => info!(role = part.name, "certificates read again"),
-                    Err(error) => error!(role = part.name, "the old certificates stay in use: {error}"),
-                }
-            }
-        }
+        self.certificates.reread();
     }
 
     /// Completes when a role has ended though nobody told it to: a broken invariant.
@@ -204,8 +196,8 @@ impl Server {
                 }
             }
         }
-        if let Some(ops) = self.ops.take() {
-            let _ = tokio::time::timeout_at(end, ops).await;
+        for task in self.ops.take().into_iter().chain(self.watch.take()) {
+            let _ = tokio::time::timeout_at(end, task).await;
         }
         self.settings.close();
         in_time

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use reveille_core::Provider;
-use reveille_sip_net::ClientAuth;
+use reveille_core::{Provider, SipDomain, Timestamp};
 
 use super::raw::{App, Raw, Tls};
-use crate::tls::Side;
+use crate::certificates::{Urgency, day};
+use crate::tls::Material;
 use crate::{clearinghouse, users_file};
 
 /// One thing that must be changed before the configuration can work.
@@ -78,6 +78,25 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
     faults.0
 }
 
+/// Everything that works and will not go well, or not for long, at `now`. Only for a configuration without faults.
+pub fn warnings(raw: &Raw, now: Timestamp) -> Vec<Fault> {
+    let mut found = Faults(Vec::new());
+    let now = i64::try_from(now.secs()).unwrap_or(i64::MAX);
+    if let Some(home) = &raw.home {
+        found.warn_tls("home.tls", &home.tls, "home.name", &home.name, now);
+    }
+    if let Some(edge) = &raw.edge {
+        found.warn_tls("edge.tls", &edge.tls, "edge.name", &edge.name, now);
+        if let Some(tls) = &edge.internal_tls {
+            found.warn_tls("edge.internal_tls", tls, "edge.name", &edge.name, now);
+        }
+    }
+    if let Some(house) = &raw.clearinghouse {
+        found.warn_tls("clearinghouse.tls", &house.tls, "clearinghouse.name", &house.name, now);
+    }
+    found.0
+}
+
 /// The listeners of a configuration: key, address, whether UDP.
 pub(crate) fn listeners(raw: &Raw) -> Vec<(&'static str, SocketAddr, bool)> {
     let home = raw.home.iter().flat_map(|home| {
@@ -105,14 +124,57 @@ impl Faults {
 
     fn tls(&mut self, key: &str, tls: &Tls) {
         let before = self.0.len();
-        for (name, path) in [("certificate", &tls.certificate), ("key", &tls.key), ("roots", &tls.roots)] {
+        for (name, path) in tls.files() {
             self.readable(&format!("{key}.{name}"), path);
         }
         // What can be opened must also be what it should be: the same reader as at the start says so.
         if self.0.len() == before
-            && let Err(fault) = Side::read(tls, ClientAuth::Required)
+            && let Err(fault) = Material::read(key, tls)
         {
-            self.add(key, fault.to_string());
+            self.add(&fault.key, fault.source.to_string());
+        }
+    }
+
+    fn warn_tls(&mut self, key: &str, tls: &Tls, name_key: &str, name: &SipDomain, now: i64) {
+        let Ok(material) = Material::read(key, tls) else { return };
+        let own = &material.chain()[0];
+        if !own.names(name.as_str()) {
+            let names = own.identities().collect::<Vec<_>>().join(", ");
+            let names = if names.is_empty() { "nobody".into() } else { names };
+            self.add(
+                &format!("{key}.certificate"),
+                format!("the certificate names {names}, not {name} as {name_key} says; who looks for that refuses it"),
+            );
+        }
+        let ends = |urgency: Urgency, not_after| urgency.sentence(&day(not_after));
+        for certificate in material.chain() {
+            if let Some(urgency) = Urgency::of(certificate.not_after, now) {
+                let sentence = ends(urgency, certificate.not_after);
+                self.add(
+                    &format!("{key}.certificate"),
+                    format!("the certificate of {} {sentence}", certificate.subject),
+                );
+            }
+            if certificate.not_before > now {
+                let from = day(certificate.not_before);
+                self.add(
+                    &format!("{key}.certificate"),
+                    format!("the certificate of {} is not valid before {from}", certificate.subject),
+                );
+            }
+        }
+        for certificate in material.authorities() {
+            if let Some(urgency) = Urgency::of(certificate.not_after, now) {
+                let sentence = ends(urgency, certificate.not_after);
+                self.add(&format!("{key}.roots"), format!("the authority {} {sentence}", certificate.subject));
+            }
+        }
+        for list in material.lists().filter(|list| list.has_run_out(now)) {
+            let due = day(list.next_update.unwrap_or_default());
+            self.add(
+                &format!("{key}.revocation_lists"),
+                format!("the list of {} in {} has run out: its next one was due on {due}", list.issuer, list.origin),
+            );
         }
     }
 

@@ -115,8 +115,65 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
-    /// The authorities that peers' certificates must come from, PEM.
+    /// The authorities that the certificates of those who call must come from, PEM.
     pub roots: PathBuf,
+    /// The authorities that the certificates of those we call must come from, PEM; `roots` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots_out: Option<PathBuf>,
+    /// What authorities took back, PEM or DER.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocation_lists: Vec<PathBuf>,
+    /// Whether certificates whose authority's list has run out are still taken.
+    #[serde(default)]
+    pub when_lists_run_out: RunOut,
+    /// Where a certificate's names are looked for.
+    #[serde(default)]
+    pub names: Names,
+}
+
+/// What becomes of certificates whose authority's list has run out.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOut {
+    /// The list goes on counting, and an alarm says that it is old.
+    #[default]
+    Alarm,
+    /// They are refused.
+    Refuse,
+}
+
+/// Where a certificate's names are looked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Names {
+    /// In subjectAltName only.
+    #[default]
+    Rfc5922,
+    /// In the common name too, if there is no subjectAltName.
+    WithCommonName,
+}
+
+impl Tls {
+    /// With everything that may be left out left out.
+    pub fn new(certificate: PathBuf, key: PathBuf, roots: PathBuf) -> Self {
+        Self {
+            certificate,
+            key,
+            roots,
+            roots_out: None,
+            revocation_lists: Vec::new(),
+            when_lists_run_out: RunOut::default(),
+            names: Names::default(),
+        }
+    }
+
+    /// Every file with its key.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let always = [("certificate", &self.certificate), ("key", &self.key), ("roots", &self.roots)];
+        let roots_out = self.roots_out.iter().map(|path| ("roots_out", path));
+        let lists = self.revocation_lists.iter().map(|path| ("revocation_lists", path));
+        always.into_iter().chain(roots_out).chain(lists).map(|(key, path)| (key, path.as_path()))
+    }
 }
 
 /// Another process of ours, reached over mutual TLS.
@@ -290,7 +347,10 @@ impl Raw {
                 *path = folder.join(&*path);
             }
         };
-        let tls = |tls: &mut Tls| [&mut tls.certificate, &mut tls.key, &mut tls.roots].into_iter().for_each(at);
+        let tls = |tls: &mut Tls| {
+            [&mut tls.certificate, &mut tls.key, &mut tls.roots].into_iter().for_each(at);
+            tls.roots_out.iter_mut().chain(&mut tls.revocation_lists).for_each(at);
+        };
         at(&mut self.store.dir);
         self.store.settings.iter_mut().for_each(at);
         if let Some(home) = &mut self.home {

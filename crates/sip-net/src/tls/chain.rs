@@ -86,10 +86,7 @@ impl ChainCheck {
             ListsRunOut::Refuse => ExpirationPolicy::Enforce,
         };
         let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_status_policy(webpki::UnknownStatusPolicy::Allow)
-                .with_expiration_policy(expiration)
-                .build()
+            options.with_status_policy(webpki::UnknownStatusPolicy::Allow).with_expiration_policy(expiration).build()
         });
         EndEntityCert::try_from(leaf)?
             .verify_for_usage(

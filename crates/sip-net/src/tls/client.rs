@@ -46,9 +46,8 @@ impl TlsClient {
     /// Uses other certificates from now on.
     pub fn reload(&self, identity: Option<&Identity>, roots: &TrustRoots) {
         let old = self.material.load();
-        let fingerprint = |identity: Option<&Identity>| {
-            identity.map(|identity| identity.certificate().sha256_fingerprint.clone())
-        };
+        let fingerprint =
+            |identity: Option<&Identity>| identity.map(|identity| identity.certificate().sha256_fingerprint.clone());
         let is_same = fingerprint(identity) == fingerprint(old.identity.as_ref());
         let generation = if is_same { old.generation } else { old.generation + 1 };
         self.material.store(Arc::new(Material::new(identity, roots, generation)));

@@ -137,8 +137,8 @@ impl Material {
             .map_err(|error| unusable("TLS 1.2 and 1.3", error))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(identity.clone()));
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()
-            .map_err(|error| unusable("the session ticketer", error))?;
+        config.ticketer =
+            rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| unusable("the session ticketer", error))?;
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         let subject = identity.certificate().subject.clone();
         Ok(Self { subject, client_auth, check, config: Arc::new(config) })
