@@ -8,10 +8,14 @@ use crate::text::decimal_u32;
 use crate::uri::{Scheme, Uri};
 use crate::via::Via;
 
-/// The first fault of a message whose header could be scanned. Cheap: run on every message.
-pub(crate) fn first_fault(message: &Message) -> Option<Fault> {
+/// The first fault of a message whose header could be scanned. Cheap: run on every message. `nul` says that there is a
+/// NUL somewhere.
+pub(crate) fn first_fault(message: &Message, nul: bool) -> Option<Fault> {
     if std::str::from_utf8(message.head_bytes()).is_err() {
         return Some(Fault::NotUtf8);
+    }
+    if nul && !every_nul_is_quoted(message) {
+        return Some(Fault::NulInHeader);
     }
     let mut seen = 0_u64;
     for field in message.raw_fields() {
@@ -87,6 +91,36 @@ impl Message {
     }
 }
 
+/// Whether every NUL stands where §25.1 lets it: behind a backslash in a quoted string (RFC 4475 §3.1.1.2). What makes up
+/// a transaction's identity stays without it in any case.
+fn every_nul_is_quoted(message: &Message) -> bool {
+    let bytes = message.as_bytes();
+    let fields_sound = message.raw_fields().iter().all(|field| {
+        let value = &bytes[field.value.range()];
+        let never =
+            matches!(field.name, Name::Via | Name::CallId | Name::CSeq | Name::ContentLength | Name::MaxForwards);
+        !value.contains(&0) || !never && nul_only_as_quoted_pair(value)
+    });
+    let tags_sound = [message.from(), message.to()]
+        .into_iter()
+        .all(|address| address.ok().and_then(|address| address.tag()).is_none_or(|tag| !tag.contains('\0')));
+    fields_sound && tags_sound
+}
+
+fn nul_only_as_quoted_pair(value: &[u8]) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in value {
+        match byte {
+            _ if escaped => escaped = false,
+            0 => return false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    true
+}
+
 /// Fields which may stand only once and whose repetition would mean two things to two readers. Content-Length belongs
 /// to them but is the scanner's business.
 const ONCE: u64 = Name::CallId.bit()
@@ -114,6 +148,32 @@ mod tests {
         );
         let message = parse_datagram(Bytes::from(text), &Limits::default()).expect("a sound message");
         message.check().map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn a_nul_is_taken_behind_a_backslash_in_quotation_marks_and_nowhere_else() {
+        let parsed = |line: &str| {
+            let text = format!(
+                "OPTIONS sip:c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a@c>;tag=1\r\n\
+                 Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n{line}\r\n\r\n"
+            );
+            parse_datagram(Bytes::from(text), &Limits::default()).map_err(|error| error.to_string())
+        };
+        let message = parsed("To: \"a\\\0b\" <sip:b@c>").expect("a quoted pair");
+        assert_eq!(message.to().ok().and_then(|to| to.display_name()).as_deref(), Some("a\0b"));
+        for line in [
+            "To: \"a\0b\" <sip:b@c>",
+            "To: a\\\0b <sip:b@c>",
+            "To: \"a\\\\\0b\" <sip:b@c>",
+            "To: \"a\\\"\0b\" <sip:b@c>",
+            "To: <sip:b@c>;tag=\"\\\0\"",
+            "To: <sip:b@c>\r\nVia: SIP/2.0/TLS b;x=\"\\\0\"",
+            "To: <sip:b@c>\r\nSubject: \0",
+            "To: <sip:b@c>\r\n\0: 1",
+        ] {
+            let said = parsed(line).expect_err("a NUL out of place");
+            assert!(said.contains("NUL") || said.starts_with("header line 6"), "{line:?}: {said}");
+        }
     }
 
     #[test]

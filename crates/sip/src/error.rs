@@ -1,6 +1,7 @@
 //! What can be wrong with SIP text, sorted by what the receiver may still do about it.
 //!
-//! - [`FrameError`]: the place where the message ends is in doubt. Nothing may be answered; close the connection.
+//! - [`FrameError`]: the place where the message ends is in doubt: close the connection. Where enough of a request was
+//!   read, a [`Fault::Framing`] comes first, so that it can be answered.
 //! - [`Fault`]: the message ends where it says, but is wrong. It may be answered with [`Fault::status`].
 //! - [`HeaderError`], [`SyntaxError`]: one value does not read as what it should be.
 //! - [`PrintError`]: what we were asked to write would not be SIP.
@@ -33,9 +34,6 @@ pub enum FrameError {
         /// [`crate::Limits::skip_bytes_max`].
         limit: u32,
     },
-    /// Content-Length is continued on another line, which some parsers read and some do not.
-    #[error("Content-Length is folded over two lines")]
-    ContentLengthFolded,
     /// Content-Length is not a plain decimal number: signed, empty, a list, with letters, or beyond 64 bits.
     #[error("Content-Length is not a decimal number")]
     ContentLengthMalformed,
@@ -57,18 +55,11 @@ pub enum FrameError {
     /// The first line is neither a request line nor a status line.
     #[error("the first line is not SIP")]
     NotSip,
-    /// A NUL in the header.
-    #[error("byte {offset} of the header is NUL")]
+    /// A NUL in the first line.
+    #[error("byte {offset} of the first line is NUL")]
     Nul {
         /// Where it stands.
         offset: u32,
-    },
-    /// White space between name and colon of a field which decides routing or framing. The grammar of §25.1 allows it,
-    /// but parsers disagree on it, so what we would forward might be read differently behind us.
-    #[error("there is white space before the colon of {name}")]
-    SpaceBeforeColon {
-        /// Via or Content-Length.
-        name: Name,
     },
     /// Too many header fields.
     #[error("the header has {count} fields or more; at most {limit} are read")]
@@ -102,6 +93,9 @@ pub enum Fault {
     /// §8.2.1: CSeq names another method than the request line.
     #[error("the method of CSeq is not that of the request line")]
     CSeqMethodMismatch,
+    /// Where the message ends is not known. It may be answered once; then nothing more may be read from its stream.
+    #[error(transparent)]
+    Framing(FrameError),
     /// A header line without colon, or whose name is not a token.
     #[error("header line {line} is not a name, a colon and a value")]
     HeaderLineMalformed {
@@ -123,6 +117,9 @@ pub enum Fault {
     /// The value of a header field does not follow its grammar.
     #[error(transparent)]
     HeaderValue(#[from] HeaderError),
+    /// A NUL which is not, behind a backslash, part of a quoted string (§25.1 `quoted-pair`).
+    #[error("the header holds a NUL outside of a quoted string")]
+    NulInHeader,
     /// §7.3.1: header text is UTF-8.
     #[error("the header is not UTF-8")]
     NotUtf8,
@@ -151,15 +148,18 @@ impl Fault {
     pub fn status(&self) -> u16 {
         match self {
             Self::BodyTooLong { .. } => 413,
+            Self::Framing(FrameError::HeaderTooLong { .. } | FrameError::TooManyHeaders { .. }) => 513,
             Self::SchemeUnsupported => 416,
             Self::VersionUnsupported => 505,
             Self::BodyTruncated { .. }
             | Self::CSeqMethodMismatch
+            | Self::Framing(_)
             | Self::HeaderLineMalformed { .. }
             | Self::HeaderMissing { .. }
             | Self::HeaderRepeated { .. }
             | Self::HeaderValue(_)
             | Self::NotUtf8
+            | Self::NulInHeader
             | Self::RequestLineMalformed
             | Self::RequestUriMalformed { .. }
             | Self::StatusLineMalformed => 400,

@@ -1,4 +1,5 @@
-//! Passing a message on with few edits (§16.6, §16.7): untouched header fields leave as they came, byte for byte.
+//! Passing a message on with few edits (§16.6, §16.7): untouched header fields leave as they came, byte for byte, but for
+//! the few whose spelling another parser might read differently than we did.
 
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use crate::list::first_element;
 use crate::message::Message;
 use crate::name::Name;
 use crate::pen::{Pen, Value};
-use crate::print::stamped_field;
+use crate::print::{canonical_field, stamped_field};
 use crate::scan::{HeaderField, StartLine};
 
 /// Edits to make while a message is copied into an output buffer.
@@ -184,17 +185,17 @@ impl<'a> Forward<'a> {
         let mut run_start = self.message.fields_start();
         let mut wrote = 0_u64;
         for field in self.message.raw_fields() {
-            let touched = self.touches(field, &pending);
-            if !touched {
+            if !self.touches(field, &pending) {
                 wrote |= field.name.bit();
                 continue;
             }
             pen.raw(&bytes[run_start..field.start as usize]);
             run_start = field.end as usize;
-            self.edited(pen, field, &mut pending);
+            if self.edited(pen, field, &mut pending) {
+                wrote |= field.name.bit();
+            }
         }
-        // The last byte of the header is the LF of the empty line, which the caller writes.
-        pen.raw(&bytes[run_start..self.message.head_end() - 2]);
+        pen.raw(&bytes[run_start..self.message.fields_end()]);
         if let Some(hops) = self.max_forwards {
             pen.raw(b"Max-Forwards: ");
             pen.number(usize::from(hops));
@@ -213,7 +214,7 @@ impl<'a> Forward<'a> {
     }
 
     fn touches(&self, field: &HeaderField, pending: &Pending) -> bool {
-        if self.strip & field.name.bit() != 0 {
+        if self.strip & field.name.bit() != 0 || self.message.has_odd_fields() && field.is_odd() {
             return true;
         }
         match field.name {
@@ -233,39 +234,46 @@ impl<'a> Forward<'a> {
         self.strip_other.iter().any(|stripped| stripped.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// Writes what is left of a field that an edit touches.
-    fn edited(&self, pen: &mut Pen<'_>, field: &HeaderField, pending: &mut Pending) {
+    /// Writes what is left of a field that an edit touches; says whether anything is.
+    fn edited(&self, pen: &mut Pen<'_>, field: &HeaderField, pending: &mut Pending) -> bool {
         if self.strip & field.name.bit() != 0 {
-            return;
+            return false;
         }
         match field.name {
             Name::Via if pending.via => {
                 pending.via = false;
-                self.without_first(pen, field);
+                self.without_first(pen, field)
             }
             Name::Via => {
-                if let Some(source) = pending.source.take() {
-                    stamped_field(pen, self.message, field, source);
+                match pending.source.take() {
+                    Some(source) => stamped_field(pen, self.message, field, source),
+                    None => canonical_field(pen, self.message, field),
                 }
+                true
             }
-            Name::Route => {
+            Name::Route if pending.route => {
                 pending.route = false;
-                self.without_first(pen, field);
+                self.without_first(pen, field)
             }
-            // Stripped, or written anew at the end.
-            _ => {}
+            // Written anew at the end.
+            Name::MaxForwards if self.max_forwards.is_some() => false,
+            Name::Other if self.strips_other(field) => false,
+            _ => {
+                canonical_field(pen, self.message, field);
+                true
+            }
         }
     }
 
     /// Writes a list field without its first element, or nothing if that was its only one.
-    fn without_first(&self, pen: &mut Pen<'_>, field: &HeaderField) {
+    fn without_first(&self, pen: &mut Pen<'_>, field: &HeaderField) -> bool {
         let value = self.message.text(field.value).unwrap_or_default();
-        if let Some((_, Some(rest))) = first_element(value) {
-            pen.raw(field.name.as_str().as_bytes());
-            pen.raw(b": ");
-            pen.raw(value[rest..].trim_start_matches([' ', '\t', ',']).as_bytes());
-            pen.raw(b"\r\n");
-        }
+        let Some((_, Some(rest))) = first_element(value) else { return false };
+        pen.raw(field.name.as_str().as_bytes());
+        pen.raw(b": ");
+        pen.raw(value[rest..].trim_start_matches([' ', '\t', ',']).as_bytes());
+        pen.raw(b"\r\n");
+        true
     }
 }
 
@@ -364,6 +372,30 @@ mod tests {
         let error = Forward::request(&bare).insert(Name::Other, "a").write(&mut out);
         assert_eq!(error, Err(PrintError::NameNotToken));
         assert_eq!(&out[..], b"kept");
+    }
+
+    #[test]
+    fn what_another_parser_might_read_differently_leaves_in_the_one_form_that_all_read_alike() {
+        let odd = message(
+            "MESSAGE sip:b@c SIP/2.0\r\nVia :SIP/2.0/TLS a;branch=z9hG4bK1\r\nV\t: SIP/2.0/TLS z;branch=z9hG4bK0\r\n\
+             From : <sip:a>;tag=1\r\nto:<sip:b>\r\nCall-ID\t:\r\n  1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards : 70\r\n\
+             X-Private : 1\r\nX-Odd   :   2  \r\nContent-Length\t :\r\n  002\r\n\r\nhi",
+        );
+        let source = "192.0.2.7:5061".parse().unwrap();
+        let forward = Forward::request(&odd).source(source).max_forwards(69).strip_other("x-private");
+        assert_eq!(
+            written(&forward),
+            "MESSAGE sip:b@c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1;received=192.0.2.7\r\n\
+             V: SIP/2.0/TLS z;branch=z9hG4bK0\r\nFrom: <sip:a>;tag=1\r\nto:<sip:b>\r\nCall-ID: 1\r\n\
+             CSeq: 1 MESSAGE\r\nX-Odd: 2  \r\nContent-Length: 2\r\nMax-Forwards: 69\r\n\r\nhi"
+        );
+        for length in ["Content-Length:\r\n 2", "l: 02", "Content-Length: 2\r\n \r\n\t"] {
+            let text = format!("{}\r\n\r\nhi", REQUEST.split("Content-Length").next().unwrap().to_owned() + length);
+            let forwarded = written(&Forward::request(&message(&text)));
+            let name = length.split(':').next().unwrap();
+            assert!(forwarded.ends_with(&format!("\r\n{name}: 2\r\n\r\nhi")), "{length:?} left as {forwarded}");
+        }
+        assert!(!written(&Forward::request(&odd).pop_via().strip(Name::ContentLength)).contains(" :"));
     }
 
     #[test]

@@ -68,9 +68,9 @@ pub enum Side {
 /// Bounds of one message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Longest header, with first and empty line. Beyond it the connection is closed.
+    /// Longest header, with first and empty line. Beyond it a request is answered with 513 and the connection closed.
     pub header_bytes_max: u32,
-    /// Most header fields. Beyond it the connection is closed.
+    /// Most header fields. Beyond it a request is answered with 513 and the connection closed.
     pub header_count_max: u16,
     /// Longest body that is taken. A longer one is a [`Fault::BodyTooLong`].
     pub body_bytes_max: u32,
@@ -132,7 +132,11 @@ impl StreamFramer {
                 return self.keep_alive(buffer);
             }
             let Some(head) = self.scanner.advance(buffer, &self.limits)? else { return Ok(None) };
-            let length = head.content_length.ok_or(FrameError::ContentLengthMissing)?;
+            let length = match (head.broken, head.content_length) {
+                (Some(error), _) => return Ok(Some(self.broken(head, error, buffer))),
+                (None, None) => return Ok(Some(self.broken(head, FrameError::ContentLengthMissing, buffer))),
+                (None, Some(length)) => length,
+            };
             if length > u64::from(self.limits.body_bytes_max) {
                 return Ok(Some(self.oversized(head, length, buffer)));
             }
@@ -169,6 +173,13 @@ impl StreamFramer {
         Ok(Some(Frame::Pong))
     }
 
+    /// RFC 4475 §3.3.9: an error that cannot be recovered from is answered, and then the connection is closed.
+    fn broken(&mut self, head: Head, error: FrameError, buffer: &mut BytesMut) -> Frame {
+        self.lost = Some(error);
+        let bytes = buffer.split_to(head.end as usize).freeze();
+        Frame::Bad { message: Message::of(bytes, head), fault: Fault::Framing(error) }
+    }
+
     fn oversized(&mut self, head: Head, length: u64, buffer: &mut BytesMut) -> Frame {
         if length > u64::from(self.limits.skip_bytes_max) {
             // The caller can still answer this request; the call after it closes the connection.
@@ -196,6 +207,11 @@ pub fn parse_datagram(datagram: Bytes, limits: &Limits) -> Result<Message, Parse
         return Err(FrameError::HeaderIncomplete.into());
     };
     let end = head.end as usize;
+    if let Some(error) = head.broken {
+        bytes.truncate(end);
+        let message = Box::new(Message::of(bytes, head));
+        return Err(ParseError::Bad { message, fault: Fault::Framing(error) });
+    }
     let present = (bytes.len() - end) as u64;
     let declared = head.content_length.unwrap_or(present);
     let mut fault = None;
@@ -228,9 +244,9 @@ fn body_length(head: &Head) -> usize {
 impl Message {
     /// A message of a scanned head, with the first fault found in either.
     fn assemble(bytes: Bytes, head: Head) -> (Self, Option<Fault>) {
-        let scanned = head.fault.clone();
+        let (scanned, nul) = (head.fault.clone(), head.nul);
         let message = Self::of(bytes, head);
-        let fault = scanned.or_else(|| check::first_fault(&message));
+        let fault = scanned.or_else(|| check::first_fault(&message, nul));
         (message, fault)
     }
 }

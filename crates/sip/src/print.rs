@@ -120,7 +120,7 @@ impl<'a> ResponseBuilder<'a> {
         self.begin();
         let request = self.request;
         for field in fields_of(request, name) {
-            self.pen.raw(&request.as_bytes()[field.start as usize..field.end as usize]);
+            copied_field(&mut self.pen, request, field);
         }
         self
     }
@@ -178,22 +178,22 @@ impl<'a> ResponseBuilder<'a> {
         for field in fields_of(request, Name::Via) {
             match self.source {
                 Some(source) if top_via => stamped_field(pen, request, field, source),
-                _ => pen.raw(&request.as_bytes()[field.start as usize..field.end as usize]),
+                _ => copied_field(pen, request, field),
             }
             top_via = false;
         }
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
             let Some(field) = fields_of(request, name).next() else { continue };
-            let bytes = request.as_bytes();
             let has_tag = || request.to().is_ok_and(|to| to.tag().is_some());
             match self.to_tag {
                 Some(tag) if name == Name::To && status != 100 && !has_tag() => {
-                    pen.raw(&bytes[field.start as usize..field.value.end as usize]);
+                    field_name(pen, request, field);
+                    pen.raw(&request.as_bytes()[field.value.range()]);
                     pen.raw(b";tag=");
                     pen.value(tag);
                     pen.raw(b"\r\n");
                 }
-                _ => pen.raw(&bytes[field.start as usize..field.end as usize]),
+                _ => copied_field(pen, request, field),
             }
         }
     }
@@ -204,14 +204,50 @@ pub(crate) fn fields_of(message: &Message, name: Name) -> impl Iterator<Item = &
     message.raw_fields().iter().filter(move |field| field.name == name)
 }
 
+/// A field as it came, or in its canonical form if it [is odd](HeaderField::is_odd).
+pub(crate) fn copied_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
+    if field.is_odd() {
+        return canonical_field(pen, message, field);
+    }
+    pen.raw(&message.as_bytes()[field.start as usize..field.end as usize]);
+}
+
+/// A field in the form that every parser reads alike: its name, a colon, a blank, its value.
+pub(crate) fn canonical_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
+    let bytes = message.as_bytes();
+    pen.raw(&bytes[field.name_span().range()]);
+    pen.raw(b": ");
+    if field.name == Name::ContentLength {
+        // Read as decimal, so that a zero in front means nothing; elsewhere it might mean octal.
+        let digits = &bytes[field.value.range()];
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count().min(digits.len().saturating_sub(1));
+        pen.raw(&digits[zeros..]);
+        pen.raw(b"\r\n");
+    } else {
+        pen.raw(&bytes[field.value.start as usize..field.end as usize]);
+    }
+}
+
+/// Name and colon, with the white space behind it, up to where the value begins.
+fn field_name(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
+    let bytes = message.as_bytes();
+    if field.is_odd() {
+        pen.raw(&bytes[field.name_span().range()]);
+        pen.raw(b": ");
+    } else {
+        pen.raw(&bytes[field.start as usize..field.value.start as usize]);
+    }
+}
+
 /// A Via field whose first value gets the real source noted; see [`Pen::stamped_via`].
 pub(crate) fn stamped_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField, source: SocketAddr) {
     let bytes = message.as_bytes();
     let located = message.text(field.value).and_then(|value| Some((value, first_element(value)?)));
     let Some((value, (element, _))) = located else {
-        return pen.raw(&bytes[field.start as usize..field.end as usize]);
+        return copied_field(pen, message, field);
     };
-    pen.raw(&bytes[field.start as usize..field.value.start as usize + element.start]);
+    field_name(pen, message, field);
+    pen.raw(&bytes[field.value.start as usize..field.value.start as usize + element.start]);
     pen.stamped_via(&value[element.clone()], source);
     pen.raw(&bytes[field.value.start as usize + element.end..field.end as usize]);
 }

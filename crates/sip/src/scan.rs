@@ -40,11 +40,21 @@ pub(crate) struct HeaderField {
     pub(crate) end: u32,
     pub(crate) name: Name,
     pub(crate) folded: bool,
+    /// Legal, yet written in a way that not every parser reads alike; see [`HeaderField::is_odd`].
+    odd: bool,
 }
 
 impl HeaderField {
     pub(crate) fn name_span(&self) -> Span {
         Span { start: self.start, end: self.name_end }
+    }
+
+    /// Whether the field is not to leave as it came. White space before the colon is legal (§25.1 `HCOLON`), but a
+    /// parser behind us may take `Content-Length : 5` for another field, or for none, and then sees other messages than
+    /// we counted. The same holds for a Content-Length that is folded or written with leading zeros. Such a field is
+    /// passed on in the one form which everybody reads as we did.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.odd
     }
 }
 
@@ -76,8 +86,14 @@ pub(crate) struct Head {
     pub(crate) end: u32,
     pub(crate) content_length: Option<u64>,
     pub(crate) folded: bool,
+    /// Whether any field [is odd](HeaderField::is_odd).
+    pub(crate) odd: bool,
+    /// Whether there is a NUL in it; where NUL may stand is asked once all fields are known.
+    pub(crate) nul: bool,
     /// The first thing found wrong which leaves the framing sound.
     pub(crate) fault: Option<Fault>,
+    /// Where the message ends cannot be known: it may be answered, and nothing behind it may be read.
+    pub(crate) broken: Option<FrameError>,
 }
 
 /// Scans one header, resumably. Fed with the same buffer again, grown at its end.
@@ -88,8 +104,9 @@ pub(crate) struct HeadScanner {
     start_line: Option<StartLine>,
     fields_start: u32,
     fields: Fields,
-    content_length: Option<u64>,
     folded: bool,
+    odd: bool,
+    nul: bool,
     fault: Option<Fault>,
 }
 
@@ -100,7 +117,7 @@ impl HeadScanner {
     }
 
     /// Looks at what is new in `buffer`, whose first byte is the first of the message. Gives the header, and is fresh
-    /// again, when the empty line has been seen.
+    /// again, when the empty line has been seen or a limit is passed.
     pub(crate) fn advance(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<Head>, FrameError> {
         // Looking no further than the limit makes the outcome independent of how much happens to have arrived.
         let limit = limits.header_bytes_max as usize;
@@ -113,7 +130,13 @@ impl HeadScanner {
             let at = self.position + found;
             match window[at] {
                 b'\n' => return Err(FrameError::BareLf { offset: offset(at) }),
-                0 => return Err(FrameError::Nul { offset: offset(at) }),
+                // A TLS hello or other noise; in a header field it may stand in a quoted string.
+                0 if self.start_line.is_none() => return Err(FrameError::Nul { offset: offset(at) }),
+                0 => {
+                    self.nul = true;
+                    self.position = at + 1;
+                    continue;
+                }
                 _ => {}
             }
             match window.get(at + 1) {
@@ -126,36 +149,73 @@ impl HeadScanner {
             }
             let line_start = self.line_start;
             self.position = at + 2;
-            self.line_start = at + 2;
             if line_start == at && self.start_line.is_some() {
-                return Ok(self.finish());
+                self.line_start = at + 2;
+                return Ok(self.finish(window));
             }
-            self.line(window, line_start, at, limits)?;
+            if self.start_line.is_some() && self.fields.len() >= usize::from(limits.header_count_max) {
+                let (count, limit) = (limits.header_count_max.saturating_add(1), limits.header_count_max);
+                return Ok(self.give_up(FrameError::TooManyHeaders { count, limit }));
+            }
+            self.line_start = at + 2;
+            self.line(window, line_start, at)?;
         }
     }
 
-    fn wait(&self, buffer: &[u8], limits: &Limits) -> Result<Option<Head>, FrameError> {
-        if buffer.len() > limits.header_bytes_max as usize {
-            return Err(FrameError::HeaderTooLong { limit: limits.header_bytes_max });
+    fn wait(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<Head>, FrameError> {
+        if buffer.len() <= limits.header_bytes_max as usize {
+            return Ok(None);
         }
-        Ok(None)
+        let error = FrameError::HeaderTooLong { limit: limits.header_bytes_max };
+        if self.start_line.is_none() {
+            return Err(error);
+        }
+        Ok(self.give_up(error))
     }
 
-    fn finish(&mut self) -> Option<Head> {
+    /// The header, its empty line seen.
+    fn finish(&mut self, window: &[u8]) -> Option<Head> {
+        let mut lengths = self.fields.iter_mut().filter(|field| field.name == Name::ContentLength);
+        let length = lengths.next().map(|field| {
+            let text = &window[field.value.range()];
+            field.odd |= field.folded || text.len() > 1 && text[0] == b'0';
+            self.odd |= field.odd;
+            decimal(text)
+        });
+        let (content_length, broken) = match (length, lengths.next()) {
+            // Also if both are equal: which of them would be believed behind us?
+            (_, Some(_)) => (None, Some(FrameError::ContentLengthRepeated)),
+            (Some(Err(error)), None) => (None, Some(error)),
+            (Some(Ok(length)), None) => (Some(length), None),
+            (None, None) => (None, None),
+        };
+        self.head(content_length, broken)
+    }
+
+    /// What was seen of a header that goes beyond a limit: its whole lines, enough to answer.
+    fn give_up(&mut self, error: FrameError) -> Option<Head> {
+        self.position = self.line_start;
+        self.head(None, Some(error))
+    }
+
+    fn head(&mut self, content_length: Option<u64>, broken: Option<FrameError>) -> Option<Head> {
         let done = std::mem::take(self);
         Some(Head {
             start_line: done.start_line?,
             fields_start: done.fields_start,
             fields: done.fields,
             end: offset(done.position),
-            content_length: done.content_length,
+            content_length,
             folded: done.folded,
+            odd: done.odd,
+            nul: done.nul,
             fault: done.fault,
+            broken,
         })
     }
 
     /// Takes one line, without its CRLF.
-    fn line(&mut self, buffer: &[u8], start: usize, end: usize, limits: &Limits) -> Result<(), FrameError> {
+    fn line(&mut self, buffer: &[u8], start: usize, end: usize) -> Result<(), FrameError> {
         let line = &buffer[start..end];
         if self.start_line.is_none() {
             let (start_line, fault) = first_line(line, start)?;
@@ -165,50 +225,33 @@ impl HeadScanner {
             return Ok(());
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return self.continuation(line, start, end);
-        }
-        if self.fields.len() >= usize::from(limits.header_count_max) {
-            return Err(FrameError::TooManyHeaders {
-                count: limits.header_count_max.saturating_add(1),
-                limit: limits.header_count_max,
-            });
+            self.continuation(line, start, end);
+            return Ok(());
         }
         let Some((name_text, colon)) = name_and_colon(line) else {
             self.malformed_line(start, end);
             return Ok(());
         };
-        let name = Name::recognise(name_text);
-        if name_text.len() != colon && matches!(name, Name::ContentLength | Name::Via) {
-            return Err(FrameError::SpaceBeforeColon { name });
-        }
-        let value = trimmed(line, colon + 1, start);
-        if name == Name::ContentLength {
-            if self.content_length.is_some() {
-                return Err(FrameError::ContentLengthRepeated);
-            }
-            self.content_length = Some(decimal(&buffer[value.range()])?);
-        }
+        let odd = name_text.len() != colon;
+        self.odd |= odd;
         self.fields.push(HeaderField {
             start: offset(start),
             name_end: offset(start + name_text.len()),
-            value,
+            value: trimmed(line, colon + 1, start),
             end: offset(end + 2),
-            name,
+            name: Name::recognise(name_text),
             folded: false,
+            odd,
         });
         Ok(())
     }
 
     /// §7.3.1: a line which begins with white space continues the field before it.
-    fn continuation(&mut self, line: &[u8], start: usize, end: usize) -> Result<(), FrameError> {
+    fn continuation(&mut self, line: &[u8], start: usize, end: usize) {
         let Some(field) = self.fields.last_mut() else {
-            // RFC 4475 §3.1.2.10 (lwsstart) and the like: the first line cannot be continued.
-            self.malformed_line(start, end);
-            return Ok(());
+            // The first line cannot be continued.
+            return self.malformed_line(start, end);
         };
-        if field.name == Name::ContentLength {
-            return Err(FrameError::ContentLengthFolded);
-        }
         let more = trimmed(line, 0, start);
         if field.value.start == field.value.end {
             field.value = more;
@@ -218,7 +261,6 @@ impl HeadScanner {
         field.end = offset(end + 2);
         field.folded = true;
         self.folded = true;
-        Ok(())
     }
 
     /// Keeps a line which is no header field, so that a line folded behind it does not join the field before.
@@ -232,6 +274,7 @@ impl HeadScanner {
             end: offset(end + 2),
             name: Name::Other,
             folded: false,
+            odd: false,
         });
     }
 }

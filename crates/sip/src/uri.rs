@@ -203,7 +203,7 @@ impl<'a> Host<'a> {
     /// Reads a host: a name, an IPv4 address, or an IPv6 address in brackets.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            return inner.parse().map(Host::V6).map_err(|_| SyntaxError::new("an IPv6 address is malformed"));
+            return ipv6(inner).map(Host::V6).ok_or(SyntaxError::new("an IPv6 address is malformed"));
         }
         // Underscores are no part of §25.1's hostname but stand in real networks.
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
@@ -280,6 +280,16 @@ impl fmt::Display for Uri<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text)
     }
+}
+
+/// An IPv6 address. RFC 5118 §4.10: §25.1 by mistake let `::` be followed by a third colon before an IPv4 address, so that
+/// form is read too.
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| {
+        let (before, v4) = text.split_once(":::")?;
+        v4.parse::<Ipv4Addr>().ok()?;
+        format!("{before}::{v4}").parse().ok()
+    })
 }
 
 /// §19.1.4: a parameter in both must match; of those in one only, these five matter.
