@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use reveille_sip::Side;
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
+use reveille_sip::{PrintError, Side};
 use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::names::PeerCertificate;
+use crate::spare;
 use crate::udp::UdpSender;
 
 /// One connection or one UDP remote.
@@ -70,11 +71,24 @@ enum Out {
     Stream(Mutex<Queue>),
 }
 
+/// Why a message was not queued by [`Flow::write_with`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// It could not be written as SIP.
+    #[error(transparent)]
+    Print(#[from] PrintError),
+    /// The flow did not take it.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
 /// What waits to be written on a connection.
 struct Queue {
-    chunks: VecDeque<Bytes>,
-    /// Of `chunks` and of those that the connection's task is writing.
-    bytes: usize,
+    /// Whole messages in their order. One growing buffer and not a piece for each, so that a message costs neither an
+    /// allocation nor a slice of the write.
+    buffer: BytesMut,
+    /// Bytes that the connection's task has taken and not written yet.
+    taken: usize,
     bytes_max: usize,
     /// The connection's task, while it sleeps. Taken by whoever wakes it, so that it is woken once.
     sleeper: Option<Waker>,
@@ -86,30 +100,68 @@ impl Flow {
     ///
     /// A connection whose queue is full is closed: its peer has stopped reading.
     pub fn send(&self, bytes: Bytes) -> Result<(), SendError> {
-        let queue = match &self.out {
-            Out::Datagrams(_) if self.is_closed() => return Err(SendError::Closed),
-            Out::Datagrams(socket) => return socket.send_to(&bytes, self.remote),
-            Out::Stream(queue) => queue,
-        };
-        let mut queue = queue.lock();
-        if queue.closing.is_some() {
-            return Err(SendError::Closed);
+        match &self.out {
+            Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed),
+            Out::Datagrams(socket) => socket.send_to(&bytes, self.remote),
+            Out::Stream(queue) => {
+                let mut queue = queue.lock();
+                if queue.closing.is_some() {
+                    return Err(SendError::Closed);
+                }
+                let has_room = queue.bytes().saturating_add(bytes.len()) <= queue.bytes_max;
+                if has_room {
+                    queue.room_for(bytes.len()).extend_from_slice(&bytes);
+                }
+                self.queued(queue, has_room)
+            }
         }
-        let outcome = if queue.bytes.saturating_add(bytes.len()) > queue.bytes_max {
+    }
+
+    /// Like [`Flow::send`] for a message that `write` appends to what is queued: nothing is allocated for it.
+    ///
+    /// `write` must leave what the buffer holds already as it is; on an error it must have appended nothing, as the
+    /// builders of `reveille_sip` do. It is called with the queue locked, so it should only write.
+    pub fn write_with(
+        &self,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), PrintError>,
+    ) -> Result<(), WriteError> {
+        match &self.out {
+            Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed.into()),
+            Out::Datagrams(socket) => {
+                let mut datagram = spare::take();
+                write(&mut datagram)?;
+                let sent = socket.send_to(&datagram, self.remote);
+                spare::give(datagram);
+                Ok(sent?)
+            }
+            Out::Stream(queue) => {
+                let mut queue = queue.lock();
+                if queue.closing.is_some() {
+                    return Err(SendError::Closed.into());
+                }
+                let before = queue.buffer.len();
+                write(queue.room_for(0))?;
+                let has_room = queue.bytes() <= queue.bytes_max;
+                if !has_room {
+                    queue.buffer.truncate(before);
+                }
+                Ok(self.queued(queue, has_room)?)
+            }
+        }
+    }
+
+    /// Something was queued, or the queue is full and with that the flow over: whoever writes has to know.
+    fn queued(&self, mut queue: MutexGuard<'_, Queue>, has_room: bool) -> Result<(), SendError> {
+        if !has_room {
             self.open.store(false, Ordering::Release);
             queue.closing = Some(CloseReason::QueueFull { bytes_max: queue.bytes_max });
-            Err(SendError::Full)
-        } else {
-            queue.bytes += bytes.len();
-            queue.chunks.push_back(bytes);
-            Ok(())
-        };
+        }
         let sleeper = queue.sleeper.take();
         drop(queue);
         if let Some(sleeper) = sleeper {
             sleeper.wake();
         }
-        outcome
+        if has_room { Ok(()) } else { Err(SendError::Full) }
     }
 
     /// Ends the flow. What is queued is still written, if the reason allows it; nothing more is taken.
@@ -177,7 +229,7 @@ impl Flow {
     pub fn queued_bytes(&self) -> usize {
         match &self.out {
             Out::Datagrams(_) => 0,
-            Out::Stream(queue) => queue.lock().bytes,
+            Out::Stream(queue) => queue.lock().bytes(),
         }
     }
 }
@@ -194,7 +246,7 @@ impl Flow {
         queued_bytes_max: usize,
     ) -> Arc<Self> {
         let queue =
-            Queue { chunks: VecDeque::new(), bytes: 0, bytes_max: queued_bytes_max, sleeper: None, closing: None };
+            Queue { buffer: BytesMut::new(), taken: 0, bytes_max: queued_bytes_max, sleeper: None, closing: None };
         Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
     }
 
@@ -230,13 +282,30 @@ impl Flow {
     pub fn take_queued(&self, into: &mut VecDeque<Bytes>) -> bool {
         let Out::Stream(queue) = &self.out else { return false };
         let mut queue = queue.lock();
-        if queue.chunks.is_empty() {
+        if queue.buffer.is_empty() {
             return false;
         }
-        if into.is_empty() {
-            std::mem::swap(into, &mut queue.chunks);
+        let taken = std::mem::take(&mut queue.buffer).freeze();
+        queue.taken += taken.len();
+        drop(queue);
+        into.push_back(taken);
+        true
+    }
+
+    /// The same for a task that writes from one buffer: an empty one changes places with what is queued, so that its
+    /// memory is used again.
+    pub(crate) fn take_into(&self, writing: &mut BytesMut) -> bool {
+        let Out::Stream(queue) = &self.out else { return false };
+        let mut queue = queue.lock();
+        if queue.buffer.is_empty() {
+            return false;
+        }
+        queue.taken += queue.buffer.len();
+        if writing.is_empty() {
+            std::mem::swap(writing, &mut queue.buffer);
         } else {
-            into.append(&mut queue.chunks);
+            writing.extend_from_slice(&queue.buffer);
+            queue.buffer.clear();
         }
         true
     }
@@ -245,7 +314,21 @@ impl Flow {
     pub fn written(&self, count: usize) {
         if let Out::Stream(queue) = &self.out {
             let mut queue = queue.lock();
-            queue.bytes = queue.bytes.saturating_sub(count);
+            queue.taken = queue.taken.saturating_sub(count);
+        }
+    }
+
+    /// All bytes taken have left. Gives back the memory of what is queued if that is nothing: a quiet connection keeps
+    /// none.
+    pub(crate) fn all_written(&self) {
+        if let Out::Stream(queue) = &self.out {
+            let mut queue = queue.lock();
+            queue.taken = 0;
+            if queue.buffer.is_empty() && queue.buffer.capacity() > 0 {
+                let idle = std::mem::take(&mut queue.buffer);
+                drop(queue);
+                spare::give(idle);
+            }
         }
     }
 
@@ -261,7 +344,7 @@ impl Flow {
     pub fn park(&self, cx: &Context<'_>) -> bool {
         let Out::Stream(queue) = &self.out else { return true };
         let mut queue = queue.lock();
-        if !queue.chunks.is_empty() || queue.closing.is_some() {
+        if !queue.buffer.is_empty() || queue.closing.is_some() {
             return false;
         }
         match &mut queue.sleeper {
@@ -284,10 +367,25 @@ impl Flow {
         if let Out::Stream(queue) = &self.out {
             let mut queue = queue.lock();
             queue.closing.get_or_insert_with(|| why.clone());
-            queue.chunks.clear();
-            queue.bytes = 0;
+            queue.buffer = BytesMut::new();
+            queue.taken = 0;
         }
         self.gone.cancel();
+    }
+}
+
+impl Queue {
+    /// Queued or being written.
+    fn bytes(&self) -> usize {
+        self.buffer.len() + self.taken
+    }
+
+    /// The buffer, with memory that another connection has done with if it has none of its own.
+    fn room_for(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.buffer.capacity() == 0 && bytes <= spare::BYTES_MAX {
+            self.buffer = spare::take();
+        }
+        &mut self.buffer
     }
 }
 
@@ -308,6 +406,11 @@ impl FlowId {
     /// As a number.
     pub fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// The flow of a number that [`FlowId::as_u64`] gave.
+    pub(crate) fn from_u64(number: u64) -> Self {
+        Self(number)
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`TlsServer`] and [`TlsClient`] hold certificates that can be replaced while running; a handshake that fails is a
 //!   [`HandshakeRefusal`] with subject, issuer and advice. [`PeerCertificate`] says whom a certificate speaks for.
 //! - [`Resolver`] turns names into addresses.
+//! - [`proxy::Proxy`] keeps the transactions of a role that passes calls on.
 
 #![warn(missing_docs)]
 
@@ -24,11 +25,14 @@ mod metric;
 mod names;
 mod parcel;
 mod pool;
+pub mod proxy;
+mod reception;
 mod requests;
 mod resolve;
 mod target;
 mod tls;
 mod udp;
+mod ws;
 
 pub use close::CloseReason;
 pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
@@ -50,3 +54,4 @@ pub use tls::{
     TlsServer, TlsSetupError, TrustRoots,
 };
 pub use udp::UdpSender;
+pub use ws::Origins;

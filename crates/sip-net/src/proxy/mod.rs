@@ -1,0 +1,518 @@
+//! The stateful proxy on real connections: [`reveille_sip::proxy`] with flows, pools and one timer.
+//!
+//! A role gives every request that it wants proxied to [`Proxy::take`], decides, and says [`Proxy::forward`] or
+//! [`Proxy::answer`]; every response to [`Proxy::on_response`]; and tells of connections that are gone. All of it is
+//! synchronous and quick. Nothing here decides who may go where.
+//!
+//! Cost and bounds: a context is one entry of a table cut in shards; there is no task per request, no global lock, and one
+//! timer task. What is finished is freed at once, except an INVITE that was accepted: it stays, without its messages, for
+//! the 32 s of timers L and M, in which further 2xx have to find their way (RFC 6026).
+
+mod plan;
+mod table;
+mod timing;
+mod tokens;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reveille_sip::proxy::{
+    Branch, Context, Do, Failure, FailureKind, LegPlan, Passage, Reply, Secret, Todo, Upstream, check, pass, route,
+};
+use reveille_sip::{Message, Method, Millis, Name, Reliability};
+use smallvec::SmallVec;
+use tracing::debug;
+
+pub use plan::{Leg, Plan, ProxyConfig, Taken, To};
+pub use tokens::TokenError;
+
+use self::table::{Entry, Road, ServerKey, Shard, Table};
+use self::timing::Alarm;
+use self::tokens::Named;
+use crate::connect::ConnectError;
+use crate::flow::{Flow, Transport};
+use crate::parcel::Parcel;
+use crate::pool::{Senders, Sent};
+
+/// Places that one request may be sent to.
+pub const LEGS_MAX: usize = 64;
+
+/// A stateful proxy (RFC 3261 §16). One serves all sides of a role.
+pub struct Proxy {
+    config: ProxyConfig,
+    secret: Secret,
+    table: Table,
+    next: AtomicU64,
+    in_flight: AtomicUsize,
+    alarm: Alarm,
+}
+
+impl Proxy {
+    /// A proxy without anything under way. Its timers run while [`Proxy::run`] does.
+    pub fn new(config: ProxyConfig) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            secret: Secret::new(&rand::random::<[u8; 32]>()),
+            table: Table::new(),
+            next: AtomicU64::new(1),
+            in_flight: AtomicUsize::new(0),
+            alarm: Alarm::new(),
+        })
+    }
+
+    /// How many requests are under way, with those accepted within the last 32 s.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Takes a request: repetitions, CANCELs and the ACKs of refusals are dealt with; the rest is the caller's to
+    /// decide.
+    pub fn take(&self, flow: &Arc<Flow>, request: Message) -> Taken {
+        self.take_on("", flow, request)
+    }
+
+    /// The same where one proxy serves several sides: a request that comes back unchanged on another side is no loop.
+    pub fn take_on(&self, side: &'static str, flow: &Arc<Flow>, request: Message) -> Taken {
+        let method = match request.method() {
+            None => return Taken::Done,
+            Some(Method::Ack | Method::Cancel) => Method::Invite,
+            Some(method) => method,
+        };
+        let key = match self.table.key(flow, &request, method) {
+            Ok(key) => key,
+            Err(_) if request.method() == Some(Method::Ack) => return Taken::Done,
+            Err(error) => {
+                let reply = Reply::new(400).header("Warning", format!("399 reveille \"{error}\""));
+                return Taken::Refused { request, reply };
+            }
+        };
+        match request.method() {
+            Some(Method::Ack) => self.take_ack(&key, request),
+            Some(Method::Cancel) => {
+                self.take_cancel(flow, &key, &request);
+                Taken::Done
+            }
+            _ => self.take_new(side, flow, key, request),
+        }
+    }
+
+    fn take_new(&self, side: &'static str, flow: &Arc<Flow>, key: ServerKey, request: Message) -> Taken {
+        if let Some(context) = self.table.find(&key) {
+            self.with(context, |context, _| context.on_repetition());
+            return Taken::Done;
+        }
+        let hash = self.secret.loop_hash(&request, side);
+        if let Err(reply) = check(&request, hash, &[]) {
+            return Taken::Refused { request, reply };
+        }
+        if self.in_flight() >= self.config.contexts_max {
+            metrics::counter!("reveille_proxy_full_total").increment(1);
+            return Taken::Refused { request, reply: Reply::new(503).header("Retry-After", "5") };
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.table.claim(&key, number).is_some() {
+            // Its twin came in this very moment on another connection.
+            return Taken::Done;
+        }
+        let now = self.alarm.now();
+        let upstream = Upstream {
+            source: flow.remote(),
+            reliability: reliability(flow.transport()),
+            tag: self.secret.tag(&request),
+            timers: self.config.timers,
+            timer_c: millis(self.config.timer_c),
+            decide_within: millis(self.config.decide_within),
+        };
+        let entry = Entry {
+            context: Context::new(&request, upstream, now),
+            key,
+            back: Arc::clone(flow),
+            roads: SmallVec::new(),
+            hash,
+            affinity: self.table.affinity(&request),
+            deadline: None,
+        };
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let mut shard = self.table.shard(number);
+        shard.entries.insert(number, entry);
+        self.table.attach(flow.id(), number);
+        self.perform(&mut shard, number, Todo::new());
+        drop(shard);
+        if flow.is_closed() {
+            // It may have closed before anybody knew that something depends on it.
+            self.flow_gone(flow);
+        }
+        let routed = route(&request, &*self.config.ours);
+        Taken::Request { request, routed }
+    }
+
+    fn take_ack(&self, key: &ServerKey, ack: Message) -> Taken {
+        let mut passes = true;
+        if let Some(context) = self.table.find(key) {
+            passes = false;
+            self.with(context, |context, now| {
+                let todo = context.on_ack(now);
+                passes = todo.contains(&Do::Ack);
+                todo
+            });
+        }
+        // §8.2.7: the ACK of a refusal that we gave without state.
+        let ours = ack.to().is_ok_and(|to| to.tag() == Some(self.secret.tag(&ack).as_str()));
+        // An ACK cannot be refused, so one that must not go on goes nowhere.
+        if !passes || ours || check(&ack, self.secret.loop_hash(&ack, ""), &[]).is_err() {
+            return Taken::Done;
+        }
+        let routed = route(&ack, &*self.config.ours);
+        Taken::Ack { ack, routed }
+    }
+
+    /// §9.2, §16.10. A stateful proxy knows every INVITE that it passed, so that a CANCEL of another is answered 481
+    /// here and not passed on to somebody who knows even less.
+    fn take_cancel(&self, flow: &Arc<Flow>, key: &ServerKey, cancel: &Message) {
+        let found = self.table.find(key);
+        let status = if found.is_some() { 200 } else { 481 };
+        if let Ok(bytes) = Reply::new(status).write(cancel, &self.secret.tag(cancel), Some(flow.remote())) {
+            // A peer that has gone needs no answer.
+            let _ = flow.send(bytes);
+        }
+        if let Some(context) = found {
+            let reason = cancel.header(Name::Reason);
+            self.with(context, |context, now| context.on_cancel(reason, now));
+        }
+    }
+
+    /// Sends a request taken before to its legs. Of no effect if it was cancelled, answered or given up meanwhile.
+    pub fn forward(&self, flow: &Arc<Flow>, request: &Message, plan: Plan) {
+        let Some(number) = self.number_of(flow, request) else { return };
+        let Plan { legs, routed, record_route, edits, owner } = plan;
+        let mut shard = self.table.shard(number);
+        let Some(entry) = shard.entries.get_mut(&number) else { return };
+        if !entry.roads.is_empty() {
+            return;
+        }
+        let mut plans = Vec::new();
+        for leg in legs {
+            for (rank, to) in leg.to.into_iter().enumerate() {
+                let at = plans.len();
+                if at == LEGS_MAX {
+                    break;
+                }
+                let branch = Branch { context: number, leg: at as u8, key: rand::random(), hash: entry.hash };
+                plans.push(LegPlan {
+                    via: self.via(to.transport(), branch),
+                    request_uri: leg.request_uri.clone(),
+                    q: leg.q,
+                    instead_of: (rank > 0).then(|| at - 1),
+                    record_route: leg.record_route.clone().unwrap_or_else(|| record_route.clone()),
+                    edits: leg.edits.clone(),
+                    reliability: reliability(to.transport()),
+                });
+                entry.roads.push(Road { to, flow: None, key: branch.key });
+            }
+        }
+        let todo = entry.context.forward(routed, edits, plans, owner, self.alarm.now());
+        self.perform(&mut shard, number, todo);
+    }
+
+    /// Answers a request instead of forwarding it, with these bytes (a whole response). One that was not taken is
+    /// answered just so, without being remembered.
+    pub fn answer(&self, flow: &Arc<Flow>, request: &Message, status: u16, bytes: Bytes) {
+        match self.number_of(flow, request) {
+            Some(context) => self.with(context, |context, now| context.answer(status, bytes, now)),
+            // A peer that has gone needs no answer.
+            None if request.method() != Some(Method::Ack) => drop(flow.send(bytes)),
+            None => {}
+        }
+    }
+
+    /// The same with a reply that is still to be written.
+    pub fn reply(&self, flow: &Arc<Flow>, request: &Message, reply: &Reply) {
+        match reply.write(request, &self.secret.tag(request), Some(flow.remote())) {
+            Ok(bytes) => self.answer(flow, request, reply.status, bytes),
+            Err(error) => debug!(%error, "a request could not be answered"),
+        }
+    }
+
+    /// Passes the ACK of a 2xx on to the first place that the plan names, and forgets it (§16.11).
+    pub fn pass_ack(&self, flow: &Arc<Flow>, ack: &Message, plan: Plan) {
+        let Some(leg) = plan.legs.first() else { return };
+        let Some(to) = leg.to.first() else { return };
+        let hash = self.secret.loop_hash(ack, "");
+        let branch = Branch { context: 0, leg: 0, key: rand::random(), hash };
+        let written = pass(
+            ack,
+            &Passage {
+                via: &self.via(to.transport(), branch),
+                request_uri: leg.request_uri.as_deref(),
+                routed: &plan.routed,
+                record_route: &[],
+                edits: [&plan.edits, &leg.edits],
+                source: flow.remote(),
+                breadth: None,
+            },
+        );
+        let sent = match (written, to) {
+            (Ok(bytes), To::Flow(flow)) => flow.send(bytes).map_err(|error| error.to_string()),
+            (Ok(bytes), To::Hop(pool, target)) => {
+                let parcel = Parcel::new(OWN, bytes).with_affinity(self.table.affinity(ack));
+                pool.send(target, parcel).map(drop).map_err(|error| error.to_string())
+            }
+            (Err(error), _) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            debug!(error, "an ACK could not be passed on");
+        }
+    }
+
+    /// Takes a response. Says whether it carries a branch of this proxy's form; what belongs to nothing under way any
+    /// more is dropped (RFC 6026 §7.3: never passed on without state).
+    pub fn on_response(&self, flow: &Arc<Flow>, response: &Message) -> bool {
+        let branch = response.top_via().ok().and_then(|via| Branch::parse(via.branch()?));
+        let Some(Branch { context: number, leg, key, .. }) = branch else { return false };
+        let mut shard = self.table.shard(number);
+        let road = shard.entries.get_mut(&number).and_then(|entry| entry.roads.get_mut(usize::from(leg)));
+        // Over UDP an answer may come from another port than the one asked; the key proves enough.
+        let there = |road: &Road| match &road.flow {
+            Some(left_on) if flow.transport().is_reliable() => left_on.id() == flow.id(),
+            Some(_) | None => true,
+        };
+        let Some(road) = road.filter(|road| road.key == key && there(road)) else {
+            metrics::counter!("reveille_proxy_stray_responses_total").increment(1);
+            return true;
+        };
+        // An answer can come before the flow is noted.
+        if road.flow.is_none() {
+            road.flow = Some(Arc::clone(flow));
+            self.table.attach(flow.id(), number);
+        }
+        let now = self.alarm.now();
+        let todo = match shard.entries.get_mut(&number) {
+            Some(entry) => entry.context.on_response(usize::from(leg), response, now),
+            None => Todo::new(),
+        };
+        self.perform(&mut shard, number, todo);
+        true
+    }
+
+    /// A connection is gone: what came on it is cancelled, what left on it has failed. UDP remotes do not go.
+    pub fn flow_gone(&self, flow: &Flow) {
+        let contexts = self.table.gone(flow.id());
+        if !flow.transport().is_reliable() {
+            return;
+        }
+        let why = Failure {
+            kind: FailureKind::Gone,
+            label: "closed",
+            sentence: format!("the connection to {} closed before it answered", flow.remote()),
+        };
+        for number in contexts {
+            let mut shard = self.table.shard(number);
+            let Some(entry) = shard.entries.get_mut(&number) else { continue };
+            let now = self.alarm.now();
+            let mut todo = Todo::new();
+            for at in 0..entry.roads.len() {
+                if entry.roads[at].flow.as_ref().is_some_and(|left_on| left_on.id() == flow.id()) {
+                    todo.extend(entry.context.on_failed(at, &why, now));
+                }
+            }
+            if entry.back.id() == flow.id() {
+                todo.extend(entry.context.on_upstream_gone(now));
+            }
+            self.perform(&mut shard, number, todo);
+        }
+    }
+
+    /// A user part for Record-Route or Path that names this flow and that nobody else can make (RFC 5626 §5.2).
+    pub fn flow_token(&self, flow: &Arc<Flow>) -> String {
+        let named = Named::of(flow);
+        if let Named::Connection(_) = named {
+            self.table.name(flow);
+        }
+        self.secret.seal(FLOW, &named.write())
+    }
+
+    /// The flow that such a user part names.
+    pub fn flow_of(&self, token: &str) -> Result<Arc<Flow>, TokenError> {
+        let payload = self.secret.open(FLOW, token).ok_or(TokenError::Forged)?;
+        match Named::read(payload).ok_or(TokenError::Forged)? {
+            Named::Connection(number) => self.table.named(number).ok_or(TokenError::Gone),
+            Named::Remote(remote) => {
+                let udp = self.config.udp.as_ref().ok_or(TokenError::Gone)?;
+                Ok(udp.flow_to(remote))
+            }
+        }
+    }
+
+    /// Seals text under a label of the role's own (which holds no NUL), for the user part of a Record-Route URI; see [`Secret::seal`].
+    pub fn seal(&self, label: &str, payload: &str) -> String {
+        self.secret.seal(label, payload)
+    }
+
+    /// What [`Proxy::seal`] was given.
+    pub fn open<'a>(&self, label: &str, sealed: &'a str) -> Option<&'a str> {
+        self.secret.open(label, sealed)
+    }
+
+    /// Whether a parcel with this token is a proxy's; for roles whose pool serves others too.
+    pub fn owns(token: u64) -> bool {
+        token & OWN != 0
+    }
+}
+
+/// What happens inside.
+impl Proxy {
+    fn number_of(&self, flow: &Flow, request: &Message) -> Option<u64> {
+        let key = self.table.key(flow, request, request.method()?).ok()?;
+        self.table.find(&key)
+    }
+
+    /// Our Via for a transport (§16.6 step 8).
+    fn via(&self, transport: Transport, branch: Branch) -> String {
+        let sent_by = self.config.sent_by.iter().find(|(other, _)| *other == transport);
+        let sent_by = sent_by.map_or(&self.config.name, |(_, sent_by)| sent_by);
+        // RFC 3581 §3: so that an answer over UDP finds the port that we sent from.
+        let rport = if transport == Transport::Udp { ";rport" } else { "" };
+        format!("SIP/2.0/{transport} {sent_by};branch={branch}{rport}")
+    }
+
+    /// Lets something happen to a context, if it is still there.
+    fn with(&self, number: u64, happen: impl FnOnce(&mut Context, Millis) -> Todo) {
+        let mut shard = self.table.shard(number);
+        let Some(entry) = shard.entries.get_mut(&number) else { return };
+        let todo = happen(&mut entry.context, self.alarm.now());
+        self.perform(&mut shard, number, todo);
+    }
+
+    /// Does what a context wants, in its order: under its lock, so that nothing of it can overtake.
+    fn perform(&self, shard: &mut Shard, number: u64, todo: Todo) {
+        let Some(entry) = shard.entries.get_mut(&number) else { return };
+        let mut queue: VecDeque<Do> = todo.into_iter().collect();
+        while let Some(next) = queue.pop_front() {
+            match next {
+                // Its caller asked.
+                Do::Ack => {}
+                // A connection that cannot take it is closed, and its end will be told.
+                Do::Up(bytes) => drop(entry.back.send(bytes)),
+                Do::Down(leg, bytes) => {
+                    if let Err(why) = self.send_down(entry, number, leg, bytes) {
+                        queue.extend(entry.context.on_failed(leg, &why, self.alarm.now()));
+                    }
+                }
+            }
+        }
+        if entry.context.is_over() {
+            self.table.remove(shard, number);
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let deadline = entry.context.next_deadline();
+        if deadline != entry.deadline {
+            if let Some(before) = entry.deadline {
+                shard.deadlines.remove(&(before, number));
+            }
+            entry.deadline = deadline;
+            if let Some(deadline) = deadline {
+                shard.deadlines.insert((deadline, number));
+                self.alarm.set(deadline);
+            }
+        }
+    }
+
+    fn send_down(&self, entry: &mut Entry, number: u64, leg: usize, bytes: Bytes) -> Result<(), Failure> {
+        let affinity = entry.affinity;
+        let Some(road) = entry.roads.get_mut(leg) else { return Ok(()) };
+        if let Some(flow) = &road.flow {
+            return sent_on(flow, bytes);
+        }
+        let flow = match &road.to {
+            To::Flow(flow) => {
+                let flow = Arc::clone(flow);
+                sent_on(&flow, bytes)?;
+                flow
+            }
+            To::Hop(pool, target) => {
+                let parcel = Parcel::new(token(number, leg), bytes).with_affinity(affinity);
+                match pool.send(target, parcel) {
+                    Ok(Sent::On(flow)) => flow,
+                    Ok(Sent::Waiting) => return Ok(()),
+                    Err(error) => return Err(unreachable(&error)),
+                }
+            }
+        };
+        self.left_on(road, number, &flow)
+    }
+
+    /// Notes which flow a leg's request left on; it may have closed in this very moment.
+    fn left_on(&self, road: &mut Road, number: u64, flow: &Arc<Flow>) -> Result<(), Failure> {
+        road.flow = Some(Arc::clone(flow));
+        self.table.attach(flow.id(), number);
+        match flow.is_closed() && flow.transport().is_reliable() {
+            true => Err(closed(flow)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Senders for Proxy {
+    fn failed(&self, token: u64, error: &ConnectError) {
+        let (number, leg) = numbers(token);
+        self.with(number, |context, now| context.on_failed(leg, &unreachable(error), now));
+    }
+
+    fn sent(&self, token: u64, flow: &Arc<Flow>) {
+        let (number, leg) = numbers(token);
+        let mut shard = self.table.shard(number);
+        let Some(entry) = shard.entries.get_mut(&number) else { return };
+        let Some(road) = entry.roads.get_mut(leg) else { return };
+        let noted = self.left_on(road, number, flow);
+        let todo = match noted {
+            Ok(()) => Todo::new(),
+            Err(why) => entry.context.on_failed(leg, &why, self.alarm.now()),
+        };
+        self.perform(&mut shard, number, todo);
+    }
+}
+
+fn sent_on(flow: &Arc<Flow>, bytes: Bytes) -> Result<(), Failure> {
+    match flow.send(bytes) {
+        Ok(()) => Ok(()),
+        Err(_) if flow.transport().is_reliable() || flow.is_closed() => Err(closed(flow)),
+        // A datagram that is lost is sent again.
+        Err(_) => Ok(()),
+    }
+}
+
+fn closed(flow: &Flow) -> Failure {
+    let sentence = format!("the connection to {} is closed", flow.remote());
+    Failure { kind: FailureKind::Gone, label: "closed", sentence }
+}
+
+fn unreachable(error: &ConnectError) -> Failure {
+    Failure { kind: FailureKind::Unreachable, label: error.label(), sentence: error.to_string() }
+}
+
+/// What a leg's request is called while a pool has it.
+fn token(number: u64, leg: usize) -> u64 {
+    OWN | number << 8 | leg as u64
+}
+
+/// The context and leg of such a token.
+fn numbers(token: u64) -> (u64, usize) {
+    ((token & !OWN) >> 8, (token & 0xff) as usize)
+}
+
+fn reliability(transport: Transport) -> Reliability {
+    if transport.is_reliable() { Reliability::Reliable } else { Reliability::Unreliable }
+}
+
+fn millis(span: Duration) -> Millis {
+    Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The mark of our tokens; other users of a pool count from 1.
+const OWN: u64 = 1 << 63;
+/// The label of flow tokens.
+const FLOW: &str = "\0flow";

@@ -1,0 +1,144 @@
+//! What a role tells the proxy, and what the proxy asks of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_sip::proxy::{Edits, Owner, Reply, Routed};
+use reveille_sip::{Message, Timers, Uri};
+
+use crate::flow::{Flow, Transport};
+use crate::pool::Pool;
+use crate::target::Target;
+use crate::udp::UdpSender;
+
+/// What a [`super::Proxy`] is.
+#[derive(Clone)]
+pub struct ProxyConfig {
+    /// Its name: what stands in its Vias unless the next field has something for the transport.
+    pub name: String,
+    /// Host and port by transport, where the name alone does not lead back here (UDP, as a rule).
+    pub sent_by: Vec<(Transport, String)>,
+    /// Which URIs in Route, or in a Request-URI with `lr`, are this proxy's.
+    pub ours: Arc<dyn Fn(&Uri<'_>) -> bool + Send + Sync>,
+    /// The timers of all transactions.
+    pub timers: Timers,
+    /// How long an INVITE may ring; RFC 3261 §16.6 step 11 wants more than three minutes.
+    pub timer_c: Duration,
+    /// How long a role may take from [`super::Proxy::take`] to its decision. Then the answer is 500.
+    pub decide_within: Duration,
+    /// Requests at once; beyond it the answer is 503.
+    pub contexts_max: usize,
+    /// The socket for UDP remotes that a flow token names.
+    pub udp: Option<UdpSender>,
+}
+
+impl ProxyConfig {
+    /// A proxy with this name and the standard's times.
+    pub fn new(name: impl Into<String>, ours: impl Fn(&Uri<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            name: name.into(),
+            sent_by: Vec::new(),
+            ours: Arc::new(ours),
+            timers: Timers::default(),
+            timer_c: Duration::from_secs(181),
+            decide_within: Duration::from_secs(32),
+            contexts_max: 50_000,
+            udp: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ProxyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyConfig").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What is left to do with a request after [`super::Proxy::take`].
+#[derive(Debug)]
+pub enum Taken {
+    /// The ACK of a 2xx: decide where it goes, then [`super::Proxy::pass_ack`]; or drop it.
+    Ack {
+        /// The ACK.
+        ack: Message,
+        /// Where its Route leads.
+        routed: Routed,
+    },
+    /// Nothing.
+    Done,
+    /// It must not be forwarded (§16.3), or there is no room. Give this reply, or one with more in it.
+    Refused {
+        /// The request.
+        request: Message,
+        /// 400, 416, 420, 440, 482, 483 or 503.
+        reply: Reply,
+    },
+    /// A new one: decide, then [`super::Proxy::forward`], [`super::Proxy::answer`] or [`super::Proxy::reply`].
+    Request {
+        /// The request.
+        request: Message,
+        /// Where its Route leads.
+        routed: Routed,
+    },
+}
+
+/// Where a request goes, and how.
+pub struct Plan {
+    /// At most [`super::LEGS_MAX`] with all their alternatives; what is beyond is not tried.
+    pub legs: Vec<Leg>,
+    /// As it came from [`Taken`], or changed.
+    pub routed: Routed,
+    /// URIs for Record-Route, top first: none, one, or two when the sides differ (RFC 5658).
+    pub record_route: Vec<String>,
+    /// Edits on the request for all legs.
+    pub edits: Edits,
+    /// Who is asked while answers come back.
+    pub owner: Arc<dyn Owner>,
+}
+
+/// One place that a request is to go to.
+pub struct Leg {
+    /// In the order to try: the next one when the one before cannot be reached, closes, or answers 503. The number that
+    /// [`Owner`] hears counts these over all legs.
+    pub to: Vec<To>,
+    /// The Request-URI, if it is another one.
+    pub request_uri: Option<String>,
+    /// Legs of equal q are tried together, those of lower q after all above have failed.
+    pub q: u16,
+    /// Edits besides those of the plan.
+    pub edits: Edits,
+    /// Instead of the plan's.
+    pub record_route: Option<Vec<String>>,
+}
+
+/// A next hop.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// The connection that is there, and no other: a client that nobody can connect to.
+    Flow(Arc<Flow>),
+    /// A server, over whatever connection the pool has or makes.
+    Hop(Pool, Target),
+}
+
+impl Plan {
+    /// One leg, nothing changed.
+    pub fn to(leg: Leg, routed: Routed, owner: Arc<dyn Owner>) -> Self {
+        Self { legs: vec![leg], routed, record_route: Vec::new(), edits: Edits::default(), owner }
+    }
+}
+
+impl Leg {
+    /// To one place, by the Request-URI that the request has.
+    pub fn to(to: To) -> Self {
+        Self { to: vec![to], request_uri: None, q: 1000, edits: Edits::default(), record_route: None }
+    }
+}
+
+impl To {
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Flow(flow) => flow.transport(),
+            Self::Hop(_, target) => target.transport(),
+        }
+    }
+}
