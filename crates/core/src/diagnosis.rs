@@ -43,6 +43,10 @@ pub struct Diagnosis {
 /// A failure on the road, without its values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
+    /// A host has no address.
+    AddressNotFound,
+    /// The partner does not say whether its user is verified, and must.
+    AssertionMissing,
     /// The peer's certificate does not name whom it must.
     CertificateNamesAnother,
     /// The body is not what its content type says.
@@ -55,16 +59,38 @@ pub enum Failure {
     FederationOff,
     /// The trust header came from a host that is not our edge.
     ForgedTrust,
+    /// Requests of this kind do not cross the border.
+    MethodNotFederated,
     /// Nobody here serves that domain.
     NotOurDomain,
+    /// A peer outside speaks for a domain of ours.
+    OwnDomain,
+    /// Too much of one partner is under way.
+    PartnerBusy,
+    /// A discovered partner writes to too many addresses.
+    PartnerWatched,
+    /// The next hop has failed a moment ago, and is not tried yet.
+    PeerPaused,
+    /// The next hop does not trust our certificate.
+    PeerRejectsUs,
+    /// The next hop answered with a refusal and did not say why.
+    PeerSilent,
     /// The next hop does not answer.
     PeerUnreachable,
+    /// The next hop's certificate is not one to trust.
+    PeerUntrusted,
     /// The journal cannot take anything.
     StoreFull,
+    /// The edge is about to stop.
+    Stopping,
     /// The SRV record leads into another domain.
     SrvNamesAnother,
     /// The SRV record cannot be found.
     SrvNotFound,
+    /// The message has gone too far round.
+    TooManyHops,
+    /// The Request-URI is not one of SIP.
+    UnknownScheme,
     /// Too much at once.
     Overloaded,
     /// Too much of this organisation, app or device.
@@ -93,8 +119,41 @@ impl Failure {
                 (90104, Configuration, false, "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True")
             }
             Self::ForgedTrust => (90105, Peer, false, "list the edge's certificate name under edges in reveille.toml"),
+            Self::AddressNotFound => (1014, Peer, true, "publish the address of the host that the record names"),
+            Self::AssertionMissing => (
+                90113,
+                Peer,
+                false,
+                "have the partner assert ms-asserted-verification-level, or choose MarkUnverified as UnassertedSource",
+            ),
+            Self::MethodNotFederated => (1027, Peer, false, "send this kind of request to a server of your own"),
             Self::NotOurDomain => (1005, Configuration, false, "check the PushNotificationProxyUri of the sender"),
+            Self::OwnDomain => (
+                90114,
+                Peer,
+                false,
+                "send as a domain of your own; New-CsAllowedDomain with a ProxyFqdn names an edge that may speak for ours",
+            ),
+            Self::PartnerBusy => (90111, Peer, true, "repeat after the time given in Retry-After, with less at once"),
+            Self::PartnerWatched => (90112, Configuration, false, "New-CsAllowedDomain -Identity DOMAIN"),
+            Self::PeerPaused => (1007, Peer, true, "wait: the partner's edge is tried again by itself"),
+            Self::PeerRejectsUs => (
+                1047,
+                Peer,
+                true,
+                "have the partner trust the authority of our certificate, or correct the names in ours",
+            ),
+            Self::PeerSilent => (1034, Peer, true, "ask the partner named what its edge has logged"),
             Self::PeerUnreachable => (1046, Peer, true, "check that the partner's edge answers on its port 5061"),
+            Self::PeerUntrusted => (
+                1010,
+                Peer,
+                true,
+                "check the partner's certificate: its names, its dates, and whether its authority is among our roots",
+            ),
+            Self::Stopping => (90115, Ours, true, "repeat after the time given in Retry-After"),
+            Self::TooManyHops => (90116, Peer, false, "look for a loop: the way out of one edge leads into another's"),
+            Self::UnknownScheme => (90117, Peer, false, "address the request with sip: or sips:"),
             Self::StoreFull => (90106, Ours, true, "free space on the volume that holds the journal"),
             Self::SrvNamesAnother => {
                 (1009, Peer, false, "the SRV target must lie in the domain, or be a hosting provider's ProxyFqdn")

@@ -2,22 +2,34 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use reveille_core::settings::Snapshot;
 use reveille_core::{Clock, SipDomain};
+use reveille_federation::Refusal;
+use reveille_federation::policy::Standing;
 use reveille_sip_net::{Listener, Pool, PoolLimits, Resolver, Target, TlsClient, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::crossing::Proven;
 use crate::inbound::Inbound;
+use crate::limits::Limits;
 use crate::outbound::Outbound;
+use crate::partners::Partners;
 use crate::refusals::{Refusals, Refused};
 use crate::relay::Relay;
 
 /// How often requests that nobody answers are forgotten.
 const SWEEP: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether everything under way is answered, while the edge stops.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+/// Look-ups under way at once, both sides together.
+pub(crate) const LOOKUPS_MAX: usize = 256;
 
 /// What this edge is.
 #[derive(Clone, Debug)]
@@ -28,6 +40,8 @@ pub struct Config {
     pub inside: Vec<SipDomain>,
     /// The domains that live behind it.
     pub domains: HashMap<SipDomain, Served>,
+    /// How much each partner may have of it.
+    pub limits: Limits,
 }
 
 /// The server behind the edge that serves one domain.
@@ -46,6 +60,10 @@ pub struct Edge {
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) refusals: Refusals,
+    pub(crate) partners: Partners,
+    /// The inner side, once it runs.
+    pub(crate) outbound: OnceLock<Arc<Outbound>>,
+    draining: AtomicBool,
     /// Look-ups under way; each is bounded in time, and together in number.
     pub(crate) lookups: TaskTracker,
 }
@@ -59,8 +77,10 @@ impl Edge {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let relay = Relay::new(&config.name);
-        let refusals = Refusals::new(clock);
-        Arc::new(Self { config, settings, resolver, relay, refusals, lookups: TaskTracker::new() })
+        let refusals = Refusals::new(Arc::clone(&clock));
+        let partners = Partners::new(config.limits, clock);
+        let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
+        Arc::new(Self { config, settings, resolver, relay, refusals, partners, outbound, draining, lookups })
     }
 
     /// The latest refusals, newest last, for status pages.
@@ -73,7 +93,18 @@ impl Edge {
         self.relay.in_flight()
     }
 
-    /// Runs both sides until `stop`, then lets what is queued leave.
+    /// Whether it is about to stop: nothing new is taken, and answers to what is under way are waited for.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What one of our own servers has proven to another.
+    pub(crate) fn own(&self, standing: &Standing) -> Result<Arc<Proven>, Refusal> {
+        let partner = self.partners.of(standing)?;
+        Ok(Proven::new(standing.clone(), partner, &self.config.name))
+    }
+
+    /// Runs both sides until `stop`, waits a bounded time for the answers to what is under way, and lets them leave.
     pub async fn run(
         self: Arc<Self>,
         external: Listener,
@@ -86,15 +117,19 @@ impl Edge {
         let limits = PoolLimits::default();
         // Whatever comes back on a connection is handled as if its peer had connected to that side.
         let senders: Arc<dyn reveille_sip_net::Senders> = Arc::clone(&self.relay) as _;
-        let pool = |handler, tls| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, stop.clone());
+        // While the edge drains, its connections still carry answers.
+        let end = CancellationToken::new();
+        let pool = |handler, tls| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
         let outside = pool(Arc::clone(&inbound) as _, external_tls);
         let inside = pool(Arc::clone(&outbound) as _, internal_tls);
-        inbound.open(inside.clone());
-        outbound.open(outside.clone());
+        inbound.open(inside.clone(), Arc::clone(&outbound));
+        outbound.open(outside.clone(), inside.clone());
+        drop(self.outbound.set(Arc::clone(&outbound)));
         tokio::join!(
-            external.run(inbound, stop.clone()),
-            internal.run(outbound, stop.clone()),
-            self.sweep(stop.clone())
+            external.run(inbound, end.clone()),
+            internal.run(outbound, end.clone()),
+            self.sweep(end.clone()),
+            self.drain(stop, end)
         );
         outside.finish().await;
         inside.finish().await;
@@ -105,7 +140,25 @@ impl Edge {
     async fn sweep(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
             self.relay.sweep();
+            if let Some(outbound) = self.outbound.get() {
+                outbound.sweep();
+            }
         }
+    }
+
+    /// After `stop`: turns new requests away until those under way have their answers, or time is up; then ends it all.
+    async fn drain(&self, stop: CancellationToken, end: CancellationToken) {
+        stop.cancelled().await;
+        self.draining.store(true, Ordering::Relaxed);
+        let until = Instant::now() + self.config.limits.drain;
+        while self.in_flight() > 0 && Instant::now() < until {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+        let unanswered = self.in_flight();
+        if unanswered > 0 {
+            tracing::warn!(unanswered, "stopped before every answer came");
+        }
+        end.cancel();
     }
 }
 

@@ -1,33 +1,39 @@
 //! From outside: which domain a message speaks for, whether its peer has proven that, and the server behind.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
-use reveille_federation::policy::{Admission, Carriage, admit, carried_by};
-use reveille_federation::{AdmittedPeer, Refusal, message};
+use reveille_core::settings::Snapshot;
+use reveille_federation::policy::{Admission, Carriage, Standing, admit, carried_by};
+use reveille_federation::trust::SourceType;
+use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool};
 use tracing::debug;
 
-use crate::edge::Edge;
-use crate::outbound::{WAITING_MAX, srv_targets};
-use crate::relay::{From, Onto, refuse};
+use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
+use crate::edge::{Edge, LOOKUPS_MAX};
+use crate::limits::Class;
+use crate::outbound::{Leaving, Outbound, srv_records};
+use crate::pace::Allowance;
+use crate::partners::Passage;
+use crate::relay::refuse;
+use crate::ways::WAITING_MAX;
 
 /// How long an admission that rests on an SRV record holds.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// Domains that one connection may speak for at once (a hosting provider's customers).
 const DOMAINS_PER_FLOW: usize = 1000;
-/// Look-ups under way at once, both sides together.
-const LOOKUPS_MAX: usize = 256;
 
 /// An admission that still holds.
 struct Admitted {
-    /// The trust header, written once.
-    trust: String,
+    proven: Arc<Proven>,
     /// The settings that it was made with.
     version: u64,
     until: Option<Instant>,
@@ -37,9 +43,12 @@ struct Admitted {
 pub(crate) struct Inbound {
     edge: Arc<Edge>,
     inside: OnceLock<Pool>,
+    outbound: OnceLock<Arc<Outbound>>,
     admitted: Mutex<HashMap<FlowId, HashMap<SipDomain, Admitted>>>,
     /// What waits for a look-up under way, by connection, domain and version of the settings.
     asking: Mutex<HashMap<(FlowId, SipDomain, u64), Vec<Message>>>,
+    /// Keyed, so that nobody can write to many addresses that count as one.
+    contacts: RandomState,
     me: std::sync::Weak<Self>,
 }
 
@@ -48,59 +57,66 @@ impl Inbound {
         Arc::new_cyclic(|me| Self {
             edge: Arc::clone(edge),
             inside: OnceLock::new(),
+            outbound: OnceLock::new(),
             admitted: Mutex::default(),
             asking: Mutex::default(),
+            contacts: RandomState::new(),
             me: me.clone(),
         })
     }
 
-    /// Gives it the way inside. Once.
-    pub(crate) fn open(&self, inside: Pool) {
+    /// Gives it the way inside, and the other side for what goes out again. Once.
+    pub(crate) fn open(&self, inside: Pool, outbound: Arc<Outbound>) {
         drop(self.inside.set(inside));
+        drop(self.outbound.set(outbound));
     }
 
     /// Takes one request: admits its peer and passes it on, or refuses it.
     fn request(&self, flow: &Arc<Flow>, message: Message) {
+        if self.edge.is_draining() {
+            return self.turn_away(flow, &message, &Refusal::Stopping);
+        }
         let domain = match message::from_domain(&message) {
             Ok(domain) => domain,
             Err(refusal) => return self.turn_away(flow, &message, &refusal),
         };
         let settings = Arc::clone(&self.edge.settings.borrow());
-        if let Some(trust) = self.known(flow, &domain, settings.version()) {
-            return self.pass(flow, message, &trust);
+        if let Some(proven) = self.known(flow, &domain, settings.version()) {
+            return self.pass(flow, message, &proven, &settings);
         }
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
-        match admit(&settings, &domain, &names) {
-            Ok(Admission::Admitted(peer)) => {
-                let trust = self.trust(flow, &peer);
-                self.remember(flow, &peer, trust.clone(), settings.version(), None);
-                self.pass(flow, message, &trust);
-            }
-            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, settings.version()),
+        let ours = |name: &SipDomain| self.edge.config.domains.contains_key(name);
+        match admit(&settings, &ours, &domain, &names) {
+            Ok(Admission::Admitted(standing)) => match self.remember(flow, standing, settings.version(), None) {
+                Ok(proven) => self.pass(flow, message, &proven, &settings),
+                Err(refusal) => self.turn_away(flow, &message, &refusal),
+            },
+            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, &settings),
             Err(refusal) => self.turn_away(flow, &message, &refusal),
         }
     }
 
-    /// The trust header of an admission that still holds.
-    fn known(&self, flow: &Flow, domain: &SipDomain, version: u64) -> Option<String> {
+    /// An admission that still holds.
+    fn known(&self, flow: &Flow, domain: &SipDomain, version: u64) -> Option<Arc<Proven>> {
         let admitted = self.admitted.lock();
         let known = admitted.get(&flow.id())?.get(domain)?;
         let holds = known.version == version && known.until.is_none_or(|until| Instant::now() < until);
-        holds.then(|| known.trust.clone())
+        holds.then(|| Arc::clone(&known.proven))
     }
 
     /// Looks up whether the domain's SRV record leads to the provider that speaks for it. What comes meanwhile waits
     /// for the same look-up.
-    fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, version: u64) {
+    fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, settings: &Snapshot) {
+        let version = settings.version();
         let key = (flow.id(), carriage.domain().clone(), version);
         let mut asking = self.asking.lock();
         match asking.get_mut(&key) {
             Some(waiting) if waiting.len() < WAITING_MAX => return waiting.push(message),
             None if self.edge.lookups.len() < LOOKUPS_MAX => {
                 // A look-up that has ended in this moment has left its answer.
-                if let Some(trust) = self.known(flow, carriage.domain(), version) {
+                if let Some(proven) = self.known(flow, carriage.domain(), version) {
                     drop(asking);
-                    return self.pass(flow, message, &trust);
+                    return self.pass(flow, message, &proven, settings);
                 }
                 asking.insert(key.clone(), vec![message]);
             }
@@ -113,79 +129,177 @@ impl Inbound {
         let Some(this) = self.me.upgrade() else { return };
         let flow = Arc::clone(flow);
         self.edge.lookups.spawn(async move {
-            let found = srv_targets(&*this.edge.resolver, carriage.domain()).await;
-            let targets = found.map(|targets| targets.into_iter().map(|(target, _)| target).collect::<Vec<_>>());
-            this.looked_up(&flow, key, targets.and_then(|targets| carried_by(carriage, &targets)));
+            let found = srv_records(&*this.edge.resolver, carriage.domain()).await;
+            let standing = found.and_then(|records| {
+                let targets: Vec<SipDomain> =
+                    records.into_iter().filter_map(|record| record.target.parse().ok()).collect();
+                carried_by(carriage, &targets)
+            });
+            this.looked_up(&flow, key, standing);
         });
     }
 
     /// Lets whoever waits for a look-up go, in order, and then whoever comes.
-    fn looked_up(&self, flow: &Arc<Flow>, key: (FlowId, SipDomain, u64), found: Result<AdmittedPeer, Refusal>) {
-        let trust = found.as_ref().map(|peer| self.trust(flow, peer));
+    fn looked_up(&self, flow: &Arc<Flow>, key: (FlowId, SipDomain, u64), found: Result<Standing, Refusal>) {
+        let until = Some(Instant::now() + CARRIED_FOR);
+        let settings = Arc::clone(&self.edge.settings.borrow());
+        let holds = settings.version() == key.2;
+        // While the key stands, what comes waits behind what came before.
+        let found = match found {
+            Ok(standing) if holds => self.proven(standing),
+            Ok(_) => Err(Refusal::Overloaded),
+            Err(refusal) => Err(refusal),
+        };
         loop {
             let mut asking = self.asking.lock();
             let waiting = asking.get_mut(&key).map(std::mem::take).unwrap_or_default();
             if waiting.is_empty() {
                 asking.remove(&key);
-                if let (Ok(peer), Ok(trust)) = (&found, trust) {
-                    self.remember(flow, peer, trust, key.2, Some(Instant::now() + CARRIED_FOR));
+                if let Ok(proven) = found.as_ref()
+                    && let Err(refusal) = self.keep(flow, proven, key.2, until)
+                {
+                    debug!(%refusal, "not remembered");
                 }
                 return;
             }
             drop(asking);
-            let holds = self.edge.settings.borrow().version() == key.2;
             for message in waiting {
-                match &trust {
+                match &found {
                     // The settings have changed meanwhile, and those that hold now decide.
                     _ if !holds => self.request(flow, message),
-                    Ok(trust) => self.pass(flow, message, trust),
+                    Ok(proven) => self.pass(flow, message, proven, &settings),
                     Err(refusal) => self.turn_away(flow, &message, refusal),
                 }
             }
         }
     }
 
-    /// The trust header for what this peer sends.
-    fn trust(&self, flow: &Flow, peer: &AdmittedPeer) -> String {
-        let remote = flow.peer().and_then(|cert| cert.identities().next().map(str::to_owned)).unwrap_or_default();
-        let mut trust = String::new();
-        peer.trust(&self.edge.config.name, &remote).write(&mut trust);
-        trust
+    fn proven(&self, standing: Standing) -> Result<Arc<Proven>, Refusal> {
+        let partner = self.edge.partners.of(&standing)?;
+        Ok(Proven::new(standing, partner, &self.edge.config.name))
     }
 
     /// Keeps an admission for the next message.
-    fn remember(&self, flow: &Flow, peer: &AdmittedPeer, trust: String, version: u64, until: Option<Instant>) {
+    fn remember(
+        &self,
+        flow: &Flow,
+        standing: Standing,
+        version: u64,
+        until: Option<Instant>,
+    ) -> Result<Arc<Proven>, Refusal> {
+        let proven = self.proven(standing)?;
+        self.keep(flow, &proven, version, until)?;
+        Ok(proven)
+    }
+
+    fn keep(&self, flow: &Flow, proven: &Arc<Proven>, version: u64, until: Option<Instant>) -> Result<(), Refusal> {
         let mut admitted = self.admitted.lock();
         // A flow that has closed meanwhile is not remembered: nobody would forget it again.
-        if !flow.is_closed() {
-            let domains = admitted.entry(flow.id()).or_default();
-            if domains.len() < DOMAINS_PER_FLOW {
-                debug!(peer.domain = %peer.domain(), remote = %flow.remote(), source = peer.source().as_str(), "admitted");
-                domains.insert(peer.domain().clone(), Admitted { trust, version, until });
+        if flow.is_closed() {
+            return Ok(());
+        }
+        let domains = admitted.entry(flow.id()).or_default();
+        let full = domains.len() >= DOMAINS_PER_FLOW;
+        let now = Admitted { proven: Arc::clone(proven), version, until };
+        match domains.entry(proven.standing.domain().clone()) {
+            Entry::Occupied(mut before) => {
+                // It may be another partner now: the same domain, proven by another name.
+                before.get().proven.partner.disconnected();
+                if let Err(refusal) = proven.partner.connected(flow.peer()) {
+                    before.remove();
+                    return Err(refusal);
+                }
+                before.insert(now);
             }
+            Entry::Vacant(_) if full => {}
+            Entry::Vacant(place) => {
+                proven.partner.connected(flow.peer())?;
+                let source = proven.standing.source().as_str();
+                debug!(peer.domain = %proven.standing.domain(), remote = %flow.remote(), source, "admitted");
+                place.insert(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes an admitted request on, if its partner's limits leave room.
+    fn pass(&self, flow: &Arc<Flow>, message: Message, proven: &Arc<Proven>, settings: &Snapshot) {
+        let contact = self.contacts.hash_one(message.request_uri().and_then(|uri| uri.split([';', '?']).next()));
+        let allowance = Allowance::of(&settings.access_edge());
+        let received = proven.partner.receive(Class::of(&message), message.as_bytes().len(), contact, allowance);
+        let passage = match received {
+            Ok(passage) => passage,
+            Err(refusal) => {
+                proven.partner.refused(&refusal);
+                return self.turn_away(flow, &message, &refusal);
+            }
+        };
+        if let Err((message, passage, refusal)) = self.cross(flow, message, proven, settings, passage) {
+            if let Some(passage) = passage {
+                passage.refused(&refusal);
+            }
+            self.turn_away(flow, &message, &refusal);
         }
     }
 
-    /// Passes an admitted request to the server behind.
-    fn pass(&self, flow: &Arc<Flow>, message: Message, trust: &str) {
-        let destination = match message::destination(&message) {
-            Ok(destination) => destination,
-            Err(refusal) => return self.turn_away(flow, &message, &refusal),
+    /// Sends a request inside, or out again if a direct partner of a clearing house asks for that.
+    fn cross(
+        &self,
+        flow: &Arc<Flow>,
+        message: Message,
+        proven: &Arc<Proven>,
+        settings: &Snapshot,
+        passage: Passage,
+    ) -> Result<(), (Message, Option<Passage>, Refusal)> {
+        let checked = || -> Result<_, Refusal> {
+            federated(&message)?;
+            let peer = proven.standing.admit(message::asserted(&message))?;
+            Ok((message::destination(&message)?, peer.verified()))
         };
-        let Some(served) = self.edge.config.domains.get(&destination) else {
-            return self.turn_away(flow, &message, &Refusal::UnknownDestination { domain: destination });
+        let (destination, verified) = match checked() {
+            Ok(checked) => checked,
+            Err(refusal) => return Err((message, Some(passage), refusal)),
         };
-        let Some(inside) = self.inside.get() else { return };
-        let copy = message.clone();
-        let onto = Onto { destination: &destination, pool: inside, target: &served.target() };
-        if let Err(refusal) = self.edge.relay.forward(flow, From::Outside, message, onto, Some(trust)) {
-            self.turn_away(flow, &copy, &refusal);
+        let (Some(inside), Some(outbound)) = (self.inside.get(), self.outbound.get()) else {
+            return Err((message, Some(passage), Refusal::Stopping));
+        };
+        if let Some(served) = self.edge.config.domains.get(&destination) {
+            let copy = message.clone();
+            let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
+            let crossing = Crossing {
+                back: flow,
+                from: From::Outside,
+                destination: &destination,
+                pool: inside,
+                target: &served.target(),
+                stamp: Stamp::Trust(Arc::clone(proven.trust(verified))),
+                stamp_back: StampBack::Assertion(vouch),
+                passage,
+            };
+            return self.edge.relay.forward(message, crossing).map_err(|refusal| (copy, None, refusal));
         }
+        // lync.md §1.4: a clearing house takes any destination from its direct partners, and from nobody else.
+        if settings.access_edge().be_clearing_house && proven.standing.source() == SourceType::DirectPartner {
+            let leaving = Leaving::Through { passage, verified };
+            outbound.leave(Arc::clone(flow), message, &destination, leaving);
+            return Ok(());
+        }
+        Err((message, Some(passage), Refusal::UnknownDestination { domain: destination }))
     }
 
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
         refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal);
+    }
+}
+
+/// Whether partners may ask this of each other at all. Registrations and publications are for one's own server.
+fn federated(message: &Message) -> Result<(), Refusal> {
+    match message.method() {
+        Some(method @ (Method::Register | Method::Publish)) => {
+            Err(Refusal::MethodNotFederated { method: method.as_str().into() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -208,7 +322,10 @@ impl Handler for Inbound {
     }
 
     fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
-        self.admitted.lock().remove(&flow.id());
+        let domains = self.admitted.lock().remove(&flow.id());
+        for known in domains.into_iter().flat_map(HashMap::into_values) {
+            known.proven.partner.disconnected();
+        }
         self.edge.relay.flow_gone(flow.id());
     }
 

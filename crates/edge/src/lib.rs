@@ -2,14 +2,26 @@
 //!
 //! A message from a partner passes [`inbound`]: certificate, lists and levels decide, and what is admitted is stamped
 //! and relayed to the server behind. A message from inside passes [`outbound`]: settings and SRV records decide where
-//! it goes and whom to expect there. Both leave through the [`relay`], which remembers the way back.
+//! it goes and whom to expect there. Both are a [`crossing`] when they may pass, hold the places of their [`partners`],
+//! and leave through the [`relay`], which remembers the way back.
 #![warn(missing_docs)]
 
+mod crossing;
 mod edge;
+mod gauge;
 mod inbound;
+mod limits;
+mod meters;
 mod outbound;
+mod pace;
+mod partners;
 mod refusals;
 mod relay;
+mod said;
+mod status;
+mod ways;
 
 pub use edge::{Config, Edge, Served};
+pub use limits::Limits;
 pub use refusals::Refused;
+pub use status::{Answers, Border, CertificateSummary, Direction, Failing, LastError, PartnerStatus, State};

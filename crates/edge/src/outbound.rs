@@ -1,39 +1,62 @@
 //! From inside: where a message for another domain goes, by settings and SRV records, and whom to expect there.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_core::settings::Snapshot;
+use reveille_federation::policy::Standing;
 use reveille_federation::route::{Route, Way, by_srv, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{CloseReason, Flow, Handler, Pool, ResolveError, Resolver, Server, Target, Transport, in_order};
+use reveille_sip_net::{
+    CloseReason, Flow, Handler, HandshakeRefusal, Pool, ResolveError, Resolver, Srv, Target, Transport, locate,
+};
 
-use crate::edge::Edge;
+use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
+use crate::edge::{Edge, LOOKUPS_MAX};
 use crate::inbound::for_itself;
-use crate::relay::{From, Onto, refuse};
+use crate::limits::Class;
+use crate::partners::Passage;
+use crate::relay::refuse;
+use crate::ways::{Next, Ways};
 
-/// Requests that wait for one domain's look-up.
-pub(crate) const WAITING_MAX: usize = 1000;
-/// How long a way is used before its names are looked up again, whatever their records say.
-const ROUTE_FOR: Duration = Duration::from_secs(30);
+/// What is known of the way to one domain.
+pub(crate) struct Found {
+    target: Target,
+    proven: Arc<Proven>,
+}
 
-/// What is known about the way to one domain.
-enum Known {
-    /// It is being looked up; these wait.
-    Asking(Vec<(Arc<Flow>, Message)>),
-    /// This way, made with these settings.
-    Way { target: Arc<Target>, version: u64, until: Instant },
+/// Who wants to leave.
+pub(crate) enum Leaving {
+    /// One of our own, with its own word whether its user is verified.
+    Ours { asserted: Option<bool> },
+    /// A partner's request that goes on to another: it holds places already.
+    Through { passage: Passage, verified: bool },
+}
+
+/// A request that waits for its way.
+struct Waiting {
+    flow: Arc<Flow>,
+    message: Message,
+    leaving: Leaving,
+}
+
+impl Leaving {
+    const fn from(&self) -> From {
+        match self {
+            Self::Ours { .. } => From::Inside,
+            Self::Through { .. } => From::Outside,
+        }
+    }
 }
 
 /// The inner side of the edge.
 pub(crate) struct Outbound {
     edge: Arc<Edge>,
     outside: OnceLock<Pool>,
-    ways: Mutex<HashMap<SipDomain, Known>>,
+    inside: OnceLock<Pool>,
+    ways: Ways<Found, Waiting>,
     me: Weak<Self>,
 }
 
@@ -42,101 +65,187 @@ impl Outbound {
         Arc::new_cyclic(|me| Self {
             edge: Arc::clone(edge),
             outside: OnceLock::new(),
-            ways: Mutex::default(),
+            inside: OnceLock::new(),
+            ways: Ways::new(),
             me: me.clone(),
         })
     }
 
-    /// Gives it the way outside. Once.
-    pub(crate) fn open(&self, outside: Pool) {
+    /// Gives it the way outside, and the way back inside for domains of ours. Once.
+    pub(crate) fn open(&self, outside: Pool, inside: Pool) {
         drop(self.outside.set(outside));
+        drop(self.inside.set(inside));
     }
 
-    /// Takes one request: finds its way and passes it on, or refuses it.
+    /// Forgets ways whose time is over.
+    pub(crate) fn sweep(&self) {
+        self.ways.sweep(Instant::now());
+    }
+
+    /// Connections that this edge has to a next hop.
+    pub(crate) fn connections(&self, target: &Target) -> usize {
+        self.outside.get().map_or(0, |outside| outside.flows(target).len())
+    }
+
+    /// How many ways are known.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// Takes one request of our own: finds its way and passes it on, or refuses it.
     fn request(&self, flow: &Arc<Flow>, message: Message) {
+        if self.edge.is_draining() {
+            return self.turn_away(flow, &message, From::Inside, &Refusal::Stopping);
+        }
         let domain = match message::destination(&message) {
             Ok(domain) => domain,
-            Err(refusal) => return self.turn_away(flow, &message, &refusal),
+            Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
         };
-        let settings = Arc::clone(&self.edge.settings.borrow());
-        let mut ways = self.ways.lock();
-        match ways.get_mut(&domain) {
-            Some(Known::Way { target, version, until })
-                if *version == settings.version() && Instant::now() < *until =>
-            {
-                let target = Arc::clone(target);
-                drop(ways);
-                return self.pass(flow, message, &domain, &target);
-            }
-            Some(Known::Asking(waiting)) => {
-                if waiting.len() < WAITING_MAX {
-                    waiting.push((Arc::clone(flow), message));
-                    return;
-                }
-                drop(ways);
-                return self.turn_away(flow, &message, &Refusal::Overloaded);
-            }
-            _ => {}
+        if self.edge.config.domains.contains_key(&domain) {
+            return self.stay(flow, message, &domain);
         }
-        let way = match way(&settings, &domain) {
-            Ok(way) => way,
-            Err(refusal) => {
-                ways.remove(&domain);
-                drop(ways);
-                return self.turn_away(flow, &message, &refusal);
-            }
-        };
-        ways.insert(domain.clone(), Known::Asking(vec![(Arc::clone(flow), message)]));
-        drop(ways);
-        let Some(this) = self.me.upgrade() else { return };
-        // One look-up per domain at a time, and as many domains as are allowed: bounded.
-        self.edge.lookups.spawn(async move { this.look_up(domain, way, &settings).await });
+        let asserted = message::asserted(&message);
+        self.leave(Arc::clone(flow), message, &domain, Leaving::Ours { asserted });
+    }
+
+    /// Sends a request out to a domain that is not ours, as soon as its way is known.
+    pub(crate) fn leave(&self, flow: Arc<Flow>, message: Message, domain: &SipDomain, leaving: Leaving) {
+        let settings = Arc::clone(&self.edge.settings.borrow());
+        let most = settings.access_edge().dns_srv_cache_record_count as usize;
+        let bounds = (most, self.edge.lookups.len() < LOOKUPS_MAX);
+        let waiting = Waiting { flow, message, leaving };
+        match self.ways.ask(domain, waiting, settings.version(), Instant::now(), bounds) {
+            Next::Go(found, waiting) => self.pass(waiting, domain, &found, &settings),
+            Next::Waits => {}
+            Next::Full(waiting) => self.give_up(waiting, &Refusal::Overloaded),
+            Next::LookUp => match way(&settings, domain) {
+                Ok(way) => {
+                    let Some(this) = self.me.upgrade() else { return };
+                    let domain = domain.clone();
+                    self.edge.lookups.spawn(async move { this.look_up(domain, way, &settings).await });
+                }
+                Err(refusal) => self.ways.lost(domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
+            },
+        }
     }
 
     /// Finds the addresses of a way, and lets whoever waits for it go.
-    async fn look_up(&self, domain: SipDomain, way: Way, settings: &Snapshot) {
+    async fn look_up(&self, domain: SipDomain, way: Way, settings: &Arc<Snapshot>) {
         let found = find(&*self.edge.resolver, settings, &domain, way).await;
-        let mut ways = self.ways.lock();
-        let waiting = match ways.remove(&domain) {
-            Some(Known::Asking(waiting)) => waiting,
-            _ => Vec::new(),
-        };
         if self.edge.settings.borrow().version() != settings.version() {
-            drop(ways);
             // The settings have changed meanwhile, and those that hold now decide.
-            return waiting.into_iter().for_each(|(flow, message)| self.request(&flow, message));
+            for Waiting { flow, message, leaving } in self.ways.lost(&domain) {
+                self.leave(flow, message, &domain, leaving);
+            }
+            return;
         }
+        let found = found.and_then(|(target, standing, ttl)| {
+            let partner = self.edge.partners.of(&standing)?;
+            partner.is_at(&target);
+            let proven = Proven::new(standing, partner, &self.edge.config.name);
+            Ok((Arc::new(Found { target, proven }), ttl))
+        });
         match found {
-            Ok(target) => {
-                let (target, until) = (Arc::new(target), Instant::now() + ROUTE_FOR);
-                let known = Known::Way { target: Arc::clone(&target), version: settings.version(), until };
-                ways.insert(domain.clone(), known);
-                drop(ways);
-                for (flow, message) in waiting {
-                    self.pass(&flow, message, &domain, &target);
+            Ok((found, ttl)) => {
+                let waiting = self.ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
+                for one in waiting {
+                    self.pass(one, &domain, &found, settings);
                 }
             }
-            Err(refusal) => {
-                drop(ways);
-                for (flow, message) in waiting {
-                    self.turn_away(&flow, &message, &refusal);
-                }
-            }
+            Err(refusal) => self.ways.lost(&domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
         }
     }
 
-    fn pass(&self, flow: &Arc<Flow>, message: Message, domain: &SipDomain, target: &Target) {
+    /// Sends a request on its way, if the partner's limits leave room.
+    fn pass(&self, waiting: Waiting, domain: &SipDomain, found: &Found, settings: &Snapshot) {
         let Some(outside) = self.outside.get() else { return };
+        let Waiting { flow, message, leaving } = waiting;
+        let from = leaving.from();
+        let sent = found.proven.partner.send(Class::of(&message), message.as_bytes().len());
+        let passage = match sent {
+            Ok(passage) => passage,
+            Err(refusal) => {
+                found.proven.partner.refused(&refusal);
+                return self.give_up(Waiting { flow, message, leaving }, &refusal);
+            }
+        };
+        let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
+        let (stamp, stamp_back, passage) = match leaving {
+            Leaving::Ours { asserted } => {
+                // Our own server may say less of its user than the setting, and never more.
+                let stamp = Stamp::Assertion(vouch && asserted != Some(false));
+                (stamp, StampBack::Trust(Arc::clone(&found.proven)), passage)
+            }
+            Leaving::Through { passage: held, verified } => {
+                let stamp = Stamp::Assertion(vouch && verified);
+                (stamp, StampBack::PassOn(Arc::clone(&found.proven)), held.with(passage))
+            }
+        };
         let copy = message.clone();
-        let onto = Onto { destination: domain, pool: outside, target };
-        if let Err(refusal) = self.edge.relay.forward(flow, From::Inside, message, onto, None) {
-            self.turn_away(flow, &copy, &refusal);
+        let crossing = Crossing {
+            back: &flow,
+            from,
+            destination: domain,
+            pool: outside,
+            target: &found.target,
+            stamp,
+            stamp_back,
+            passage,
+        };
+        if let Err(refusal) = self.edge.relay.forward(message, crossing) {
+            self.turn_away(&flow, &copy, from, &refusal);
         }
     }
 
-    fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
+    /// A request from one of our servers to another: nothing federates, and the edge only says who asks.
+    fn stay(&self, flow: &Arc<Flow>, message: Message, domain: &SipDomain) {
+        let crossing = || -> Result<_, Refusal> {
+            let from = message::from_domain(&message)?;
+            let origin = self.edge.config.domains.get(&from).ok_or(Refusal::ForgedTrust)?;
+            // Each server speaks for the domains that it serves, also here.
+            if !flow.peer().is_some_and(|peer| peer.names(origin.name.as_str())) {
+                return Err(Refusal::ForgedTrust);
+            }
+            let served = self.edge.config.domains.get(domain);
+            let served = served.ok_or_else(|| Refusal::UnknownDestination { domain: domain.clone() })?;
+            let proven = self.edge.own(&Standing::own(from, origin.name.clone()))?;
+            let passage = proven.partner.send(Class::of(&message), message.as_bytes().len())?;
+            Ok((served, proven, passage))
+        };
+        let (served, proven, passage) = match crossing() {
+            Ok(found) => found,
+            Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
+        };
+        let Some(inside) = self.inside.get() else { return };
+        let copy = message.clone();
+        let crossing = Crossing {
+            back: flow,
+            from: From::Inside,
+            destination: domain,
+            pool: inside,
+            target: &served.target(),
+            stamp: Stamp::Trust(Arc::clone(proven.trust(true))),
+            stamp_back: StampBack::None,
+            passage,
+        };
+        if let Err(refusal) = self.edge.relay.forward(message, crossing) {
+            self.turn_away(flow, &copy, From::Inside, &refusal);
+        }
+    }
+
+    /// A request that had to wait, or holds places, goes no further.
+    fn give_up(&self, waiting: Waiting, refusal: &Refusal) {
+        let Waiting { flow, message, leaving } = waiting;
+        let from = leaving.from();
+        if let Leaving::Through { passage, .. } = leaving {
+            passage.refused(refusal);
+        }
+        self.turn_away(&flow, &message, from, refusal);
+    }
+
+    fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
-        refuse(flow, message, From::Inside, self.edge.config.name.as_str(), refusal);
+        refuse(flow, message, from, self.edge.config.name.as_str(), refusal);
     }
 }
 
@@ -144,13 +253,12 @@ impl Handler for Outbound {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         let inside = &self.edge.config.inside;
         let behind = self.edge.config.domains.values().map(|served| &served.name);
-        let ours =
-            flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str())));
+        let ours = flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str())));
         for message in batch.drain(..) {
             match message.method() {
                 None => self.edge.relay.on_response(flow, &message),
                 Some(Method::Ack) => {}
-                Some(_) if !ours => self.turn_away(flow, &message, &Refusal::ForgedTrust),
+                Some(_) if !ours => self.turn_away(flow, &message, From::Inside, &Refusal::ForgedTrust),
                 Some(Method::Options) if for_itself(&message, &self.edge.config.name) => {
                     let bytes = message::respond(&message, 200, "edge", |response| {
                         response.header(Name::Allow, "MESSAGE, OPTIONS");
@@ -166,41 +274,60 @@ impl Handler for Outbound {
         self.edge.relay.flow_gone(flow.id());
     }
 
-    fn refused(&self, remote: std::net::SocketAddr, refusal: &reveille_sip_net::HandshakeRefusal) {
+    fn refused(&self, remote: std::net::SocketAddr, refusal: &HandshakeRefusal) {
         self.edge.refusals.handshake(remote, refusal);
     }
 }
 
-/// The next hop for a domain: a name to expect, and addresses in the order to try.
-async fn find(resolver: &dyn Resolver, settings: &Snapshot, domain: &SipDomain, way: Way) -> Result<Target, Refusal> {
-    let routes = match way {
-        Way::Direct(route) => vec![route],
-        Way::AskSrv => by_srv(settings, domain, &srv_targets(resolver, domain).await?)?,
-    };
-    // One next hop has one name; a record that mixes a provider with hosts of its own is used up to the change.
-    let name = routes[0].must_name.clone();
-    let mut servers = Vec::new();
-    let mut why = String::new();
-    for (priority, Route { host, port, .. }) in (0..).zip(routes.iter().take_while(|route| route.must_name == name)) {
-        match resolver.addresses(host.as_str()).await {
-            Ok(found) => {
-                let addresses = found.list.into_iter().map(|ip| std::net::SocketAddr::new(ip, *port)).collect();
-                servers.push(Server { priority, weight: 0, addresses });
-            }
-            Err(error) => why = error.to_string(),
+/// The next hop for a domain, what it must prove, and for how many seconds all that may be kept.
+async fn find(
+    resolver: &dyn Resolver,
+    settings: &Snapshot,
+    domain: &SipDomain,
+    way: Way,
+) -> Result<(Target, Standing, u32), Refusal> {
+    let (records, standing) = match way {
+        Way::Direct(Route { host, port, standing }) => {
+            let record = Srv { priority: 0, weight: 0, port, target: host.to_string(), ttl: u32::MAX };
+            (vec![record], standing)
         }
-    }
-    if servers.is_empty() {
-        return Err(Refusal::PeerUnreachable { domain: domain.clone(), why });
-    }
-    Ok(Target::served_by(name.as_str(), servers, Transport::Tls))
+        Way::AskSrv => served_by(settings, domain, srv_records(resolver, domain).await?)?,
+    };
+    let located = locate(resolver, &records).await.map_err(|error| Refusal::AddressNotFound {
+        domain: domain.clone(),
+        host: records[0].target.parse().unwrap_or_else(|_| domain.clone()),
+        why: error.to_string(),
+    })?;
+    let connections = usize::from(settings.access_edge().outgoing_tls_count_for_federated_partners);
+    let target = Target::served_by(standing.remote().as_str(), located.servers, Transport::Tls);
+    Ok((target.with_connections(connections), standing, located.ttl))
 }
 
-/// The targets of a domain's federation SRV record, in the order to try.
-pub(crate) async fn srv_targets(resolver: &dyn Resolver, domain: &SipDomain) -> Result<Vec<(SipDomain, u16)>, Refusal> {
+/// The records that count, with the ports that hold, and what their servers must prove.
+fn served_by(settings: &Snapshot, domain: &SipDomain, mut records: Vec<Srv>) -> Result<(Vec<Srv>, Standing), Refusal> {
+    records.sort_by_key(|record| record.priority);
+    let mut counted: Vec<(Srv, Standing)> = Vec::new();
+    let mut refusal = Refusal::SrvNotFound { domain: domain.clone(), why: "it names no host".into() };
+    for record in records {
+        // A target that is no host name is no way.
+        let Ok(target) = record.target.parse::<SipDomain>() else { continue };
+        match by_srv(settings, domain, &[(target, record.port)]) {
+            Ok(routes) => {
+                counted.extend(
+                    routes.into_iter().map(|route| (Srv { port: route.port, ..record.clone() }, route.standing)),
+                );
+            }
+            Err(why) => refusal = why,
+        }
+    }
+    let standing = counted.first().map(|(_, standing)| standing.clone()).ok_or(refusal)?;
+    // One next hop has one name; a record that mixes a provider with hosts of its own is used up to the change.
+    let same = counted.into_iter().take_while(|(_, other)| other.remote() == standing.remote());
+    Ok((same.map(|(record, _)| record).collect(), standing))
+}
+
+/// A domain's federation SRV records, in no particular order.
+pub(crate) async fn srv_records(resolver: &dyn Resolver, domain: &SipDomain) -> Result<Vec<Srv>, Refusal> {
     let not_found = |error: ResolveError| Refusal::SrvNotFound { domain: domain.clone(), why: error.to_string() };
-    let records = resolver.srv(&format!("_sipfederationtls._tcp.{domain}")).await.map_err(not_found)?;
-    let ordered = in_order(records, |below| if below == 0 { 0 } else { rand::random::<u32>() % below });
-    // A target that is no host name (RFC 2782: "." is "no service here") is no way.
-    Ok(ordered.into_iter().filter_map(|record| Some((record.target.parse().ok()?, record.port))).collect())
+    resolver.srv(&format!("_sipfederationtls._tcp.{domain}")).await.map_err(not_found)
 }

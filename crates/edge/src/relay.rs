@@ -14,26 +14,21 @@ use reveille_core::SipDomain;
 use reveille_federation::answer::{Audience, answer, status_outbound};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Message, Name};
-use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Target};
+use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Senders, Sent};
 use tracing::debug;
 
-/// Requests under way, all partners together.
-const IN_FLIGHT_MAX: usize = 100_000;
+use crate::crossing::{Crossing, From, StampBack};
+use crate::limits::IN_FLIGHT_MAX;
+use crate::partners::Passage;
+use crate::refusals::unreachable;
+use crate::said::{Said, stamped};
+
 /// How long an answer is waited for: a little longer than the sender's own timer F (RFC 3261 §17.1.2.2: 64*T1, 32 s).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(34);
 /// Cut so that senders seldom meet.
 const SHARDS: u64 = 16;
 /// Hops that a request without Max-Forwards may still make (RFC 3261 §16.6 step 3).
 const HOPS: u8 = 70;
-
-/// Which side a request came from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum From {
-    /// Our own server, which may read everything.
-    Inside,
-    /// A partner, which learns the class of a fault only.
-    Outside,
-}
 
 /// One request under way.
 struct Onward {
@@ -47,17 +42,10 @@ struct Onward {
     /// The rest of its branch: a peer that has not seen the request cannot answer it.
     key: u64,
     begun: Instant,
-}
-
-/// Where a request goes on to.
-#[derive(Clone, Copy)]
-pub(crate) struct Onto<'a> {
-    /// The domain it is for.
-    pub(crate) destination: &'a SipDomain,
-    /// The side it leaves by.
-    pub(crate) pool: &'a Pool,
-    /// The next hop.
-    pub(crate) target: &'a Target,
+    /// What is written on its answer.
+    stamp_back: StampBack,
+    /// The places that it holds.
+    passage: Passage,
 }
 
 /// Remembers the way back of each request under way.
@@ -81,16 +69,9 @@ impl Relay {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// Sends a request on to `target`. `trust` is stamped on it; whatever trust it brought is stripped.
-    pub(crate) fn forward(
-        &self,
-        back: &Arc<Flow>,
-        from: From,
-        request: Message,
-        onward: Onto<'_>,
-        trust: Option<&str>,
-    ) -> Result<(), Refusal> {
-        let Onto { destination, pool, target } = onward;
+    /// Sends a request on, with the stamp of this edge instead of whatever it brought of the kind.
+    pub(crate) fn forward(&self, request: Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
+        let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
         // RFC 3261 §16.3 step 3: at 0 the request goes no further.
         let hops = match request.max_forwards() {
             Some(0) => return Err(Refusal::TooManyHops),
@@ -105,15 +86,8 @@ impl Relay {
         let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
         let written = {
             let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
-            let forward = Forward::request(&request)
-                .push_via(via)
-                .max_forwards(hops)
-                .source(back.remote())
-                .strip(Name::EdgeTrust);
-            match trust {
-                Some(trust) => forward.insert(Name::EdgeTrust, trust).write(&mut out),
-                None => forward.write(&mut out),
-            }
+            let forward = Forward::request(&request).push_via(via).max_forwards(hops).source(back.remote());
+            stamped(forward, &stamp).write(&mut out)
         };
         if let Err(fault) = written {
             return Err(Refusal::BadBody(fault.to_string()));
@@ -126,13 +100,15 @@ impl Relay {
             left_on: None,
             key,
             begun: Instant::now(),
+            stamp_back,
+            passage,
         };
         self.shard(id).lock().insert(id, onward);
         debug!(at = %self.name, to = %destination, "passed on");
         match pool.send(target, Parcel::new(id, out.freeze())) {
             Ok(Sent::On(flow)) => self.sent(id, &flow),
             Ok(Sent::Waiting) => {}
-            Err(error) => self.failed(id, &error),
+            Err(error) => self.failed_with(id, &error, true),
         }
         Ok(())
     }
@@ -144,46 +120,39 @@ impl Relay {
             return;
         };
         let is_final = response.status().is_some_and(|status| status >= 200);
-        let (back, from) = {
+        let (onward, back, from, stamp) = {
             let mut shard = self.shard(id).lock();
             // An answer can come before the flow is noted; then the key alone tells that the peer has the request.
             let ours = shard
                 .get(&id)
-                .is_some_and(|onward| onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id()));
-            if !ours {
+                .filter(|onward| onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id()));
+            let Some(ours) = ours else {
                 debug!(remote = %flow.remote(), "a response to nothing that went this way");
                 return;
-            }
-            if is_final {
-                let Some(onward) = shard.remove(&id) else { return };
-                (onward.back, onward.from)
-            } else {
-                let Some(onward) = shard.get(&id) else { return };
-                (Arc::clone(&onward.back), onward.from)
-            }
+            };
+            let (back, from, stamp) = (Arc::clone(&ours.back), ours.from, ours.stamp_back.on(response));
+            let onward = if is_final { shard.remove(&id) } else { None };
+            (onward, back, from, stamp)
         };
-        let mut out = BytesMut::with_capacity(response.as_bytes().len() + 64);
-        let public = match from {
-            From::Outside => response.header(Name::MsDiagnostics).map(public_diagnostics),
-            From::Inside => None,
-        };
-        let warning = public.as_deref().and_then(reason).map(|reason| format!("399 reveille \"{reason}\""));
-        let mut forward = Forward::response(response).pop_via();
+        let mut out = BytesMut::with_capacity(response.as_bytes().len() + 256);
+        let said = Said::by(response, onward.as_ref().and_then(|onward| onward.stamp_back.partner()), from, &self.name);
+        let mut forward = stamped(Forward::response(response).pop_via(), &stamp);
         if from == From::Outside {
             // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
             forward = forward.strip(Name::MsDiagnostics).strip(Name::Warning);
-            if let Some(public) = &public {
-                forward = forward.insert(Name::MsDiagnosticsPublic, public);
-            }
-            if let Some(warning) = &warning {
-                forward = forward.insert(Name::Warning, warning);
-            }
+        }
+        for (name, value) in said.more() {
+            forward = forward.insert(name, value);
         }
         match forward.write(&mut out) {
             Ok(()) => {
                 let _ = back.send(out.freeze());
             }
             Err(fault) => debug!(%fault, "a response could not be passed on"),
+        }
+        if let Some(onward) = onward {
+            let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
+            onward.passage.answered(response.status().unwrap_or_default(), diagnosis);
         }
     }
 
@@ -213,18 +182,21 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// A request did not leave. `at_once` says that nothing was tried: the next hop has failed a moment ago.
+    fn failed_with(&self, token: u64, error: &ConnectError, at_once: bool) {
+        let Some(onward) = self.shard(token).lock().remove(&token) else { return };
+        debug!(at = %self.name, to = %onward.destination, %error, "the next hop cannot be reached");
+        let refusal = unreachable(onward.destination, error, onward.from, at_once);
+        metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
+        onward.passage.failed(error);
+        refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
+    }
+}
+
 impl Senders for Relay {
     fn failed(&self, token: u64, error: &ConnectError) {
-        let Some(onward) = self.shard(token).lock().remove(&token) else { return };
-        let why = match onward.from {
-            From::Inside => error.to_string(),
-            // Where our own servers stand, and what they lack, is nobody's business outside.
-            From::Outside => "it does not answer".to_owned(),
-        };
-        debug!(at = %self.name, to = %onward.destination, %error, "the next hop cannot be reached");
-        let refusal = Refusal::PeerUnreachable { domain: onward.destination, why };
-        metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
-        refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
+        self.failed_with(token, error, false);
     }
 
     fn sent(&self, token: u64, flow: &Arc<Flow>) {
@@ -259,21 +231,6 @@ fn own_branch(branch: &str) -> Option<(u64, u64)> {
     Some((u64::from_str_radix(id, 16).ok()?, u64::from_str_radix(key, 16).ok()?))
 }
 
-/// A diagnosis without its source, fault and advice: number and reason only.
-fn public_diagnostics(inside: &str) -> String {
-    let id = inside.split(';').next().unwrap_or_default().trim();
-    match reason(inside) {
-        Some(reason) => format!("{id};reason=\"{reason}\""),
-        None => id.to_owned(),
-    }
-}
-
-/// The sentence of a diagnosis.
-fn reason(diagnostics: &str) -> Option<&str> {
-    let (_, rest) = diagnostics.split_once("reason=\"")?;
-    Some(rest.split_once('"')?.0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -303,6 +260,8 @@ mod tests {
             left_on: None,
             key: 1,
             begun: Instant::now(),
+            stamp_back: StampBack::None,
+            passage: crate::partners::tests::passage(),
         };
         relay.shard(1).lock().insert(1, onward);
         // The order in which another thread may see it: queued, ended, noted.
@@ -321,12 +280,5 @@ mod tests {
         for foreign in ["z9hG4bK1", "z9hG4bKe1f", "z9hG4bKe.aa", "z9hG4bKex.y", ""] {
             assert_eq!(own_branch(foreign), None, "{foreign}");
         }
-    }
-
-    #[test]
-    fn a_diagnosis_that_leaves_has_no_source() {
-        let inside = "90103;reason=\"x is not an allowed domain\";source=\"edge.contoso.com\";advice=\"do\"";
-        assert_eq!(public_diagnostics(inside), "90103;reason=\"x is not an allowed domain\"");
-        assert_eq!(public_diagnostics("1034"), "1034");
     }
 }

@@ -39,15 +39,23 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 pub const fn status(refusal: &Refusal) -> u16 {
     match refusal {
         Refusal::BadBody(_) | Refusal::BadFrom => 400,
-        Refusal::CertificateNamesAnother { .. }
+        Refusal::AssertionMissing { .. }
+        | Refusal::CertificateNamesAnother { .. }
         | Refusal::DomainBlocked { .. }
         | Refusal::DomainNotAllowed { .. }
         | Refusal::FederationOff
         | Refusal::ForgedTrust
-        | Refusal::NoTrust => 403,
+        | Refusal::MethodNotFederated { .. }
+        | Refusal::NoTrust
+        | Refusal::OwnDomain { .. }
+        | Refusal::PartnerWatched { .. } => 403,
         Refusal::UnknownDestination { .. } => 404,
         Refusal::TooLarge(_) => 413,
         Refusal::UnsupportedType => 415,
+        // RFC 3261 §8.2.2.1.
+        Refusal::UnknownScheme => 416,
+        // One partner's limit, or one class's: the server is there for everybody else (RFC 3261 §21.4.18).
+        Refusal::PartnerBusy { .. } | Refusal::PartnerThrottled { .. } | Refusal::Shed { .. } => 480,
         Refusal::TooManyHops => 483,
         Refusal::Request { reason } => match reason {
             Reason::AppNotGranted => 403,
@@ -56,8 +64,14 @@ pub const fn status(refusal: &Refusal) -> u16 {
             _ => 400,
         },
         // Proxies abandon the whole server on a 503, so it is said only when nobody can be served (RFC 3261 §21.5.4).
-        Refusal::Overloaded | Refusal::StoreFull => 503,
-        Refusal::PeerUnreachable { .. } | Refusal::SrvNamesAnother { .. } | Refusal::SrvNotFound { .. } => 504,
+        Refusal::Overloaded | Refusal::Stopping | Refusal::StoreFull => 503,
+        Refusal::AddressNotFound { .. }
+        | Refusal::PeerPaused { .. }
+        | Refusal::PeerRejectsUs { .. }
+        | Refusal::PeerUnreachable { .. }
+        | Refusal::PeerUntrusted { .. }
+        | Refusal::SrvNamesAnother { .. }
+        | Refusal::SrvNotFound { .. } => 504,
     }
 }
 
@@ -97,7 +111,7 @@ pub fn answer(refusal: &Refusal, audience: Audience<'_>, retry_after: Option<Dur
         Audience::Outside => "reveille",
     };
     headers.push(("Warning", format!("399 {agent} \"{sentence}\"")));
-    if let Some(after) = retry_after.or_else(|| (status == 503).then_some(Duration::from_secs(5))) {
+    if let Some(after) = retry_after.or_else(|| refusal.retry_after()) {
         headers.push(("Retry-After", after.as_secs().max(1).to_string()));
     }
     let problem = serde_json::json!({
@@ -111,7 +125,7 @@ pub fn answer(refusal: &Refusal, audience: Audience<'_>, retry_after: Option<Dur
 }
 
 /// Text that may stand between double quotes in a header field: what it quotes from a peer must not end the quoting.
-fn quotable(text: &str) -> String {
+pub fn quotable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).map(|c| if c == '"' || c == '\\' { '\'' } else { c }).collect()
 }
 

@@ -10,6 +10,7 @@ use crate::answer::{Answer, Audience, PROBLEM_TYPE, answer};
 use crate::push_result::{self, PushResult};
 use crate::refusal::Refusal;
 use crate::request::{self, BodyFault, PushRequest};
+use crate::trust;
 
 /// The domain of the From address: the one that a certificate must prove.
 pub fn from_domain(message: &Message) -> Result<SipDomain, Refusal> {
@@ -19,8 +20,18 @@ pub fn from_domain(message: &Message) -> Result<SipDomain, Refusal> {
 
 /// The domain that a request is for.
 pub fn destination(message: &Message) -> Result<SipDomain, Refusal> {
-    let domain = || reveille_sip::Uri::parse(message.request_uri()?).ok()?.host()?.domain()?.parse().ok();
+    let uri = message.request_uri().and_then(|uri| reveille_sip::Uri::parse(uri).ok());
+    // RFC 3261 §16.3 step 2: a scheme that we do not understand is 416, not 400.
+    if uri.as_ref().is_some_and(|uri| !uri.is_sip()) {
+        return Err(Refusal::UnknownScheme);
+    }
+    let domain = || uri?.host()?.domain()?.parse().ok();
     domain().ok_or_else(|| Refusal::BadBody("the Request-URI names no domain".into()))
+}
+
+/// What the sender's own server says of him: verified, not verified, or nothing.
+pub fn asserted(message: &Message) -> Option<bool> {
+    message.header(Name::AssertedVerification).and_then(trust::read_assertion)
 }
 
 /// The push requests of a MESSAGE.

@@ -1,13 +1,16 @@
 //! Who may speak, and for whom: the only place that makes an [`AdmittedPeer`].
 //!
 //! Pure: settings, certificate and SRV facts go in. Which name a certificate must hold is DESIGN.md §6: a peer reached
-//! by same-domain SRV must name the *domain*; a direct partner or a hosting provider must name the *ProxyFqdn*.
+//! by same-domain SRV must name the *domain*; a direct partner or a provider must name the *ProxyFqdn*, the default
+//! route its own name.
 
 use reveille_core::SipDomain;
-use reveille_core::settings::{Snapshot, VerificationLevel};
+use reveille_core::settings::{
+    AccessEdgeConfiguration, AllowedDomain, Carrier, Snapshot, Unasserted, VerificationLevel,
+};
 
 use crate::refusal::Refusal;
-use crate::trust::{SourceType, Trust};
+use crate::trust::{Network, SourceType, Trust};
 
 /// Proof that a peer may speak for a domain; nothing outside of this file can make one.
 ///
@@ -30,14 +33,94 @@ impl AdmittedPeer {
         self.source
     }
 
-    /// Whether the verification level lets its users count as verified.
+    /// Whether the verification level lets this message's sender count as verified.
     pub const fn verified(&self) -> bool {
         self.verified
     }
+}
 
-    /// What the edge stamps on this peer's messages on their way inward.
-    pub fn trust<'a>(&self, edge: &'a SipDomain, remote: &'a str) -> Trust<'a> {
-        Trust { source: self.source, edge: edge.as_str(), verified: self.verified, remote }
+/// What a peer is to us when it speaks for a domain: the same for all its messages while the settings stay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Standing {
+    domain: SipDomain,
+    remote: SipDomain,
+    source: SourceType,
+    network: Network,
+    level: VerificationLevel,
+    unasserted: Unasserted,
+    listed: bool,
+}
+
+impl Standing {
+    /// One of our own servers, which has proven `remote` on the inner side, speaking for a domain that it serves: to
+    /// another server of ours it is what a direct partner is, and its users are known.
+    pub const fn own(domain: SipDomain, remote: SipDomain) -> Self {
+        Self {
+            domain,
+            remote,
+            source: SourceType::DirectPartner,
+            network: Network::Federation,
+            level: VerificationLevel::AlwaysVerifiable,
+            unasserted: Unasserted::MarkUnverified,
+            listed: true,
+        }
+    }
+
+    /// The domain that the peer speaks for.
+    pub const fn domain(&self) -> &SipDomain {
+        &self.domain
+    }
+
+    /// The name that it proves that with.
+    pub const fn remote(&self) -> &SipDomain {
+        &self.remote
+    }
+
+    /// How it is known.
+    pub const fn source(&self) -> SourceType {
+        self.source
+    }
+
+    /// Whether its domain is on the allow list; who is not has been discovered, or came by the default route.
+    pub const fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Whether it was found by its SRV record alone, and is held short.
+    pub fn is_discovered(&self) -> bool {
+        !self.listed && self.source == SourceType::AutoFederation
+    }
+
+    /// The proof for one message, whose sender's own server has `asserted` that he is verified, or not, or nothing
+    /// (lync.md §3.3).
+    pub fn admit(&self, asserted: Option<bool>) -> Result<AdmittedPeer, Refusal> {
+        if self.level == VerificationLevel::UseSourceVerification
+            && asserted.is_none()
+            && self.unasserted == Unasserted::Reject
+        {
+            return Err(Refusal::AssertionMissing { domain: self.domain.clone() });
+        }
+        Ok(AdmittedPeer { domain: self.domain.clone(), source: self.source, verified: self.verified(asserted) })
+    }
+
+    /// Whether a sender counts as verified. Of the two documented readings of "absent", this is the milder one.
+    pub fn verified(&self, asserted: Option<bool>) -> bool {
+        match self.level {
+            VerificationLevel::AlwaysVerifiable => true,
+            VerificationLevel::AlwaysUnverifiable => false,
+            VerificationLevel::UseSourceVerification => asserted == Some(true),
+        }
+    }
+
+    /// What `edge` stamps on this peer's messages on their way inward.
+    pub fn trust<'a>(&'a self, edge: &'a SipDomain, verified: bool) -> Trust<'a> {
+        Trust {
+            source: self.source,
+            edge: edge.as_str(),
+            verified,
+            network: self.network,
+            remote: self.remote.as_str(),
+        }
     }
 }
 
@@ -45,88 +128,148 @@ impl AdmittedPeer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
     /// It may.
-    Admitted(AdmittedPeer),
-    /// It may if the SRV record of the domain leads to this hosting provider: look it up, then call [`carried_by`].
+    Admitted(Standing),
+    /// It may if the SRV record of the domain leads to this provider: look it up, then call [`carried_by`].
     IfCarriedBy(Carriage),
 }
 
-/// A hosting provider that wants to speak for one of its customers.
+/// A provider that wants to speak for one of its customers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Carriage {
-    domain: SipDomain,
-    proxy: SipDomain,
-    level: VerificationLevel,
-}
+pub struct Carriage(Standing);
 
 impl Carriage {
     /// Whose SRV record is to be looked up.
     pub const fn domain(&self) -> &SipDomain {
-        &self.domain
+        &self.0.domain
     }
 }
 
-/// Whether the peer whose certificate `names` (a predicate over names) may speak for `domain`.
+/// Whether the peer whose certificate `names` (a predicate over names) may speak for `domain`; `ours` tells the domains
+/// that live behind this edge.
 pub fn admit(
     settings: &Snapshot,
+    ours: &dyn Fn(&SipDomain) -> bool,
     domain: &SipDomain,
     names: &dyn Fn(&SipDomain) -> bool,
 ) -> Result<Admission, Refusal> {
-    let edge = settings.access_edge();
-    if !edge.allow_federated_users {
-        return Err(Refusal::FederationOff);
-    }
-    if settings.is_blocked(domain) {
-        return Err(Refusal::DomainBlocked { domain: domain.clone() });
-    }
-    let record = settings.allowed_domain(domain);
-    if record.is_none() && !edge.enable_partner_discovery {
-        return Err(Refusal::DomainNotAllowed { domain: domain.clone() });
-    }
-    // The documents' domains had no level of their own and acted as UseSourceVerification (lync.md §1.3).
-    let level = record.and_then(|record| record.verification_level).unwrap_or(VerificationLevel::UseSourceVerification);
-    let admitted = |source| {
-        let peer = AdmittedPeer { domain: domain.clone(), source, verified: counts_as_verified(level) };
-        Ok(Admission::Admitted(peer))
-    };
+    let listing = Listing::open(settings, domain)?;
     let another =
         |wanted: &SipDomain| Refusal::CertificateNamesAnother { domain: domain.clone(), wanted: wanted.clone() };
-    if let Some(proxy) = record.and_then(|record| record.proxy_fqdn.as_ref()) {
-        return if names(proxy) { admitted(SourceType::DirectPartner) } else { Err(another(proxy)) };
+    if let Some(standing) = listing.direct_partner() {
+        return if names(&standing.remote) {
+            Ok(Admission::Admitted(standing))
+        } else {
+            Err(another(&standing.remote))
+        };
+    }
+    // Whoever could send in the name of our own people from outside could be any of them.
+    if ours(domain) {
+        return Err(Refusal::OwnDomain { domain: domain.clone() });
+    }
+    if let Some(standing) = listing.default_route() {
+        return if names(&standing.remote) {
+            Ok(Admission::Admitted(standing))
+        } else {
+            Err(another(&standing.remote))
+        };
     }
     if names(domain) {
-        return admitted(SourceType::AutoFederation);
+        return Ok(Admission::Admitted(listing.same_domain()));
     }
-    let provider = settings.hosting_providers().find(|provider| provider.enabled && names(&provider.proxy_fqdn));
-    match provider {
-        Some(provider) => Ok(Admission::IfCarriedBy(Carriage {
-            domain: domain.clone(),
-            proxy: provider.proxy_fqdn.clone(),
-            level: provider.verification_level,
-        })),
+    match settings.carriers().find(|carrier| names(carrier.proxy)) {
+        Some(carrier) => Ok(Admission::IfCarriedBy(Carriage(listing.carried(carrier)))),
         None => Err(another(domain)),
     }
 }
 
 /// Completes an admission with the targets of the domain's SRV record.
-pub fn carried_by(carriage: Carriage, srv_targets: &[SipDomain]) -> Result<AdmittedPeer, Refusal> {
-    if !srv_targets.contains(&carriage.proxy) {
-        return Err(Refusal::CertificateNamesAnother { wanted: carriage.domain.clone(), domain: carriage.domain });
+pub fn carried_by(carriage: Carriage, srv_targets: &[SipDomain]) -> Result<Standing, Refusal> {
+    let Carriage(standing) = carriage;
+    if !srv_targets.contains(&standing.remote) {
+        return Err(Refusal::CertificateNamesAnother { wanted: standing.domain.clone(), domain: standing.domain });
     }
-    Ok(AdmittedPeer {
-        domain: carriage.domain,
-        source: SourceType::AuthorizedServer,
-        verified: counts_as_verified(carriage.level),
-    })
+    Ok(standing)
 }
 
-/// The source's own assertion is absent in everything this road carries; absent is marked unverified, the milder of
-/// the two documented readings (lync.md §3.3).
-const fn counts_as_verified(level: VerificationLevel) -> bool {
-    match level {
-        VerificationLevel::AlwaysVerifiable => true,
-        VerificationLevel::AlwaysUnverifiable | VerificationLevel::UseSourceVerification => false,
+/// One domain as the settings know it: the rules that hold in both directions.
+pub(crate) struct Listing<'a> {
+    edge: AccessEdgeConfiguration,
+    domain: &'a SipDomain,
+    record: Option<&'a AllowedDomain>,
+}
+
+impl<'a> Listing<'a> {
+    /// Refuses what is refused whoever speaks: federation is off, the domain is blocked, or on no list though lists are
+    /// all that counts.
+    pub(crate) fn open(settings: &'a Snapshot, domain: &'a SipDomain) -> Result<Self, Refusal> {
+        let edge = settings.access_edge();
+        if !edge.allow_federated_users {
+            return Err(Refusal::FederationOff);
+        }
+        if settings.is_blocked(domain) {
+            return Err(Refusal::DomainBlocked { domain: domain.clone() });
+        }
+        let record = settings.allowed_domain(domain);
+        if record.is_none() && !edge.enable_partner_discovery && edge.default_route().is_none() {
+            return Err(Refusal::DomainNotAllowed { domain: domain.clone() });
+        }
+        Ok(Self { edge, domain, record })
+    }
+
+    /// The domain's own record with its edge.
+    pub(crate) fn direct_partner(&self) -> Option<Standing> {
+        let proxy = self.record?.proxy_fqdn.as_ref()?;
+        Some(self.standing(proxy, SourceType::DirectPartner, self.listed_level()))
+    }
+
+    /// The host that everything goes to and comes from, if that form is chosen.
+    pub(crate) fn default_route(&self) -> Option<Standing> {
+        let route = self.edge.default_route()?;
+        let level = self.edge.verification_level.unwrap_or(SOURCE_DECIDES);
+        let mut standing = self.standing(route, SourceType::AuthorizedServer, level);
+        if self.edge.is_public_provider {
+            standing.network = Network::PublicCloud;
+        }
+        Some(standing)
+    }
+
+    /// A peer that proves the domain itself: listed, or discovered.
+    pub(crate) fn same_domain(&self) -> Standing {
+        let level = match self.record {
+            Some(_) => self.listed_level(),
+            None => self.edge.discovered_partner_verification_level.unwrap_or(SOURCE_DECIDES),
+        };
+        self.standing(self.domain, SourceType::AutoFederation, level)
+    }
+
+    /// A provider to whom the domain's SRV record leads.
+    pub(crate) fn carried(&self, carrier: Carrier<'_>) -> Standing {
+        let mut standing = self.standing(carrier.proxy, SourceType::AuthorizedServer, carrier.level);
+        if carrier.is_public {
+            standing.network = Network::PublicCloud;
+        }
+        standing
+    }
+
+    fn listed_level(&self) -> VerificationLevel {
+        self.record.and_then(|record| record.verification_level).unwrap_or(SOURCE_DECIDES)
+    }
+
+    fn standing(&self, remote: &SipDomain, source: SourceType, level: VerificationLevel) -> Standing {
+        Standing {
+            domain: self.domain.clone(),
+            remote: remote.clone(),
+            source,
+            network: Network::Federation,
+            level,
+            unasserted: self.edge.unasserted_source,
+            listed: self.record.is_some(),
+        }
     }
 }
+
+/// The documents' domains had no level of their own and acted so (lync.md §1.3).
+const SOURCE_DECIDES: VerificationLevel = VerificationLevel::UseSourceVerification;
 
 /// Proof that an internal connection comes from a host that this machine's configuration names as an edge.
 #[derive(Clone, Debug)]
@@ -139,7 +282,7 @@ pub fn trusted_edge(edges: &[SipDomain], names: &dyn Fn(&SipDomain) -> bool) -> 
 
 /// Rebuilds the proof behind the edge, from the edge's trust header and the From domain that the edge has checked.
 pub fn readmit(_: &TrustedEdge, trust: Option<&str>, from: &SipDomain) -> Result<AdmittedPeer, Refusal> {
-    let trust = trust.and_then(Trust::read).ok_or(Refusal::NoTrust)?;
+    let trust = trust.and_then(Trust::read).filter(|trust| trust.source.is_federated()).ok_or(Refusal::NoTrust)?;
     Ok(AdmittedPeer { domain: from.clone(), source: trust.source, verified: trust.verified })
 }
 
@@ -147,7 +290,7 @@ pub fn readmit(_: &TrustedEdge, trust: Option<&str>, from: &SipDomain) -> Result
 mod tests {
     use reveille_core::Timestamp;
     use reveille_core::settings::{
-        AccessEdgeConfiguration, AllowedDomain, BlockedDomain, HostingProvider, Setting, SettingChange,
+        BlockedDomain, HostingProvider, PublicProvider, RoutingMethod, Setting, SettingChange,
     };
 
     use super::*;
@@ -156,79 +299,199 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The documents' recipe beside a direct partner and a domain found by SRV.
-    fn settings(on: bool) -> Snapshot {
-        let allowed = |name: &str, proxy: Option<&str>| {
-            Setting::AllowedDomain(AllowedDomain {
-                identity: domain(name),
-                proxy_fqdn: proxy.map(domain),
-                verification_level: None,
-                comment: String::new(),
-            })
-        };
-        let rows = [
-            Setting::AccessEdgeConfiguration(AccessEdgeConfiguration {
-                allow_federated_users: on,
-                ..Default::default()
-            }),
-            allowed("direct.example", Some("edge.partner.example")),
-            allowed("srv.example", None),
-            allowed("push.lync.com", None),
-            Setting::BlockedDomain(BlockedDomain { identity: domain("bad.example"), comment: String::new() }),
-            Setting::HostingProvider(HostingProvider {
-                enabled: true,
-                verification_level: VerificationLevel::AlwaysVerifiable,
-                ..HostingProvider::new("LyncOnline", domain("sipfed.online.lync.com"))
-            }),
-        ];
+    fn snapshot(rows: impl IntoIterator<Item = Setting>) -> Snapshot {
         rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
             snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(1)).unwrap()
         })
     }
 
-    #[test]
-    fn who_may_speak_for_whom() {
-        let settings = settings(true);
-        let another = |name: &str, wanted: &str| {
-            Err(Refusal::CertificateNamesAnother { domain: domain(name), wanted: domain(wanted) })
-        };
-        let not_allowed = Refusal::DomainNotAllowed { domain: domain("stranger.example") };
-        for (speaks_for, certificate, expected) in [
-            ("direct.example", "edge.partner.example", Ok(Some(SourceType::DirectPartner))),
-            // A direct partner must name the proxy, not the domain.
-            ("direct.example", "direct.example", another("direct.example", "edge.partner.example")),
-            ("srv.example", "srv.example", Ok(Some(SourceType::AutoFederation))),
-            ("srv.example", "edge.partner.example", another("srv.example", "srv.example")),
-            ("push.lync.com", "sipfed.online.lync.com", Ok(None)),
-            ("stranger.example", "stranger.example", Err(not_allowed)),
-            ("bad.example", "bad.example", Err(Refusal::DomainBlocked { domain: domain("bad.example") })),
-        ] {
-            let names = |name: &SipDomain| *name == domain(certificate);
-            let found = admit(&settings, &domain(speaks_for), &names).map(|admission| match admission {
-                Admission::Admitted(peer) => Some(peer.source()),
-                Admission::IfCarriedBy(_) => None,
-            });
-            assert_eq!(found, expected, "{certificate} for {speaks_for}");
+    fn access_edge(change: impl FnOnce(&mut AccessEdgeConfiguration)) -> Setting {
+        let mut record = AccessEdgeConfiguration { allow_federated_users: true, ..Default::default() };
+        change(&mut record);
+        Setting::AccessEdgeConfiguration(record)
+    }
+
+    fn allowed(name: &str, proxy: Option<&str>, level: Option<VerificationLevel>) -> Setting {
+        Setting::AllowedDomain(AllowedDomain {
+            identity: domain(name),
+            proxy_fqdn: proxy.map(domain),
+            verification_level: level,
+            comment: String::new(),
+        })
+    }
+
+    /// The documents' recipe beside a direct partner and a domain found by SRV.
+    fn rows(edge: Setting) -> Vec<Setting> {
+        vec![
+            edge,
+            allowed("direct.example", Some("edge.partner.example"), None),
+            allowed("srv.example", None, None),
+            allowed("push.lync.com", None, None),
+            Setting::BlockedDomain(BlockedDomain { identity: domain("bad.example"), comment: String::new() }),
+        ]
+    }
+
+    fn provider(level: VerificationLevel) -> Setting {
+        Setting::HostingProvider(HostingProvider {
+            enabled: true,
+            verification_level: level,
+            ..HostingProvider::new("LyncOnline", domain("sipfed.online.lync.com"))
+        })
+    }
+
+    fn ask(settings: &Snapshot, speaks_for: &str, certificate: &str) -> Result<Admission, Refusal> {
+        let ours = |name: &SipDomain| name.as_str() == "ours.example";
+        admit(settings, &ours, &domain(speaks_for), &|name| *name == domain(certificate))
+    }
+
+    /// The standing of a peer whose domain leads to the provider, if that is asked.
+    fn standing(settings: &Snapshot, speaks_for: &str, certificate: &str) -> Result<Standing, Refusal> {
+        match ask(settings, speaks_for, certificate)? {
+            Admission::Admitted(standing) => Ok(standing),
+            Admission::IfCarriedBy(carriage) => carried_by(carriage, &[domain(certificate)]),
         }
     }
 
     #[test]
-    fn nobody_may_speak_while_federation_is_off() {
-        let found = admit(&settings(false), &domain("srv.example"), &|_| true);
-        assert_eq!(found, Err(Refusal::FederationOff));
+    fn who_may_speak_for_whom() {
+        let mut rows = rows(access_edge(|_| ()));
+        rows.push(provider(VerificationLevel::AlwaysVerifiable));
+        let settings = snapshot(rows);
+        let another = |name: &str, wanted: &str| {
+            Err(Refusal::CertificateNamesAnother { domain: domain(name), wanted: domain(wanted) })
+        };
+        let not_allowed = |name: &str| Err(Refusal::DomainNotAllowed { domain: domain(name) });
+        for (speaks_for, certificate, expected) in [
+            ("direct.example", "edge.partner.example", Ok(SourceType::DirectPartner)),
+            // A direct partner must name the proxy, not the domain.
+            ("direct.example", "direct.example", another("direct.example", "edge.partner.example")),
+            ("srv.example", "srv.example", Ok(SourceType::AutoFederation)),
+            ("srv.example", "edge.partner.example", another("srv.example", "srv.example")),
+            ("push.lync.com", "sipfed.online.lync.com", Ok(SourceType::AuthorizedServer)),
+            ("stranger.example", "stranger.example", not_allowed("stranger.example")),
+            ("ours.example", "ours.example", not_allowed("ours.example")),
+            ("bad.example", "bad.example", Err(Refusal::DomainBlocked { domain: domain("bad.example") })),
+        ] {
+            let found = standing(&settings, speaks_for, certificate).map(|standing| standing.source());
+            assert_eq!(found, expected, "{certificate} for {speaks_for}");
+        }
+        let off = snapshot([Setting::AccessEdgeConfiguration(AccessEdgeConfiguration::default())]);
+        assert_eq!(ask(&off, "srv.example", "srv.example"), Err(Refusal::FederationOff));
+    }
+
+    #[test]
+    fn discovery_admits_who_proves_its_domain_and_nobody_admits_who_speaks_for_ours() {
+        let settings = snapshot(rows(access_edge(|record| record.enable_partner_discovery = true)));
+        let found = standing(&settings, "stranger.example", "stranger.example").unwrap();
+        assert!(found.is_discovered() && !found.is_listed());
+        assert!(!standing(&settings, "srv.example", "srv.example").unwrap().is_discovered());
+        assert!(standing(&settings, "bad.example", "bad.example").is_err());
+        assert_eq!(
+            ask(&settings, "ours.example", "ours.example"),
+            Err(Refusal::OwnDomain { domain: domain("ours.example") })
+        );
+        // Unless an administrator has named the very edge that may.
+        let listed = allowed("ours.example", Some("cloud.example"), None);
+        let settings = snapshot([access_edge(|_| ()), listed]);
+        assert!(ask(&settings, "ours.example", "cloud.example").is_ok());
+    }
+
+    #[test]
+    fn the_default_route_speaks_for_everybody_who_has_no_edge_of_its_own() {
+        let settings = snapshot(rows(access_edge(|record| {
+            record.routing_method = RoutingMethod::UseDefaultRouting;
+            record.default_route_fqdn = Some(domain("route.example"));
+            record.is_public_provider = true;
+            record.verification_level = Some(VerificationLevel::AlwaysVerifiable);
+        })));
+        let anybody = standing(&settings, "anybody.example", "route.example").unwrap();
+        assert_eq!((anybody.source(), anybody.network), (SourceType::AuthorizedServer, Network::PublicCloud));
+        assert!(anybody.verified(None) && !anybody.is_discovered());
+        assert!(standing(&settings, "srv.example", "route.example").unwrap().is_listed());
+        for (speaks_for, certificate) in [
+            ("srv.example", "srv.example"),
+            ("direct.example", "route.example"),
+            ("bad.example", "route.example"),
+            ("ours.example", "route.example"),
+        ] {
+            assert!(ask(&settings, speaks_for, certificate).is_err(), "{certificate} for {speaks_for}");
+        }
+        assert!(standing(&settings, "direct.example", "edge.partner.example").is_ok());
     }
 
     #[test]
     fn a_provider_speaks_only_for_domains_whose_srv_points_at_it() {
-        let names = |name: &SipDomain| *name == domain("sipfed.online.lync.com");
-        let ask = || match admit(&settings(true), &domain("push.lync.com"), &names) {
+        let mut rows = rows(access_edge(|_| ()));
+        rows.push(provider(VerificationLevel::AlwaysVerifiable));
+        let settings = snapshot(rows);
+        let carriage = || match ask(&settings, "push.lync.com", "sipfed.online.lync.com") {
             Ok(Admission::IfCarriedBy(carriage)) => carriage,
             other => panic!("{other:?}"),
         };
-        let peer = carried_by(ask(), &[domain("sipfed.online.lync.com")]).unwrap();
-        assert_eq!((peer.domain().as_str(), peer.verified()), ("push.lync.com", true));
-        assert!(carried_by(ask(), &[domain("elsewhere.example")]).is_err());
-        assert!(carried_by(ask(), &[]).is_err());
+        let found = carried_by(carriage(), &[domain("sipfed.online.lync.com")]).unwrap();
+        assert_eq!((found.domain().as_str(), found.verified(None)), ("push.lync.com", true));
+        assert!(carried_by(carriage(), &[domain("elsewhere.example")]).is_err());
+        assert!(carried_by(carriage(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_public_provider_is_one_of_another_network() {
+        let public = Setting::PublicProvider(PublicProvider {
+            identity: "Messenger".into(),
+            proxy_fqdn: domain("fed.messenger.example"),
+            enabled: true,
+            verification_level: VerificationLevel::UseSourceVerification,
+            icon_url: String::new(),
+        });
+        let settings = snapshot([access_edge(|_| ()), allowed("im.example", None, None), public]);
+        let found = standing(&settings, "im.example", "fed.messenger.example").unwrap();
+        let mut header = String::new();
+        found.trust(&domain("edge.contoso.com"), false).write(&mut header);
+        assert_eq!(
+            header,
+            "ms-source-type=AuthorizedServer;ms-ep-fqdn=edge.contoso.com;ms-source-verified-user=unverified;\
+             ms-source-network=publiccloud;ms-remote-fqdn=fed.messenger.example"
+        );
+    }
+
+    #[test]
+    fn what_each_level_makes_of_the_partners_own_word() {
+        use Unasserted::{MarkUnverified, Reject};
+        use VerificationLevel::{AlwaysUnverifiable, AlwaysVerifiable, UseSourceVerification};
+        for (level, unasserted, expected) in [
+            // Asserted verified, asserted unverified, asserted nothing.
+            (AlwaysVerifiable, Reject, [Some(true), Some(true), Some(true)]),
+            (AlwaysUnverifiable, Reject, [Some(false), Some(false), Some(false)]),
+            (UseSourceVerification, MarkUnverified, [Some(true), Some(false), Some(false)]),
+            (UseSourceVerification, Reject, [Some(true), Some(false), None]),
+        ] {
+            let edge = |record: &mut AccessEdgeConfiguration| {
+                record.enable_partner_discovery = true;
+                record.discovered_partner_verification_level = Some(level);
+                record.unasserted_source = unasserted;
+            };
+            let rows = [
+                access_edge(edge),
+                allowed("direct.example", Some("edge.partner.example"), Some(level)),
+                allowed("srv.example", None, Some(level)),
+                allowed("push.lync.com", None, None),
+                provider(level),
+            ];
+            let settings = snapshot(rows);
+            for (speaks_for, certificate) in [
+                ("direct.example", "edge.partner.example"),
+                ("srv.example", "srv.example"),
+                ("push.lync.com", "sipfed.online.lync.com"),
+                ("discovered.example", "discovered.example"),
+            ] {
+                let found = standing(&settings, speaks_for, certificate).unwrap();
+                for (asserted, expected) in [Some(true), Some(false), None].into_iter().zip(expected) {
+                    let verified = found.admit(asserted).map(|peer| peer.verified());
+                    let missing = Refusal::AssertionMissing { domain: domain(speaks_for) };
+                    assert_eq!(verified, expected.ok_or(missing), "{speaks_for}, {level:?}, {asserted:?}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -239,7 +502,8 @@ mod tests {
         let text = "ms-source-type=DirectPartner;ms-ep-fqdn=e;ms-source-verified-user=verified";
         let peer = readmit(&edge, Some(text), &domain("contoso.com")).unwrap();
         assert_eq!((peer.domain().as_str(), peer.source()), ("contoso.com", SourceType::DirectPartner));
-        assert_eq!(readmit(&edge, None, &domain("contoso.com")), Err(Refusal::NoTrust));
-        assert_eq!(readmit(&edge, Some("trust me"), &domain("contoso.com")), Err(Refusal::NoTrust));
+        for nobody in [None, Some("trust me"), Some(text.replace("DirectPartner", "EdgeProxyGenerated").as_str())] {
+            assert_eq!(readmit(&edge, nobody, &domain("contoso.com")), Err(Refusal::NoTrust), "{nobody:?}");
+        }
     }
 }

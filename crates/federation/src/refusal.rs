@@ -1,11 +1,29 @@
 //! Why a peer or its request was turned away: the sentence, whose fault it is, and the command that changes it.
 
+use std::time::Duration;
+
 use reveille_core::diagnosis::{Diagnosis, Failure};
 use reveille_core::{Reason, SipDomain};
 
 /// Why the border, or the house behind it, refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
+    /// No address.
+    #[error("{host}, where {domain} is reached, has no address: {why}")]
+    AddressNotFound {
+        /// The domain that a message was for.
+        domain: SipDomain,
+        /// The host that its record names.
+        host: SipDomain,
+        /// What the name server said.
+        why: String,
+    },
+    /// `UseSourceVerification`, read strictly.
+    #[error("{domain} does not say whether its user is verified, which it must here")]
+    AssertionMissing {
+        /// The domain.
+        domain: SipDomain,
+    },
     /// The body could not be read, or is against the rules.
     #[error("{0}")]
     BadBody(String),
@@ -38,15 +56,75 @@ pub enum Refusal {
     /// The trust header came from elsewhere.
     #[error("the message claims the trust of an edge, but came from a host that is not configured as one")]
     ForgedTrust,
+    /// Not something that partners ask of each other.
+    #[error("{method} requests do not cross this border")]
+    MethodNotFederated {
+        /// The method.
+        method: Box<str>,
+    },
     /// An edge of ours sent something without its trust header.
     #[error("the message came without the trust header that an edge adds")]
     NoTrust,
+    /// Our own people speak from inside.
+    #[error("{domain} lives behind this edge, and nobody outside may speak for it")]
+    OwnDomain {
+        /// The domain.
+        domain: SipDomain,
+    },
     /// Too much at once.
     #[error("this server can take nothing more at the moment")]
     Overloaded,
+    /// Too much of one partner at once.
+    #[error("too much of {domain} is under way: {what}")]
+    PartnerBusy {
+        /// The partner's domain.
+        domain: SipDomain,
+        /// Which bound was reached, with its figure.
+        what: String,
+    },
+    /// Beyond its rate.
+    #[error("{domain} may send {per_second} messages a second, and sends more")]
+    PartnerThrottled {
+        /// The partner's domain.
+        domain: SipDomain,
+        /// What it may send.
+        per_second: u32,
+    },
+    /// On the watch list.
+    #[error("{domain} has written to more than {most} addresses and is on the watch list")]
+    PartnerWatched {
+        /// The partner's domain.
+        domain: SipDomain,
+        /// How many addresses were allowed.
+        most: u32,
+    },
+    /// Its circuit is open.
+    #[error("the server for {domain} failed a moment ago and is not asked yet: {why}")]
+    PeerPaused {
+        /// Whose server.
+        domain: SipDomain,
+        /// What it failed with.
+        why: String,
+    },
+    /// It does not take our certificate.
+    #[error("the server for {domain} does not accept this edge: {why}")]
+    PeerRejectsUs {
+        /// Whose server.
+        domain: SipDomain,
+        /// The stage and its sentence.
+        why: String,
+    },
     /// The next hop does not answer.
     #[error("the server for {domain} could not be reached: {why}")]
     PeerUnreachable {
+        /// Whose server.
+        domain: SipDomain,
+        /// The stage and its sentence.
+        why: String,
+    },
+    /// We do not take its certificate.
+    #[error("the server for {domain} is not trusted: {why}")]
+    PeerUntrusted {
         /// Whose server.
         domain: SipDomain,
         /// The stage and its sentence.
@@ -76,15 +154,27 @@ pub enum Refusal {
         /// What the name server said.
         why: String,
     },
+    /// Before the end.
+    #[error("this server is about to stop")]
+    Stopping,
     /// The journal cannot keep anything.
     #[error("the journal cannot take anything at the moment")]
     StoreFull,
+    /// The near-full server keeps its last places for calls.
+    #[error("this server is nearly full and takes {what} no more at the moment")]
+    Shed {
+        /// Which class.
+        what: &'static str,
+    },
     /// Nobody here serves it.
     #[error("{domain} is not served here")]
     UnknownDestination {
         /// The domain.
         domain: SipDomain,
     },
+    /// Not a SIP URI.
+    #[error("the Request-URI is not a sip: or sips: address")]
+    UnknownScheme,
     /// Neither push request nor feedback.
     #[error("the content type is not taken here")]
     UnsupportedType,
@@ -100,14 +190,24 @@ impl Refusal {
     /// The row of the diagnosis table.
     pub const fn failure(&self) -> Failure {
         match self {
+            Self::AddressNotFound { .. } => Failure::AddressNotFound,
+            Self::AssertionMissing { .. } => Failure::AssertionMissing,
             Self::BadBody(_) | Self::BadFrom | Self::UnsupportedType | Self::TooLarge(_) => Failure::BadBody,
             Self::CertificateNamesAnother { .. } => Failure::CertificateNamesAnother,
             Self::DomainBlocked { .. } => Failure::DomainBlocked,
             Self::DomainNotAllowed { .. } => Failure::DomainNotAllowed,
             Self::FederationOff => Failure::FederationOff,
             Self::ForgedTrust | Self::NoTrust => Failure::ForgedTrust,
-            Self::Overloaded => Failure::Overloaded,
-            Self::PeerUnreachable { .. } | Self::TooManyHops => Failure::PeerUnreachable,
+            Self::MethodNotFederated { .. } => Failure::MethodNotFederated,
+            Self::OwnDomain { .. } => Failure::OwnDomain,
+            Self::Overloaded | Self::Shed { .. } => Failure::Overloaded,
+            Self::PartnerBusy { .. } => Failure::PartnerBusy,
+            Self::PartnerThrottled { .. } => Failure::Throttled,
+            Self::PartnerWatched { .. } => Failure::PartnerWatched,
+            Self::PeerPaused { .. } => Failure::PeerPaused,
+            Self::PeerRejectsUs { .. } => Failure::PeerRejectsUs,
+            Self::PeerUnreachable { .. } => Failure::PeerUnreachable,
+            Self::PeerUntrusted { .. } => Failure::PeerUntrusted,
             Self::Request { reason } => match reason {
                 Reason::Throttled => Failure::Throttled,
                 Reason::AppNotGranted => Failure::AppNotGranted,
@@ -116,7 +216,10 @@ impl Refusal {
             },
             Self::SrvNamesAnother { .. } => Failure::SrvNamesAnother,
             Self::SrvNotFound { .. } => Failure::SrvNotFound,
+            Self::Stopping => Failure::Stopping,
             Self::StoreFull => Failure::StoreFull,
+            Self::TooManyHops => Failure::TooManyHops,
+            Self::UnknownScheme => Failure::UnknownScheme,
             Self::UnknownDestination { .. } => Failure::NotOurDomain,
         }
     }
@@ -130,16 +233,53 @@ impl Refusal {
     pub fn advice(&self) -> String {
         let advice = self.diagnosis().advice;
         match self {
-            Self::DomainBlocked { domain } | Self::DomainNotAllowed { domain } => {
-                advice.replace("DOMAIN", domain.as_str())
-            }
+            Self::DomainBlocked { domain }
+            | Self::DomainNotAllowed { domain }
+            | Self::PartnerWatched { domain, .. } => advice.replace("DOMAIN", domain.as_str()),
             _ => advice.to_owned(),
+        }
+    }
+
+    /// When to come back, for those that a little patience helps.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::PartnerBusy { .. } | Self::PartnerThrottled { .. } | Self::Shed { .. } => {
+                Some(Duration::from_secs(1))
+            }
+            Self::PeerPaused { .. } => Some(Duration::from_secs(2)),
+            Self::Overloaded | Self::Stopping | Self::StoreFull => Some(Duration::from_secs(5)),
+            Self::AddressNotFound { .. }
+            | Self::AssertionMissing { .. }
+            | Self::BadBody(_)
+            | Self::BadFrom
+            | Self::CertificateNamesAnother { .. }
+            | Self::DomainBlocked { .. }
+            | Self::DomainNotAllowed { .. }
+            | Self::FederationOff
+            | Self::ForgedTrust
+            | Self::MethodNotFederated { .. }
+            | Self::NoTrust
+            | Self::OwnDomain { .. }
+            | Self::PartnerWatched { .. }
+            | Self::PeerRejectsUs { .. }
+            | Self::PeerUnreachable { .. }
+            | Self::PeerUntrusted { .. }
+            | Self::Request { .. }
+            | Self::SrvNamesAnother { .. }
+            | Self::SrvNotFound { .. }
+            | Self::TooLarge(_)
+            | Self::TooManyHops
+            | Self::UnknownDestination { .. }
+            | Self::UnknownScheme
+            | Self::UnsupportedType => None,
         }
     }
 
     /// The stable word for metrics and status pages.
     pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::AddressNotFound { .. } => "address-not-found",
+            Self::AssertionMissing { .. } => "assertion-missing",
             Self::BadBody(_) => "bad-body",
             Self::BadFrom => "bad-from",
             Self::CertificateNamesAnother { .. } => "certificate-names-another",
@@ -147,16 +287,27 @@ impl Refusal {
             Self::DomainNotAllowed { .. } => "domain-not-allowed",
             Self::FederationOff => "federation-off",
             Self::ForgedTrust => "forged-trust",
+            Self::MethodNotFederated { .. } => "method-not-federated",
             Self::NoTrust => "no-trust",
             Self::Overloaded => "overloaded",
+            Self::OwnDomain { .. } => "own-domain",
+            Self::PartnerBusy { .. } => "partner-busy",
+            Self::PartnerThrottled { .. } => "partner-throttled",
+            Self::PartnerWatched { .. } => "partner-watched",
+            Self::PeerPaused { .. } => "peer-paused",
+            Self::PeerRejectsUs { .. } => "peer-rejects-us",
+            Self::PeerUntrusted { .. } => "peer-untrusted",
             Self::PeerUnreachable { .. } => "peer-unreachable",
             Self::Request { reason } => reason.as_str(),
             Self::SrvNamesAnother { .. } => "srv-names-another",
             Self::SrvNotFound { .. } => "srv-not-found",
+            Self::Shed { .. } => "shed",
+            Self::Stopping => "stopping",
             Self::StoreFull => "store-full",
             Self::TooLarge(_) => "too-large",
             Self::TooManyHops => "too-many-hops",
             Self::UnknownDestination { .. } => "unknown-destination",
+            Self::UnknownScheme => "unknown-scheme",
             Self::UnsupportedType => "unsupported-type",
         }
     }

@@ -40,6 +40,7 @@ pub(crate) fn start(
         name: config.name.clone(),
         inside: config.inside.clone(),
         domains: config.domains.iter().map(served).collect(),
+        limits: reveille_edge::Limits::default(),
     };
     let edge = Edge::new(role, settings, resolver, Arc::new(SystemClock));
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));

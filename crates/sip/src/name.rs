@@ -43,6 +43,8 @@ names! {
     Allow = "Allow";
     /// RFC 6665 §8.2.2.
     AllowEvents = "Allow-Events" / b'u';
+    /// `ms-asserted-verification-level`, what one organisation says of its own user to another.
+    AssertedVerification = "ms-asserted-verification-level";
     /// §20.7.
     Authorization = "Authorization";
     /// §20.8.
@@ -162,6 +164,7 @@ impl Name {
             19 => &[Self::ProxyAuthorization, Self::ContentDisposition],
             21 => &[Self::MsDiagnosticsPublic],
             27 => &[Self::EdgeTrust],
+            30 => &[Self::AssertedVerification],
             _ => &[],
         };
         // Most senders write the usual spelling, and comparing exactly is much faster than without case.

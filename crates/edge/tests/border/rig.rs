@@ -11,14 +11,14 @@ use reveille_core::settings::{
     AccessEdgeConfiguration, AllowedDomain, BlockedDomain, HostingProvider, Setting, SettingChange, Snapshot,
 };
 use reveille_core::{Clock, SipDomain, Timestamp};
-use reveille_edge::{Config, Edge, Served};
+use reveille_edge::{Config, Edge, Limits, Served};
 use reveille_federation::message;
 use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
 use reveille_sip_net::{
-    Addresses, ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, ResolveError, Resolver, Srv, StaticResolver,
-    TlsClient, TlsServer, TrustRoots,
+    Addresses, ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, ResolveError, Resolver, Srv,
+    StaticResolver, TlsClient, TlsServer, TrustRoots,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -31,6 +31,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const EDGE: &str = "edge.push.example.net";
 /// The server behind it, for the domain `push.example.net`.
 pub(crate) const HOUSE: &str = "house.push.example.net";
+
+/// Another server behind it, for the domain `corp.example.net`.
+pub(crate) const CORP: &str = "home.corp.example.net";
 
 /// The system's time.
 struct Wall;
@@ -144,13 +147,22 @@ impl Border {
     }
 
     pub(crate) async fn asking(settings: Snapshot, resolver: Arc<dyn Resolver>) -> Self {
+        // What a test leaves unanswered need not hold up its end.
+        let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
+        Self::limited(settings, resolver, limits).await
+    }
+
+    pub(crate) async fn limited(settings: Snapshot, resolver: Arc<dyn Resolver>, limits: Limits) -> Self {
         let office = Office::new();
         let house = Beyond::start(&office, HOUSE, loopback());
         let served = Served { name: domain(HOUSE), address: house.address };
+        // Nobody listens there: it is for requests that come from it.
+        let corp = Served { name: domain(CORP), address: ([127, 0, 0, 1], 9).into() };
         let config = Config {
             name: domain(EDGE),
             inside: vec![domain("console.push.example.net")],
-            domains: HashMap::from([(domain("push.example.net"), served)]),
+            domains: HashMap::from([(domain("push.example.net"), served), (domain("corp.example.net"), corp)]),
+            limits,
         };
         let (settings, watched) = watch::channel(Arc::new(settings));
         let edge = Edge::new(config, watched, resolver, Arc::new(Wall));

@@ -1,0 +1,138 @@
+//! What our edge adds to a message and takes off it: trust, assertions, and diagnoses in their inner and outer form.
+
+use reveille_federation::answer::quotable;
+use reveille_sip::{Forward, Message, Name};
+
+use crate::crossing::{From, Stamp};
+use crate::partners::Partner;
+
+/// A message with the stamp of this edge, and with nothing of the kind that it brought. Both fields are taken off
+/// whatever side a message comes from: the one is said to our own servers only, the other by whoever sends outward.
+pub(crate) fn stamped<'a>(forward: Forward<'a>, stamp: &'a Stamp) -> Forward<'a> {
+    let mut forward = forward.strip(Name::EdgeTrust).strip(Name::AssertedVerification);
+    if let Some(trust) = stamp.trust() {
+        forward = forward.insert(Name::EdgeTrust, trust);
+    }
+    if let Some(assertion) = stamp.assertion() {
+        forward = forward.insert(Name::AssertedVerification, assertion);
+    }
+    forward
+}
+
+/// What is added to an answer about why it refuses.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    inside: Option<String>,
+    public: Option<String>,
+    warning: Option<String>,
+}
+
+impl Said {
+    /// Reads an answer on its way back to `from`, with the partner that gave it, if one did.
+    pub(crate) fn by(answer: &Message, partner: Option<&Partner>, from: From, edge: &str) -> Self {
+        let (inside, public) = (answer.header(Name::MsDiagnostics), answer.header(Name::MsDiagnosticsPublic));
+        let refuses = answer.status().is_some_and(|status| status >= 400);
+        match (partner, from) {
+            // A partner that says no without a word: at least whose word is missing (lync.md §3.5).
+            (Some(partner), From::Inside) if refuses && inside.is_none() && public.is_none() => {
+                Self { inside: Some(silent(partner, Some(edge))), ..Self::default() }
+            }
+            (Some(partner), From::Outside) if refuses && inside.is_none() && public.is_none() => {
+                Self { public: Some(silent(partner, None)), ..Self::default() }
+            }
+            (_, From::Outside) => {
+                let warning = inside.and_then(reason).map(|reason| format!("399 reveille \"{reason}\""));
+                let public = inside.filter(|_| public.is_none()).map(public_diagnostics);
+                Self { inside: None, public, warning }
+            }
+            (_, From::Inside) => Self::default(),
+        }
+    }
+
+    /// The fields to add.
+    pub(crate) fn more(&self) -> impl Iterator<Item = (Name, &str)> {
+        let fields = [
+            (Name::MsDiagnostics, &self.inside),
+            (Name::MsDiagnosticsPublic, &self.public),
+            (Name::Warning, &self.warning),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+/// The diagnosis 1034, with the partner's domain and server; with a source for the inside only.
+fn silent(partner: &Partner, source: Option<&str>) -> String {
+    let source = source.map(|source| format!(";source=\"{}\"", quotable(source))).unwrap_or_default();
+    format!(
+        "1034;reason=\"the federated partner gave no reason\"{source};Domain=\"{}\";PeerServer=\"{}\"",
+        partner.domain, partner.remote
+    )
+}
+
+/// A diagnosis without its source, fault and advice: number and reason only.
+fn public_diagnostics(inside: &str) -> String {
+    let id = inside.split(';').next().unwrap_or_default().trim();
+    match reason(inside) {
+        Some(reason) => format!("{id};reason=\"{reason}\""),
+        None => id.to_owned(),
+    }
+}
+
+/// The sentence of a diagnosis.
+fn reason(diagnostics: &str) -> Option<&str> {
+    let (_, rest) = diagnostics.split_once("reason=\"")?;
+    Some(rest.split_once('"')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip::{Limits, parse_datagram};
+
+    use super::*;
+    use crate::partners::tests::some_partner;
+
+    fn answer(status: u16, more: &str) -> Message {
+        let text = format!(
+            "SIP/2.0 {status} X\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:mcx@a>;tag=1\r\nTo: <sip:push@b>;tag=2\r\n\
+             Call-ID: 1\r\nCSeq: 1 MESSAGE\r\n{more}Content-Length: 0\r\n\r\n"
+        );
+        parse_datagram(text.into(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn who_hears_what_of_a_refusal() {
+        let partner = some_partner();
+        let inner = "ms-diagnostics: 90103;reason=\"x is not allowed\";source=\"edge.contoso.com\";advice=\"do\"\r\n";
+        let outer = "ms-diagnostics-public: 90103;reason=\"x is not allowed\"\r\n";
+        let silent = "1034;reason=\"the federated partner gave no reason\"";
+        let at = ";Domain=\"a.example\";PeerServer=\"a.example\"";
+        let public = "ms-diagnostics-public: 90103;reason=\"x is not allowed\"";
+        let warning = "Warning: 399 reveille \"x is not allowed\"";
+        for (status, more, by_partner, from, expected) in [
+            // From a partner to the inside.
+            (403, "", true, From::Inside, vec![format!("ms-diagnostics: {silent};source=\"edge\"{at}")]),
+            (403, outer, true, From::Inside, vec![]),
+            (403, inner, true, From::Inside, vec![]),
+            (200, "", true, From::Inside, vec![]),
+            (302, "", true, From::Inside, vec![]),
+            // From the inside to a partner.
+            (403, inner, false, From::Outside, vec![public.into(), warning.into()]),
+            (403, "", false, From::Outside, vec![]),
+            // From partner to partner.
+            (403, "", true, From::Outside, vec![format!("ms-diagnostics-public: {silent}{at}")]),
+            (403, outer, true, From::Outside, vec![]),
+            (403, inner, true, From::Outside, vec![public.into(), warning.into()]),
+        ] {
+            let said = Said::by(&answer(status, more), by_partner.then_some(&*partner), from, "edge");
+            let fields: Vec<String> = said.more().map(|(name, value)| format!("{name}: {value}")).collect();
+            assert_eq!(fields, expected, "{status} {more:?} {by_partner} {from:?}");
+        }
+    }
+
+    #[test]
+    fn a_diagnosis_that_leaves_has_no_source() {
+        let inside = "90103;reason=\"x is not an allowed domain\";source=\"edge.contoso.com\";advice=\"do\"";
+        assert_eq!(public_diagnostics(inside), "90103;reason=\"x is not an allowed domain\"");
+        assert_eq!(public_diagnostics("1034"), "1034");
+    }
+}
