@@ -163,6 +163,7 @@ impl Outbox {
             to: &format!("sip:mcx@{origin}"),
             call_id: &call_id,
             content_type: CONTENT_TYPE_V1,
+            urgent: false,
         };
         let bytes = write(envelope, &body).map_err(|error| later(&error))?;
         let answer = ticket.through(&self.road.pool, &self.road.edge, bytes, ANSWER_WITHIN).await;

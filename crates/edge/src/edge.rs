@@ -1,9 +1,8 @@
 //! The edge as a whole: its two sides, what they share, and its life.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use reveille_core::settings::Snapshot;
@@ -61,8 +60,8 @@ pub struct Edge {
     pub(crate) relay: Arc<Relay>,
     pub(crate) refusals: Refusals,
     pub(crate) partners: Partners,
-    /// The inner side, once it runs.
-    pub(crate) outbound: OnceLock<Arc<Outbound>>,
+    /// The inner side, while it runs.
+    outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
     /// Look-ups under way; each is bounded in time, and together in number.
     pub(crate) lookups: TaskTracker,
@@ -98,6 +97,11 @@ impl Edge {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// The inner side, while it runs.
+    pub(crate) fn outbound(&self) -> Option<Arc<Outbound>> {
+        self.outbound.get()?.upgrade()
+    }
+
     /// What one of our own servers has proven to another.
     pub(crate) fn own(&self, standing: &Standing) -> Result<Arc<Proven>, Refusal> {
         let partner = self.partners.of(standing)?;
@@ -124,7 +128,7 @@ impl Edge {
         let inside = pool(Arc::clone(&outbound) as _, internal_tls);
         inbound.open(inside.clone(), Arc::clone(&outbound));
         outbound.open(outside.clone(), inside.clone());
-        drop(self.outbound.set(Arc::clone(&outbound)));
+        drop(self.outbound.set(Arc::downgrade(&outbound)));
         tokio::join!(
             external.run(inbound, end.clone()),
             internal.run(outbound, end.clone()),
@@ -140,7 +144,7 @@ impl Edge {
     async fn sweep(&self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
             self.relay.sweep();
-            if let Some(outbound) = self.outbound.get() {
+            if let Some(outbound) = self.outbound() {
                 outbound.sweep();
             }
         }

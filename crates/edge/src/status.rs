@@ -176,7 +176,7 @@ impl Edge {
             draining: self.is_draining(),
             in_flight: load.requests(),
             bytes_in_flight: load.bytes(),
-            ways: self.outbound.get().map_or(0, |outbound| outbound.ways()),
+            ways: self.outbound().map_or(0, |outbound| outbound.ways()),
             warnings: settings.warnings(),
             partners,
         }
@@ -186,7 +186,7 @@ impl Edge {
         let now = Instant::now();
         let connections_in = partner.connections_in();
         let target = partner.books.lock().target.clone();
-        let connections_out = match (target, self.outbound.get()) {
+        let connections_out = match (target, self.outbound()) {
             (Some(target), Some(outbound)) => outbound.connections(&target),
             _ => 0,
         };

@@ -65,22 +65,28 @@ pub struct Envelope<'a> {
     pub call_id: &'a str,
     /// What the body is.
     pub content_type: &'a str,
+    /// Whether it is about a call: a border that must choose lets it pass before others (RFC 3261 §20.26).
+    pub urgent: bool,
 }
 
 /// Writes a MESSAGE (RFC 3428 §4: no Contact, no dialog) for a TLS connection.
 pub fn write(envelope: Envelope<'_>, body: &[u8]) -> Result<Bytes, PrintError> {
     let mut out = BytesMut::with_capacity(512 + body.len());
-    let Envelope { sent_by, branch, from, to, call_id, content_type } = envelope;
+    let Envelope { sent_by, branch, from, to, call_id, content_type, urgent } = envelope;
     let tag = &call_id[..call_id.len().min(16)];
-    RequestBuilder::new(&mut out, Method::Message, to)
+    let mut request = RequestBuilder::new(&mut out, Method::Message, to);
+    request
         .header(Name::Via, format_args!("SIP/2.0/TLS {sent_by};branch={branch}"))
         .header(Name::MaxForwards, "70")
         .header(Name::From, format_args!("<{from}>;tag={tag}"))
         .header(Name::To, format_args!("<{to}>"))
         .header(Name::CallId, call_id)
-        .header(Name::CSeq, "1 MESSAGE")
-        .content(content_type, body)
-        .finish()?;
+        .header(Name::CSeq, "1 MESSAGE");
+    if urgent {
+        request.header(Name::Priority, "urgent");
+    }
+    request.content(content_type, body).finish()?;
+    drop(request);
     Ok(out.freeze())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use reveille_core::{Aor, PushId, Reason, SipDomain};
+use reveille_core::{Aor, Channel, PushId, Reason, SipDomain};
 use reveille_federation::PushRequest;
 use reveille_federation::message::{Envelope, write};
 use reveille_federation::push_result::{self, PushResult, Taken};
@@ -135,6 +135,7 @@ async fn ask(road: &Road, requests: &[PushRequest], to: &str) -> Result<Message,
         to,
         call_id: &format!("{:032x}", rand::random::<u128>()),
         content_type: CONTENT_TYPE_V1,
+        urgent: requests.iter().any(|request| request.channel == Channel::Voip),
     };
     let bytes = write(envelope, &write_body(requests)).map_err(|error| error.to_string())?;
     ticket.through(&road.pool, &road.edge, bytes, ANSWER_WITHIN).await.map_err(|error| error.to_string())

@@ -1,6 +1,7 @@
 //! An Access Edge from its part of the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
 use reveille_edge::{Edge, Served};
@@ -40,7 +41,13 @@ pub(crate) fn start(
         name: config.name.clone(),
         inside: config.inside.clone(),
         domains: config.domains.iter().map(served).collect(),
-        limits: reveille_edge::Limits::default(),
+        limits: reveille_edge::Limits {
+            messages_per_s: config.limits.messages_per_s,
+            in_flight_per_partner: config.limits.in_flight_per_partner,
+            bytes_in_flight_per_partner: config.limits.bytes_in_flight_per_partner,
+            connections_per_partner: config.limits.connections_per_partner,
+            drain: Duration::from_millis(config.limits.drain_ms),
+        },
     };
     let edge = Edge::new(role, settings, resolver, Arc::new(SystemClock));
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));

@@ -10,12 +10,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reveille_clearinghouse::Dispatch;
+use reveille_core::settings::Snapshot;
 use reveille_edge::Edge;
 use reveille_home::Desk;
 use reveille_providers::Sender;
 use reveille_sip_net::RefusedBy;
 use reveille_store::SqliteJournal;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Certificates, summary};
@@ -27,6 +29,7 @@ pub struct Status {
     pub(crate) edge: Option<Arc<Edge>>,
     pub(crate) house: Option<House>,
     pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) settings: Option<watch::Receiver<Arc<Snapshot>>>,
 }
 
 /// What status pages show of a clearing house.
@@ -43,6 +46,9 @@ impl Status {
         let mut all = serde_json::json!({
             "process": { "cpu_us": usage.cpu.as_micros() as u64, "peak_rss_bytes": usage.peak_rss_bytes },
         });
+        if let Some(settings) = &self.settings {
+            all["warnings"] = settings.borrow().warnings().into();
+        }
         if let Some(certificates) = &self.certificates {
             all["certificates"] = certificates.as_json();
         }
@@ -62,7 +68,9 @@ impl Status {
                     })
                 })
                 .collect();
-            all["edge"] = serde_json::json!({ "in_flight": edge.in_flight(), "refusals": refusals });
+            all["edge"] = serde_json::json!({
+                "in_flight": edge.in_flight(), "draining": edge.is_draining(), "refusals": refusals,
+            });
         }
         if let Some(house) = &self.house {
             let (in_memory, spilled) = house.dispatch.load();
@@ -99,6 +107,7 @@ pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, stop: Canc
         .route("/metrics", get(metrics))
         .route("/status", get(async |State(status): State<Arc<Status>>| Json(status.as_json())))
         .route("/status/users/{name}", get(user))
+        .route("/edge/partners", get(partners))
         .layer(axum::middleware::from_fn(only_local_names))
         .with_state(status);
     let upkeep = async {
@@ -140,6 +149,14 @@ async fn metrics(State(status): State<Arc<Status>>) -> String {
     );
     let certificates = status.certificates.as_ref().map(|it| it.as_metrics()).unwrap_or_default();
     recorder().map(PrometheusHandle::render).unwrap_or_default() + &own + &certificates
+}
+
+/// The border: each partner with its state, its figures and its last error.
+async fn partners(State(status): State<Arc<Status>>) -> Response {
+    match &status.edge {
+        Some(edge) => Json(edge.border()).into_response(),
+        None => (StatusCode::NOT_FOUND, "this server is no edge\n").into_response(),
+    }
 }
 
 async fn user(State(status): State<Arc<Status>>, Path(name): Path<String>) -> Response {

@@ -104,7 +104,7 @@ impl Server {
             .map_err(|source| StartError::StoreDir { path: raw.store.dir.display().to_string(), source })?;
         let settings = Arc::new(SqliteSettings::open(&raw.settings_path())?);
         let stop = CancellationToken::new();
-        let mut status = Status::default();
+        let mut status = Status { settings: Some(settings.watch()), ..Status::default() };
         let mut parts = Vec::new();
         let outcome = start_roles(raw, &settings, &mut status, &mut parts, &stop).await;
         let sides = parts.iter_mut().flat_map(|part: &mut Part| {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reveille_core::{Provider, SipDomain, Timestamp};
 
-use super::raw::{App, Raw, Tls};
+use super::raw::{App, EdgeLimits, Raw, Tls};
 use crate::certificates::{Urgency, day};
 use crate::tls::Material;
 use crate::{clearinghouse, users_file};
@@ -58,6 +58,7 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
         if edge.domains.is_empty() {
             faults.add("edge.domains", "no domain lives behind this edge, so nothing could ever come in");
         }
+        faults.edge_limits(edge.limits);
     }
     if let Some(house) = &raw.clearinghouse {
         faults.tls("clearinghouse.tls", &house.tls);
@@ -181,6 +182,22 @@ impl Faults {
     fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) = File::open(path) {
             self.add(key, format!("the file {} cannot be read: {error}", path.display()));
+        }
+    }
+
+    fn edge_limits(&mut self, limits: EdgeLimits) {
+        // A message of the greatest size that is taken must find a place (its header 32 KiB, its body 64 KiB).
+        const MESSAGE: u64 = 96 * 1024;
+        for (key, value, least, most) in [
+            ("edge.limits.messages_per_s", u64::from(limits.messages_per_s), 1, 10_000_000),
+            ("edge.limits.in_flight_per_partner", limits.in_flight_per_partner as u64, 1, 100_000),
+            ("edge.limits.bytes_in_flight_per_partner", limits.bytes_in_flight_per_partner as u64, MESSAGE, 1 << 29),
+            ("edge.limits.connections_per_partner", limits.connections_per_partner as u64, 1, 20_000),
+            ("edge.limits.drain_ms", limits.drain_ms, 0, 15_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                self.add(key, format!("{value} is not between {least} and {most}"));
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use check::{Fault, check, warnings};
 pub use raw::{
-    App, ClearingHouse, DigestFirst, Edge, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut, ServedDomain,
-    SrvRecord, Store, Tls,
+    App, ClearingHouse, DigestFirst, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
+    ServedDomain, SrvRecord, Store, Tls,
 };
 
 /// Why a configuration cannot be used. The administrator's to mend; every variant names the key.

@@ -265,6 +265,38 @@ pub struct Edge {
     pub inside: Vec<SipDomain>,
     /// The domains that live behind this edge.
     pub domains: Vec<ServedDomain>,
+    /// What each partner may have of this edge.
+    #[serde(default)]
+    pub limits: EdgeLimits,
+}
+
+/// `[edge.limits]`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeLimits {
+    /// Requests per second that a partner on the allow list may send.
+    pub messages_per_s: u32,
+    /// Requests of one partner, or to one, that may wait for their answers.
+    pub in_flight_per_partner: usize,
+    /// Bytes of them.
+    pub bytes_in_flight_per_partner: usize,
+    /// Connections that one partner may have to this edge.
+    pub connections_per_partner: usize,
+    /// How long a stop waits for answers, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        let limits = reveille_edge::Limits::default();
+        Self {
+            messages_per_s: limits.messages_per_s,
+            in_flight_per_partner: limits.in_flight_per_partner,
+            bytes_in_flight_per_partner: limits.bytes_in_flight_per_partner,
+            connections_per_partner: limits.connections_per_partner,
+            drain_ms: limits.drain.as_millis() as u64,
+        }
+    }
 }
 
 /// `[[edge.domains]]`
