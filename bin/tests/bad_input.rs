@@ -2,21 +2,19 @@
 //! TLS, wrong certificates, forged trust. One table: what is sent, and what must come back. After each row somebody else
 //! is still served, while every slow and half-open connection of the rows before is held open.
 
-#![allow(clippy::disallowed_methods, reason = "the test plays a partner, and partners have the wall clock")]
-
 mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::{RawError, RawSip};
-use reveille_sip::{Limits, Message, Name, parse_datagram};
+use reveille_sip::{Limits, Message, parse_datagram};
 use reveille_sip_net::{Identity, TlsClient, TrustRoots};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,6 +22,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use support::push::{CONTENT_TYPE, message_with, millis, request, told, ulid};
 use support::{Demo, run, until};
 
 const HOME: &str = "home.contoso.com";
@@ -495,20 +494,6 @@ fn is_known(name: &str, expected: &str, seen: &str) -> bool {
 
 const UNKNOWN_SCHEME: &str = "a scheme that nobody knows";
 
-/// An answer in a few words: status, and what became of the push requests or why it was refused.
-fn told(answer: &Message) -> Result<String> {
-    let mut text = answer.status().context("a request came where an answer was due")?.to_string();
-    if let Some(result) = answer.header(Name::PushResult) {
-        let _ = write!(text, " {result}");
-    }
-    if answer.content_type() == Some("application/problem+json") {
-        let problem: Value = serde_json::from_slice(answer.body_bytes())?;
-        let kind = problem["type"].as_str().and_then(|kind| kind.strip_prefix("urn:reveille:refusal:"));
-        let _ = write!(text, " {}", kind.context("a problem without type")?);
-    }
-    Ok(text)
-}
-
 /// Whom an OPTIONS is for, by the door that it is sent to.
 fn host(way: Way) -> &'static str {
     match way {
@@ -640,30 +625,13 @@ fn datagrams() -> Vec<(String, Vec<u8>, &'static str)> {
     .into()
 }
 
-/// A push request that is right.
-fn request() -> Value {
-    let now = millis();
-    json!({
-        "id": ulid(), "identity": ulid(), "event": "message", "channel": "message",
-        "to": { "provider": "apns", "app": "org.reveille.demo", "token": format!("{:064x}", rand::random::<u128>()) },
-        "sent": now, "expires": now + 600_000, "registered": 1,
-    })
-}
-
 /// Whether a request came from Contoso's home: it is the same as far as the publisher can see.
 fn push(body: &str) -> Vec<u8> {
-    push_with("application/vnd.reveille.push+json;v=1", body.as_bytes())
+    push_with(CONTENT_TYPE, body.as_bytes())
 }
 
 fn push_with(content_type: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "MESSAGE sip:push@push.example.net SIP/2.0\r\nVia: SIP/2.0/TLS edge.contoso.com;branch=z9hG4bK{:x}\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:mcx@contoso.com>;tag=1\r\nTo: <sip:push@push.example.net>\r\nCall-ID: push\r\n\
-         CSeq: 1 MESSAGE\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-        rand::random::<u64>(),
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
+    message_with(content_type, body, "contoso.com", "push.example.net")
 }
 
 /// Bodies that are wrong in one way each, as an allowed partner sends them.
@@ -738,12 +706,10 @@ fn bodies() -> Result<Vec<Row>> {
     ] {
         rows.push(row(name, PARTNER, push_with(content_type, body.as_bytes()), "415 unsupported-type, goes on"));
     }
-    let untyped =
-        String::from_utf8(push(&body))?.replace("Content-Type: application/vnd.reveille.push+json;v=1\r\n", "");
+    let untyped = String::from_utf8(push(&body))?.replace(&format!("Content-Type: {CONTENT_TYPE}\r\n"), "");
     rows.push(row("no content type", PARTNER, untyped, "415 unsupported-type, goes on"));
     let garbage = [b"{\"id\":\"".as_slice(), &[0xff, 0xfe, 0xfd], b"\"}"].concat();
-    let kind = "application/vnd.reveille.push+json;v=1";
-    rows.push(row("a body that is not UTF-8", PARTNER, push_with(kind, &garbage), bad));
+    rows.push(row("a body that is not UTF-8", PARTNER, push_with(CONTENT_TYPE, &garbage), bad));
     Ok(rows)
 }
 
@@ -860,15 +826,6 @@ fn with_app(app: &str) -> Value {
     let mut request = request();
     request["to"]["app"] = app.into();
     request
-}
-
-/// A ULID of now.
-fn ulid() -> String {
-    reveille_core::PushId::from_parts(reveille_core::Timestamp::from_millis(millis()), rand::random()).to_string()
-}
-
-fn millis() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 #[allow(clippy::print_stdout, reason = "the table is what a person wants to see of this test")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use reveille_sip::{Frame, FrameError, Limits, Message, Side, StreamFramer};
 use reveille_sip_net::{ConnectError, Connected, PeerCertificate, TlsClient, connect};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::link::{Duplex, TIMES, duplex};
@@ -60,16 +60,19 @@ impl RawSip {
         Ok(Self::over(connect(name, &[address], Some(client), TIMES).await?))
     }
 
+    /// A connection that the caller has made, from `local`: for odd handshakes and odd addresses.
+    pub fn on(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, local: SocketAddr) -> Self {
+        Self::of(Box::new(stream), local, None)
+    }
+
     fn over(connected: Connected) -> Self {
         let Connected { stream, local, peer, .. } = connected;
-        Self {
-            stream: duplex(stream),
-            framer: StreamFramer::new(Limits::default(), Side::Initiated),
-            inbox: BytesMut::new(),
-            aside: VecDeque::new(),
-            local,
-            peer,
-        }
+        Self::of(duplex(stream), local, peer)
+    }
+
+    fn of(stream: Box<dyn Duplex>, local: SocketAddr, peer: Option<Arc<PeerCertificate>>) -> Self {
+        let framer = StreamFramer::new(Limits::default(), Side::Initiated);
+        Self { stream, framer, inbox: BytesMut::new(), aside: VecDeque::new(), local, peer }
     }
 
     /// Our end, for Via and Contact.

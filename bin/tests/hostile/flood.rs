@@ -1,0 +1,149 @@
+//! One partner sends all that it can, on several connections: the flooder is told, and the good partner notices nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::letter::Letter;
+use crate::neighbour::{Neighbour, ms};
+use crate::report::{Line, line};
+use crate::world::{FLOOD, INSIDE, Place, World, parsed};
+
+/// The flooder's connections.
+const CONNECTIONS: usize = 8;
+/// Quiet and flood by turns, so that whatever else this machine does falls on both.
+const ROUNDS: usize = 5;
+/// The good partner's messages in each.
+const SAMPLES: usize = 250;
+/// How much slower the good partner may be served.
+const SLACK: Duration = Duration::from_millis(10);
+
+pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Line>> {
+    let tally = Arc::new(Tally::default());
+    let (tap, open) = watch::channel(false);
+    let mut flooders = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        flooders.spawn(flooder(world.place.clone(), number, Arc::clone(&tally), open.clone()));
+    }
+    let (mut quiet, mut flood) = (Vec::new(), Vec::new());
+    let mut flooded = Duration::ZERO;
+    for _ in 0..ROUNDS {
+        for (on, times) in [(false, &mut quiet), (true, &mut flood)] {
+            tap.send_replace(on);
+            // What the other state has left is over by then.
+            neighbour.written(20).await?;
+            let begun = Instant::now();
+            neighbour.written(SAMPLES).await?;
+            times.push((begun, Instant::now()));
+            if on {
+                flooded += begun.elapsed();
+            }
+        }
+    }
+    tap.send_replace(false);
+    let (quiet, flood) = (neighbour.served_in(&quiet), neighbour.served_in(&flood));
+    ensure!(quiet.count >= 1000 && flood.count >= 1000, "{} and {} samples", quiet.count, flood.count);
+    let sent = tally.sent.load(Ordering::Relaxed);
+    let statuses = tally.statuses.lock().clone();
+    let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
+    let mut lines = vec![line(
+        format!("flood on {CONNECTIONS} connections: the good partner's p99"),
+        format!("quiet {:.1} ms, flooded {:.1} ms ({} samples)", ms(quiet.p99), ms(flood.p99), flood.count),
+        format!("{:.1} ms", ms(bound)),
+        flood.p99 <= bound,
+    )];
+    let told: u64 = statuses.iter().filter(|(status, _)| matches!(**status, 480 | 503)).map(|(_, count)| count).sum();
+    let retry = tally.retry_after.load(Ordering::Relaxed);
+    let passed = statuses.get(&200).copied().unwrap_or_default();
+    let seconds = flooded.as_secs_f64().max(0.001);
+    lines.push(line(
+        "flood: the flooder is told",
+        format!(
+            "{:.0}/s sent, {:.0}/s passed, {told} told ({retry} Retry-After)",
+            sent as f64 / seconds,
+            passed as f64 / seconds
+        ),
+        "480 or 503, with Retry-After",
+        told > 0 && retry >= told,
+    ));
+    lines.push(visible(world)?);
+    flooders.abort_all();
+    Ok(lines)
+}
+
+/// What was sent and heard.
+#[derive(Default)]
+struct Tally {
+    sent: AtomicU64,
+    retry_after: AtomicU64,
+    statuses: Mutex<BTreeMap<u16, u64>>,
+}
+
+/// One connection of the flooder: it writes whenever the tap is open, and reads always.
+async fn flooder(place: Place, number: usize, tally: Arc<Tally>, mut open: watch::Receiver<bool>) -> Result<()> {
+    const BATCH: u64 = 50;
+    let tls = place.client(FLOOD)?;
+    loop {
+        let (stream, _) = place.wire(&tls, 20 + number).await?;
+        let (reader, mut writer) = tokio::io::split(stream);
+        let writing = async {
+            loop {
+                open.wait_for(|open| *open).await?;
+                let batch: String = (0..BATCH).map(|_| Letter::new(FLOOD, INSIDE, "flood").text()).collect();
+                writer.write_all(batch.as_bytes()).await?;
+                writer.flush().await?;
+                tally.sent.fetch_add(BATCH, Ordering::Relaxed);
+            }
+        };
+        let ended: Result<()> = tokio::select! {
+            ended = writing => ended,
+            () = listen(reader, &tally) => Ok(()),
+        };
+        // The tap has gone: it is over.
+        if ended.is_err_and(|error| error.is::<watch::error::RecvError>()) {
+            return Ok(());
+        }
+    }
+}
+
+async fn listen(mut reader: impl tokio::io::AsyncRead + Unpin, tally: &Tally) {
+    let (mut inbox, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
+    while let Ok(length @ 1..) = reader.read(&mut piece).await {
+        inbox.extend_from_slice(&piece[..length]);
+        // Whole lines only; the rest waits.
+        let end = inbox.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut statuses = tally.statuses.lock();
+        for line in inbox[..end].split(|byte| *byte == b'\n') {
+            if let Some(status) = line.strip_prefix(b"SIP/2.0 ") {
+                let status =
+                    std::str::from_utf8(&status[..3.min(status.len())]).ok().and_then(|text| text.parse().ok());
+                *statuses.entry(status.unwrap_or_default()).or_default() += 1;
+            }
+            if line.len() > 12 && line[..12].eq_ignore_ascii_case(b"retry-after:") {
+                tally.retry_after.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        drop(statuses);
+        inbox.drain(..end);
+    }
+}
+
+/// The flooder can be seen by the administrator.
+fn visible(world: &World) -> Result<Line> {
+    let page = world.page("/edge/partners")?;
+    let shown = match parsed(page) {
+        Ok(page) => page.to_string().contains(FLOOD),
+        Err(_) => false,
+    };
+    let (_, metrics) = world.page("/metrics")?;
+    let measured = metrics.lines().any(|line| line.contains(FLOOD));
+    let figure = format!("/edge/partners: {shown}; /metrics: {measured}");
+    Ok(line("flood: the flooder can be seen", figure, "on both", shown && measured))
+}

@@ -1,0 +1,144 @@
+//! A good partner that writes all the while: whatever is done to the edge, somebody else is served.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
+use reveille_sim::phone::RawError;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::letter::{Letter, told};
+use crate::support::push;
+use crate::world::{GOOD, HOUSE_DOMAIN, INSIDE, Place};
+
+/// How often it writes.
+const PACE: Duration = Duration::from_millis(3);
+/// Every so many messages one is a push request, which the clearing house syncs to disk before it answers.
+const PUSH_EVERY: u64 = 64;
+/// How long it waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The good partner, on a thread of its own.
+pub(crate) struct Neighbour {
+    notes: Arc<Mutex<Notes>>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// When each message was sent, and how long its answer took.
+    samples: Vec<(Instant, Duration)>,
+    pushes: u64,
+    failures: Vec<String>,
+}
+
+/// How the good partner was served in some time.
+pub(crate) struct Served {
+    pub(crate) count: usize,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) most: Duration,
+}
+
+impl Neighbour {
+    /// Starts to write. Its thread has the priority of an ordinary program; the attackers' threads have less.
+    pub(crate) fn start(place: Place) -> Result<Self> {
+        let notes = Arc::new(Mutex::new(Notes::default()));
+        let stop = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (own, until) = (Arc::clone(&notes), stop.clone());
+        let writing = async move {
+            while !until.is_cancelled() {
+                let visit = until.run_until_cancelled(write(&place, &own)).await;
+                if let Some(Err(failure)) = visit {
+                    own.lock().failures.push(format!("{failure:#}"));
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("neighbour".into()).spawn(move || runtime.block_on(writing))?;
+        Ok(Self { notes, stop, thread: Some(thread) })
+    }
+
+    /// How it was served from then until now.
+    pub(crate) fn served(&self, from: Instant) -> Served {
+        self.served_in(&[(from, Instant::now())])
+    }
+
+    /// How it was served within these times.
+    pub(crate) fn served_in(&self, times: &[(Instant, Instant)]) -> Served {
+        let notes = self.notes.lock();
+        let within = |at: &Instant| times.iter().any(|(from, to)| from <= at && at <= to);
+        let mut samples: Vec<_> = notes.samples.iter().filter(|(at, _)| within(at)).map(|(_, took)| *took).collect();
+        samples.sort_unstable();
+        let at = |percent: usize| samples.get(samples.len() * percent / 100).copied().unwrap_or_default();
+        Served { count: samples.len(), p50: at(50), p99: at(99), most: samples.last().copied().unwrap_or_default() }
+    }
+
+    /// Waits until it has written so many messages more.
+    pub(crate) async fn written(&self, more: usize) -> Result<()> {
+        let enough = self.notes.lock().samples.len() + more;
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut turn = interval(Duration::from_millis(10));
+        while self.notes.lock().samples.len() < enough {
+            ensure!(Instant::now() < end, "the good partner is not served: {:?}", self.notes.lock().failures);
+            turn.tick().await;
+        }
+        Ok(())
+    }
+
+    /// Ends it. Answers how many messages and pushes were answered well, and what went wrong.
+    pub(crate) fn finish(mut self) -> Result<(usize, u64, Vec<String>)> {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok().context("the good partner's thread has panicked")?;
+        }
+        let notes = std::mem::take(&mut *self.notes.lock());
+        Ok((notes.samples.len(), notes.pushes, notes.failures))
+    }
+}
+
+async fn write(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
+    let mut link = place.link(GOOD).await.context("the good partner cannot connect")?;
+    let mut turn = interval(PACE);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 0_u64.. {
+        turn.tick().await;
+        if number % PUSH_EVERY == 0 {
+            let text = push::message(&push::request().to_string(), GOOD, HOUSE_DOMAIN);
+            let answer = link.send_and_wait(text, PATIENCE).await.context("a push request")?;
+            ensure!(told(&answer) == "202 0;result=journaled", "a push request was answered {}", told(&answer));
+            notes.lock().pushes += 1;
+            continue;
+        }
+        let text = Letter::new(GOOD, INSIDE, "good").text();
+        let sent = Instant::now();
+        let answer: Result<_, RawError> = link.send_and_wait(text, PATIENCE).await;
+        let answer = answer.with_context(|| format!("message {number} of this connection"))?;
+        ensure!(answer.status() == Some(200), "a message was answered {}", told(&answer));
+        notes.lock().samples.push((sent, sent.elapsed()));
+    }
+    Ok(())
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50, p99, most } = self;
+        write!(f, "{count} answers, p50 {:.1} p99 {:.1} most {:.1} ms", ms(*p50), ms(*p99), ms(*most))
+    }
+}
+
+/// As milliseconds.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
