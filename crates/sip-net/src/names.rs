@@ -172,34 +172,79 @@ mod tests {
         SanType::DnsName(name.try_into().expect("a name"))
     }
 
+    fn email(name: &str) -> SanType {
+        SanType::Rfc822Name(name.try_into().expect("a name"))
+    }
+
+    fn address(octets: [u8; 4]) -> SanType {
+        SanType::IpAddress(octets.into())
+    }
+
     fn uri(name: &str) -> SanType {
         SanType::URI(name.try_into().expect("a name"))
     }
 
-    #[test]
-    fn names_follow_rfc_5922() {
-        let rows: [(&str, Vec<SanType>, &str, bool, bool); 16] = [
+    /// What the certificate holds, the name asked for, whether the common name counts, whether it is named.
+    type Row = (&'static str, Vec<SanType>, &'static str, bool, bool);
+
+    fn rows() -> Vec<Row> {
+        vec![
             ("dns", vec![dns("contoso.com")], "contoso.com", false, true),
             ("dns without case", vec![dns("Contoso.com")], "CONTOSO.COM", false, true),
             ("root dot", vec![dns("contoso.com")], "contoso.com.", false, true),
+            ("root dot in the certificate", vec![dns("contoso.com.")], "contoso.com", false, true),
+            ("the second of two", vec![dns("a.example"), dns("contoso.com")], "contoso.com", false, true),
             ("subdomain", vec![dns("contoso.com")], "sip.contoso.com", false, false),
             ("parent", vec![dns("sip.contoso.com")], "contoso.com", false, false),
+            ("longer at the end", vec![dns("contoso.com.evil.example")], "contoso.com", false, false),
+            ("a zero byte cuts nothing off", vec![dns("contoso.com\0.evil.example")], "contoso.com", false, false),
             ("wildcard", vec![dns("*.contoso.com")], "sip.contoso.com", false, false),
+            ("wildcard within", vec![dns("s*.contoso.com")], "sip.contoso.com", false, false),
             ("wildcard literally", vec![dns("*.contoso.com")], "*.contoso.com", false, false),
+            ("wildcard in a uri", vec![uri("sip:*.contoso.com")], "sip.contoso.com", false, false),
+            ("punycode", vec![dns("xn--bcher-kva.example")], "XN--BCHER-KVA.example", false, true),
+            ("punycode asked for in letters", vec![dns("xn--bcher-kva.example")], "b\u{fc}cher.example", false, false),
             ("uri", vec![uri("sip:contoso.com")], "contoso.com", false, true),
             ("uri in capitals", vec![uri("SIP:Contoso.com")], "contoso.com", false, true),
+            ("uri with port and parameters", vec![uri("sip:contoso.com:5061;lr?a=b")], "contoso.com", false, true),
+            (
+                "uri of another host with ours as port",
+                vec![uri("sip:evil.example:contoso.com")],
+                "contoso.com",
+                false,
+                false,
+            ),
+            ("the second of two uris", vec![uri("sip:a.example"), uri("sip:contoso.com")], "contoso.com", false, true),
             ("uri hides dns", vec![uri("sip:a.example"), dns("contoso.com")], "contoso.com", false, false),
+            ("uri beside dns", vec![dns("edge.contoso.com"), uri("sip:contoso.com")], "contoso.com", false, true),
             ("uri with user", vec![uri("sip:bob@contoso.com")], "contoso.com", false, false),
+            ("our name as the user", vec![uri("sip:contoso.com@evil.example")], "contoso.com", false, false),
             ("dns beside uri with user", vec![uri("sip:bob@a.b"), dns("contoso.com")], "contoso.com", false, true),
             ("sips is another scheme", vec![uri("sips:contoso.com")], "contoso.com", false, false),
+            ("https is another scheme", vec![uri("https://contoso.com")], "contoso.com", false, false),
+            ("mail is no domain", vec![email("push@contoso.com")], "contoso.com", false, false),
+            ("an address as text is no name", vec![address([192, 0, 2, 7])], "192.0.2.7", false, false),
             ("common name", vec![], "cn.example", true, true),
+            ("common name without case", vec![], "CN.Example", true, true),
             ("common name forbidden", vec![], "cn.example", false, false),
+            ("common name behind a dns name", vec![dns("contoso.com")], "cn.example", true, false),
             ("common name behind any other name", vec![uri("https://x.example")], "cn.example", true, false),
-        ];
-        for (row, names, wanted, common_name_counts, expected) in rows {
+            ("nothing at all", vec![], "contoso.com", true, false),
+        ]
+    }
+
+    #[test]
+    fn names_follow_rfc_5922() {
+        for (row, names, wanted, common_name_counts, expected) in rows() {
             let read = PeerCertificate { common_name_counts, ..certificate("cn.example", names) };
             assert_eq!(read.names(wanted), expected, "{row}");
         }
+    }
+
+    #[test]
+    fn a_common_name_with_a_wildcard_counts_for_nothing() {
+        let read = PeerCertificate { common_name_counts: true, ..certificate("*.contoso.com", vec![]) };
+        assert!(!read.names("sip.contoso.com") && !read.names("*.contoso.com"));
     }
 
     #[test]

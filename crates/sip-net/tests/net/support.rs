@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
 };
 use reveille_sip::{Fault, Message};
 use reveille_sip_net::{
@@ -28,6 +29,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
+    /// Its own certificate and those above it short of the root; goes with what it issues.
+    chain: String,
 }
 
 /// What a certificate should look like; the rest is usual.
@@ -48,7 +51,19 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a root").pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        Self { issuer: Issuer::new(params, key), pem, chain: String::new() }
+    }
+
+    /// An authority that this one vouches for; its serial number is like those of other certificates.
+    pub(crate) fn under(&self, name: &str, serial: u8) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(SerialNumber::from_slice(&[42, serial]));
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.signed_by(&key, &self.issuer).expect("an authority").pem();
+        Self { issuer: Issuer::new(params, key), chain: pem.clone() + &self.chain, pem }
     }
 
     pub(crate) fn roots(&self) -> TrustRoots {
@@ -56,6 +71,12 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, wish: &Wish) -> Identity {
+        let (chain, key) = self.issue_pem(wish);
+        Identity::from_pem(chain.as_bytes(), key.as_bytes()).expect("an identity")
+    }
+
+    /// Chain and key.
+    pub(crate) fn issue_pem(&self, wish: &Wish) -> (String, String) {
         let mut params = CertificateParams::default();
         let subject = wish.dns.first().copied().or(wish.sip_uri).unwrap_or("nobody");
         params.distinguished_name.push(DnType::CommonName, subject);
@@ -69,7 +90,7 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(&[42, wish.serial]));
         let key = KeyPair::generate().expect("a key");
         let pem = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
-        Identity::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).expect("an identity")
+        (pem + &self.chain, key.serialize_pem())
     }
 
     /// An identity for one DNS name.
@@ -79,21 +100,26 @@ impl Authority {
 
     /// A list that takes back the certificate with that serial.
     pub(crate) fn revoking(&self, serial: u8) -> String {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from_slice(&[42, serial]),
+        self.list(&[serial], (2021, 2090)).pem().expect("PEM")
+    }
+
+    /// A list that takes back the certificates with these serials, made and to be followed in these years.
+    pub(crate) fn list(&self, serials: &[u8], (made, due): (i32, i32)) -> CertificateRevocationList {
+        let revoked = |serial: &u8| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&[42, *serial]),
             revocation_time: date_time_ymd(2021, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2021, 1, 1),
-            next_update: date_time_ymd(2090, 1, 1),
+            this_update: date_time_ymd(made, 1, 1),
+            next_update: date_time_ymd(due, 1, 1),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
+            revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        params.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
+        params.signed_by(&self.issuer).expect("a list")
     }
 }
 
