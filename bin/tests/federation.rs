@@ -115,6 +115,65 @@ fn a_kamailio_of_a_domain_that_nobody_has_allowed_is_refused() -> Result<()> {
     contoso.stop()
 }
 
+#[test]
+fn two_of_ours_call_each_other_over_tcp_and_udp_and_either_may_hang_up() -> Result<()> {
+    if !here(&[on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("calls-at-home", FABRIKAM_ALLOWED)?;
+    for (caller, caller_over, callee, callee_over) in [
+        ("home-calls", "t1", "home-answers", "t1"),
+        ("home-is-hung-up-on", "u1", "home-hangs-up", "t1"),
+        ("home-calls", "t1", "home-answers", "u1"),
+    ] {
+        let (alice, bob) = (Ours::of(&contoso, "alice", caller_over, 4), Ours::of(&contoso, "bob", callee_over, 5));
+        let callee = bob.party(&contoso, callee, "alice@contoso.com")?;
+        contoso.user_until("bob", "he is there", |bob| bob["presence"] == "online")?;
+        let caller = alice.party(&contoso, caller, BOB)?;
+        caller.done().with_context(|| contoso.said())?;
+        callee.done()?;
+        contoso
+            .user_until("bob", "his connection is gone", |bob| callee_over == "u1" || bob["presence"] != "online")?;
+    }
+    contoso.stop()
+}
+
+#[test]
+fn calls_pass_in_both_directions_between_us_and_kamailio_and_end_at_either_side() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("kamailio-calls", FABRIKAM_ALLOWED)?;
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", fabrikam())?;
+    let carol = Carol::of(&contoso);
+    // Out: Alice calls Carol and hangs up, or gives up while it rings.
+    for (caller, callee) in [("home-calls", "abroad-answers"), ("home-cancels", "abroad-is-cancelled")] {
+        let mut callee = carol.party(&contoso, callee, "alice@contoso.com")?;
+        callee.listens()?;
+        let caller = Ours::of(&contoso, "alice", "t1", 5).party(&contoso, caller, "carol@fabrikam.com")?;
+        caller.done().with_context(|| format!("{}\n{}", contoso.said(), kamailio.said()))?;
+        let heard = callee.done()?;
+        for secret in ["ms-edge-proxy", "Proxy-Authorization", "pn-prid"] {
+            ensure!(!heard.contains(secret), "{secret} has left us:\n{heard}");
+        }
+    }
+    // In: Carol calls Bob; either hangs up, or she gives up while it rings.
+    for (caller, callee) in [
+        ("abroad-calls", "home-answers"),
+        ("abroad-is-hung-up-on", "home-hangs-up"),
+        ("abroad-cancels", "home-is-cancelled"),
+    ] {
+        let callee = Ours::of(&contoso, "bob", "t1", 5).party(&contoso, callee, "carol@fabrikam.com")?;
+        contoso.user_until("bob", "he is there", |bob| bob["presence"] == "online")?;
+        let caller = carol.party(&contoso, caller, BOB)?;
+        caller.done().with_context(|| format!("{}\n{}", contoso.said(), kamailio.said()))?;
+        callee.done()?;
+        contoso.user_until("bob", "his connection is gone", |bob| bob["presence"] != "online")?;
+    }
+    kamailio.stop()?;
+    contoso.stop()
+}
+
 /// Whom Carol writes to.
 const BOB: &str = "bob@contoso.com";
 
@@ -153,6 +212,30 @@ impl Carol {
     /// Her client, with one scenario.
     fn party(&self, contoso: &Contoso, scenario: &str, to: &str) -> Result<Party> {
         let place = Place { own: &self.own, proxy: &self.proxy, transport: "u1", user: None };
-        Party::start(contoso.folder(), scenario, &place, &[("from", self.from), ("to", to)]).context("Carol's client")
+        Party::start(contoso.folder(), scenario, &place, &[("from", self.from), ("from_user", "carol"), ("to", to)])
+            .context("Carol's client")
+    }
+}
+
+/// A user of ours with SIPp.
+struct Ours {
+    user: &'static str,
+    transport: &'static str,
+    own: String,
+    proxy: String,
+}
+
+impl Ours {
+    fn of(contoso: &Contoso, user: &'static str, transport: &'static str, host: u8) -> Self {
+        Self { user, transport, own: contoso.host(host), proxy: format!("{}:5060", contoso.host(1)) }
+    }
+
+    /// The user's client, with one scenario.
+    fn party(&self, contoso: &Contoso, scenario: &str, to: &str) -> Result<Party> {
+        let Self { user, transport, own, proxy } = self;
+        let place = Place { own, proxy, transport, user: Some((user, contoso::password(user))) };
+        let from = format!("{user}@contoso.com");
+        let keys = [("from", from.as_str()), ("from_user", user), ("to", to)];
+        Party::start(contoso.folder(), scenario, &place, &keys).with_context(|| format!("{user}'s client"))
     }
 }

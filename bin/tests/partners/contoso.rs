@@ -74,11 +74,10 @@ impl Contoso {
     /// A phone of one of our users, over TLS.
     pub(crate) fn phone(&self, user: &str) -> Result<Phone> {
         let roots = TrustRoots::from_pem_files(&[self.folder.path().join("ca.pem")])?;
-        let password = USERS.iter().find(|(name, _)| *name == user).map(|(_, password)| *password);
         Ok(Phone::new(PhoneOptions {
             user: user.into(),
             domain: "contoso.com".into(),
-            password: password.context("a user of contoso.com")?.into(),
+            password: password(user).into(),
             registrar: format!("{}:5061", self.host(1)).parse()?,
             tls: Some((Arc::new(TlsClient::new(None, &roots)), "home.contoso.com".into())),
             instance: format!("urn:uuid:federation-{user}"),
@@ -90,6 +89,21 @@ impl Contoso {
     /// What home knows of a user.
     pub(crate) fn user(&self, name: &str) -> Result<Value> {
         json(&format!("http://{}:9090/status/users/{name}", self.host(1)))
+    }
+
+    /// Waits until what home knows of a user is as it should be.
+    pub(crate) fn user_until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let found = until(what, || {
+            last = self.user(name)?;
+            Ok(holds(&last).then(|| last.clone()))
+        });
+        found.with_context(|| format!("home knows of {name}: {last}"))
+    }
+
+    /// Everything that it has logged.
+    pub(crate) fn said(&self) -> String {
+        self.process.said()
     }
 
     /// Waits until our edge has turned somebody away with a sentence that has this in it; answers the record.
@@ -111,6 +125,11 @@ impl Contoso {
         ensure!(!said.contains("ERROR") && !said.contains("panicked"), "it has seen what should never be:\n{said}");
         self.folder.remove()
     }
+}
+
+/// A user's password.
+pub(crate) fn password(user: &str) -> &'static str {
+    USERS.iter().find(|(name, _)| *name == user).map(|(_, password)| *password).unwrap_or_default()
 }
 
 fn issue(folder: &Folder, ca: &Ca, file: &str, leaf: Leaf<'_>) -> Result<Files> {

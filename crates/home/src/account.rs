@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reveille_core::session::{Presence, Reach};
 use reveille_core::{MessageId, PushId, Timestamp};
+use reveille_sip::NameAddr;
 use reveille_sip_net::{Flow, FlowId};
 use reveille_store::{DeviceRecord, OwedPush, StoredMessage};
 
@@ -28,6 +29,17 @@ pub(crate) struct Account {
     pub(crate) delivering: Vec<StoredMessage>,
     /// Whether messages are being delivered now, and whether to look again afterwards.
     pub(crate) resuming: Resuming,
+}
+
+/// A device that can be called now.
+pub(crate) struct Phone {
+    pub(crate) device: String,
+    /// Its Contact URI.
+    pub(crate) uri: String,
+    /// The ways to it, newest first; one of them is enough (RFC 5626 §5.3).
+    pub(crate) flows: Vec<Arc<Flow>>,
+    /// Its preference in thousandths (RFC 3261 §20.10).
+    pub(crate) q: u16,
 }
 
 /// Where the delivery of kept messages stands.
@@ -96,6 +108,20 @@ impl Account {
             Some((Arc::clone(&binding.flow), binding.uri.clone()))
         };
         self.devices.values().filter_map(live).collect()
+    }
+
+    /// The devices that can be called now. Those that are suspended are not among them.
+    pub(crate) fn phones(&self, now: Timestamp) -> Vec<Phone> {
+        let phone = |device: &Device| {
+            let newest = device.bindings.live(now).next()?;
+            Some(Phone {
+                device: device.record.device.clone(),
+                uri: newest.uri.clone(),
+                flows: device.bindings.live(now).map(|binding| Arc::clone(&binding.flow)).collect(),
+                q: NameAddr::parse(&newest.value).ok().and_then(|value| value.q_thousandths()).unwrap_or(1000),
+            })
+        };
+        self.devices.values().filter_map(phone).collect()
     }
 
     /// Ends every binding over a flow that is gone.

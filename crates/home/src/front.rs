@@ -2,11 +2,11 @@
 //! they want is the shard's business.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use reveille_core::{Aor, Clock, SipDomain};
 use reveille_federation::answer::{Audience, status};
-use reveille_federation::policy::{readmit, trusted_edge};
+use reveille_federation::policy::{TrustedEdge, readmit, trusted_edge};
 use reveille_federation::{AdmittedPeer, Refusal, feedback, message};
 use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{BadMessage, CloseReason, Flow, Handler, Requests};
@@ -16,13 +16,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::auth::{Authenticator, Unproven};
+use crate::calls::{Calls, Origin, is_of_call};
+use crate::flows::Flows;
 use crate::identity::believe;
 use crate::reply::{Recent, Reply};
 use crate::shard::Event;
 use crate::users::Users;
 
 /// What is answered to a method that is not for us.
-const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, NOTIFY, REGISTER, MESSAGE, OPTIONS";
 /// What is said to a sender without a name.
 const NO_FROM: &str = "the From header field names no user of the form sip:user@domain";
 /// Feedback messages under way at once.
@@ -62,6 +64,10 @@ pub(crate) struct Front {
     pub(crate) users: Users,
     pub(crate) shards: Shards,
     pub(crate) requests: Arc<Requests>,
+    /// What has been proven on each connection.
+    pub(crate) flows: Arc<Flows>,
+    /// Who proxies calls; set when the doors open.
+    pub(crate) calls: OnceLock<Arc<Calls>>,
     pub(crate) authenticator: Authenticator,
     pub(crate) recent: Arc<Recent>,
     pub(crate) store: Arc<dyn HomeStore>,
@@ -93,17 +99,23 @@ impl Handler for Clients {
 
     fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
         self.0.flow_gone(flow);
+        self.0.flows.gone(flow.id());
     }
 }
 
 impl Handler for Servers {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
-        let edge = trusted_edge(&self.0.edges, &names);
+        let edge = self.0.edge_of(flow);
         let proxy = self.0.proxies.iter().any(names);
         for message in batch.drain(..) {
             if message.method().is_none() {
-                self.0.requests.on_response(message);
+                self.0.response(flow, message);
+                continue;
+            }
+            if (edge.is_some() || proxy) && is_of_call(&message) {
+                let origin = if edge.is_some() { Origin::Edge } else { Origin::Proxy };
+                self.0.call(origin, flow, message);
                 continue;
             }
             let Some(reply) = Reply::new(flow, message, &self.0.recent, &self.0.tag) else { continue };
@@ -137,22 +149,45 @@ impl Handler for Servers {
 
 impl Front {
     fn flow_gone(&self, flow: &Flow) {
+        if let Some(calls) = self.calls.get() {
+            calls.proxy().flow_gone(flow);
+        }
         for shard in self.shards.all() {
             // A shard with a full mailbox finds out when it next uses the flow.
             let _ = shard.try_send(Event::FlowGone(flow.id()));
         }
     }
 
+    /// An answer: to what was proxied, or to a request of our own.
+    fn response(&self, flow: &Arc<Flow>, response: Message) {
+        let proxied = self.calls.get().is_some_and(|calls| calls.proxy().on_response(flow, &response));
+        if !proxied {
+            self.requests.on_response(response);
+        }
+    }
+
+    /// A request of a call.
+    fn call(&self, origin: Origin, flow: &Arc<Flow>, request: Message) {
+        if let Some(calls) = self.calls.get() {
+            calls.take(self, origin, flow, request);
+        }
+    }
+
+    /// The edge of ours that this connection is with.
+    pub(crate) fn edge_of(&self, flow: &Flow) -> Option<TrustedEdge> {
+        trusted_edge(&self.edges, &|name| flow.peer().is_some_and(|peer| peer.names(name.as_str())))
+    }
+
     fn client_message(&self, flow: &Arc<Flow>, message: Message) {
         if message.method().is_none() {
-            return self.requests.on_response(message);
-        }
-        if matches!(message.method(), Some(Method::Ack)) {
-            return;
+            return self.response(flow, message);
         }
         // RFC 3261 §8.2.2.1: an unknown scheme is a 416; a header field that cannot be read is a 400.
         if let Err(fault) = message.check() {
             return BadMessage { message, fault }.answer(flow);
+        }
+        if is_of_call(&message) {
+            return self.call(Origin::Client, flow, message);
         }
         let Some(reply) = Reply::new(flow, message, &self.recent, &self.tag) else { return };
         match reply.request().method() {
@@ -326,7 +361,7 @@ fn receiver(request: &Message) -> Option<Aor> {
 }
 
 /// The user in a From or To.
-fn address(request: &Message, name: Name) -> Option<Aor> {
+pub(crate) fn address(request: &Message, name: Name) -> Option<Aor> {
     aor_of(&request.address(name).ok()?.uri().ok()?)
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
 use reveille_core::{Aor, Clock, SipDomain, Timestamp};
-use reveille_sip_net::{Listener, Pool, PoolLimits, Requests, Target, TlsClient};
+use reveille_sip_net::proxy::{Proxy, ProxyConfig};
+use reveille_sip_net::{ConnectError, Flow, Listener, Pool, PoolLimits, Requests, Target, TlsClient};
 use reveille_store::{HomeStore, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -17,6 +19,8 @@ use tracing::{error, warn};
 
 use crate::abroad;
 use crate::auth::{Authenticator, Digests};
+use crate::calls::{self, Calls};
+use crate::flows::Flows;
 use crate::front::{Clients, Front, Servers, Shards};
 use crate::outbox::{self, Road};
 use crate::reply::{Recent, Reply};
@@ -92,6 +96,7 @@ impl Home {
     ) -> Result<Self, StoreError> {
         let hash = RandomState::new();
         let requests = Requests::new();
+        let flows: Arc<Flows> = Arc::default();
         let (outbox, jobs) = mpsc::channel(OUTBOX);
         let (abroad, leaving) = mpsc::channel(ABROAD);
         let shared = Arc::new(Shared {
@@ -102,6 +107,7 @@ impl Home {
             settings,
             clock: Arc::clone(&clock),
             requests: Arc::clone(&requests),
+            flows: Arc::clone(&flows),
             outbox,
         });
         let (mut senders, mut shards) = (Vec::new(), Vec::new());
@@ -131,6 +137,8 @@ impl Home {
         let front = Arc::new(Front {
             shards: Shards::new(senders, hash),
             requests,
+            flows,
+            calls: OnceLock::new(),
             authenticator: Authenticator::new(domain.as_str(), config.digests),
             recent: Arc::new(Recent::new()),
             store,
@@ -158,14 +166,19 @@ impl Home {
         let clients = Arc::new(Clients(Arc::clone(&front)));
         // The shards and the outbox stop after the doors, so that what the doors have taken is still answered.
         let rest = CancellationToken::new();
+        let proxy = proxy(&config.name, front.users.domain(), &listeners);
+        let senders = Senders { requests: Arc::clone(&front.requests), proxy: Arc::clone(&proxy) };
         let pool = Pool::new(
             Arc::clone(&servers) as _,
-            Arc::clone(&front.requests) as _,
+            Arc::new(senders) as _,
             Some(tls),
             None,
             PoolLimits::default(),
             rest.clone(),
         );
+        let internal = listeners.internal.local_addr();
+        let calls = Calls::new(&front, Arc::clone(&proxy), pool.clone(), config.edge.clone(), internal);
+        drop(front.calls.set(calls));
         let road = Arc::new(Road {
             requests: Arc::clone(&front.requests),
             pool: pool.clone(),
@@ -192,6 +205,7 @@ impl Home {
         };
         tasks.spawn(outbox::run(Arc::clone(&road), jobs, report, rest.clone()));
         tasks.spawn(abroad::run(road, leaving, rest.clone()));
+        tasks.spawn(proxy.run(rest.clone()));
         tasks.spawn(purge(Arc::clone(&front), rest.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -211,6 +225,42 @@ impl Home {
             }
         }
         pool.finish().await;
+    }
+}
+
+/// The proxy for calls, which knows itself by its names and by where it listens.
+fn proxy(name: &SipDomain, domain: &SipDomain, listeners: &Listeners) -> Arc<Proxy> {
+    let clients = listeners.clients.iter();
+    let listening: Vec<SocketAddr> = clients.clone().chain([&listeners.internal]).map(Listener::local_addr).collect();
+    let is_own = |listener: &&Listener| !listener.local_addr().ip().is_unspecified();
+    let sent_by = clients.clone().filter(is_own).map(|one| (one.transport(), one.local_addr().to_string())).collect();
+    let names = [name.to_string(), domain.to_string()];
+    Proxy::new(ProxyConfig {
+        sent_by,
+        udp: clients.clone().find_map(Listener::udp_sender),
+        ..ProxyConfig::new(name.as_str(), move |uri| calls::ours(uri, &names, &listening))
+    })
+}
+
+/// Tells whoever has sent something what became of it.
+struct Senders {
+    requests: Arc<Requests>,
+    proxy: Arc<Proxy>,
+}
+
+impl reveille_sip_net::Senders for Senders {
+    fn failed(&self, token: u64, error: &ConnectError) {
+        match Proxy::owns(token) {
+            true => self.proxy.failed(token, error),
+            false => self.requests.failed(token, error),
+        }
+    }
+
+    fn sent(&self, token: u64, flow: &Arc<Flow>) {
+        match Proxy::owns(token) {
+            true => self.proxy.sent(token, flow),
+            false => self.requests.sent(token, flow),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod abroad;
 mod account;
 mod auth;
 mod binding;
+mod calls;
+mod flows;
 pub mod front;
 mod home;
 pub mod identity;

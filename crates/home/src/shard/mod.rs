@@ -28,8 +28,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::account::{Account, DEVICES_MAX, Device, OWED_MAX, Resuming};
+use crate::account::{Account, DEVICES_MAX, Device, OWED_MAX, Phone, Resuming};
 use crate::binding::{Binding, Bindings};
+use crate::flows::Flows;
 use crate::identity;
 use crate::inbox::{Surroundings, kind_of, pushes_for, stored};
 use crate::outbox::{Answered, Job, Report};
@@ -65,6 +66,8 @@ pub(crate) enum Event {
     Message { from: Aor, to: Aor, reply: Reply },
     /// The clearing house has answered.
     PushesAnswered(Vec<Report>),
+    /// Somebody calls one of its users, and asks where that is possible.
+    Reach { user: Aor, then: Box<dyn FnOnce(Vec<Phone>) + Send> },
     /// A REGISTER of one of its users, authenticated.
     Register { user: Aor, reply: Reply },
     /// Somebody wants to see a user.
@@ -104,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) settings: watch::Receiver<Arc<Snapshot>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) flows: Arc<Flows>,
     pub(crate) outbox: mpsc::Sender<Job>,
 }
 
@@ -168,6 +172,10 @@ impl Shard {
             Event::FlowGone(flow) => self.flow_gone(flow),
             Event::Message { from, to, reply } => self.message(from, to, reply),
             Event::PushesAnswered(reports) => reports.into_iter().for_each(|report| self.push_answered(report)),
+            Event::Reach { user, then } => {
+                let now = self.shared.clock.now();
+                then(self.accounts.get(&user).map(|account| account.phones(now)).unwrap_or_default());
+            }
             Event::Register { user, reply } => self.register(user, reply),
             Event::Status { user, done } => {
                 let _ = done.send(self.status(user));
@@ -312,6 +320,7 @@ mod tests {
             settings: watched,
             clock: Arc::new(Stopped),
             requests: Requests::new(),
+            flows: Arc::default(),
             outbox,
         });
         let shard = Shard::new(0, shared, vec![record], Vec::new());

@@ -90,6 +90,7 @@ impl Shard {
             expires: now.plus(contact.expires),
             reg_id: contact.reg_id,
         });
+        self.shared.flows.proven(flow, user, Some(&contact.device));
         self.flows.entry(flow.id()).or_insert_with(|| (Arc::downgrade(flow), BTreeSet::new())).1.insert(user.clone());
         debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
         // A device that cannot be pushed is nothing without its connection, and needs no place on disk.
