@@ -270,6 +270,12 @@ impl Context {
         server && self.legs.iter().all(Leg::is_over)
     }
 
+    /// Whether the request is still held, with what it needs to be sent again.
+    #[cfg(test)]
+    pub(super) fn keeps_messages(&self) -> bool {
+        self.request.is_some() || self.way.is_some() || self.legs.iter().any(|leg| !leg.plan.via.is_empty())
+    }
+
     /// Whether a leg has begun and no final answer has come on it.
     pub fn is_pending(&self, leg: usize) -> bool {
         self.legs.get(leg).is_some_and(Leg::is_pending)

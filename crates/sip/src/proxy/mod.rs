@@ -21,6 +21,8 @@ mod routing;
 mod secret;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use branch::Branch;

@@ -69,8 +69,8 @@ impl InviteClientTransaction {
 
     fn complete(&mut self, response: &Message, now: Millis) -> Actions {
         let ack = self.sent.take().and_then(|invite| derived::ack(&invite, response));
-        let mut actions: Actions = smallvec![Action::Deliver];
-        actions.extend(ack.clone().map(Action::Send));
+        let mut actions: Actions = ack.clone().map(Action::Send).into_iter().collect();
+        actions.push(Action::Deliver);
         let linger = self.span(Timer::D);
         self.repeat = None;
         if linger == Millis(0) {
@@ -198,8 +198,8 @@ mod tests {
     fn every_event_in_every_state_over_udp() {
         // State (and the statuses that lead there), then 1xx, 2xx, 3xx-6xx, transport failure, and the state's own timer.
         let table: [(State, &[u16], [&str; 5]); 5] = [
-            (State::Calling, &[], ["deliver", "deliver", "deliver ack", "failed over", "timeout over"]),
-            (State::Proceeding, &[180], ["deliver", "deliver", "deliver ack", "failed over", ""]),
+            (State::Calling, &[], ["deliver", "deliver", "ack deliver", "failed over", "timeout over"]),
+            (State::Proceeding, &[180], ["deliver", "deliver", "ack deliver", "failed over", ""]),
             (State::Completed, &[180, 486], ["", "", "ack", "over", "over"]),
             (State::Accepted, &[180, 200], ["", "deliver", "", "over", "over"]),
             (State::Terminated, &[], ["", "", "", "", ""]),
@@ -248,7 +248,7 @@ mod tests {
     fn on_tcp_a_refusal_ends_it_at_once_and_is_still_acknowledged() {
         let mut transaction = start(Reliability::Reliable);
         assert_eq!(transaction.next_deadline(), Some(Millis(32_000)));
-        assert_eq!(words(&transaction.on_response(&response(486), Millis(1))), "deliver ack over");
+        assert_eq!(words(&transaction.on_response(&response(486), Millis(1))), "ack deliver over");
         assert!(transaction.is_terminated() && transaction.next_deadline().is_none());
     }
 
