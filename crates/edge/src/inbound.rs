@@ -89,7 +89,7 @@ impl Inbound {
         match admit(&settings, &ours, &domain, &names) {
             Ok(Admission::Admitted(standing)) => match self.remember(flow, standing, settings.version(), None) {
                 Ok(proven) => self.pass(flow, message, &proven, &settings),
-                Err(refusal) => self.turn_away(flow, &message, &refusal),
+                Err(refusal) => self.show_out(flow, &message, &refusal),
             },
             Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, &settings),
             Err(refusal) => self.turn_away(flow, &message, &refusal),
@@ -290,6 +290,14 @@ impl Inbound {
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
         refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal);
+    }
+
+    /// Turns a peer away that may not have this connection.
+    fn show_out(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
+        self.turn_away(flow, message, refusal);
+        if matches!(refusal, Refusal::PartnerBusy { .. }) {
+            flow.close(CloseReason::Asked { why: "the partner has as many connections as it may" });
+        }
     }
 }
 

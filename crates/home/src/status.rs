@@ -1,7 +1,8 @@
 //! What an administrator can see of a user: presence, devices, and why each push went or did not go.
 
-use reveille_core::Timestamp;
 use reveille_core::delivery::PushState;
+use reveille_core::{Reason, SipDomain, Timestamp};
+use reveille_federation::Refusal;
 use reveille_store::KnownPush;
 use serde::Serialize;
 
@@ -69,9 +70,49 @@ impl From<KnownPush> for PushStatus {
             device: known.owed.device,
             state: known.owed.state.as_str(),
             reason,
-            detail: known.detail,
+            detail: match (known.detail.is_empty(), known.owed.state) {
+                (true, PushState::NotPushed(reason)) => explained(reason, &known.owed.clearing_house),
+                _ => known.detail,
+            },
             created: known.owed.created,
             moved: known.moved,
+        }
+    }
+}
+
+/// What an administrator reads of a push that never left, with what he may do where that is known: the fifth gate says
+/// what the edge would.
+fn explained(reason: Reason, clearing_house: &SipDomain) -> String {
+    let domain = || clearing_house.clone();
+    let refusal = match reason {
+        Reason::DomainBlocked => Refusal::DomainBlocked { domain: domain() },
+        Reason::DomainNotAllowed => Refusal::DomainNotAllowed { domain: domain() },
+        Reason::FederationOff => Refusal::FederationOff,
+        _ => return reason.sentence().to_owned(),
+    };
+    format!("{refusal}: {}", refusal.advice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_never_left_says_what_would_have_let_it_out() {
+        let publisher = "push.example.net".parse().unwrap();
+        for (reason, expected) in [
+            (
+                Reason::DomainNotAllowed,
+                "push.example.net is not an allowed domain: New-CsAllowedDomain -Identity push.example.net",
+            ),
+            (Reason::DomainBlocked, "push.example.net is blocked: Remove-CsBlockedDomain -Identity push.example.net"),
+            (
+                Reason::FederationOff,
+                "federation is switched off on this Access Edge: Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True",
+            ),
+            (Reason::NoIdentity, Reason::NoIdentity.sentence()),
+        ] {
+            assert_eq!(explained(reason, &publisher), expected);
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod inbound;
 mod outbound;
+mod policy;
 mod relay;
 mod rig;

@@ -203,6 +203,11 @@ impl Border {
         self.edge.refusals().last().map(|refused| refused.reason)
     }
 
+    /// Tells the edge to stop, without waiting for it.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// The server behind it stops, and nobody listens at its address any more.
     pub(crate) async fn stop_house(&mut self) {
         self.house.stop.cancel();
@@ -257,6 +262,13 @@ pub(crate) fn provider(proxy: &str, enabled: bool) -> Setting {
 
 pub(crate) fn federation(on: bool) -> Setting {
     Setting::AccessEdgeConfiguration(AccessEdgeConfiguration { allow_federated_users: on, ..Default::default() })
+}
+
+/// Federation with more of its switches.
+pub(crate) fn access_edge(change: impl FnOnce(&mut AccessEdgeConfiguration)) -> Setting {
+    let mut record = AccessEdgeConfiguration { allow_federated_users: true, ..Default::default() };
+    change(&mut record);
+    Setting::AccessEdgeConfiguration(record)
 }
 
 pub(crate) fn settings(rows: impl IntoIterator<Item = Setting>) -> Snapshot {
