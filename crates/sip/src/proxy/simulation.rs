@@ -81,6 +81,8 @@ struct World {
     invite: Bytes,
     hang_up: Option<ClientTransaction>,
     caller_is_gone: bool,
+    /// No answer ever reached the caller, who knows it by timer B.
+    gave_up: bool,
     heard: Vec<u16>,
     callees: Vec<Callee>,
     serial: bool,
@@ -146,6 +148,7 @@ impl World {
             invite,
             hang_up: None,
             caller_is_gone: false,
+            gave_up: false,
             heard: Vec::new(),
             callees,
             serial,
@@ -231,7 +234,8 @@ impl World {
         let actions = self.caller.on_timer(self.now);
         self.caller_does(actions);
         if let Some(hang_up) = &mut self.hang_up {
-            let actions = hang_up.on_timer(self.now);
+            let mut actions = hang_up.on_timer(self.now);
+            actions.retain(|action| matches!(action, Action::Send(_)));
             self.caller_does(actions);
         }
         for at in 0..self.callees.len() {
@@ -351,8 +355,10 @@ impl World {
 
     fn caller_does(&mut self, actions: Actions) {
         for action in actions {
-            if let Action::Send(bytes) = action {
-                self.send(Who::Caller, Who::Proxy, bytes);
+            match action {
+                Action::Send(bytes) => self.send(Who::Caller, Who::Proxy, bytes),
+                Action::Timeout => self.gave_up = true,
+                Action::Deliver | Action::Terminated | Action::TransportFailed => {}
             }
         }
     }
@@ -491,7 +497,7 @@ impl World {
         }
         let anybody = self.callees.iter().any(|callee| callee.decided == Some(200));
         if !self.caller_is_gone {
-            assert!(!self.heard.is_empty(), "the caller never heard how it ended");
+            assert!(self.gave_up || !self.heard.is_empty(), "the caller never heard how it ended");
             assert!(anybody || successes == 0, "a success out of nothing");
         }
         let cancelled = self.callees.iter().any(|callee| callee.cancelled);
@@ -514,12 +520,12 @@ fn play(seed: u64) -> Shown {
 
 #[test]
 fn calls_end_cleanly_however_the_network_behaves() {
-    let shown: Vec<Shown> = (1..=3_000).map(play).collect();
+    let shown: Vec<Shown> = (1..=2_000).map(play).collect();
     // The dice are such that every kind of end is seen often.
     let count = |kind: fn(&Shown) -> bool| shown.iter().filter(|shown| kind(shown)).count();
     let (answered, refused, cancelled) =
         (count(|shown| shown.answered), count(|shown| shown.refused), count(|shown| shown.cancelled));
-    assert!(answered > 300 && refused > 300 && cancelled > 300, "{answered} {refused} {cancelled}");
+    assert!(answered > 200 && refused > 200 && cancelled > 200, "{answered} {refused} {cancelled}");
 }
 
 #[test]
