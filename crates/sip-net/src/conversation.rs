@@ -3,15 +3,15 @@
 //! Each turn reads all there is, hands the messages over as one batch, and writes all that is queued with as few calls
 //! as it takes. That sharing is what makes a message cheap.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use metrics::Counter;
 use reveille_sip::{Frame, FrameError, Limits, Message, StreamFramer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,6 +21,7 @@ use crate::close::CloseReason;
 use crate::flow::Flow;
 use crate::handler::{BadMessage, Handler};
 use crate::metric;
+use crate::spare;
 
 /// How long and how much one connection may.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +82,14 @@ struct Conversation<'a, S> {
     terms: Terms,
     framer: StreamFramer,
     inbox: BytesMut,
+    /// Counts the messages that come in.
+    received: Counter,
     batch: Vec<Message>,
     /// Room made before each read; grows while reads fill it.
     read_bytes: usize,
-    writing: VecDeque<Bytes>,
+    writing: BytesMut,
+    /// Whether what is queued has waited for its turn already.
+    lingered: bool,
     unflushed: bool,
     opened: Instant,
     /// Last byte in either direction.
@@ -110,9 +115,11 @@ where
             terms,
             framer: StreamFramer::new(terms.message, flow.side()),
             inbox: BytesMut::new(),
+            received: metric::received(flow.transport()),
             batch: Vec::new(),
             read_bytes: READ_BYTES_MIN,
-            writing: VecDeque::new(),
+            writing: BytesMut::new(),
+            lingered: false,
             unflushed: false,
             opened: now,
             active: now,
@@ -136,6 +143,10 @@ where
                 match self.turn(cx) {
                     Ok(Turn::Rest) => {}
                     Ok(Turn::More) => cx.waker().wake_by_ref(),
+                    Ok(Turn::Linger) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Err(why) => return Poll::Ready(why),
                 }
                 if self.deadline() < alarm.deadline() {
@@ -163,20 +174,42 @@ where
         let read = self.read(cx);
         self.deliver();
         let turn = read?;
+        if matches!(turn, Turn::Rest) {
+            self.rest();
+            if self.lingers() {
+                return Ok(Turn::Linger);
+            }
+        }
         self.write(cx)?;
         Ok(turn)
+    }
+
+    /// Whether to write one turn later: whoever else is ready to run may have more for this peer, and one record and
+    /// one system call carry it all. Nobody else ready means no delay.
+    fn lingers(&mut self) -> bool {
+        let queued = self.flow.queued_bytes();
+        if queued == 0 || queued >= LINGER_BYTES_MAX || !self.writing.is_empty() {
+            return false;
+        }
+        self.lingered = !self.lingered;
+        self.lingered
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Turn, CloseReason> {
         let mut taken = 0;
         while taken < TURN_BYTES_MAX {
+            if self.inbox.capacity() == 0 {
+                self.inbox = spare::take();
+            }
             if self.inbox.capacity() - self.inbox.len() < READ_BYTES_MIN {
                 self.inbox.reserve(self.read_bytes);
             }
             let room = self.inbox.capacity() - self.inbox.len();
             let count = match pin!(self.stream.read_buf(&mut self.inbox)).poll(cx) {
                 Poll::Pending => {
-                    self.rest(taken);
+                    if taken < READ_BYTES_MIN {
+                        self.read_bytes = READ_BYTES_MIN;
+                    }
                     return Ok(Turn::Rest);
                 }
                 Poll::Ready(Ok(0)) => return Err(CloseReason::PeerClosed),
@@ -202,7 +235,12 @@ where
         while let Some(frame) = self.framer.next(&mut self.inbox)? {
             progress = true;
             match frame {
-                Frame::Message(message) => self.batch.push(message),
+                Frame::Message(message) => {
+                    if self.batch.capacity() == 0 {
+                        self.batch = spare::take_batch();
+                    }
+                    self.batch.push(message);
+                }
                 Frame::Bad { message, fault } => {
                     // What came before it is handed over before it.
                     self.deliver();
@@ -229,31 +267,27 @@ where
         if self.batch.is_empty() {
             return;
         }
-        metric::messages(self.flow.transport(), self.batch.len());
+        self.received.increment(self.batch.len() as u64);
         self.handler.messages(self.flow, &mut self.batch);
-        self.batch.clear();
-        self.batch.shrink_to(BATCH_KEPT_MAX);
+        spare::give_batch(std::mem::take(&mut self.batch));
     }
 
-    /// Nothing more to read now. A quiet connection keeps no buffer: most phones are quiet most of the time.
-    fn rest(&mut self, taken: usize) {
+    /// Nothing more to read now. A quiet connection keeps no buffer: most phones are quiet most of the time. One that
+    /// is in the middle of a message keeps what that needs, however much room the buffer had.
+    fn rest(&mut self) {
         if self.inbox.is_empty() {
-            self.inbox = BytesMut::new();
-            if taken < READ_BYTES_MIN {
-                self.read_bytes = READ_BYTES_MIN;
-            }
+            spare::give(std::mem::take(&mut self.inbox));
+        } else if self.inbox.capacity() > 4 * self.inbox.len().max(READ_BYTES_MIN) {
+            let mut begun = BytesMut::with_capacity(self.inbox.len().max(READ_BYTES_MIN));
+            begun.extend_from_slice(&self.inbox);
+            spare::give(std::mem::replace(&mut self.inbox, begun));
         }
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         // Taken even while the stream is not ready, or `park` would find them again and again.
-        while self.flow.take_queued(&mut self.writing) || !self.writing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-            let count = self.writing.len().min(WRITE_SLICES_MAX);
-            for (slice, chunk) in slices.iter_mut().zip(&self.writing) {
-                *slice = IoSlice::new(chunk);
-            }
-            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]) else {
+        while self.flow.take_into(&mut self.writing) || !self.writing.is_empty() {
+            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.writing) else {
                 break;
             };
             match written {
@@ -262,10 +296,13 @@ where
                     self.active = Instant::now();
                     self.unflushed = true;
                     self.flow.written(count);
-                    drop_front(&mut self.writing, count);
+                    self.writing.advance(count);
                 }
                 Err(error) => return Err(CloseReason::of_io(&error)),
             }
+        }
+        if self.writing.is_empty() && self.writing.capacity() > 0 {
+            spare::give(std::mem::take(&mut self.writing));
         }
         if self.unflushed
             && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
@@ -366,20 +403,10 @@ impl Drop for Over<'_> {
 enum Turn {
     /// There may be more to read at once.
     More,
+    /// What is queued may wait for one more turn, and that comes at once.
+    Linger,
     /// The stream will wake us.
     Rest,
-}
-
-/// Takes `count` bytes off the front.
-fn drop_front(chunks: &mut VecDeque<Bytes>, mut count: usize) {
-    while let Some(front) = chunks.front_mut() {
-        if front.len() > count {
-            front.advance(count);
-            return;
-        }
-        count -= front.len();
-        chunks.pop_front();
-    }
 }
 
 /// Read at once from a quiet connection; one TLS record of a few messages.
@@ -388,10 +415,8 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Read before the batch is handed over and others get their turn.
 const TURN_BYTES_MAX: usize = 256 * 1024;
-/// Chunks per write; the system's own limit is 1024.
-const WRITE_SLICES_MAX: usize = 128;
-/// Batch capacity kept between turns.
-const BATCH_KEPT_MAX: usize = 64;
+/// Queued bytes that are written without waiting for more: a whole TLS record (RFC 8446 §5.1).
+const LINGER_BYTES_MAX: usize = 16 * 1024;
 /// How long and how much is read after our end of a broken stream.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS_MAX: usize = 256;
@@ -511,17 +536,5 @@ mod tests {
         assert!(task.await.is_err_and(|error| error.is_panic()));
         flow.closed().await;
         assert!(flow.is_closed());
-    }
-
-    #[test]
-    fn bytes_are_dropped_across_chunks() {
-        let chunks =
-            || VecDeque::from([Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")]);
-        for (count, left) in [(0, "abcdef"), (2, "cdef"), (3, "def"), (4, "ef"), (6, "")] {
-            let mut chunks = chunks();
-            drop_front(&mut chunks, count);
-            let joined: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
-            assert_eq!(joined, left.as_bytes(), "after {count}");
-        }
     }
 }

@@ -121,10 +121,7 @@ impl Flow {
     ///
     /// `write` must leave what the buffer holds already as it is; on an error it must have appended nothing, as the
     /// builders of `reveille_sip` do. It is called with the queue locked, so it should only write.
-    pub fn write_with(
-        &self,
-        write: impl FnOnce(&mut BytesMut) -> Result<(), PrintError>,
-    ) -> Result<(), WriteError> {
+    pub fn write_with(&self, write: impl FnOnce(&mut BytesMut) -> Result<(), PrintError>) -> Result<(), WriteError> {
         match &self.out {
             Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed.into()),
             Out::Datagrams(socket) => {
@@ -315,20 +312,6 @@ impl Flow {
         if let Out::Stream(queue) = &self.out {
             let mut queue = queue.lock();
             queue.taken = queue.taken.saturating_sub(count);
-        }
-    }
-
-    /// All bytes taken have left. Gives back the memory of what is queued if that is nothing: a quiet connection keeps
-    /// none.
-    pub(crate) fn all_written(&self) {
-        if let Out::Stream(queue) = &self.out {
-            let mut queue = queue.lock();
-            queue.taken = 0;
-            if queue.buffer.is_empty() && queue.buffer.capacity() > 0 {
-                let idle = std::mem::take(&mut queue.buffer);
-                drop(queue);
-                spare::give(idle);
-            }
         }
     }
 

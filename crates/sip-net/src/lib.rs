@@ -29,6 +29,7 @@ pub mod proxy;
 mod reception;
 mod requests;
 mod resolve;
+mod spare;
 mod target;
 mod tls;
 mod udp;
@@ -36,7 +37,7 @@ mod ws;
 
 pub use close::CloseReason;
 pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
-pub use flow::{Flow, FlowId, SendError, Transport};
+pub use flow::{Flow, FlowId, SendError, Transport, WriteError};
 pub use handler::{BadMessage, Handler};
 pub use hop_state::{AddressState, Failures, HopState};
 pub use listen::{ListenLimits, Listener};
