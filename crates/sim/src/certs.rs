@@ -12,8 +12,9 @@ use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
+    SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -53,6 +54,9 @@ impl Ca {
         params.distinguished_name = common_name(leaf.common_name);
         params.not_before = leaf.not_before.into();
         params.not_after = leaf.not_after.into();
+        // RFC 5280 §4.1.2.2: positive, so the first bit is 0.
+        let serial: [u8; 16] = (rand::random::<u128>() >> 1).to_be_bytes();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -73,7 +77,27 @@ impl Ca {
             certificate: certificate.der().clone(),
             issuer: self.issuer.der().clone(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+            serial,
         })
+    }
+
+    /// A revocation list that takes back these certificates; its next one is due at `next_update`. PEM.
+    pub fn revocation_list(&self, revoked: &[&Identity], next_update: SystemTime) -> Result<String, CertFailure> {
+        let entry = |identity: &&Identity| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&identity.serial),
+            revocation_time: (SystemTime::now() - DAY).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: (SystemTime::now() - DAY).into(),
+            next_update: next_update.into(),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
     }
 
     /// The authority's own certificate, for whoever shall trust it.
@@ -147,6 +171,7 @@ pub struct Identity {
     certificate: CertificateDer<'static>,
     issuer: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
+    serial: [u8; 16],
 }
 
 impl Identity {
@@ -193,7 +218,12 @@ impl Identity {
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { certificate: self.certificate.clone(), issuer: self.issuer.clone(), key: self.key.clone_key() }
+        Self {
+            certificate: self.certificate.clone(),
+            issuer: self.issuer.clone(),
+            key: self.key.clone_key(),
+            serial: self.serial,
+        }
     }
 }
 
@@ -307,6 +337,23 @@ mod tests {
     use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
     use super::*;
+
+    #[test]
+    fn a_list_takes_back_those_certificates_and_no_others() {
+        use x509_parser::prelude::CertificateRevocationList;
+        let ca = Ca::new("Test authority").unwrap();
+        let [bad, good] = [1, 2].map(|_| ca.issue(Leaf::new("contoso.com", &["contoso.com"])).unwrap());
+        let list = ca.revocation_list(&[&bad], SystemTime::now() + DAY).unwrap();
+        let der = rustls::pki_types::CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap();
+        let (_, list) = CertificateRevocationList::from_der(&der).unwrap();
+        let serial = |identity: &Identity| {
+            let der = identity.certificate();
+            X509Certificate::from_der(&der).unwrap().1.raw_serial().to_vec()
+        };
+        let revoked: Vec<_> = list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect();
+        assert_eq!(revoked, [serial(&bad)]);
+        assert_ne!(serial(&bad), serial(&good));
+    }
 
     #[test]
     fn a_leaf_names_hosts_addresses_and_sip_domains_for_both_ends_of_tls() {
