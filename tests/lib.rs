@@ -32,7 +32,7 @@ const CONTOSO_WANTS: &str = r#"
     { "Kind": "PushNotificationConfiguration", "EnableApplePushNotificationService": true }"#;
 /// What push.example.net wants for itself.
 const PUBLISHER_WANTS: &str =
-    r#"{ "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true, "BeClearingHouse": true }"#;
+    r#"{ "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true }"#;
 
 /// What one organisation has set for the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

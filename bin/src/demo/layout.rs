@@ -302,7 +302,7 @@ pub(crate) const CONTOSO_SETTINGS: &str = r#"{
 pub(crate) const PUBLISHER_SETTINGS: &str = r#"{
   "settings": [
     { "Kind": "AllowedDomain", "Identity": "contoso.com", "ProxyFqdn": "edge.contoso.com" },
-    { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true, "BeClearingHouse": true },
+    { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true },
     { "Kind": "PushApp", "Identity": "org.reveille.demo", "Serves": ["contoso.com"] },
     { "Kind": "PushApp", "Identity": "app", "Serves": ["contoso.com"] },
     { "Kind": "PushApp", "Identity": "reveille-demo", "Serves": ["contoso.com"] }

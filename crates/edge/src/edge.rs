@@ -126,6 +126,7 @@ impl Edge {
         let pool = |handler, tls| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
         let outside = pool(Arc::clone(&inbound) as _, external_tls);
         let inside = pool(Arc::clone(&outbound) as _, internal_tls);
+        self.relay.open(outside.clone());
         inbound.open(inside.clone(), Arc::clone(&outbound));
         outbound.open(outside.clone(), inside.clone());
         drop(self.outbound.set(Arc::downgrade(&outbound)));
@@ -133,6 +134,7 @@ impl Edge {
             external.run(inbound, end.clone()),
             internal.run(outbound, end.clone()),
             self.sweep(end.clone()),
+            self.advise(end.clone()),
             self.drain(stop, end)
         );
         outside.finish().await;
@@ -146,6 +148,23 @@ impl Edge {
             self.relay.sweep();
             if let Some(outbound) = self.outbound() {
                 outbound.sweep();
+            }
+        }
+    }
+
+    /// Says in the log what the settings allow and what will not work, at the start and after each change.
+    async fn advise(&self, end: CancellationToken) {
+        let mut settings = self.settings.clone();
+        let mut known = Vec::new();
+        loop {
+            let warnings = settings.borrow_and_update().warnings();
+            for warning in warnings.iter().filter(|warning| !known.contains(*warning)) {
+                tracing::warn!("{warning}");
+            }
+            known = warnings;
+            match end.run_until_cancelled(settings.changed()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return,
             }
         }
     }

@@ -24,4 +24,6 @@ mod ways;
 pub use edge::{Config, Edge, Served};
 pub use limits::Limits;
 pub use refusals::Refused;
-pub use status::{Answers, Border, CertificateSummary, Direction, Failing, LastError, PartnerStatus, State};
+pub use status::{
+    Address, Answers, Border, CertificateSummary, Direction, Failing, LastError, NextHop, PartnerStatus, State,
+};

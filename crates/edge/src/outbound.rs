@@ -10,7 +10,8 @@ use reveille_federation::route::{Route, Way, by_srv, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{
-    CloseReason, Flow, Handler, HandshakeRefusal, Pool, ResolveError, Resolver, Srv, Target, Transport, locate,
+    CloseReason, Flow, Handler, HandshakeRefusal, HopState, Pool, ResolveError, Resolver, Srv, Target, Transport,
+    locate,
 };
 
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
@@ -82,9 +83,9 @@ impl Outbound {
         self.ways.sweep(Instant::now());
     }
 
-    /// Connections that this edge has to a next hop.
-    pub(crate) fn connections(&self, target: &Target) -> usize {
-        self.outside.get().map_or(0, |outside| outside.flows(target).len())
+    /// What is known about a next hop.
+    pub(crate) fn hop(&self, target: &Target) -> Option<HopState> {
+        self.outside.get()?.state(target)
     }
 
     /// How many ways are known.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use reveille_core::{Clock, SipDomain, Timestamp};
@@ -40,18 +41,20 @@ pub(crate) struct Refusals {
     latest: Mutex<VecDeque<Refused>>,
 }
 
-/// What is answered when the next hop for a domain cannot be reached. `at_once` says that nothing was tried, because it
-/// has failed a moment ago.
-pub(crate) fn unreachable(domain: SipDomain, error: &ConnectError, from: From, at_once: bool) -> Refusal {
+/// What is answered when the next hop for a domain cannot be reached. `retry_in` is given if nothing was tried,
+/// because it has failed a moment ago.
+pub(crate) fn unreachable(domain: SipDomain, error: &ConnectError, from: From, retry_in: Option<Duration>) -> Refusal {
     // Where our own servers stand, and what they lack, is nobody's business outside.
     if from == From::Outside {
         return Refusal::PeerUnreachable { domain, why: "it does not answer".to_owned() };
     }
     let why = error.to_string();
+    if let Some(retry_after) = retry_in {
+        return Refusal::PeerPaused { domain, why, retry_after };
+    }
     match error {
         ConnectError::TooMuchWaiting { .. } => Refusal::PartnerBusy { domain, what: why },
         ConnectError::Stopping => Refusal::Stopping,
-        _ if at_once => Refusal::PeerPaused { domain, why },
         ConnectError::Tls { refusal, .. } => match **refusal {
             // lync.md §3.2: who does not trust us often just drops the connection.
             HandshakeRefusal::PeerRejectedOurs { .. } | HandshakeRefusal::DroppedOurs { .. } => {

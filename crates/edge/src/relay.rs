@@ -4,8 +4,8 @@
 //! memory is freed with its final response.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -14,10 +14,10 @@ use reveille_core::SipDomain;
 use reveille_federation::answer::{Audience, answer, status_outbound};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Message, Name};
-use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Senders, Sent};
+use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent};
 use tracing::debug;
 
-use crate::crossing::{Crossing, From, StampBack};
+use crate::crossing::{Crossing, From, Stamp, StampBack};
 use crate::limits::IN_FLIGHT_MAX;
 use crate::partners::Passage;
 use crate::refusals::unreachable;
@@ -52,13 +52,20 @@ struct Onward {
 pub(crate) struct Relay {
     name: String,
     next: AtomicU64,
+    /// The way outside, once it is open.
+    outside: OnceLock<Pool>,
     shards: Vec<Mutex<HashMap<u64, Onward>>>,
 }
 
 impl Relay {
     pub(crate) fn new(name: &SipDomain) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { name: name.to_string(), next: AtomicU64::new(1), shards })
+        Arc::new(Self { name: name.to_string(), next: AtomicU64::new(1), outside: OnceLock::new(), shards })
+    }
+
+    /// Gives it the way outside. Once.
+    pub(crate) fn open(&self, outside: Pool) {
+        drop(self.outside.set(outside));
     }
 
     fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Onward>> {
@@ -72,26 +79,14 @@ impl Relay {
     /// Sends a request on, with the stamp of this edge instead of whatever it brought of the kind.
     pub(crate) fn forward(&self, request: Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
         let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
-        // RFC 3261 §16.3 step 3: at 0 the request goes no further.
-        let hops = match request.max_forwards() {
-            Some(0) => return Err(Refusal::TooManyHops),
-            Some(hops) => hops - 1,
-            None => HOPS,
+        let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random());
+        let out = match self.onward(id, key, &request, back, &stamp) {
+            Ok(out) => out,
+            Err(refusal) => {
+                passage.refused(&refusal);
+                return Err(refusal);
+            }
         };
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        if self.shard(id).lock().len() >= IN_FLIGHT_MAX / SHARDS as usize {
-            return Err(Refusal::Overloaded);
-        }
-        let key = rand::random();
-        let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
-        let written = {
-            let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
-            let forward = Forward::request(&request).push_via(via).max_forwards(hops).source(back.remote());
-            stamped(forward, &stamp).write(&mut out)
-        };
-        if let Err(fault) = written {
-            return Err(Refusal::BadBody(fault.to_string()));
-        }
         let onward = Onward {
             back: Arc::clone(back),
             from,
@@ -108,9 +103,32 @@ impl Relay {
         match pool.send(target, Parcel::new(id, out.freeze())) {
             Ok(Sent::On(flow)) => self.sent(id, &flow),
             Ok(Sent::Waiting) => {}
-            Err(error) => self.failed_with(id, &error, true),
+            Err(error) => {
+                let failures = pool.state(target).and_then(|state| state.failures);
+                self.failed_with(id, &error, failures.map(|failures| failures.retry_in));
+            }
         }
         Ok(())
+    }
+
+    /// The request as it goes on.
+    fn onward(&self, id: u64, key: u64, request: &Message, back: &Flow, stamp: &Stamp) -> Result<BytesMut, Refusal> {
+        // RFC 3261 §16.3 step 3: at 0 the request goes no further.
+        let hops = match request.max_forwards() {
+            Some(0) => return Err(Refusal::TooManyHops),
+            Some(hops) => hops - 1,
+            None => HOPS,
+        };
+        if self.shard(id).lock().len() >= IN_FLIGHT_MAX / SHARDS as usize {
+            return Err(Refusal::Overloaded);
+        }
+        let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
+        let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
+        let forward = Forward::request(request).push_via(via).max_forwards(hops).source(back.remote());
+        match stamped(forward, stamp).write(&mut out) {
+            Ok(()) => Ok(out),
+            Err(fault) => Err(Refusal::BadBody(fault.to_string())),
+        }
     }
 
     /// Sends an answer back the way its request came.
@@ -151,8 +169,21 @@ impl Relay {
             Err(fault) => debug!(%fault, "a response could not be passed on"),
         }
         if let Some(onward) = onward {
+            if response.status() == Some(503) {
+                self.leave_alone(flow, response, &onward);
+            }
             let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
             onward.passage.answered(response.status().unwrap_or_default(), diagnosis);
+        }
+    }
+
+    /// A partner's server says that it can take nothing now: its others, if it has any, go first for as long as it asks.
+    fn leave_alone(&self, flow: &Flow, response: &Message, onward: &Onward) {
+        let secs =
+            response.header(Name::RetryAfter).and_then(|value| value.split([' ', '(', ';']).next()?.parse().ok());
+        let target = onward.stamp_back.partner().and_then(|partner| partner.books.lock().target.clone());
+        if let (Some(secs), Some(target), Some(outside)) = (secs, target, self.outside.get()) {
+            outside.shun(&target, flow, Duration::from_secs(secs));
         }
     }
 
@@ -183,11 +214,11 @@ impl Relay {
 }
 
 impl Relay {
-    /// A request did not leave. `at_once` says that nothing was tried: the next hop has failed a moment ago.
-    fn failed_with(&self, token: u64, error: &ConnectError, at_once: bool) {
+    /// A request did not leave. `retry_in` is given if nothing was tried, since the next hop has failed a moment ago.
+    fn failed_with(&self, token: u64, error: &ConnectError, retry_in: Option<Duration>) {
         let Some(onward) = self.shard(token).lock().remove(&token) else { return };
         debug!(at = %self.name, to = %onward.destination, %error, "the next hop cannot be reached");
-        let refusal = unreachable(onward.destination, error, onward.from, at_once);
+        let refusal = unreachable(onward.destination, error, onward.from, retry_in);
         metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
         onward.passage.failed(error);
         refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
@@ -196,7 +227,7 @@ impl Relay {
 
 impl Senders for Relay {
     fn failed(&self, token: u64, error: &ConnectError) {
-        self.failed_with(token, error, false);
+        self.failed_with(token, error, None);
     }
 
     fn sent(&self, token: u64, flow: &Arc<Flow>) {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use reveille_core::settings::Snapshot;
+use reveille_sip_net::{AddressState, HopState};
 use serde::Serialize;
 
 use crate::edge::Edge;
@@ -59,6 +60,9 @@ pub struct PartnerStatus {
     /// Failures to reach it in a row, and since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
+    /// Where it is reached, if anything was sent there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<NextHop>,
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -135,6 +139,34 @@ pub struct Failing {
     pub since: String,
 }
 
+/// A partner's servers, as this edge finds them.
+#[derive(Clone, Debug, Serialize)]
+pub struct NextHop {
+    /// Whether an attempt to connect is under way.
+    pub connecting: bool,
+    /// Requests that wait for a connection.
+    pub waiting: usize,
+    /// If no address worked, for how many milliseconds none is tried, and requests fail at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_for_ms: Option<u64>,
+    /// Each of its addresses.
+    pub addresses: Vec<Address>,
+}
+
+/// One address of a partner.
+#[derive(Clone, Debug, Serialize)]
+pub struct Address {
+    /// Which one.
+    pub address: String,
+    /// Connections to it.
+    pub connections: usize,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
 /// The latest thing that went wrong.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastError {
@@ -186,10 +218,8 @@ impl Edge {
         let now = Instant::now();
         let connections_in = partner.connections_in();
         let target = partner.books.lock().target.clone();
-        let connections_out = match (target, self.outbound()) {
-            (Some(target), Some(outbound)) => outbound.connections(&target),
-            _ => 0,
-        };
+        let hop = target.and_then(|target| self.outbound()?.hop(&target));
+        let connections_out = hop.as_ref().map_or(0, |hop| hop.connections + hop.retiring);
         let mut books = partner.books.lock();
         let state = if settings.is_blocked(&partner.domain) {
             State::Blocked
@@ -218,6 +248,7 @@ impl Edge {
             rate_limit_per_s: books.rate(&settings.access_edge(), self.config.limits, now),
             contacts: books.pace.contacts(),
             failing: books.failing.map(|(in_a_row, since)| Failing { in_a_row, since: since.to_string() }),
+            next_hop: hop.map(NextHop::from),
             last_error: books.last_error.as_ref().map(|error| LastError {
                 at: error.at.to_string(),
                 reason: error.reason,
@@ -231,6 +262,23 @@ impl Edge {
                 not_after: certificate.not_after,
                 sha256_fingerprint: certificate.sha256_fingerprint.clone(),
             }),
+        }
+    }
+}
+
+impl From<HopState> for NextHop {
+    fn from(hop: HopState) -> Self {
+        let address = |address: AddressState| Address {
+            address: address.address.to_string(),
+            connections: address.connections,
+            failures: address.failures.as_ref().map_or(0, |failures| failures.in_a_row),
+            why: address.failures.map(|failures| failures.why.to_string()),
+        };
+        Self {
+            connecting: hop.connecting,
+            waiting: hop.waiting,
+            closed_for_ms: hop.failures.map(|failures| failures.retry_in.as_millis() as u64),
+            addresses: hop.addresses.into_iter().map(address).collect(),
         }
     }
 }

@@ -105,6 +105,8 @@ pub enum Refusal {
         domain: SipDomain,
         /// What it failed with.
         why: String,
+        /// When it is tried again.
+        retry_after: Duration,
     },
     /// It does not take our certificate.
     #[error("the server for {domain} does not accept this edge: {why}")]
@@ -246,7 +248,8 @@ impl Refusal {
             Self::PartnerBusy { .. } | Self::PartnerThrottled { .. } | Self::Shed { .. } => {
                 Some(Duration::from_secs(1))
             }
-            Self::PeerPaused { .. } => Some(Duration::from_secs(2)),
+            // Rounded up, so that whoever obeys does not come too early.
+            Self::PeerPaused { retry_after, .. } => Some(Duration::from_secs(retry_after.as_secs() + 1)),
             Self::Overloaded | Self::Stopping | Self::StoreFull => Some(Duration::from_secs(5)),
             Self::AddressNotFound { .. }
             | Self::AssertionMissing { .. }

@@ -377,7 +377,7 @@ async fn each_partner_has_its_figures_and_its_last_error() {
     let answer = house.send_and_wait(request("push.example.net", "gone.example", 4), PATIENCE).await.unwrap();
     assert_eq!(told(&answer), (504, None, Some("1046")));
     let answer = house.send_and_wait(request("push.example.net", "gone.example", 5), PATIENCE).await.unwrap();
-    assert_eq!((told(&answer), answer.header(Name::RetryAfter)), ((504, None, Some("1007")), Some("2")));
+    assert_eq!((told(&answer), answer.header(Name::RetryAfter)), ((504, None, Some("1007")), Some("1")));
     let status = border.edge.border();
     let [a, gone] = &status.partners[..] else { panic!("{status:?}") };
     assert_eq!((a.domain.as_str(), a.remote.as_str(), a.source), ("a.example", "edge.a.example", "DirectPartner"));
@@ -390,6 +390,9 @@ async fn each_partner_has_its_figures_and_its_last_error() {
     assert_eq!(a.last_error.as_ref().unwrap().sentence, "it answered 486");
     assert_eq!((gone.state, gone.failing.as_ref().unwrap().in_a_row), (State::Failing, 2));
     assert_eq!((gone.sent.unreachable, gone.last_error.as_ref().unwrap().reason), (2, "refused"));
+    let hop = gone.next_hop.as_ref().unwrap();
+    assert_eq!((hop.addresses.len(), hop.addresses[0].connections, hop.addresses[0].failures), (1, 0, 1));
+    assert!(hop.closed_for_ms.is_some_and(|ms| ms <= 1000), "{hop:?}");
     border.change(blocked("else.example"));
     border.remove(&allowed("a.example", None));
     border.change(blocked("a.example"));
