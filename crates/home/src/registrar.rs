@@ -254,7 +254,10 @@ mod tests {
         let behind = "Via: SIP/2.0/UDP b;branch=z9hG4bK2\r\nSupported: outbound\r\n";
         assert_eq!(reg_id(behind), Err(RegisterFault::FirstHop));
         assert_eq!(reg_id(&format!("{behind}Path: <sip:edge;lr;ob>\r\n")), Ok(Some(2)));
-        assert_eq!(reg_id(&format!("{behind}Path: <sip:near;lr;ob>, <sip:first;lr>\r\n")), Err(RegisterFault::FirstHop));
+        assert_eq!(
+            reg_id(&format!("{behind}Path: <sip:near;lr;ob>, <sip:first;lr>\r\n")),
+            Err(RegisterFault::FirstHop)
+        );
         let without = register("Contact: <sip:bob@h>;reg-id=1\r\nSupported: outbound\r\n").unwrap();
         assert_eq!(without.contacts[0].reg_id, None, "a reg-id without an instance means nothing");
     }

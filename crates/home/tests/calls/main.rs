@@ -1,0 +1,312 @@
+//! Calls through a home over real connections: between its phones, and by its edge with the world.
+
+mod rig;
+
+use reveille_sip::Name;
+
+use crate::rig::{PATIENCE, Rig, response, said, text};
+
+const BOB: &str = "sip:bob@contoso.com";
+const CAROL: &str = "sip:carol@fabrikam.com";
+/// What our edge says of a partner that it has admitted.
+const TRUST: &str = "ms-edge-proxy-message-trust: ms-source-type=AutoFederation;ms-ep-fqdn=edge.contoso.com;\
+                     ms-source-verified-user=verified;ms-source-network=federation;ms-remote-fqdn=fabrikam.com\r\n";
+
+#[tokio::test]
+async fn all_phones_of_a_user_ring_and_the_first_answer_ends_the_ringing_of_the_others() {
+    let rig = Rig::start().await;
+    let (mut desk, mut mobile) = (rig.client("bob").await, rig.client("bob").await);
+    desk.register("desk", "").await;
+    mobile.register("mobile", ";pn-provider=apns;pn-param=TEAM.app.voip;pn-prid=00f").await;
+    let mut alice = rig.client("alice").await;
+    let fields = alice.dialog_fields(BOB, "forked", "");
+    let invite = alice.request("INVITE", BOB, &fields);
+    alice.send(&invite).await;
+    let challenge = alice.expect("407").await;
+    alice.ack_refusal(BOB, &challenge).await;
+    // The challenge is answered on the same connection; the phones ring.
+    let answered = async {
+        let first = alice.call(BOB, "forked-2", "").await;
+        if said(&first) == "180" { alice.expect("200").await } else { first }
+    };
+    let phones = async {
+        let at_desk = desk.expect("INVITE").await;
+        assert_eq!(at_desk.values(Name::RecordRoute).count(), 2, "once for each side: {}", text(&at_desk));
+        assert_eq!(at_desk.request_uri().unwrap(), desk.contact());
+        assert!(at_desk.header(Name::ProxyAuthorization).is_none(), "what proves Alice is shown to Bob");
+        desk.answer(&at_desk, 180, "").await;
+        let on_mobile = mobile.expect("INVITE").await;
+        assert!(!text(&on_mobile).contains("pn-"), "{}", text(&on_mobile));
+        let own = format!("Contact: <{};pn-provider=apns;pn-param=TEAM.app.voip;pn-prid=00f>\r\n", mobile.contact());
+        mobile.send(&response(&on_mobile, 200, "bob", &own)).await;
+        let cancel = desk.expect("CANCEL").await;
+        desk.answer(&cancel, 200, "").await;
+        desk.answer(&at_desk, 487, "").await;
+        desk.expect("ACK").await;
+        on_mobile
+    };
+    let (answer, on_mobile) = tokio::join!(answered, phones);
+    assert_eq!(
+        answer.address(Name::Contact).unwrap().uri_text(),
+        mobile.contact(),
+        "push parameters are nobody's business"
+    );
+
+    // What follows goes to the phone that answered, and back.
+    let ack = alice.within("ACK", &answer, 2);
+    alice.send(&ack).await;
+    mobile.expect("ACK").await;
+    let bye = mobile.back("BYE", &on_mobile, 1);
+    mobile.send(&bye).await;
+    let heard = alice.expect("BYE").await;
+    assert!(heard.header(Name::Route).is_none() && heard.header(Name::RecordRoute).is_none(), "{}", text(&heard));
+    alice.answer(&heard, 200, "").await;
+    mobile.expect("200").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_cannot_be_called_is_said_with_its_reason() {
+    let rig = Rig::start().await;
+    let mut alice = rig.client("alice").await;
+    for (to, call_id, status) in [
+        (BOB, "away", "480"),
+        ("sip:nobody@contoso.com", "nobody", "404"),
+        ("sip:bob@192.0.2.1", "address", "404"),
+        // Her own and only phone does not ring itself.
+        ("sip:alice@contoso.com", "herself", "480"),
+    ] {
+        alice.register("phone", "").await;
+        let refused = alice.call(to, call_id, "").await;
+        assert_eq!(said(&refused), status, "{to}");
+        assert!(refused.header(Name::Warning).is_some_and(|warning| warning.starts_with("399 reveille")), "{to}");
+        alice.ack_refusal(to, &refused).await;
+    }
+    let fields = alice.dialog_fields(BOB, "stray", "").replace("INVITE", "BYE");
+    assert_eq!(said(&alice.ask("BYE", BOB, &fields).await), "481", "it belongs to no dialog");
+    let cancel = alice.request("CANCEL", BOB, &fields.replace("1 BYE", "9 CANCEL"));
+    alice.send(&cancel).await;
+    alice.expect("481").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_calls_in_the_name_of_another() {
+    let rig = Rig::start().await;
+    let mut mallory = rig.client("mallory").await;
+    for from in ["alice@contoso.com", "ceo@fabrikam.com"] {
+        let fields = mallory.dialog_fields(BOB, from, "").replace("mallory@contoso.com>;tag", &format!("{from}>;tag"));
+        let refused = mallory.ask("INVITE", BOB, &fields).await;
+        assert_eq!(said(&refused), "403", "{from}");
+        mallory.ack_refusal(BOB, &refused).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_dialog_finds_its_phone_again_when_that_has_a_new_connection() {
+    let rig = Rig::start().await;
+    let mut before = rig.client("bob").await;
+    before.register("mobile", "").await;
+    let mut alice = rig.secure_client("alice").await;
+    alice.register("desk", "").await;
+    let (answer, _) = tokio::join!(alice.call(BOB, "moved", ""), async {
+        let invite = before.expect("INVITE").await;
+        before.answer(&invite, 200, "").await;
+        invite
+    });
+    let ack = alice.within("ACK", &answer, 2);
+    alice.send(&ack).await;
+    let ack = before.expect("ACK").await;
+    drop(before);
+    let mut after = rig.client("bob").await;
+    after.register("mobile", "").await;
+    let bye = alice.within("BYE", &answer, 3);
+    alice.send(&bye).await;
+    let bye = after.expect("BYE").await;
+    assert_eq!(bye.call_id(), ack.call_id());
+    after.answer(&bye, 200, "").await;
+    alice.expect("200").await;
+
+    // Once it is not there at all, the dialog's other side hears so.
+    drop(after);
+    let again = loop {
+        let bye = alice.within("BYE", &answer, 4);
+        alice.send(&bye).await;
+        let heard = alice.next().await;
+        // The connection may still count as open for a moment.
+        if said(&heard) != "100" && said(&heard) != "408" {
+            break heard;
+        }
+    };
+    assert_eq!(said(&again), "430", "{}", text(&again));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_that_home_has_not_written_leads_nowhere_and_anothers_must_be_proven() {
+    let rig = Rig::start().await;
+    let (mut alice, mut bob, mut mallory) =
+        (rig.client("alice").await, rig.client("bob").await, rig.client("mallory").await);
+    bob.register("desk", "").await;
+    alice.register("desk", "").await;
+    mallory.register("desk", "").await;
+    let (answer, _) = tokio::join!(alice.call(BOB, "secret", ""), async {
+        let invite = bob.expect("INVITE").await;
+        bob.answer(&invite, 200, "").await;
+    });
+    // Mallory has seen the route set, and is not Alice.
+    let bye = alice.within("BYE", &answer, 3);
+    mallory.via.clone_from(&alice.via);
+    mallory.send(&bye).await;
+    mallory.expect("407").await;
+    // A token that was changed.
+    let token = answer.values(Name::RecordRoute).next().unwrap().to_owned();
+    let (start, end) = token.split_once('@').unwrap();
+    let forged = format!("{}0@{end}", &start[..start.len() - 1]);
+    let other = if forged == token { format!("{}1@{end}", &start[..start.len() - 1]) } else { forged };
+    let bye = alice.within("BYE", &answer, 4).replace(&token, &other);
+    alice.send(&bye).await;
+    alice.expect("403").await;
+    // The dialog itself is untouched.
+    let bye = alice.within("BYE", &answer, 5);
+    alice.send(&bye).await;
+    let heard = bob.expect("BYE").await;
+    bob.answer(&heard, 200, "").await;
+    alice.expect("200").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_abroad_leaves_by_the_edge_and_what_comes_back_finds_the_caller() {
+    let mut rig = Rig::start().await;
+    let mut alice = rig.client("alice").await;
+    alice.register("desk", "").await;
+    let edge = &mut rig.edge;
+    let answered = async {
+        let first = alice.call(CAROL, "abroad", "P-Asserted-Identity: <sip:ceo@contoso.com>\r\n").await;
+        assert_eq!(said(&first), "200", "{}", text(&first));
+        first
+    };
+    let (answer, (flow, invite)) = tokio::join!(answered, async {
+        let (flow, invite) = edge.next().await;
+        assert_eq!((said(&invite).as_str(), invite.request_uri()), ("INVITE", Some(CAROL)));
+        for secret in ["Proxy-Authorization", "P-Asserted-Identity", "ms-edge-proxy"] {
+            assert!(!text(&invite).contains(secret), "{secret} has left home");
+        }
+        let more = "Contact: <sip:carol@192.0.2.9:5060>\r\n";
+        flow.send(response(&invite, 200, "carol", more).into()).unwrap();
+        (flow, invite)
+    });
+    let ack = alice.within("ACK", &answer, 2);
+    alice.send(&ack).await;
+    let (_, ack) = edge.next().await;
+    assert_eq!((said(&ack).as_str(), ack.request_uri()), ("ACK", Some("sip:carol@192.0.2.9:5060")));
+    assert!(ack.header(Name::Route).is_none(), "the edge of this test has recorded no route: {}", text(&ack));
+
+    // Carol hangs up.
+    let routes: String = invite.values(Name::RecordRoute).map(|route| format!("Route: {route}\r\n")).collect();
+    let target = invite.address(Name::Contact).unwrap().uri_text().to_owned();
+    let bye = |trust: &str, branch: &str| {
+        format!(
+            "BYE {target} SIP/2.0\r\nVia: SIP/2.0/TLS edge.contoso.com;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n{routes}\
+             From: <{CAROL}>;tag=carol\r\nTo: {}\r\nCall-ID: abroad\r\nCSeq: 7 BYE\r\n{trust}Content-Length: 0\r\n\r\n",
+            invite.header(Name::From).unwrap()
+        )
+    };
+    edge.inward.send(bye("", "none"), PATIENCE).await.unwrap();
+    let refused = edge.inward.next(PATIENCE).await.unwrap();
+    assert_eq!(refused.status(), Some(403), "without the edge's word nobody is let in");
+    edge.inward.send(bye(TRUST, "some"), PATIENCE).await.unwrap();
+    let heard = alice.expect("BYE").await;
+    assert!(!text(&heard).contains("ms-edge-proxy"), "{}", text(&heard));
+    alice.answer(&heard, 200, "").await;
+    let over = edge.inward.next(PATIENCE).await.unwrap();
+    assert_eq!(over.status(), Some(200));
+    drop(flow);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_from_abroad_rings_and_its_caller_may_give_up_but_nothing_passes_on_to_elsewhere() {
+    let mut rig = Rig::start().await;
+    let mut bob = rig.client("bob").await;
+    bob.register("desk", "").await;
+    let invite = |to: &str, branch: &str, method: &str| {
+        format!(
+            "{method} {to} SIP/2.0\r\nVia: SIP/2.0/TLS edge.contoso.com;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
+             From: <{CAROL}>;tag=c\r\nTo: <{to}>\r\nCall-ID: in-{branch}\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:carol@192.0.2.9>\r\n{TRUST}Content-Length: 0\r\n\r\n"
+        )
+    };
+    let inward = &mut rig.edge.inward;
+    inward.send(invite(BOB, "1", "INVITE"), PATIENCE).await.unwrap();
+    let rings = bob.expect("INVITE").await;
+    assert!(!text(&rings).contains("ms-edge-proxy"), "{}", text(&rings));
+    bob.answer(&rings, 180, "").await;
+    while inward.next(PATIENCE).await.unwrap().status() != Some(180) {}
+    inward.send(invite(BOB, "1", "CANCEL"), PATIENCE).await.unwrap();
+    let cancel = bob.expect("CANCEL").await;
+    bob.answer(&cancel, 200, "").await;
+    bob.answer(&rings, 487, "").await;
+    bob.expect("ACK").await;
+    let mut heard = vec![inward.next(PATIENCE).await.unwrap(), inward.next(PATIENCE).await.unwrap()];
+    heard.sort_by_key(|response| response.status());
+    assert_eq!(heard.iter().map(|one| one.status().unwrap()).collect::<Vec<_>>(), [200, 487]);
+
+    inward.send(invite("sip:dave@litware.com", "2", "INVITE"), PATIENCE).await.unwrap();
+    let refused = inward.send_and_wait("", PATIENCE).await.unwrap();
+    assert_eq!(refused.status(), Some(404), "{}", text(&refused));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_phone_with_two_flows_is_rung_once_and_on_the_other_when_the_newer_is_gone() {
+    let rig = Rig::start().await;
+    let (mut first, mut second) = (rig.client("bob").await, rig.client("bob").await);
+    for (client, id) in [(&mut first, 1), (&mut second, 2)] {
+        let contact =
+            format!("<{}>;+sip.instance=\"<urn:uuid:both>\";reg-id={id}\r\nSupported: outbound", client.contact());
+        let registered = client.register_as(&contact, &format!("both-{id}")).await;
+        assert_eq!(registered.header(Name::Require), Some("outbound"));
+        assert!(registered.header(Name::FlowTimer).is_some());
+        assert_eq!(registered.values(Name::Contact).count(), id);
+    }
+    let mut alice = rig.client("alice").await;
+    let (refused, ()) = tokio::join!(alice.call(BOB, "first", ""), async {
+        let invite = second.expect("INVITE").await;
+        second.answer(&invite, 486, "").await;
+        second.expect("ACK").await;
+    });
+    assert_eq!(said(&refused), "486");
+    alice.ack_refusal(BOB, &refused).await;
+    // The other flow was not asked: what comes there next is the next call.
+    drop(second);
+    let (refused, ()) = tokio::join!(alice.call(BOB, "second", ""), async {
+        let invite = first.expect("INVITE").await;
+        assert_eq!(invite.call_id(), Some("second"));
+        first.answer(&invite, 603, "").await;
+        first.expect("ACK").await;
+    });
+    assert_eq!(said(&refused), "603");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_sips_call_rings_only_phones_whose_connection_is_enciphered() {
+    let rig = Rig::start().await;
+    let (mut plain, mut secure) = (rig.client("bob").await, rig.secure_client("bob").await);
+    plain.register("plain", "").await;
+    let mut alice = rig.secure_client("alice").await;
+    let refused = alice.call("sips:bob@contoso.com", "plain", "").await;
+    assert_eq!(said(&refused), "480");
+    alice.ack_refusal("sips:bob@contoso.com", &refused).await;
+    secure.register("secure", "").await;
+    let (busy, ()) = tokio::join!(alice.call("sips:bob@contoso.com", "secure", ""), async {
+        let invite = secure.expect("INVITE").await;
+        secure.answer(&invite, 486, "").await;
+        secure.expect("ACK").await;
+    });
+    assert_eq!(said(&busy), "486");
+    rig.stop().await;
+}
