@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    App, ClearingHouse, DigestFirst, Edge, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord, Store, Tls,
+    App, ClearingHouse, DigestFirst, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord,
+    Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
 
@@ -202,6 +203,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             name: name("edge.contoso.com")?,
             tls: office.tls("edge.contoso.com", "edge.contoso.com", &["edge.contoso.com", CONTOSO])?,
             internal_tls: None,
+            limits: EdgeLimits::default(),
             external: at.contoso_edge(),
             internal: at.contoso_edge_internal(),
             inside: vec![name("home.contoso.com")?],
@@ -231,6 +233,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
                 &["edge.push.example.net", PUBLISHER, "push.lync.com", "sipfed.online.lync.com"],
             )?,
             internal_tls: None,
+            limits: EdgeLimits::default(),
             external: at.publisher_edge(),
             internal: at.publisher_edge_internal(),
             inside: vec![name("house.push.example.net")?],
