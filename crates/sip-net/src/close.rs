@@ -71,6 +71,14 @@ pub enum CloseReason {
         /// What the TLS library says.
         detail: String,
     },
+    /// The peer broke the rules of WebSocket, or their bounds.
+    #[error("the WebSocket failed: {detail}")]
+    WebSocket {
+        /// What the peer is told (RFC 6455 §7.4.1).
+        code: u16,
+        /// What exactly.
+        detail: String,
+    },
 }
 
 impl CloseReason {
@@ -91,6 +99,7 @@ impl CloseReason {
             Self::Retired => "retired",
             Self::Stopping => "stopping",
             Self::Tls { .. } => "tls",
+            Self::WebSocket { .. } => "websocket",
         }
     }
 
@@ -121,7 +130,8 @@ impl CloseReason {
             | Self::NothingCame
             | Self::PeerAlert { .. }
             | Self::QueueFull { .. }
-            | Self::Tls { .. } => false,
+            | Self::Tls { .. }
+            | Self::WebSocket { .. } => false,
         }
     }
 

@@ -343,6 +343,7 @@ impl Inner {
     }
 
     async fn carry(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>, goal: Goal) {
+        let generation = self.tls.as_ref().map_or(0, |tls| tls.identity_generation());
         let connected = match self.attempt(target, hop, goal).await {
             Ok(connected) => connected,
             Err(error) => {
@@ -366,6 +367,7 @@ impl Inner {
             goal,
             connections_max,
             pulse: Pulse::new(),
+            generation,
             judged,
         };
         match stream {
@@ -443,6 +445,8 @@ struct Arrival {
     goal: Goal,
     connections_max: usize,
     pulse: Arc<Pulse>,
+    /// Of our certificate, when the attempt began.
+    generation: u64,
     /// Since when the peer may judge the certificate that we showed.
     judged: Option<(Instant, Arc<PeerCertificate>)>,
 }
@@ -451,6 +455,10 @@ impl Handler for Arrival {
     fn opened(&self, flow: &Arc<Flow>) {
         self.inner.handler.opened(flow);
         let moved = self.hop.connected(flow, &self.pulse, self.goal, &self.inner.limits);
+        if self.inner.tls.as_ref().is_some_and(|tls| tls.identity_generation() != self.generation) {
+            // It was changed while we were connecting; this one is good for who waited and for nobody else.
+            self.inner.drain(self.hop.retire());
+        }
         for token in moved.sent {
             self.inner.senders.sent(token, flow);
         }
