@@ -380,7 +380,7 @@ pub(crate) struct Passage {
     begun: Instant,
     is_told: bool,
     /// For a request from one partner to another.
-    beside: Option<Box<Passage>>,
+    beside: Option<Box<Self>>,
 }
 
 impl Passage {
