@@ -8,6 +8,8 @@
 mod contoso;
 #[path = "partners/kamailio.rs"]
 mod kamailio;
+#[path = "partners/linphone.rs"]
+mod linphone;
 #[path = "partners/party.rs"]
 mod party;
 #[path = "partners/presence.rs"]
@@ -21,9 +23,10 @@ use reveille_sim::certs::Leaf;
 
 use crate::contoso::Contoso;
 use crate::kamailio::Kamailio;
+use crate::linphone::Linphone;
 use crate::party::{Party, Place};
 use crate::presence::{here, on_path};
-use crate::support::STEP;
+use crate::support::{Process, STEP, until};
 
 #[test]
 fn messages_pass_between_a_user_of_ours_and_a_user_behind_kamailio() -> Result<()> {
@@ -172,6 +175,86 @@ fn calls_pass_in_both_directions_between_us_and_kamailio_and_end_at_either_side(
     }
     kamailio.stop()?;
     contoso.stop()
+}
+
+#[test]
+fn linphone_calls_another_of_ours_and_hangs_up_cleanly() -> Result<()> {
+    if !here(&[on_path("linphonec"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("linphone-at-home", FABRIKAM_ALLOWED)?;
+    // The callee knows neither Call-ID nor connection beforehand: it registers its address, then waits there.
+    let bob = Ours::of(&contoso, "bob", "u1", 5);
+    bob.party(&contoso, "home-registers", "alice@contoso.com")?.done()?;
+    let mut callee = bob.party(&contoso, "abroad-answers", "alice@contoso.com")?;
+    callee.listens()?;
+    calls_and_hangs_up(&contoso, BOB)?;
+    callee.done()?;
+    contoso.stop()
+}
+
+#[test]
+fn linphone_calls_somebody_behind_kamailio_and_hangs_up_cleanly() -> Result<()> {
+    if !here(&[on_path("kamailio"), on_path("linphonec"), on_path("sipp")])? {
+        return Ok(());
+    }
+    let contoso = Contoso::start("linphone-abroad", FABRIKAM_ALLOWED)?;
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", fabrikam())?;
+    let mut callee = Carol::of(&contoso).party(&contoso, "abroad-answers", "alice@contoso.com")?;
+    callee.listens()?;
+    calls_and_hangs_up(&contoso, "carol@fabrikam.com").with_context(|| kamailio.said())?;
+    let heard = callee.done()?;
+    ensure!(!heard.contains("pn-prid"), "push parameters have left us:\n{heard}");
+    kamailio.stop()?;
+    contoso.stop()
+}
+
+/// Alice's Linphone over TLS, with a push identity, calls somebody, is answered, and hangs up.
+fn calls_and_hangs_up(contoso: &Contoso, to: &str) -> Result<()> {
+    let files = contoso.issue("alice-phone", Leaf::new("alice", &["alice.clients.contoso.com"]))?;
+    let phone = Linphone {
+        folder: contoso.folder(),
+        user: "alice",
+        password: contoso::password("alice"),
+        home: &format!("{}:5061", contoso.host(1)),
+        ca: contoso.folder().path().join("ca.pem"),
+        identity: Some((files.certificate, files.key)),
+        push: format!("pn-provider=apns;pn-param=TEAM.app.voip&remote;pn-prid={}:voip", "a1".repeat(32)),
+    };
+    let mut app = phone.start()?;
+    let online = contoso.user_until("alice", "her phone registers", |alice| alice["presence"] == "online");
+    online.with_context(|| format!("linphonec said: {}", app.said()))?;
+    let log = contoso.folder().path().join("alice.log");
+    let told = |app: &mut Process, what: &str, signs: &[&str]| {
+        let found = app.until(what, |said| signs.iter().all(|sign| said.contains(sign)).then_some(()));
+        found.with_context(|| format!("{}\nlinphonec's log: {}", contoso.said(), tail(&log)))
+    };
+    app.tell(&format!("call sip:{to}"))?;
+    told(&mut app, "she is answered", &["connected"])?;
+    app.tell("terminate")?;
+    told(&mut app, "she hears the end", &["Call", "ended (No error)"])?;
+    until("her BYE is answered", || {
+        Ok(bye_is_answered(&std::fs::read_to_string(&log).unwrap_or_default()).then_some(()))
+    })
+    .with_context(|| tail(&log))?;
+    app.tell("quit")?;
+    let status = app.wait(STEP)?;
+    ensure!(status.success(), "linphonec ended with {status}: {}", app.said());
+    Ok(())
+}
+
+/// Whether linphonec has received a 200 to its BYE: an entry of its log is one message.
+fn bye_is_answered(log: &str) -> bool {
+    let answers = log.split("belle-sip-message-").filter(|entry| entry.contains("SIP/2.0 200"));
+    answers
+        .filter_map(|entry| entry.lines().find(|line| line.starts_with("CSeq:")))
+        .any(|cseq| cseq.trim().ends_with("BYE"))
+}
+
+/// The end of a file, for whoever looks for a fault.
+fn tail(path: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.chars().skip(text.chars().count().saturating_sub(20_000)).collect()
 }
 
 /// Whom Carol writes to.

@@ -36,8 +36,8 @@ fn a_message_of_sipp_wakes_a_linphone_that_was_killed_and_is_read_when_it_is_bac
     demo.user_until("alice", "her phone counts as suspended", |alice| alice["presence"] == "away")?;
 
     let (voip, message) = (token(), token());
-    let phone = Linphone::of(&demo, "bob", push_parameters(&voip, &message));
-    let bob = phone.register_and_suspend()?;
+    let phone = linphone(&demo, "bob", push_parameters(&voip, &message))?;
+    let bob = register_and_suspend(&demo, &phone)?;
     let device = &bob["devices"][0];
     ensure!(device["user_agent"].as_str().is_some_and(|agent| agent.starts_with("Linphone")), "{bob}");
     ensure!(device["app"] == "apns/app", "{bob}");
@@ -77,7 +77,7 @@ fn a_linphone_with_a_token_for_calls_only_is_not_pushed_for_a_message_and_home_s
     let demo = Demo::start("calls-only")?;
     let voip = token();
     let push = format!("pn-provider=apns;pn-param=TEAM.app.voip;pn-prid={voip}");
-    let ken = Linphone::of(&demo, "kenmyer", push).register_and_suspend()?;
+    let ken = register_and_suspend(&demo, &linphone(&demo, "kenmyer", push)?)?;
     let device = &ken["devices"][0];
     ensure!(device["message_token"].is_null() && is_tail(&device["voip_token"], &voip), "{ken}");
 
@@ -207,6 +207,31 @@ fn installed(name: &str, script: &str, proof: &str) -> Result<(PathBuf, Presence
 /// A token like APNs hands them out.
 fn token() -> String {
     (0..32).map(|_| format!("{:02x}", rand::random::<u8>())).collect()
+}
+
+/// The Linphone of one of the demo's users.
+fn linphone<'a>(demo: &'a Demo, user: &'static str, push: String) -> Result<Linphone<'a>> {
+    let own = |what: &str| demo.told(&format!("/organisations/contoso.com/users/{user}/{what}"));
+    Ok(Linphone {
+        folder: demo.folder(),
+        user,
+        password: own("password")?,
+        home: demo.told("/organisations/contoso.com/home/sip_tls")?,
+        ca: demo.told("/ca")?.into(),
+        identity: Some((own("client_cert")?.into(), own("client_key")?.into())),
+        push,
+    })
+}
+
+/// Lets the app register, then kills it, as an operating system does that needs its memory. Answers what home knew of
+/// it when it was there.
+fn register_and_suspend(demo: &Demo, phone: &Linphone<'_>) -> Result<Value> {
+    let app = phone.start()?;
+    let status = demo.user_until(phone.user, "the phone registers", |user| user["presence"] == "online");
+    let status = status.with_context(|| format!("linphonec said: {}", app.said()))?;
+    app.kill()?;
+    demo.user_until(phone.user, "the phone counts as suspended", |user| user["presence"] == "away")?;
+    Ok(status)
 }
 
 /// Push parameters of the publisher's app, as Linphone writes them: one token for calls, another for messages.

@@ -116,6 +116,12 @@ impl Process {
         }
     }
 
+    /// Types one line for it.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("a standard input")?;
+        writeln!(input, "{line}").and_then(|()| input.flush()).with_context(|| format!("{} does not read", self.name))
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + patience;
