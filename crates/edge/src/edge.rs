@@ -9,12 +9,14 @@ use reveille_core::settings::Snapshot;
 use reveille_core::{Clock, SipDomain};
 use reveille_federation::Refusal;
 use reveille_federation::policy::Standing;
+use reveille_sip::Message;
 use reveille_sip_net::{Listener, Pool, PoolLimits, Resolver, Target, TlsClient, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crossing::Proven;
+use crate::calls::{Calls, Tellers};
+use crate::crossing::{Crossing, Proven};
 use crate::inbound::Inbound;
 use crate::limits::Limits;
 use crate::outbound::Outbound;
@@ -58,6 +60,7 @@ pub struct Edge {
     pub(crate) settings: watch::Receiver<Arc<Snapshot>>,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) relay: Arc<Relay>,
+    pub(crate) calls: Calls,
     pub(crate) refusals: Refusals,
     pub(crate) partners: Partners,
     /// The inner side, while it runs.
@@ -76,10 +79,11 @@ impl Edge {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let relay = Relay::new(&config.name);
+        let calls = Calls::new(&config.name, &config.limits);
         let refusals = Refusals::new(Arc::clone(&clock));
         let partners = Partners::new(config.limits, clock);
         let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
-        Arc::new(Self { config, settings, resolver, relay, refusals, partners, outbound, draining, lookups })
+        Arc::new(Self { config, settings, resolver, relay, calls, refusals, partners, outbound, draining, lookups })
     }
 
     /// The latest refusals, newest last, for status pages.
@@ -89,7 +93,16 @@ impl Edge {
 
     /// How many requests wait for their answer.
     pub fn in_flight(&self) -> usize {
-        self.relay.in_flight()
+        self.relay.in_flight() + self.calls.in_flight()
+    }
+
+    /// Sends a request on: with the state of a call, or on the short way.
+    pub(crate) fn carry(&self, message: Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
+        if Calls::carries(&message) {
+            self.calls.forward(&message, crossing);
+            return Ok(());
+        }
+        self.relay.forward(message, crossing)
     }
 
     /// Whether it is about to stop: nothing new is taken, and answers to what is under way are waited for.
@@ -120,7 +133,8 @@ impl Edge {
         let (inbound, outbound) = (Inbound::new(&self), Outbound::new(&self));
         let limits = PoolLimits::default();
         // Whatever comes back on a connection is handled as if its peer had connected to that side.
-        let senders: Arc<dyn reveille_sip_net::Senders> = Arc::clone(&self.relay) as _;
+        let senders: Arc<dyn reveille_sip_net::Senders> = Tellers::new(&self.relay, &self.calls);
+        self.calls.open(external.local_addr().port(), internal.local_addr().port());
         // While the edge drains, its connections still carry answers.
         let end = CancellationToken::new();
         let pool = |handler, tls| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
@@ -134,6 +148,7 @@ impl Edge {
             external.run(inbound, end.clone()),
             internal.run(outbound, end.clone()),
             self.sweep(end.clone()),
+            self.calls.run(end.clone()),
             self.advise(end.clone()),
             self.drain(stop, end)
         );

@@ -14,15 +14,15 @@ use reveille_federation::policy::{Admission, Carriage, Standing, admit, carried_
 use reveille_federation::trust::SourceType;
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool};
+use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool, Target};
 use tracing::debug;
 
+use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::{Edge, LOOKUPS_MAX};
 use crate::limits::Class;
 use crate::outbound::{Leaving, Outbound, srv_records};
 use crate::pace::Allowance;
-use crate::partners::Passage;
 use crate::relay::refuse;
 use crate::ways::WAITING_MAX;
 
@@ -37,6 +37,14 @@ struct Admitted {
     /// The settings that it was made with.
     version: u64,
     until: Option<Instant>,
+}
+
+/// Where an admitted request goes.
+enum Goes {
+    /// To the server behind that serves this domain.
+    In(SipDomain, Target),
+    /// Out again, to this domain.
+    Out(SipDomain),
 }
 
 /// The outer side of the edge.
@@ -73,7 +81,8 @@ impl Inbound {
 
     /// Takes one request: admits its peer and passes it on, or refuses it.
     fn request(&self, flow: &Arc<Flow>, message: Message) {
-        if self.edge.is_draining() {
+        // Calls under way may still end.
+        if self.edge.is_draining() && !is_within_dialog(&message) {
             return self.turn_away(flow, &message, &Refusal::Stopping);
         }
         let domain = match message::from_domain(&message) {
@@ -234,62 +243,60 @@ impl Inbound {
                 return self.turn_away(flow, &message, &refusal);
             }
         };
-        if let Err((message, passage, refusal)) = self.cross(flow, message, proven, settings, passage) {
-            if let Some(passage) = passage {
+        let (goes, verified) = match self.goes(&message, proven, settings) {
+            Ok(goes) => goes,
+            Err(refusal) => {
                 passage.refused(&refusal);
+                return self.turn_away(flow, &message, &refusal);
             }
-            self.turn_away(flow, &message, &refusal);
+        };
+        match goes {
+            Goes::Out(destination) => {
+                let Some(outbound) = self.outbound.get() else { return };
+                outbound.leave(Arc::clone(flow), message, &destination, Leaving::Through { passage, verified });
+            }
+            Goes::In(destination, target) => {
+                let Some(inside) = self.inside.get() else { return };
+                let copy = message.clone();
+                let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
+                let crossing = Crossing {
+                    back: flow,
+                    from: From::Outside,
+                    destination: &destination,
+                    pool: inside,
+                    target: &target,
+                    stamp: Stamp::Trust(Arc::clone(proven.trust(verified))),
+                    stamp_back: StampBack::Assertion(vouch),
+                    passage,
+                };
+                if let Err(refusal) = self.edge.carry(message, crossing) {
+                    self.turn_away(flow, &copy, &refusal);
+                }
+            }
         }
     }
 
-    /// Sends a request inside, or out again if a direct partner of a clearing house asks for that.
-    fn cross(
-        &self,
-        flow: &Arc<Flow>,
-        message: Message,
-        proven: &Arc<Proven>,
-        settings: &Snapshot,
-        passage: Passage,
-    ) -> Result<(), (Message, Option<Passage>, Refusal)> {
-        let checked = || -> Result<_, Refusal> {
-            federated(&message)?;
-            let peer = proven.standing.admit(message::asserted(&message))?;
-            Ok((message::destination(&message)?, peer.verified()))
-        };
-        let (destination, verified) = match checked() {
-            Ok(checked) => checked,
-            Err(refusal) => return Err((message, Some(passage), refusal)),
-        };
-        let (Some(inside), Some(outbound)) = (self.inside.get(), self.outbound.get()) else {
-            return Err((message, Some(passage), Refusal::Stopping));
-        };
+    /// Where a request goes, and whether its sender counts as verified.
+    fn goes(&self, message: &Message, proven: &Proven, settings: &Snapshot) -> Result<(Goes, bool), Refusal> {
+        federated(message)?;
+        let verified = proven.standing.admit(message::asserted(message))?.verified();
+        let destination = self.edge.calls.destination(From::Outside, message)?;
         if let Some(served) = self.edge.config.domains.get(&destination) {
-            let copy = message.clone();
-            let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
-            let crossing = Crossing {
-                back: flow,
-                from: From::Outside,
-                destination: &destination,
-                pool: inside,
-                target: &served.target(),
-                stamp: Stamp::Trust(Arc::clone(proven.trust(verified))),
-                stamp_back: StampBack::Assertion(vouch),
-                passage,
-            };
-            return self.edge.relay.forward(message, crossing).map_err(|refusal| (copy, None, refusal));
+            return Ok((Goes::In(destination, served.target()), verified));
         }
         // lync.md §1.4: a clearing house takes any destination from its direct partners, and from nobody else.
         if settings.access_edge().be_clearing_house && proven.standing.source() == SourceType::DirectPartner {
-            let leaving = Leaving::Through { passage, verified };
-            outbound.leave(Arc::clone(flow), message, &destination, leaving);
-            return Ok(());
+            return Ok((Goes::Out(destination), verified));
         }
-        Err((message, Some(passage), Refusal::UnknownDestination { domain: destination }))
+        Err(Refusal::UnknownDestination { domain: destination })
     }
 
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
-        refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal);
+        match Calls::carries(message) {
+            true => self.edge.calls.refuse(flow, message, From::Outside, refusal),
+            false => refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal),
+        }
     }
 
     /// Turns a peer away that may not have this connection.
@@ -315,12 +322,17 @@ impl Handler for Inbound {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         for message in batch.drain(..) {
             match message.method() {
+                None if self.edge.calls.on_response(flow, &message) => {}
                 None => self.edge.relay.on_response(flow, &message),
-                Some(Method::Ack) => {}
+                Some(_) if Calls::carries(&message) => {
+                    if let Some(message) = self.edge.calls.arrived(From::Outside, flow, message) {
+                        self.request(flow, message);
+                    }
+                }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
                 Some(Method::Options) if for_itself(&message, &self.edge.config.name) => {
                     let bytes = message::respond(&message, 200, "edge", |response| {
-                        response.header(Name::Allow, "MESSAGE, OPTIONS");
+                        response.header(Name::Allow, ALLOW);
                     });
                     let _ = flow.send(bytes);
                 }
@@ -334,7 +346,8 @@ impl Handler for Inbound {
         for known in domains.into_iter().flat_map(HashMap::into_values) {
             known.proven.partner.disconnected();
         }
-        self.edge.relay.flow_gone(flow.id());
+        self.edge.calls.flow_gone(flow);
+        self.edge.relay.flow_gone(flow);
     }
 
     fn refused(&self, remote: SocketAddr, refusal: &HandshakeRefusal) {

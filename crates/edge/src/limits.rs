@@ -18,6 +18,8 @@ pub struct Limits {
     pub connections_per_partner: usize,
     /// How long a stop waits for the answers to what is under way.
     pub drain: Duration,
+    /// How long a call may ring (RFC 3261 §16.6 step 11 wants more than three minutes).
+    pub ring: Duration,
 }
 
 impl Default for Limits {
@@ -28,6 +30,7 @@ impl Default for Limits {
             bytes_in_flight_per_partner: 32 * 1024 * 1024,
             connections_per_partner: 1000,
             drain: Duration::from_secs(5),
+            ring: Duration::from_secs(181),
         }
     }
 }

@@ -14,6 +14,7 @@ use reveille_sip_net::{
     locate,
 };
 
+use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::{Edge, LOOKUPS_MAX};
 use crate::inbound::for_itself;
@@ -95,10 +96,10 @@ impl Outbound {
 
     /// Takes one request of our own: finds its way and passes it on, or refuses it.
     fn request(&self, flow: &Arc<Flow>, message: Message) {
-        if self.edge.is_draining() {
+        if self.edge.is_draining() && !is_within_dialog(&message) {
             return self.turn_away(flow, &message, From::Inside, &Refusal::Stopping);
         }
-        let domain = match message::destination(&message) {
+        let domain = match self.edge.calls.destination(From::Inside, &message) {
             Ok(domain) => domain,
             Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
         };
@@ -193,7 +194,7 @@ impl Outbound {
             stamp_back,
             passage,
         };
-        if let Err(refusal) = self.edge.relay.forward(message, crossing) {
+        if let Err(refusal) = self.edge.carry(message, crossing) {
             self.turn_away(&flow, &copy, from, &refusal);
         }
     }
@@ -229,7 +230,7 @@ impl Outbound {
             stamp_back: StampBack::None,
             passage,
         };
-        if let Err(refusal) = self.edge.relay.forward(message, crossing) {
+        if let Err(refusal) = self.edge.carry(message, crossing) {
             self.turn_away(flow, &copy, From::Inside, &refusal);
         }
     }
@@ -246,7 +247,10 @@ impl Outbound {
 
     fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
-        refuse(flow, message, from, self.edge.config.name.as_str(), refusal);
+        match Calls::carries(message) {
+            true => self.edge.calls.refuse(flow, message, from, refusal),
+            false => refuse(flow, message, from, self.edge.config.name.as_str(), refusal),
+        }
     }
 }
 
@@ -257,12 +261,18 @@ impl Handler for Outbound {
         let ours = flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str())));
         for message in batch.drain(..) {
             match message.method() {
+                None if self.edge.calls.on_response(flow, &message) => {}
                 None => self.edge.relay.on_response(flow, &message),
-                Some(Method::Ack) => {}
+                Some(Method::Ack) if !ours => {}
                 Some(_) if !ours => self.turn_away(flow, &message, From::Inside, &Refusal::ForgedTrust),
+                Some(_) if Calls::carries(&message) => {
+                    if let Some(message) = self.edge.calls.arrived(From::Inside, flow, message) {
+                        self.request(flow, message);
+                    }
+                }
                 Some(Method::Options) if for_itself(&message, &self.edge.config.name) => {
                     let bytes = message::respond(&message, 200, "edge", |response| {
-                        response.header(Name::Allow, "MESSAGE, OPTIONS");
+                        response.header(Name::Allow, ALLOW);
                     });
                     let _ = flow.send(bytes);
                 }
@@ -272,7 +282,8 @@ impl Handler for Outbound {
     }
 
     fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
-        self.edge.relay.flow_gone(flow.id());
+        self.edge.calls.flow_gone(flow);
+        self.edge.relay.flow_gone(flow);
     }
 
     fn refused(&self, remote: std::net::SocketAddr, refusal: &HandshakeRefusal) {

@@ -47,6 +47,7 @@ pub(crate) fn start(
             bytes_in_flight_per_partner: config.limits.bytes_in_flight_per_partner,
             connections_per_partner: config.limits.connections_per_partner,
             drain: Duration::from_millis(config.limits.drain_ms),
+            ..reveille_edge::Limits::default()
         },
     };
     let edge = Edge::new(role, settings, resolver, Arc::new(SystemClock));

@@ -68,6 +68,12 @@ impl Proxy {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// How many of them have no final answer yet.
+    pub fn unanswered(&self) -> usize {
+        let waits = |entry: &&Entry| !entry.context.is_answered();
+        self.table.shards().map(|shard| shard.entries.values().filter(waits).count()).sum()
+    }
+
     /// Takes a request: repetitions, CANCELs and the ACKs of refusals are dealt with; the rest is the caller's to
     /// decide.
     pub fn take(&self, flow: &Arc<Flow>, request: Message) -> Taken {
@@ -219,7 +225,7 @@ impl Proxy {
 
     /// Answers a request instead of forwarding it, with these bytes (a whole response). One that was not taken is
     /// answered just so, without being remembered.
-    pub fn answer(&self, flow: &Arc<Flow>, request: &Message, status: u16, bytes: Bytes) {
+    pub fn answer(&self, flow: &Flow, request: &Message, status: u16, bytes: Bytes) {
         match self.number_of(flow, request) {
             Some(context) => self.with(context, |context, now| context.answer(status, bytes, now)),
             // A peer that has gone needs no answer.
@@ -229,7 +235,7 @@ impl Proxy {
     }
 
     /// The same with a reply that is still to be written.
-    pub fn reply(&self, flow: &Arc<Flow>, request: &Message, reply: &Reply) {
+    pub fn reply(&self, flow: &Flow, request: &Message, reply: &Reply) {
         match reply.write(request, &self.secret.tag(request), Some(flow.remote())) {
             Ok(bytes) => self.answer(flow, request, reply.status, bytes),
             Err(error) => debug!(%error, "a request could not be answered"),
@@ -307,6 +313,7 @@ impl Proxy {
             kind: FailureKind::Gone,
             label: "closed",
             sentence: format!("the connection to {} closed before it answered", flow.remote()),
+            cause: None,
         };
         for number in contexts {
             let mut shard = self.table.shard(number);
@@ -487,11 +494,12 @@ fn sent_on(flow: &Arc<Flow>, bytes: Bytes) -> Result<(), Failure> {
 
 fn closed(flow: &Flow) -> Failure {
     let sentence = format!("the connection to {} is closed", flow.remote());
-    Failure { kind: FailureKind::Gone, label: "closed", sentence }
+    Failure { kind: FailureKind::Gone, label: "closed", sentence, cause: None }
 }
 
 fn unreachable(error: &ConnectError) -> Failure {
-    Failure { kind: FailureKind::Unreachable, label: error.label(), sentence: error.to_string() }
+    let (kind, cause) = (FailureKind::Unreachable, Arc::new(error.clone()));
+    Failure { kind, label: error.label(), sentence: error.to_string(), cause: Some(cause) }
 }
 
 /// What a leg's request is called while a pool has it.

@@ -261,6 +261,11 @@ impl Context {
         self.legs.iter().map(Leg::next_deadline).chain([server, own]).flatten().min()
     }
 
+    /// Whether a final answer has been given, so that only its aftermath is left.
+    pub fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
+    }
+
     /// Whether nothing is left to do.
     pub fn is_over(&self) -> bool {
         let server = match &self.server {
@@ -298,7 +303,7 @@ impl Context {
                 (Said::Final, Some(response)) => self.refused(leg, response, now, todo),
                 (Said::TimedOut, _) => {
                     let sentence = "no final answer came in time".to_owned();
-                    let why = Failure { kind: FailureKind::TimedOut, label: "timed-out", sentence };
+                    let why = Failure { kind: FailureKind::TimedOut, label: "timed-out", sentence, cause: None };
                     self.count(leg, &why, now, todo);
                 }
                 // Only a response makes a leg say these.
@@ -460,7 +465,7 @@ impl Context {
             Err(error) => {
                 self.legs[at].end();
                 let sentence = format!("the request could not be written for its next hop: {error}");
-                let why = Failure { kind: FailureKind::Unreachable, label: "not-written", sentence };
+                let why = Failure { kind: FailureKind::Unreachable, label: "not-written", sentence, cause: None };
                 self.count(at, &why, now, todo);
             }
         }

@@ -1,5 +1,7 @@
 //! Answers of our own, edits on what is passed on, and whoever decides about both.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -31,7 +33,7 @@ pub struct Edits {
 }
 
 /// Why a leg gave no final answer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// What kind it is.
     pub kind: FailureKind,
@@ -39,6 +41,8 @@ pub struct Failure {
     pub label: &'static str,
     /// What an administrator reads.
     pub sentence: String,
+    /// What the transport said, for an owner that knows its kind.
+    pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The kinds of [`Failure`].

@@ -1,0 +1,381 @@
+//! Calls across the border, and whatever else begins or belongs to a dialog: with the state of RFC 3261 §16.
+//!
+//! Who may pass, and which way, is decided where it is decided for messages; this is how it is carried. Both sides of
+//! the edge are put into Record-Route (RFC 5658), with a token that only this edge can have written and that names the
+//! two domains of the dialog. A request within the dialog is admitted like any other, and goes to the domain that the
+//! token names: what else stands in Route leads nobody anywhere.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use reveille_core::SipDomain;
+use reveille_federation::answer::{Answer, Audience, PROBLEM_TYPE, answer, status_outbound};
+use reveille_federation::{Refusal, message};
+use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply, Routed, route};
+use reveille_sip::{Message, Method, Name, Uri};
+use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Taken, To};
+use reveille_sip_net::{ConnectError, Flow, Senders};
+use tokio_util::sync::CancellationToken;
+
+use crate::crossing::{Crossing, From, Stamp, StampBack};
+use crate::limits::Limits;
+use crate::partners::Passage;
+use crate::refusals::unreachable;
+use crate::relay::Relay;
+use crate::said::Said;
+
+/// What edges do for partners, in the order in which Allow lists it.
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE, OPTIONS";
+
+/// The calls through one edge.
+pub(crate) struct Calls {
+    proxy: Arc<Proxy>,
+    name: SipDomain,
+    ports: Arc<OnceLock<Ports>>,
+}
+
+/// The ports of the two sides.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    outer: u16,
+    inner: u16,
+}
+
+/// The two domains of a dialog.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Between {
+    outside: SipDomain,
+    inside: SipDomain,
+}
+
+impl Calls {
+    pub(crate) fn new(name: &SipDomain, limits: &Limits) -> Self {
+        let ports: Arc<OnceLock<Ports>> = Arc::default();
+        let (ours, known) = (name.clone(), Arc::clone(&ports));
+        let config = ProxyConfig {
+            timer_c: limits.ring,
+            ..ProxyConfig::new(name.as_str(), move |uri| is_ours(uri, &ours, known.get()))
+        };
+        Self { proxy: Proxy::new(config), name: name.clone(), ports }
+    }
+
+    /// Tells where its two sides listen. Once.
+    pub(crate) fn open(&self, outer: u16, inner: u16) {
+        let _ = self.ports.set(Ports { outer, inner });
+    }
+
+    /// Runs its timers.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        Arc::clone(&self.proxy).run(stop).await;
+    }
+
+    /// How many requests wait for their final answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.proxy.unanswered()
+    }
+
+    /// Whether a request is carried here. Messages and questions outside of a dialog need no state, and go by the relay.
+    pub(crate) fn carries(request: &Message) -> bool {
+        match request.method() {
+            None => false,
+            Some(Method::Message | Method::Options | Method::Register | Method::Publish) => is_within_dialog(request),
+            Some(_) => true,
+        }
+    }
+
+    /// Takes a request that just came; what is left to decide comes back.
+    pub(crate) fn arrived(&self, from: From, flow: &Arc<Flow>, request: Message) -> Option<Message> {
+        let side = match from {
+            From::Inside => "inside",
+            From::Outside => "outside",
+        };
+        match self.proxy.take_on(side, flow, request) {
+            Taken::Done => None,
+            Taken::Ack { ack, .. } => Some(ack),
+            Taken::Request { request, .. } => Some(request),
+            Taken::Refused { request, reply } if reply.status == 483 => {
+                self.refuse(flow, &request, from, &Refusal::TooManyHops);
+                None
+            }
+            Taken::Refused { request, reply } if reply.status == 503 => {
+                self.refuse(flow, &request, from, &Refusal::Overloaded);
+                None
+            }
+            Taken::Refused { request, reply } => {
+                self.proxy.reply(flow, &request, &reply);
+                None
+            }
+        }
+    }
+
+    /// The domain that a request is for. Within a dialog that is what this edge wrote down when the dialog began.
+    pub(crate) fn destination(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
+        if request.header(Name::Route).is_none() && !is_within_dialog(request) {
+            return message::destination(request);
+        }
+        let routed = self.route(request);
+        if let Some(Between { outside, inside }) = routed.token.as_deref().and_then(|token| self.read(token)) {
+            return Ok(match from {
+                From::Inside => outside,
+                From::Outside => inside,
+            });
+        }
+        // Without a token of ours (one of an edge that has been started anew is none) it is a request like the first:
+        // who it is for decides, and from outside no other hop may be asked for.
+        if from == From::Outside
+            && let Some(next) = routed.next()
+        {
+            let host = Uri::parse(next).ok().and_then(|uri| uri.host()?.domain()?.parse().ok());
+            return Err(host.map_or_else(
+                || Refusal::BadBody("Route leads to a host that this edge does not serve".into()),
+                |domain| Refusal::UnknownDestination { domain },
+            ));
+        }
+        match routed.ours && is_within_dialog(request) {
+            true => to_domain(request),
+            false => message::destination(request),
+        }
+    }
+
+    /// Carries a request across.
+    pub(crate) fn forward(&self, request: &Message, crossing: Crossing<'_>) {
+        let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
+        let is_ack = request.method() == Some(Method::Ack);
+        let leg = Leg::to(To::Hop(pool.clone(), target.clone()));
+        let retry_in = {
+            let (pool, target) = (pool.clone(), target.clone());
+            move || pool.state(&target).and_then(|state| state.failures).map(|failures| failures.retry_in)
+        };
+        let owner = Arc::new(Under {
+            from,
+            name: self.name.clone(),
+            destination: destination.clone(),
+            stamp_back,
+            retry_in: Box::new(retry_in),
+            books: Mutex::new(Books { passage: Some(passage), diagnosis: None }),
+        });
+        let mut plan = Plan::to(leg, self.route(request), Arc::clone(&owner) as _);
+        plan.edits = stamped(&stamp);
+        plan.record_route = self.record_route(request, from, destination);
+        if is_ack {
+            // It has no answer.
+            owner.ended(200, None);
+            return self.proxy.pass_ack(back, request, plan);
+        }
+        self.proxy.forward(back, request, plan);
+    }
+
+    /// Answers a request that goes no further.
+    pub(crate) fn refuse(&self, flow: &Flow, request: &Message, from: From, refusal: &Refusal) {
+        if request.method() != Some(Method::Ack) {
+            let Answer { status, headers, problem } = told(self.name.as_str(), from, refusal);
+            self.proxy.answer(
+                flow,
+                request,
+                status,
+                message::refused_with(request, status, &headers, &problem, "edge"),
+            );
+        }
+    }
+
+    /// Takes an answer; says whether it is to something carried here.
+    pub(crate) fn on_response(&self, flow: &Arc<Flow>, response: &Message) -> bool {
+        self.proxy.on_response(flow, response)
+    }
+
+    pub(crate) fn flow_gone(&self, flow: &Flow) {
+        self.proxy.flow_gone(flow);
+    }
+
+    fn route(&self, request: &Message) -> Routed {
+        route(request, &|uri| is_ours(uri, &self.name, self.ports.get()))
+    }
+
+    /// Both sides of this edge, that of the next hop on top; nothing for what begins no dialog.
+    fn record_route(&self, request: &Message, from: From, destination: &SipDomain) -> Vec<String> {
+        let begins = match request.method() {
+            Some(Method::Invite) => true,
+            Some(Method::Subscribe | Method::Refer | Method::Notify) => !is_within_dialog(request),
+            _ => false,
+        };
+        let (Some(ports), Ok(sender), true) = (self.ports.get(), self.sender(from, request), begins) else {
+            return Vec::new();
+        };
+        let between = match from {
+            From::Inside => Between { outside: destination.clone(), inside: sender },
+            From::Outside => Between { outside: sender, inside: destination.clone() },
+        };
+        let token = self.proxy.seal(LABEL, &between.write());
+        let uri = |port| format!("sip:{token}@{}:{port};transport=tls;lr", self.name);
+        match from {
+            From::Inside => vec![uri(ports.outer), uri(ports.inner)],
+            From::Outside => vec![uri(ports.inner), uri(ports.outer)],
+        }
+    }
+
+    /// The domain that a request comes from: in a dialog the one it has had since it began.
+    fn sender(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
+        let known = self.route(request).token.as_deref().and_then(|token| self.read(token));
+        match (known, from) {
+            (Some(Between { inside, .. }), From::Inside) => Ok(inside),
+            (Some(Between { outside, .. }), From::Outside) => Ok(outside),
+            (None, _) => message::from_domain(request),
+        }
+    }
+
+    fn read(&self, token: &str) -> Option<Between> {
+        Between::read(self.proxy.open(LABEL, token)?)
+    }
+}
+
+impl Between {
+    fn write(&self) -> String {
+        format!("{}~{}", self.outside, self.inside)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (outside, inside) = text.split_once('~')?;
+        Some(Self { outside: outside.parse().ok()?, inside: inside.parse().ok()? })
+    }
+}
+
+/// Whether a request belongs to a dialog (RFC 3261 §12.2.2).
+pub(crate) fn is_within_dialog(request: &Message) -> bool {
+    request.to().is_ok_and(|to| to.tag().is_some())
+}
+
+fn to_domain(request: &Message) -> Result<SipDomain, Refusal> {
+    let domain = || request.to().ok()?.uri().ok()?.host()?.domain()?.parse().ok();
+    domain().ok_or_else(|| Refusal::BadBody("the To address names no domain".into()))
+}
+
+fn is_ours(uri: &Uri<'_>, name: &SipDomain, ports: Option<&Ports>) -> bool {
+    let here = uri.host().and_then(|host| host.domain()).is_some_and(|host| host.eq_ignore_ascii_case(name.as_str()));
+    let port = uri.port().is_none_or(|port| ports.is_none_or(|ports| port == ports.outer || port == ports.inner));
+    here && port
+}
+
+/// A refusal as it is told to that side.
+fn told(name: &str, from: From, refusal: &Refusal) -> Answer {
+    let audience = match from {
+        From::Inside => Audience::Inside { source: name },
+        From::Outside => Audience::Outside,
+    };
+    let answer = answer(refusal, audience, None);
+    let status = match from {
+        From::Inside => status_outbound(refusal),
+        From::Outside => answer.status,
+    };
+    Answer { status, ..answer }
+}
+
+/// The stamp of this edge, and nothing of the kind that a message brought.
+fn stamped(stamp: &Stamp) -> Edits {
+    let mut edits = Edits::default().strip(Name::EdgeTrust).strip(Name::AssertedVerification);
+    if let Some(trust) = stamp.trust() {
+        edits = edits.insert(Name::EdgeTrust.as_str(), trust);
+    }
+    if let Some(assertion) = stamp.assertion() {
+        edits = edits.insert(Name::AssertedVerification.as_str(), assertion);
+    }
+    edits
+}
+
+/// What is known of a request under way.
+struct Under {
+    from: From,
+    name: SipDomain,
+    destination: SipDomain,
+    stamp_back: StampBack,
+    /// When a next hop that fails at once will be tried again.
+    retry_in: Box<dyn Fn() -> Option<std::time::Duration> + Send + Sync>,
+    books: Mutex<Books>,
+}
+
+struct Books {
+    /// Until the first final answer.
+    passage: Option<Passage>,
+    /// What that answer says about itself.
+    diagnosis: Option<String>,
+}
+
+impl Owner for Under {
+    fn edits(&self, response: &Message) -> Edits {
+        let said = Said::by(response, self.stamp_back.partner(), self.from, self.name.as_str());
+        let mut edits = stamped(&self.stamp_back.on(response));
+        if self.from == From::Outside {
+            // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
+            edits = edits.strip(Name::MsDiagnostics).strip(Name::Warning);
+        }
+        for (name, value) in said.more() {
+            edits = edits.insert(name.as_str(), value);
+        }
+        if response.status().is_some_and(|status| status >= 300) {
+            let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
+            self.books.lock().diagnosis = diagnosis.map(str::to_owned);
+        }
+        edits
+    }
+
+    fn failed(&self, _leg: usize, why: &Failure) -> Reply {
+        let closed = ConnectError::Closed { name: self.destination.to_string() };
+        let error = why.cause.as_ref().and_then(|cause| cause.downcast_ref::<ConnectError>()).unwrap_or(&closed);
+        let retry_in = matches!(why.kind, FailureKind::Unreachable).then(|| (self.retry_in)()).flatten();
+        let refusal = match why.kind {
+            FailureKind::TimedOut => {
+                Refusal::PeerUnreachable { domain: self.destination.clone(), why: "it does not answer".into() }
+            }
+            FailureKind::Gone | FailureKind::Unreachable => {
+                metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
+                if let Some(passage) = self.books.lock().passage.take() {
+                    passage.failed(error);
+                }
+                unreachable(self.destination.clone(), error, self.from, retry_in)
+            }
+        };
+        let Answer { status, headers, problem } = told(self.name.as_str(), self.from, &refusal);
+        // §16.8: silence is a 408, which says more than that nobody could be reached.
+        let status = if why.kind == FailureKind::TimedOut { 408 } else { status };
+        Reply { status, headers, content: Some((PROBLEM_TYPE, Bytes::from(problem))) }
+    }
+
+    fn ended(&self, status: u16, _leg: Option<usize>) {
+        let mut books = self.books.lock();
+        if let Some(passage) = books.passage.take() {
+            passage.answered(status, books.diagnosis.as_deref());
+        }
+    }
+}
+
+/// Tells those whose requests a pool could not send: the relay and the calls share the edge's pools.
+pub(crate) struct Tellers {
+    relay: Arc<Relay>,
+    proxy: Arc<Proxy>,
+}
+
+impl Tellers {
+    pub(crate) fn new(relay: &Arc<Relay>, calls: &Calls) -> Arc<Self> {
+        Arc::new(Self { relay: Arc::clone(relay), proxy: Arc::clone(&calls.proxy) })
+    }
+}
+
+impl Senders for Tellers {
+    fn failed(&self, token: u64, error: &ConnectError) {
+        match Proxy::owns(token) {
+            true => self.proxy.failed(token, error),
+            false => self.relay.failed(token, error),
+        }
+    }
+
+    fn sent(&self, token: u64, flow: &Arc<Flow>) {
+        match Proxy::owns(token) {
+            true => self.proxy.sent(token, flow),
+            false => self.relay.sent(token, flow),
+        }
+    }
+}
+
+/// Under which tokens of dialogs are signed.
+const LABEL: &str = "dialog";
