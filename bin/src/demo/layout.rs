@@ -58,6 +58,14 @@ impl Addresses {
         self.at(1, 5061)
     }
 
+    pub(crate) fn home_ws(self) -> SocketAddr {
+        self.at(1, 5062)
+    }
+
+    pub(crate) fn home_wss(self) -> SocketAddr {
+        self.at(1, 5063)
+    }
+
     pub(crate) fn home_internal(self) -> SocketAddr {
         self.at(1, 5070)
     }
@@ -191,6 +199,9 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             sip_udp: Some(at.home_plain()),
             sip_tcp: Some(at.home_plain()),
             sip_tls: Some(at.home_tls()),
+            sip_ws: Some(at.home_ws()),
+            sip_wss: Some(at.home_wss()),
+            ws_origins: Vec::new(),
             internal: at.home_internal(),
             edge: Hop { name: name("edge.contoso.com")?, address: at.contoso_edge_internal() },
             trusted_proxies: Vec::new(),

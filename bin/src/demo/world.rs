@@ -252,6 +252,8 @@ impl World {
                         "sip_udp": at.home_plain().to_string(),
                         "sip_tcp": at.home_plain().to_string(),
                         "sip_tls": at.home_tls().to_string(),
+                        "sip_ws": at.home_ws().to_string(),
+                        "sip_wss": at.home_wss().to_string(),
                         "api": null,
                         "ops": format!("http://{}", at.home_ops()),
                     },

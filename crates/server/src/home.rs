@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
 use reveille_home::{Desk, Digests, Home, Listeners};
-use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Target, Transport};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Origins, Target, Transport};
 use reveille_store::SqliteHome;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,16 @@ pub(crate) fn start(
     }
     if let Some(at) = config.sip_tls {
         clients.push(bind("home.sip_tls", at, Listener::tls(at, Arc::clone(&client_tls.server), limits))?);
+    }
+    let pages = match config.ws_origins.as_slice() {
+        [] => Origins::Any,
+        some => Origins::Only(some.into()),
+    };
+    if let Some(at) = config.sip_ws {
+        clients.push(bind("home.sip_ws", at, Listener::ws(at, pages.clone(), limits))?);
+    }
+    if let Some(at) = config.sip_wss {
+        clients.push(bind("home.sip_wss", at, Listener::wss(at, Arc::clone(&client_tls.server), pages, limits))?);
     }
     let at = config.internal;
     let internal = bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), limits))?;

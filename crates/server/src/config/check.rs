@@ -46,8 +46,16 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
         if let Err(fault) = users_file::read(&home.users, &home.domain) {
             faults.add("home.users", fault.to_string().trim_start_matches("home.users: "));
         }
-        if home.sip_udp.is_none() && home.sip_tcp.is_none() && home.sip_tls.is_none() {
-            faults.add("home.sip_tls", "no listener for clients: give at least one of sip_udp, sip_tcp and sip_tls");
+        let doors = [home.sip_udp, home.sip_tcp, home.sip_tls, home.sip_ws, home.sip_wss];
+        if doors.iter().all(Option::is_none) {
+            let sentence = "no listener for clients: give at least one of sip_udp, sip_tcp, sip_tls, sip_ws and sip_wss";
+            faults.add("home.sip_tls", sentence);
+        }
+        for origin in home.ws_origins.iter().filter(|origin| !is_origin(origin)) {
+            faults.add(
+                "home.ws_origins",
+                format!("{origin:?} is no origin: scheme, host and port only, such as https://phone.contoso.com"),
+            );
         }
     }
     if let Some(edge) = &raw.edge {
@@ -98,6 +106,12 @@ pub fn warnings(raw: &Raw, now: Timestamp) -> Vec<Fault> {
     found.0
 }
 
+/// RFC 6454 §6.2: scheme, host, and the port unless it is the scheme's own; no path.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
 /// The listeners of a configuration: key, address, whether UDP.
 pub(crate) fn listeners(raw: &Raw) -> Vec<(&'static str, SocketAddr, bool)> {
     let home = raw.home.iter().flat_map(|home| {
@@ -105,6 +119,8 @@ pub(crate) fn listeners(raw: &Raw) -> Vec<(&'static str, SocketAddr, bool)> {
             ("home.sip_udp", home.sip_udp, true),
             ("home.sip_tcp", home.sip_tcp, false),
             ("home.sip_tls", home.sip_tls, false),
+            ("home.sip_ws", home.sip_ws, false),
+            ("home.sip_wss", home.sip_wss, false),
             ("home.internal", Some(home.internal), false),
         ]
     });

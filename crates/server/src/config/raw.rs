@@ -208,6 +208,15 @@ pub struct Home {
     /// Clients over TLS; a client certificate is welcome and not required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sip_tls: Option<SocketAddr>,
+    /// Clients over WebSocket (RFC 7118), in the clear: for a reverse proxy on the same machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sip_ws: Option<SocketAddr>,
+    /// Clients over WebSocket and TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sip_wss: Option<SocketAddr>,
+    /// The web pages that may open a WebSocket, for instance `https://phone.contoso.com`; without any, every page may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ws_origins: Vec<String>,
     /// Our edge and trusted proxies, mutual TLS.
     pub internal: SocketAddr,
     /// The way out.
