@@ -390,6 +390,11 @@ impl Passage {
         self
     }
 
+    /// How long it has held them.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// The final answer has come.
     pub(crate) fn answered(mut self, status: u16, diagnosis: Option<&str>) {
         self.is_told = true;

@@ -3,21 +3,24 @@
 //! On reliable transports a finished transaction has nothing left to do (RFC 3261 §17.1.2.2: timer K is 0), so its
 //! memory is freed with its final response.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
+use metrics::Counter;
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_federation::answer::{Audience, answer, status_outbound};
 use reveille_federation::{Refusal, message};
-use reveille_sip::{Forward, Message, Name};
-use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent};
+use reveille_sip::{Abridged, Forward, Message, Name};
+use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Side, WriteError};
 use tracing::debug;
 
-use crate::crossing::{Crossing, From, Stamp, StampBack};
+use crate::crossing::{Crossing, From, StampBack};
 use crate::limits::IN_FLIGHT_MAX;
 use crate::partners::Passage;
 use crate::refusals::unreachable;
@@ -30,23 +33,26 @@ const SHARDS: u64 = 16;
 /// Hops that a request without Max-Forwards may still make (RFC 3261 §16.6 step 3).
 const HOPS: u8 = 70;
 
-/// One request under way.
+/// One request under way: the way back, and of the request only what an answer of our own would need. The buffer that it
+/// came in is free as soon as it has left.
 struct Onward {
     /// Where it came from, and where its answer goes.
     back: Arc<Flow>,
     from: From,
-    request: Message,
+    request: Abridged,
     destination: SipDomain,
     /// The flow it left on; an answer counts only from there.
     left_on: Option<FlowId>,
     /// The rest of its branch: a peer that has not seen the request cannot answer it.
     key: u64,
-    begun: Instant,
     /// What is written on its answer.
     stamp_back: StampBack,
-    /// The places that it holds.
+    /// The places that it holds, since it came.
     passage: Passage,
 }
+
+/// Requests under way by their numbers, which we give ourselves, one after the other: there is nothing to hash.
+type UnderWay = HashMap<u64, Onward, BuildHasherDefault<Numbered>>;
 
 /// Remembers the way back of each request under way.
 pub(crate) struct Relay {
@@ -54,13 +60,16 @@ pub(crate) struct Relay {
     next: AtomicU64,
     /// The way outside, once it is open.
     outside: OnceLock<Pool>,
-    shards: Vec<Mutex<HashMap<u64, Onward>>>,
+    shards: Vec<Mutex<UnderWay>>,
+    /// Counts responses to nothing; made at the first.
+    strays: OnceLock<Counter>,
 }
 
 impl Relay {
     pub(crate) fn new(name: &SipDomain) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { name: name.to_string(), next: AtomicU64::new(1), outside: OnceLock::new(), shards })
+        let (next, outside, strays) = (AtomicU64::new(1), OnceLock::new(), OnceLock::new());
+        Arc::new(Self { name: name.to_string(), next, outside, shards, strays })
     }
 
     /// Gives it the way outside. Once.
@@ -68,7 +77,7 @@ impl Relay {
         drop(self.outside.set(outside));
     }
 
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Onward>> {
+    fn shard(&self, id: u64) -> &Mutex<UnderWay> {
         &self.shards[(id % SHARDS) as usize]
     }
 
@@ -77,29 +86,49 @@ impl Relay {
     }
 
     /// Sends a request on, with the stamp of this edge instead of whatever it brought of the kind.
-    pub(crate) fn forward(&self, request: Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
+    pub(crate) fn forward(&self, request: impl Borrow<Message>, crossing: Crossing<'_>) -> Result<(), Refusal> {
+        let request = request.borrow();
         let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
-        let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random());
-        let out = match self.onward(id, key, &request, back, &stamp) {
-            Ok(out) => out,
-            Err(refusal) => {
-                passage.refused(&refusal);
-                return Err(refusal);
-            }
+        // RFC 3261 §16.3 step 3: at 0 the request goes no further.
+        let hops = match request.max_forwards() {
+            Some(0) => return Err(refused(passage, Refusal::TooManyHops)),
+            Some(hops) => hops - 1,
+            None => HOPS,
         };
+        let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random::<u64>());
+        let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
+        let forward = Forward::request(request).push_via(via).max_forwards(hops).source(back.remote());
+        let forward = stamped(forward, &stamp);
+        let ready = pool.ready(target);
         let onward = Onward {
             back: Arc::clone(back),
             from,
-            request,
+            request: request.abridged(),
             destination: destination.clone(),
-            left_on: None,
+            left_on: ready.as_ref().map(|flow| flow.id()),
             key,
-            begun: Instant::now(),
             stamp_back,
             passage,
         };
-        self.shard(id).lock().insert(id, onward);
+        // Before it is sent: the answer may come on another thread at once.
+        self.keep(id, onward)?;
         debug!(at = %self.name, to = %destination, "passed on");
+        match ready.map(|flow| (flow.write_with(|out| forward.write(out)), flow)) {
+            Some((Ok(()), flow)) => {
+                self.lost_if_closed(id, &flow);
+                return Ok(());
+            }
+            Some((Err(WriteError::Print(fault)), _)) => return self.take_back(id, &fault),
+            Some((Err(WriteError::Send(_)), _)) | None => {}
+        }
+        // The long way: through the pool's books, on another connection, or after one is made.
+        let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
+        if let Err(fault) = forward.write(&mut out) {
+            return self.take_back(id, &fault);
+        }
+        if let Some(onward) = self.shard(id).lock().get_mut(&id) {
+            onward.left_on = None;
+        }
         match pool.send(target, Parcel::new(id, out.freeze())) {
             Ok(Sent::On(flow)) => self.sent(id, &flow),
             Ok(Sent::Waiting) => {}
@@ -111,31 +140,31 @@ impl Relay {
         Ok(())
     }
 
-    /// The request as it goes on.
-    fn onward(&self, id: u64, key: u64, request: &Message, back: &Flow, stamp: &Stamp) -> Result<BytesMut, Refusal> {
-        // RFC 3261 §16.3 step 3: at 0 the request goes no further.
-        let hops = match request.max_forwards() {
-            Some(0) => return Err(Refusal::TooManyHops),
-            Some(hops) => hops - 1,
-            None => HOPS,
-        };
-        if self.shard(id).lock().len() >= IN_FLIGHT_MAX / SHARDS as usize {
-            return Err(Refusal::Overloaded);
+    /// Remembers a request, if there is room.
+    fn keep(&self, id: u64, onward: Onward) -> Result<(), Refusal> {
+        let mut shard = self.shard(id).lock();
+        if shard.len() >= IN_FLIGHT_MAX / SHARDS as usize {
+            drop(shard);
+            return Err(refused(onward.passage, Refusal::Overloaded));
         }
-        let mut out = BytesMut::with_capacity(request.as_bytes().len() + 320);
-        let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
-        let forward = Forward::request(request).push_via(via).max_forwards(hops).source(back.remote());
-        match stamped(forward, stamp).write(&mut out) {
-            Ok(()) => Ok(out),
-            Err(fault) => Err(Refusal::BadBody(fault.to_string())),
+        shard.insert(id, onward);
+        Ok(())
+    }
+
+    /// A request that could not be written goes nowhere.
+    fn take_back(&self, id: u64, fault: &reveille_sip::PrintError) -> Result<(), Refusal> {
+        let refusal = Refusal::BadBody(fault.to_string());
+        let onward = self.shard(id).lock().remove(&id);
+        match onward {
+            Some(onward) => Err(refused(onward.passage, refusal)),
+            None => Err(refusal),
         }
     }
 
     /// Sends an answer back the way its request came.
     pub(crate) fn on_response(&self, flow: &Flow, response: &Message) {
         let Some((id, key)) = response.top_via().ok().and_then(|via| own_branch(via.branch()?)) else {
-            debug!(remote = %flow.remote(), "a response to nothing of ours");
-            return;
+            return self.stray(flow);
         };
         let is_final = response.status().is_some_and(|status| status >= 200);
         let (onward, back, from, stamp) = {
@@ -145,14 +174,13 @@ impl Relay {
                 .get(&id)
                 .filter(|onward| onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id()));
             let Some(ours) = ours else {
-                debug!(remote = %flow.remote(), "a response to nothing that went this way");
-                return;
+                drop(shard);
+                return self.stray(flow);
             };
             let (back, from, stamp) = (Arc::clone(&ours.back), ours.from, ours.stamp_back.on(response));
             let onward = if is_final { shard.remove(&id) } else { None };
             (onward, back, from, stamp)
         };
-        let mut out = BytesMut::with_capacity(response.as_bytes().len() + 256);
         let said = Said::by(response, onward.as_ref().and_then(|onward| onward.stamp_back.partner()), from, &self.name);
         let mut forward = stamped(Forward::response(response).pop_via(), &stamp);
         if from == From::Outside {
@@ -162,11 +190,9 @@ impl Relay {
         for (name, value) in said.more() {
             forward = forward.insert(name, value);
         }
-        match forward.write(&mut out) {
-            Ok(()) => {
-                let _ = back.send(out.freeze());
-            }
-            Err(fault) => debug!(%fault, "a response could not be passed on"),
+        // A peer that has gone needs no answer.
+        if let Err(WriteError::Print(fault)) = back.write_with(|out| forward.write(out)) {
+            debug!(%fault, "a response could not be passed on");
         }
         if let Some(onward) = onward {
             if response.status() == Some(503) {
@@ -175,6 +201,12 @@ impl Relay {
             let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
             onward.passage.answered(response.status().unwrap_or_default(), diagnosis);
         }
+    }
+
+    /// A response to nothing that went this way: late, repeated or made up.
+    fn stray(&self, flow: &Flow) {
+        self.strays.get_or_init(|| metrics::counter!("reveille_edge_stray_responses_total")).increment(1);
+        debug!(remote = %flow.remote(), "a response to nothing that went this way");
     }
 
     /// A partner's server says that it can take nothing now: its others, if it has any, go first for as long as it asks.
@@ -188,10 +220,16 @@ impl Relay {
     }
 
     /// A flow is gone: requests that left on it get no answer from there, and their senders need not wait for it.
-    pub(crate) fn flow_gone(&self, flow: FlowId) {
+    ///
+    /// Requests leave on connections that we made, a few for each next hop, and only when one of those ends is there
+    /// something to look for. A peer may connect and go as often as it likes.
+    pub(crate) fn flow_gone(&self, flow: &Flow) {
+        if flow.side() == Side::Accepted {
+            return;
+        }
         for shard in &self.shards {
-            let lost: Vec<u64> =
-                shard.lock().iter().filter(|(_, onward)| onward.left_on == Some(flow)).map(|(id, _)| *id).collect();
+            let left_there = |(_, onward): &(&u64, &Onward)| onward.left_on == Some(flow.id());
+            let lost: Vec<u64> = shard.lock().iter().filter(left_there).map(|(id, _)| *id).collect();
             for id in lost {
                 self.failed(id, &ConnectError::Closed { name: "the next hop".into() });
             }
@@ -204,7 +242,7 @@ impl Relay {
         for shard in &self.shards {
             let mut shard = shard.lock();
             let before = shard.len();
-            shard.retain(|_, onward| onward.begun.elapsed() < ANSWER_TIMEOUT);
+            shard.retain(|_, onward| onward.passage.age() < ANSWER_TIMEOUT);
             let unanswered = before - shard.len();
             if unanswered > 0 {
                 metrics::counter!("reveille_edge_unanswered_total").increment(unanswered as u64);
@@ -214,6 +252,13 @@ impl Relay {
 }
 
 impl Relay {
+    /// The flow may have ended before it was noted that the request left on it; then nobody else will tell.
+    fn lost_if_closed(&self, id: u64, flow: &Flow) {
+        if flow.is_closed() {
+            self.failed(id, &ConnectError::Closed { name: "the next hop".into() });
+        }
+    }
+
     /// A request did not leave. `retry_in` is given if nothing was tried, since the next hop has failed a moment ago.
     fn failed_with(&self, token: u64, error: &ConnectError, retry_in: Option<Duration>) {
         let Some(onward) = self.shard(token).lock().remove(&token) else { return };
@@ -221,7 +266,7 @@ impl Relay {
         let refusal = unreachable(onward.destination, error, onward.from, retry_in);
         metrics::counter!("reveille_edge_unreachable_total", "reason" => error.label()).increment(1);
         onward.passage.failed(error);
-        refuse(&onward.back, &onward.request, onward.from, &self.name, &refusal);
+        refuse(&onward.back, &onward.request.restore(), onward.from, &self.name, &refusal);
     }
 }
 
@@ -234,10 +279,34 @@ impl Senders for Relay {
         if let Some(onward) = self.shard(token).lock().get_mut(&token) {
             onward.left_on = Some(flow.id());
         }
-        // It may have ended before this was noted; then nobody else will tell.
-        if flow.is_closed() {
-            self.failed(token, &ConnectError::Closed { name: "the next hop".into() });
+        self.lost_if_closed(token, flow);
+    }
+}
+
+/// Tells the request's partner why it goes no further.
+fn refused(passage: Passage, refusal: Refusal) -> Refusal {
+    passage.refused(&refusal);
+    refusal
+}
+
+/// Numbers that differ in their low bits are as good as hashes; the high bits are asked for as well.
+#[derive(Default)]
+struct Numbered(u64);
+
+impl Hasher for Numbered {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only numbers are hashed here; anything else would still be found again.
+        for byte in bytes {
+            self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte));
         }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
     }
 }
 
@@ -286,18 +355,17 @@ mod tests {
         let onward = Onward {
             back: Arc::clone(&back),
             from: From::Outside,
-            request: parse_datagram(text.into(), &Limits::default()).unwrap(),
+            request: parse_datagram(text.into(), &Limits::default()).unwrap().abridged(),
             destination: domain,
             left_on: None,
             key: 1,
-            begun: Instant::now(),
             stamp_back: StampBack::None,
             passage: crate::partners::tests::passage(),
         };
         relay.shard(1).lock().insert(1, onward);
         // The order in which another thread may see it: queued, ended, noted.
         next_hop.finish(&CloseReason::Idle);
-        relay.flow_gone(next_hop.id());
+        relay.flow_gone(&next_hop);
         assert_eq!(relay.in_flight(), 1);
         relay.sent(1, &next_hop);
         assert_eq!(relay.in_flight(), 0);

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use reveille_sip::{PrintError, Side};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
@@ -90,6 +92,8 @@ struct Queue {
     /// Bytes that the connection's task has taken and not written yet.
     taken: usize,
     bytes_max: usize,
+    /// Since when it has been full without a byte leaving.
+    full_since: Option<Instant>,
     /// The connection's task, while it sleeps. Taken by whoever wakes it, so that it is woken once.
     sleeper: Option<Waker>,
     closing: Option<CloseReason>,
@@ -98,7 +102,9 @@ struct Queue {
 impl Flow {
     /// Queues bytes (whole messages) for this peer and returns at once. They leave in the order of calls.
     ///
-    /// A connection whose queue is full is closed: its peer has stopped reading.
+    /// When the queue is full the bytes are not taken. A connection that a peer made to us is then closed: it has stopped
+    /// reading what it asked for. One that we made serves many; it is closed only if nothing has left for
+    /// some seconds, and until then being full is the answer to one sender.
     pub fn send(&self, bytes: Bytes) -> Result<(), SendError> {
         match &self.out {
             Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed),
@@ -149,7 +155,7 @@ impl Flow {
 
     /// Something was queued, or the queue is full and with that the flow over: whoever writes has to know.
     fn queued(&self, mut queue: MutexGuard<'_, Queue>, has_room: bool) -> Result<(), SendError> {
-        if !has_room {
+        if !has_room && !self.is_only_slow(&mut queue) {
             self.open.store(false, Ordering::Release);
             queue.closing = Some(CloseReason::QueueFull { bytes_max: queue.bytes_max });
         }
@@ -159,6 +165,16 @@ impl Flow {
             sleeper.wake();
         }
         if has_room { Ok(()) } else { Err(SendError::Full) }
+    }
+
+    /// Whether a full queue may empty itself yet.
+    fn is_only_slow(&self, queue: &mut Queue) -> bool {
+        if self.side == Side::Accepted {
+            return false;
+        }
+        let now = Instant::now();
+        let since = *queue.full_since.get_or_insert(now);
+        now.saturating_duration_since(since) < STALLED
     }
 
     /// Ends the flow. What is queued is still written, if the reason allows it; nothing more is taken.
@@ -242,8 +258,14 @@ impl Flow {
         peer: Option<Arc<PeerCertificate>>,
         queued_bytes_max: usize,
     ) -> Arc<Self> {
-        let queue =
-            Queue { buffer: BytesMut::new(), taken: 0, bytes_max: queued_bytes_max, sleeper: None, closing: None };
+        let queue = Queue {
+            buffer: BytesMut::new(),
+            taken: 0,
+            bytes_max: queued_bytes_max,
+            full_since: None,
+            sleeper: None,
+            closing: None,
+        };
         Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
     }
 
@@ -312,6 +334,7 @@ impl Flow {
         if let Out::Stream(queue) = &self.out {
             let mut queue = queue.lock();
             queue.taken = queue.taken.saturating_sub(count);
+            queue.full_since = None;
         }
     }
 
@@ -448,6 +471,9 @@ impl fmt::Display for Transport {
     }
 }
 
+/// A connection of ours whose queue is full and from which nothing has left for so long is over.
+const STALLED: Duration = Duration::from_secs(5);
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
@@ -496,6 +522,47 @@ mod tests {
         assert!(flow.is_closed());
         assert_eq!(flow.closing(), Some(CloseReason::QueueFull { bytes_max: 10 }));
         assert_eq!(flow.send(Bytes::from_static(b"x")), Err(SendError::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_ours_that_is_full_is_closed_only_when_nothing_leaves() {
+        let address: SocketAddr = ([127, 0, 0, 1], 5060).into();
+        let flow = Flow::carried(Transport::Tcp, Side::Initiated, address, address, None, 4);
+        let byte = || Bytes::from_static(b"x");
+        flow.send(Bytes::from_static(b"1234")).expect("room");
+        flow.take_queued(&mut VecDeque::new());
+        assert_eq!(flow.send(byte()), Err(SendError::Full));
+        tokio::time::advance(STALLED - Duration::from_millis(1)).await;
+        assert_eq!(flow.send(byte()), Err(SendError::Full));
+        flow.written(1);
+        flow.send(byte()).expect("room");
+        assert_eq!(flow.send(byte()), Err(SendError::Full));
+        tokio::time::advance(STALLED - Duration::from_millis(1)).await;
+        assert_eq!(flow.send(byte()), Err(SendError::Full));
+        assert!(!flow.is_closed(), "a byte has left meanwhile");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(flow.send(byte()), Err(SendError::Full));
+        assert_eq!(flow.closing(), Some(CloseReason::QueueFull { bytes_max: 4 }));
+    }
+
+    #[test]
+    fn a_message_is_written_behind_the_others_or_not_at_all() {
+        let flow = carried(10);
+        let write = |text: &'static str| {
+            move |out: &mut BytesMut| {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+        };
+        flow.send(Bytes::from_static(b"123")).expect("room");
+        flow.write_with(write("456")).expect("room");
+        let wrong = PrintError::ControlCharacter;
+        assert_eq!(flow.write_with(|_| Err(wrong)), Err(WriteError::Print(wrong)));
+        assert_eq!(flow.write_with(write("789ab")), Err(WriteError::Send(SendError::Full)));
+        let mut taken = VecDeque::new();
+        assert!(flow.take_queued(&mut taken));
+        assert_eq!(taken[0], "123456", "what did not fit is not there");
+        assert_eq!(flow.write_with(write("x")), Err(WriteError::Send(SendError::Closed)));
     }
 
     #[test]

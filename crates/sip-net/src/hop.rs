@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::circuit::{Circuit, Pauses, priority};
 use crate::connect::ConnectError;
 use crate::drain::{Pulse, Retired};
-use crate::flow::{Flow, FlowId};
+use crate::flow::{Flow, FlowId, SendError};
 use crate::hop_state::{AddressState, Failures, HopState};
 use crate::parcel::Parcel;
 use crate::pool::PoolLimits;
@@ -97,11 +97,19 @@ impl Hop {
         let mut books = self.books.lock();
         books.meet(target);
         books.links.retain(|link| !link.flow.is_closed());
-        // A flow that turns out full closes itself; the next one is tried.
+        // A flow that turns out closed is passed over, and the next one tried.
+        let mut full = 0;
         while let Some(at) = books.pick(parcel.affinity, now) {
             match books.links[at].send(&parcel) {
-                Some(flow) => return Next::Sent { flow, connect: books.wish(most, now, limits) },
-                None => drop(books.links.remove(at)),
+                Ok(flow) => return Next::Sent { flow, connect: books.wish(most, now, limits) },
+                // It lives, and its peer is slow: that is an answer to this parcel, and what is under way goes on.
+                Err(_) if !books.links[at].flow.is_closed() => {
+                    full += 1;
+                    if full >= books.links.len() || parcel.affinity.is_some() {
+                        return Next::Failed(ConnectError::TooMuchWaiting { name: self.name.clone() });
+                    }
+                }
+                Err(_) => drop(books.links.remove(at)),
             }
         }
         if let Some(error) = books.circuit.closed_to(now, books.connecting > 0) {
@@ -116,6 +124,24 @@ impl Hop {
             books.connecting += 1;
         }
         Next::Waits { connect }
+    }
+
+    /// A connection whose peer has spoken, whose turn it is, when the books ask for nothing else.
+    pub(crate) fn ready(&self, target: &Target, limits: &PoolLimits) -> Option<Arc<Flow>> {
+        let most = target.connections_max().unwrap_or(limits.connections_per_target);
+        let mut books = self.books.lock();
+        let settled = Arc::ptr_eq(target.shared_servers(), &books.servers)
+            && books.circuit.is_clear()
+            && books.links.len() + books.connecting >= most;
+        let count = books.links.len();
+        if !settled || count == 0 {
+            return None;
+        }
+        books.turn = books.turn.wrapping_add(1);
+        let link = &books.links[books.turn % count];
+        // Those due for renewal, closed or unheard are for the books.
+        let is_plain = link.renew_at.is_none_or(|renew_at| Instant::now() < renew_at);
+        (is_plain && !link.flow.is_closed() && link.flow.has_heard()).then(|| link.flow.clone())
     }
 
     /// The addresses in the order for one attempt.
@@ -133,8 +159,8 @@ impl Hop {
         let mut moved = Moved::default();
         for parcel in self.leave_room(&mut books) {
             match link.send(&parcel) {
-                Some(_) => moved.sent.push(parcel.token),
-                None => moved.failed.push((parcel.token, ConnectError::Closed { name: self.name.clone() })),
+                Ok(_) => moved.sent.push(parcel.token),
+                Err(_) => moved.failed.push((parcel.token, ConnectError::Closed { name: self.name.clone() })),
             }
         }
         books.links.push(link);
@@ -348,14 +374,14 @@ impl Books {
 }
 
 impl Link {
-    fn send(&mut self, parcel: &Parcel) -> Option<Arc<Flow>> {
-        self.flow.send(parcel.bytes.clone()).ok()?;
+    fn send(&mut self, parcel: &Parcel) -> Result<Arc<Flow>, SendError> {
+        self.flow.send(parcel.bytes.clone())?;
         if self.flow.has_heard() {
             self.unheard = Vec::new();
         } else if self.unheard.len() < UNHEARD_MAX {
             self.unheard.push(parcel.token);
         }
-        Some(self.flow.clone())
+        Ok(self.flow.clone())
     }
 }
 

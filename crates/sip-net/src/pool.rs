@@ -215,6 +215,19 @@ impl Pool {
         }
     }
 
+    /// A connection to write on directly with [`Flow::write_with`], which spares a parcel; `None` unless one works and
+    /// there is nothing else to do for this next hop. Then, or if the connection does not take what is written, the
+    /// way is [`Pool::send`].
+    pub fn ready(&self, target: &Target) -> Option<Arc<Flow>> {
+        let inner = &self.inner;
+        if inner.stop.is_cancelled() || target.transport() == Transport::Udp {
+            return None;
+        }
+        inner.follow_certificate();
+        let shard = inner.shard(target).read();
+        shard.get(target.key())?.ready(target, &inner.limits)
+    }
+
     /// The live connections to a next hop, also those that take nothing new.
     pub fn flows(&self, target: &Target) -> Vec<Arc<Flow>> {
         self.inner.known(target).map(|hop| hop.flows()).unwrap_or_default()

@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod abridged;
 pub mod auth;
 mod check;
 mod error;
@@ -30,6 +31,7 @@ mod transaction;
 mod uri;
 mod via;
 
+pub use abridged::Abridged;
 pub use error::{Fault, FrameError, HeaderError, ParseError, PrintError, SyntaxError};
 pub use forward::Forward;
 pub use framing::{Frame, Limits, Side, StreamFramer, parse_datagram};
