@@ -26,7 +26,7 @@ async fn asks_and_never_listens(world: &World) -> Result<Line> {
     let stream = world.place.tcp(world.place.edge(), 7, Some(4096)).await?;
     let (mut stream, _) = tls.connect(stream, EDGE).await?;
     // Half of them are answered by the edge itself, half by the server behind it.
-    let two = Letter::new(EVIL, "nobody.example", "deaf").text() + &Letter::new(EVIL, INSIDE, "deaf").text();
+    let two = Letter::new(EVIL, "nobody.example", "deaf").text() + &Letter::new(EVIL, INSIDE, "plain").text();
     let batch = two.repeat(50);
     let (begun, mut sent, mut peak) = (Instant::now(), 0_usize, before);
     let asking = async {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -37,19 +37,19 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     for _ in 0..ROUNDS {
         for (on, times) in [(false, &mut quiet), (true, &mut flood)] {
             tap.send_replace(on);
-            // What the other state has left is over by then.
-            neighbour.written(20).await?;
+            let opened = Instant::now();
+            // What the other state has left is over by then. Too few samples are told below.
+            let _ = neighbour.written(20).await;
             let begun = Instant::now();
-            neighbour.written(SAMPLES).await?;
+            let _ = neighbour.written(SAMPLES).await;
             times.push((begun, Instant::now()));
             if on {
-                flooded += begun.elapsed();
+                flooded += opened.elapsed();
             }
         }
     }
     tap.send_replace(false);
     let (quiet, flood) = (neighbour.served_in(&quiet), neighbour.served_in(&flood));
-    ensure!(quiet.count >= 1000 && flood.count >= 1000, "{} and {} samples", quiet.count, flood.count);
     let sent = tally.sent.load(Ordering::Relaxed);
     let statuses = tally.statuses.lock().clone();
     let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
@@ -57,7 +57,7 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
         format!("flood on {CONNECTIONS} connections: the good partner's p99"),
         format!("quiet {:.1} ms, flooded {:.1} ms ({} samples)", ms(quiet.p99), ms(flood.p99), flood.count),
         format!("{:.1} ms", ms(bound)),
-        flood.p99 <= bound,
+        flood.p99 <= bound && quiet.count >= 1000 && flood.count >= 1000,
     )];
     let told: u64 = statuses.iter().filter(|(status, _)| matches!(**status, 480 | 503)).map(|(_, count)| count).sum();
     let retry = tally.retry_after.load(Ordering::Relaxed);
@@ -90,13 +90,16 @@ struct Tally {
 async fn flooder(place: Place, number: usize, tally: Arc<Tally>, mut open: watch::Receiver<bool>) -> Result<()> {
     const BATCH: u64 = 50;
     let tls = place.client(FLOOD)?;
+    let batch = || (0..BATCH).map(|_| Letter::new(FLOOD, INSIDE, "plain").text()).collect::<String>();
+    let batches: Vec<String> = (0..20).map(|_| batch()).collect();
+    let mut batches = batches.iter().cycle();
     loop {
         let (stream, _) = place.wire(&tls, 20 + number).await?;
         let (reader, mut writer) = tokio::io::split(stream);
         let writing = async {
             loop {
                 open.wait_for(|open| *open).await?;
-                let batch: String = (0..BATCH).map(|_| Letter::new(FLOOD, INSIDE, "flood").text()).collect();
+                let batch = batches.next().map(String::as_str).unwrap_or_default();
                 writer.write_all(batch.as_bytes()).await?;
                 writer.flush().await?;
                 tally.sent.fetch_add(BATCH, Ordering::Relaxed);

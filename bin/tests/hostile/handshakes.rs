@@ -145,12 +145,12 @@ fn odd_certificates(world: &World) -> Result<Vec<Odd>> {
     user.subject_alt_names.push(SanType::URI("sip:somebody@evil.example".try_into()?));
     // RFC 5922 §7.1: a URI with a user part names no domain.
     add("a URI with a user part", authority.issue(user)?, Expected::ProvesNothing);
-    let many: Vec<String> = (0..2_000).map(|number| format!("host{number}.attacker.example")).collect();
+    let many: Vec<String> = (0..1_000).map(|number| format!("host{number}.attacker.example")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    add("two thousand names, none of them right", authority.issue(params(&many)?)?, Expected::ProvesNothing);
+    add("a thousand names, none of them right", authority.issue(params(&many)?)?, Expected::ProvesNothing);
     for (name, kilobytes, expected) in [
         ("a chain of 10 kB", 10, Expected::Good),
-        ("a chain of 48 kB", 48, Expected::Either),
+        ("a chain of 24 kB", 24, Expected::Either),
         ("a chain of 200 kB", 200, Expected::Refused("other")),
     ] {
         add(name, authority.with_ballast(own()?, kilobytes * 1024)?, expected);

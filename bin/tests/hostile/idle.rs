@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use reveille_sip_net::TlsClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::neighbour::Neighbour;
 use crate::report::{Line, line};
-use crate::world::{Duplex, EVIL, PROMPT, Place, World};
+use crate::world::{CROWDS, Duplex, EVIL, PROMPT, Place, World, crowd};
 
 /// Fewer on a machine that allows fewer descriptors.
 const VARIABLE: &str = "REVEILLE_HOSTILE_IDLE";
@@ -71,22 +72,63 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
         format!("{}", open + 8),
         true,
     ));
+    lines.push(more_than_a_share(world).await?);
     Ok(lines)
 }
 
-/// Connections that say one keep-alive, hear its answer (RFC 5626 §4.4.1), and nothing more.
+/// One partner wants more connections than its share: the first that are too many are closed, and it is told why.
+async fn more_than_a_share(world: &World) -> Result<Line> {
+    const WANTED: usize = 1_100;
+    let mut workers = JoinSet::new();
+    for worker in 0..CROWD {
+        let place = world.place.clone();
+        let share = WANTED / CROWD + usize::from(worker < WANTED % CROWD);
+        workers.spawn(async move {
+            let tls = place.client(EVIL)?;
+            let (mut seated, mut turned_away) = (Vec::new(), 0);
+            for number in 0..share {
+                match seat(&place, &tls, worker * 3 + number).await {
+                    Ok(stream) => seated.push(stream),
+                    Err(_) => turned_away += 1,
+                }
+            }
+            anyhow::Ok((seated, turned_away))
+        });
+    }
+    let (mut seated, mut turned_away) = (Vec::new(), 0);
+    while let Some(outcome) = workers.join_next().await {
+        let (more, away) = outcome??;
+        seated.extend(more);
+        turned_away += away;
+    }
+    let figure = format!("{} of {WANTED} seated, {turned_away} turned away", seated.len());
+    tokio::task::spawn_blocking(move || drop(seated)).await?;
+    Ok(line(
+        "one partner wants more than its share",
+        figure,
+        "1000 seated, the rest turned away",
+        turned_away == WANTED - 1000,
+    ))
+}
+
+/// Connections that say one keep-alive, hear its answer, and nothing more.
 async fn sit_down(place: Place, worker: usize, count: usize) -> Result<Vec<Box<dyn Duplex>>> {
-    let tls = place.client(EVIL)?;
+    let tls = place.client(&crowd(worker % CROWDS))?;
     let mut seated = Vec::with_capacity(count);
     for number in 0..count {
-        let (mut stream, _) =
-            place.wire(&tls, worker * 3 + number).await.with_context(|| format!("number {number}"))?;
-        stream.write_all(b"\r\n\r\n").await?;
-        stream.flush().await?;
-        let mut pong = [0; 2];
-        timeout(PROMPT * 4, stream.read_exact(&mut pong)).await.context("no pong")??;
-        ensure!(&pong == b"\r\n", "the pong is {pong:?}");
-        seated.push(stream);
+        let stream = seat(&place, &tls, worker * 3 + number).await;
+        seated.push(stream.with_context(|| format!("connection {number} of {}", crowd(worker % CROWDS)))?);
     }
     Ok(seated)
+}
+
+/// One more of them (RFC 5626 §4.4.1: a ping is answered with a pong).
+async fn seat(place: &Place, tls: &TlsClient, source: usize) -> Result<Box<dyn Duplex>> {
+    let (mut stream, _) = place.wire(tls, source).await?;
+    stream.write_all(b"\r\n\r\n").await?;
+    stream.flush().await?;
+    let mut pong = [0; 2];
+    timeout(PROMPT * 4, stream.read_exact(&mut pong)).await.context("no pong")??;
+    ensure!(&pong == b"\r\n", "the pong is {pong:?}");
+    Ok(stream)
 }

@@ -115,7 +115,7 @@ async fn write(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
             notes.lock().pushes += 1;
             continue;
         }
-        let text = Letter::new(GOOD, INSIDE, "good").text();
+        let text = Letter::new(GOOD, INSIDE, "plain").text();
         let sent = Instant::now();
         let answer: Result<_, RawError> = link.send_and_wait(text, PATIENCE).await;
         let answer = answer.with_context(|| format!("message {number} of this connection"))?;

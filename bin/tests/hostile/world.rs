@@ -37,6 +37,8 @@ pub(crate) const SILENT: &str = "silent.example";
 /// A partner that the settings know by its edge, [`DIRECT_EDGE`].
 pub(crate) const DIRECT: &str = "direct.example";
 pub(crate) const DIRECT_EDGE: &str = "edge.direct.example";
+/// Partners that have nothing to say: as many as 8,000 connections take, each with its share of them.
+pub(crate) const CROWDS: usize = 10;
 /// A hosting provider, and its customer.
 pub(crate) const PROVIDER: &str = "provider.example";
 pub(crate) const CUSTOMER: &str = "customer.example";
@@ -93,7 +95,9 @@ impl World {
             folder.write(file, &text.replace("127.0.0", &format!("127.{}.{}", net.0, net.1)))?;
         }
         folder.write("users.toml", "[users.alice]\npassword = \"alice-wonder\"\n")?;
-        let settings = folder.write("settings.json", SETTINGS)?;
+        let allowed =
+            (0..CROWDS).map(|number| format!(r#"{{ "Kind": "AllowedDomain", "Identity": "{}" }},"#, crowd(number)));
+        let settings = folder.write("settings.json", &SETTINGS.replace("CROWDS", &allowed.collect::<String>()))?;
         let dir = folder.path().to_owned();
         let config = dir.join("edge.toml");
         let words = ["settings".as_ref(), "import".as_ref(), "-c".as_ref(), config.as_os_str(), settings.as_os_str()];
@@ -328,6 +332,11 @@ fn free_net() -> Result<(u8, u8)> {
     bail!("no free loopback addresses were found for port 5061")
 }
 
+/// The domain of one of the [`CROWDS`].
+pub(crate) fn crowd(number: usize) -> String {
+    format!("crowd{number}.example")
+}
+
 /// Everybody's certificate, by the name that they go by.
 fn certificates(folder: &Folder) -> Result<()> {
     let ca = Ca::new("Hostile test authority")?;
@@ -336,7 +345,9 @@ fn certificates(folder: &Folder) -> Result<()> {
     folder.write("odd-ca.key", &key)?;
     let with_domain = |name: &'static str| (name, vec![name.to_owned(), format!("edge.{name}")]);
     let host = |name: &'static str| (name, vec![name.to_owned()]);
+    let crowds: Vec<String> = (0..CROWDS).map(crowd).collect();
     let mut all: Vec<(&str, Vec<String>)> = [GOOD, EVIL, FLOOD, DEAF, SILENT].map(with_domain).into();
+    all.extend(crowds.iter().map(|name| (name.as_str(), vec![name.clone()])));
     all.extend([DIRECT_EDGE, PROVIDER, HOUSE, HOME, WITNESS].map(host));
     all.push((EDGE, [EDGE, HOUSE_DOMAIN, INSIDE, "contoso.com"].map(str::to_owned).into()));
     for (name, names) in all {
@@ -356,6 +367,7 @@ pub(crate) fn parsed(page: (u16, String)) -> Result<Value> {
 }
 
 const SETTINGS: &str = r#"{ "settings": [
+    CROWDS
     { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true },
     { "Kind": "AllowedDomain", "Identity": "good.example" },
     { "Kind": "AllowedDomain", "Identity": "evil.example" },
