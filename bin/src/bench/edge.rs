@@ -256,6 +256,7 @@ impl<'a> Scene<'a> {
             "[store]\ndir = \"{dir}/store\"\n[ops]\nlisten = \"{ops}\"\n\
              [resolver.hosts]\n\"{PARTNER}\" = [\"{partner}\"]\n\
              [edge]\nname = \"{EDGE}\"\nexternal = \"{external}\"\ninternal = \"{internal}\"\ninside = [\"{HOME}\"]\n\
+             [edge.limits]\nmessages_per_s = 1000000\nin_flight_per_partner = 50000\nconnections_per_partner = 20000\n\
              [edge.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nroots = \"{dir}/ca.pem\"\n\
              [[edge.domains]]\ndomain = \"{OURS}\"\nname = \"{HOME}\"\naddress = \"{beyond}\"\n"
         ))

@@ -110,9 +110,14 @@ impl Calls {
         }
     }
 
+    /// Whether something else than its Request-URI says where a request goes.
+    pub(crate) fn is_routed(request: &Message) -> bool {
+        request.header(Name::Route).is_some() || is_within_dialog(request)
+    }
+
     /// The domain that a request is for. Within a dialog that is what this edge wrote down when the dialog began.
     pub(crate) fn destination(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
-        if request.header(Name::Route).is_none() && !is_within_dialog(request) {
+        if !Self::is_routed(request) {
             return message::destination(request);
         }
         let routed = self.route(request);

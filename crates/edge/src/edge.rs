@@ -19,6 +19,7 @@ use crate::calls::{Calls, Tellers};
 use crate::crossing::{Crossing, Proven};
 use crate::inbound::Inbound;
 use crate::limits::Limits;
+use crate::now::{Latest, Now};
 use crate::outbound::Outbound;
 use crate::partners::Partners;
 use crate::refusals::{Refusals, Refused};
@@ -66,6 +67,7 @@ pub struct Edge {
     /// The inner side, while it runs.
     outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
+    latest: Latest,
     /// Look-ups under way; each is bounded in time, and together in number.
     pub(crate) lookups: TaskTracker,
 }
@@ -83,7 +85,20 @@ impl Edge {
         let refusals = Refusals::new(Arc::clone(&clock));
         let partners = Partners::new(config.limits, clock);
         let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
-        Arc::new(Self { config, settings, resolver, relay, calls, refusals, partners, outbound, draining, lookups })
+        let latest = Latest::default();
+        Arc::new(Self {
+            config,
+            settings,
+            resolver,
+            relay,
+            calls,
+            refusals,
+            partners,
+            outbound,
+            draining,
+            latest,
+            lookups,
+        })
     }
 
     /// The latest refusals, newest last, for status pages.
@@ -97,9 +112,9 @@ impl Edge {
     }
 
     /// Sends a request on: with the state of a call, or on the short way.
-    pub(crate) fn carry(&self, message: Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
-        if Calls::carries(&message) {
-            self.calls.forward(&message, crossing);
+    pub(crate) fn carry(&self, message: &Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
+        if Calls::carries(message) {
+            self.calls.forward(message, crossing);
             return Ok(());
         }
         self.relay.forward(message, crossing)
@@ -113,6 +128,11 @@ impl Edge {
     /// The inner side, while it runs.
     pub(crate) fn outbound(&self) -> Option<Arc<Outbound>> {
         self.outbound.get()?.upgrade()
+    }
+
+    /// The settings that hold now.
+    pub(crate) fn now(&self) -> Arc<Now> {
+        self.latest.with(&self.settings.borrow())
     }
 
     /// What one of our own servers has proven to another.

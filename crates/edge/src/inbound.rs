@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
-use reveille_core::settings::Snapshot;
 use reveille_federation::policy::{Admission, Carriage, Standing, admit, carried_by};
 use reveille_federation::trust::SourceType;
 use reveille_federation::{Refusal, message};
@@ -21,8 +20,8 @@ use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::{Edge, LOOKUPS_MAX};
 use crate::limits::Class;
+use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, srv_records};
-use crate::pace::Allowance;
 use crate::relay::refuse;
 use crate::ways::WAITING_MAX;
 
@@ -30,6 +29,9 @@ use crate::ways::WAITING_MAX;
 const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// Domains that one connection may speak for at once (a hosting provider's customers).
 const DOMAINS_PER_FLOW: usize = 1000;
+
+/// Up to so many they are looked through one by one.
+const DOMAINS_COMPARED: usize = 8;
 
 /// An admission that still holds.
 struct Admitted {
@@ -40,16 +42,24 @@ struct Admitted {
 }
 
 /// Where an admitted request goes.
-enum Goes {
-    /// To the server behind that serves this domain.
-    In(SipDomain, Target),
+enum Goes<'a> {
+    /// To the server behind.
+    In(&'a Behind),
     /// Out again, to this domain.
     Out(SipDomain),
+}
+
+/// A domain of ours, and the server behind that serves it as a next hop.
+struct Behind {
+    domain: SipDomain,
+    target: Target,
 }
 
 /// The outer side of the edge.
 pub(crate) struct Inbound {
     edge: Arc<Edge>,
+    /// By the text of the domain, as most write it.
+    behind: HashMap<Box<str>, Behind>,
     inside: OnceLock<Pool>,
     outbound: OnceLock<Arc<Outbound>>,
     admitted: Mutex<HashMap<FlowId, HashMap<SipDomain, Admitted>>>,
@@ -64,6 +74,7 @@ impl Inbound {
     pub(crate) fn new(edge: &Arc<Edge>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             edge: Arc::clone(edge),
+            behind: behind(edge),
             inside: OnceLock::new(),
             outbound: OnceLock::new(),
             admitted: Mutex::default(),
@@ -85,47 +96,53 @@ impl Inbound {
         if self.edge.is_draining() && !is_within_dialog(&message) {
             return self.turn_away(flow, &message, &Refusal::Stopping);
         }
+        let now = self.edge.now();
+        if let Some(proven) = message::from_host(&message).and_then(|host| self.known(flow, host, now.version())) {
+            return self.pass(flow, &message, &proven, &now);
+        }
         let domain = match message::from_domain(&message) {
             Ok(domain) => domain,
             Err(refusal) => return self.turn_away(flow, &message, &refusal),
         };
-        let settings = Arc::clone(&self.edge.settings.borrow());
-        if let Some(proven) = self.known(flow, &domain, settings.version()) {
-            return self.pass(flow, message, &proven, &settings);
-        }
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         let ours = |name: &SipDomain| self.edge.config.domains.contains_key(name);
-        match admit(&settings, &ours, &domain, &names) {
-            Ok(Admission::Admitted(standing)) => match self.remember(flow, standing, settings.version(), None) {
-                Ok(proven) => self.pass(flow, message, &proven, &settings),
+        match admit(&now.settings, &ours, &domain, &names) {
+            Ok(Admission::Admitted(standing)) => match self.remember(flow, standing, now.version(), None) {
+                Ok(proven) => self.pass(flow, &message, &proven, &now),
                 Err(refusal) => self.show_out(flow, &message, &refusal),
             },
-            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, &settings),
+            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, &now),
             Err(refusal) => self.turn_away(flow, &message, &refusal),
         }
     }
 
     /// An admission that still holds.
-    fn known(&self, flow: &Flow, domain: &SipDomain, version: u64) -> Option<Arc<Proven>> {
+    fn known(&self, flow: &Flow, host: &str, version: u64) -> Option<Arc<Proven>> {
         let admitted = self.admitted.lock();
-        let known = admitted.get(&flow.id())?.get(domain)?;
+        let domains = admitted.get(&flow.id())?;
+        let known = if domains.len() <= DOMAINS_COMPARED {
+            // Most connections speak for one domain: to compare costs less than to make a name of the text.
+            domains.iter().find(|(domain, _)| domain.as_str().eq_ignore_ascii_case(host))?.1
+        } else {
+            domains.get(&host.parse::<SipDomain>().ok()?)?
+        };
         let holds = known.version == version && known.until.is_none_or(|until| Instant::now() < until);
         holds.then(|| Arc::clone(&known.proven))
     }
 
     /// Looks up whether the domain's SRV record leads to the provider that speaks for it. What comes meanwhile waits
     /// for the same look-up.
-    fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, settings: &Snapshot) {
-        let version = settings.version();
+    fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, now: &Now) {
+        let version = now.version();
         let key = (flow.id(), carriage.domain().clone(), version);
         let mut asking = self.asking.lock();
         match asking.get_mut(&key) {
             Some(waiting) if waiting.len() < WAITING_MAX => return waiting.push(message),
             None if self.edge.lookups.len() < LOOKUPS_MAX => {
                 // A look-up that has ended in this moment has left its answer.
-                if let Some(proven) = self.known(flow, carriage.domain(), version) {
+                if let Some(proven) = self.known(flow, carriage.domain().as_str(), version) {
                     drop(asking);
-                    return self.pass(flow, message, &proven, settings);
+                    return self.pass(flow, &message, &proven, now);
                 }
                 asking.insert(key.clone(), vec![message]);
             }
@@ -151,8 +168,8 @@ impl Inbound {
     /// Lets whoever waits for a look-up go, in order, and then whoever comes.
     fn looked_up(&self, flow: &Arc<Flow>, key: (FlowId, SipDomain, u64), found: Result<Standing, Refusal>) {
         let until = Some(Instant::now() + CARRIED_FOR);
-        let settings = Arc::clone(&self.edge.settings.borrow());
-        let holds = settings.version() == key.2;
+        let now = self.edge.now();
+        let holds = now.version() == key.2;
         // While the key stands, what comes waits behind what came before.
         let found = match found {
             Ok(standing) if holds => self.proven(standing),
@@ -176,7 +193,7 @@ impl Inbound {
                 match &found {
                     // The settings have changed meanwhile, and those that hold now decide.
                     _ if !holds => self.request(flow, message),
-                    Ok(proven) => self.pass(flow, message, proven, &settings),
+                    Ok(proven) => self.pass(flow, &message, proven, &now),
                     Err(refusal) => self.turn_away(flow, &message, refusal),
                 }
             }
@@ -232,60 +249,64 @@ impl Inbound {
     }
 
     /// Passes an admitted request on, if its partner's limits leave room.
-    fn pass(&self, flow: &Arc<Flow>, message: Message, proven: &Arc<Proven>, settings: &Snapshot) {
-        let contact = self.contacts.hash_one(message.request_uri().and_then(|uri| uri.split([';', '?']).next()));
-        let allowance = Allowance::of(&settings.access_edge());
-        let received = proven.partner.receive(Class::of(&message), message.as_bytes().len(), contact, allowance);
+    fn pass(&self, flow: &Arc<Flow>, message: &Message, proven: &Arc<Proven>, now: &Now) {
+        let contact = || self.contacts.hash_one(message.request_uri().and_then(|uri| uri.split([';', '?']).next()));
+        let bytes = message.as_bytes().len();
+        let received = proven.partner.receive(Class::of(message), bytes, contact, now.allowance);
         let passage = match received {
             Ok(passage) => passage,
             Err(refusal) => {
                 proven.partner.refused(&refusal);
-                return self.turn_away(flow, &message, &refusal);
+                return self.turn_away(flow, message, &refusal);
             }
         };
-        let (goes, verified) = match self.goes(&message, proven, settings) {
+        let (goes, verified) = match self.goes(message, proven, now) {
             Ok(goes) => goes,
             Err(refusal) => {
                 passage.refused(&refusal);
-                return self.turn_away(flow, &message, &refusal);
+                return self.turn_away(flow, message, &refusal);
             }
         };
         match goes {
             Goes::Out(destination) => {
                 let Some(outbound) = self.outbound.get() else { return };
-                outbound.leave(Arc::clone(flow), message, &destination, Leaving::Through { passage, verified });
+                outbound.leave(Arc::clone(flow), message.clone(), &destination, Leaving::Through { passage, verified });
             }
-            Goes::In(destination, target) => {
+            Goes::In(behind) => {
                 let Some(inside) = self.inside.get() else { return };
-                let copy = message.clone();
-                let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
+                let vouch = now.access.mark_source_verifiable_on_outgoing_messages;
                 let crossing = Crossing {
                     back: flow,
                     from: From::Outside,
-                    destination: &destination,
+                    destination: &behind.domain,
                     pool: inside,
-                    target: &target,
+                    target: &behind.target,
                     stamp: Stamp::Trust(Arc::clone(proven.trust(verified))),
                     stamp_back: StampBack::Assertion(vouch),
                     passage,
                 };
                 if let Err(refusal) = self.edge.carry(message, crossing) {
-                    self.turn_away(flow, &copy, &refusal);
+                    self.turn_away(flow, message, &refusal);
                 }
             }
         }
     }
 
     /// Where a request goes, and whether its sender counts as verified.
-    fn goes(&self, message: &Message, proven: &Proven, settings: &Snapshot) -> Result<(Goes, bool), Refusal> {
+    fn goes(&self, message: &Message, proven: &Proven, now: &Now) -> Result<(Goes<'_>, bool), Refusal> {
         federated(message)?;
         let verified = proven.standing.admit(message::asserted(message))?.verified();
+        if !Calls::is_routed(message)
+            && let Some(behind) = message::destination_host(message).and_then(|host| self.behind.get(host))
+        {
+            return Ok((Goes::In(behind), verified));
+        }
         let destination = self.edge.calls.destination(From::Outside, message)?;
-        if let Some(served) = self.edge.config.domains.get(&destination) {
-            return Ok((Goes::In(destination, served.target()), verified));
+        if let Some(behind) = self.behind.get(destination.as_str()) {
+            return Ok((Goes::In(behind), verified));
         }
         // lync.md §1.4: a clearing house takes any destination from its direct partners, and from nobody else.
-        if settings.access_edge().be_clearing_house && proven.standing.source() == SourceType::DirectPartner {
+        if now.access.be_clearing_house && proven.standing.source() == SourceType::DirectPartner {
             return Ok((Goes::Out(destination), verified));
         }
         Err(Refusal::UnknownDestination { domain: destination })
@@ -306,6 +327,13 @@ impl Inbound {
             flow.close(CloseReason::Asked { why: "the partner has as many connections as it may" });
         }
     }
+}
+
+fn behind(edge: &Edge) -> HashMap<Box<str>, Behind> {
+    let domains = edge.config.domains.iter();
+    domains
+        .map(|(domain, served)| (domain.as_str().into(), Behind { domain: domain.clone(), target: served.target() }))
+        .collect()
 }
 
 /// Whether partners may ask this of each other at all. Registrations and publications are for one's own server.

@@ -13,6 +13,7 @@ mod gauge;
 mod inbound;
 mod limits;
 mod meters;
+mod now;
 mod outbound;
 mod pace;
 mod partners;

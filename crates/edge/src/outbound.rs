@@ -19,6 +19,7 @@ use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::{Edge, LOOKUPS_MAX};
 use crate::inbound::for_itself;
 use crate::limits::Class;
+use crate::now::Now;
 use crate::partners::Passage;
 use crate::relay::refuse;
 use crate::ways::{Next, Ways};
@@ -112,18 +113,19 @@ impl Outbound {
 
     /// Sends a request out to a domain that is not ours, as soon as its way is known.
     pub(crate) fn leave(&self, flow: Arc<Flow>, message: Message, domain: &SipDomain, leaving: Leaving) {
-        let settings = Arc::clone(&self.edge.settings.borrow());
-        let most = settings.access_edge().dns_srv_cache_record_count as usize;
+        let now = self.edge.now();
+        let settings = &now.settings;
+        let most = now.access.dns_srv_cache_record_count as usize;
         let bounds = (most, self.edge.lookups.len() < LOOKUPS_MAX);
         let waiting = Waiting { flow, message, leaving };
         match self.ways.ask(domain, waiting, settings.version(), Instant::now(), bounds) {
-            Next::Go(found, waiting) => self.pass(waiting, domain, &found, &settings),
+            Next::Go(found, waiting) => self.pass(waiting, domain, &found, &now),
             Next::Waits => {}
             Next::Full(waiting) => self.give_up(waiting, &Refusal::Overloaded),
-            Next::LookUp => match way(&settings, domain) {
+            Next::LookUp => match way(settings, domain) {
                 Ok(way) => {
                     let Some(this) = self.me.upgrade() else { return };
-                    let domain = domain.clone();
+                    let (domain, settings) = (domain.clone(), Arc::clone(settings));
                     self.edge.lookups.spawn(async move { this.look_up(domain, way, &settings).await });
                 }
                 Err(refusal) => self.ways.lost(domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
@@ -150,8 +152,9 @@ impl Outbound {
         match found {
             Ok((found, ttl)) => {
                 let waiting = self.ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
+                let now = Now::of(settings);
                 for one in waiting {
-                    self.pass(one, &domain, &found, settings);
+                    self.pass(one, &domain, &found, &now);
                 }
             }
             Err(refusal) => self.ways.lost(&domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
@@ -159,7 +162,7 @@ impl Outbound {
     }
 
     /// Sends a request on its way, if the partner's limits leave room.
-    fn pass(&self, waiting: Waiting, domain: &SipDomain, found: &Found, settings: &Snapshot) {
+    fn pass(&self, waiting: Waiting, domain: &SipDomain, found: &Found, now: &Now) {
         let Some(outside) = self.outside.get() else { return };
         let Waiting { flow, message, leaving } = waiting;
         let from = leaving.from();
@@ -171,7 +174,7 @@ impl Outbound {
                 return self.give_up(Waiting { flow, message, leaving }, &refusal);
             }
         };
-        let vouch = settings.access_edge().mark_source_verifiable_on_outgoing_messages;
+        let vouch = now.access.mark_source_verifiable_on_outgoing_messages;
         let (stamp, stamp_back, passage) = match leaving {
             Leaving::Ours { asserted } => {
                 // Our own server may say less of its user than the setting, and never more.
@@ -183,7 +186,6 @@ impl Outbound {
                 (stamp, StampBack::PassOn(Arc::clone(&found.proven)), held.with(passage))
             }
         };
-        let copy = message.clone();
         let crossing = Crossing {
             back: &flow,
             from,
@@ -194,8 +196,8 @@ impl Outbound {
             stamp_back,
             passage,
         };
-        if let Err(refusal) = self.edge.carry(message, crossing) {
-            self.turn_away(&flow, &copy, from, &refusal);
+        if let Err(refusal) = self.edge.carry(&message, crossing) {
+            self.turn_away(&flow, &message, from, &refusal);
         }
     }
 
@@ -219,7 +221,6 @@ impl Outbound {
             Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
         };
         let Some(inside) = self.inside.get() else { return };
-        let copy = message.clone();
         let crossing = Crossing {
             back: flow,
             from: From::Inside,
@@ -230,8 +231,8 @@ impl Outbound {
             stamp_back: StampBack::None,
             passage,
         };
-        if let Err(refusal) = self.edge.carry(message, crossing) {
-            self.turn_away(flow, &copy, From::Inside, &refusal);
+        if let Err(refusal) = self.edge.carry(&message, crossing) {
+            self.turn_away(flow, &message, From::Inside, &refusal);
         }
     }
 

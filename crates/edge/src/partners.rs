@@ -123,6 +123,7 @@ pub(crate) struct Books {
     is_discovered: bool,
     meters: Arc<Meters>,
     bucket: Bucket,
+    endings: Bucket,
     pub(crate) pace: Pace,
     pub(crate) received: Traffic,
     pub(crate) sent: Traffic,
@@ -165,6 +166,7 @@ impl Books {
             is_discovered: standing.is_discovered(),
             meters,
             bucket: Bucket::new(limits.messages_per_s, now),
+            endings: Bucket::new(limits.messages_per_s, now),
             pace: Pace::new(now),
             received: Traffic::new(now),
             sent: Traffic::new(now),
@@ -208,12 +210,13 @@ impl Traffic {
 }
 
 impl Partner {
-    /// Lets one of its requests in, or says which limit it has reached. `contact` is a hash of whom it writes to.
+    /// Lets one of its requests in, or says which limit it has reached. `contact` gives a hash of whom it writes to, if that
+    /// is counted.
     pub(crate) fn receive(
         self: &Arc<Self>,
         class: Class,
         bytes: usize,
-        contact: u64,
+        contact: impl FnOnce() -> u64,
         allowance: Allowance,
     ) -> Result<Passage, Refusal> {
         let now = Instant::now();
@@ -224,14 +227,14 @@ impl Partner {
             books.received.meter.count(now);
             books.meters.received.increment(1);
             if books.is_discovered
-                && let Err(most) = books.pace.writes_to(contact, allowance, now)
+                && let Err(most) = books.pace.writes_to(contact(), allowance, now)
             {
                 return Err(Refusal::PartnerWatched { domain: self.domain.clone(), most });
             }
             let rate = books.rate_of(allowance, self.limits, now);
-            // A call that was let in must also be able to end: calls are held by their number under way alone.
-            let ends_something = class == Class::Call && !books.is_discovered;
-            if !ends_something && !books.bucket.take(rate, now) {
+            // What was let in must also be able to end: that has a rate of its own.
+            let bucket = if class == Class::Ending { &mut books.endings } else { &mut books.bucket };
+            if !bucket.take(rate, now) {
                 return Err(Refusal::PartnerThrottled { domain: self.domain.clone(), per_second: rate });
             }
         }
@@ -367,7 +370,7 @@ impl Partner {
 fn shed(class: Class, full: Full) -> Refusal {
     tracing::debug!(%full, class = class.as_str(), "shed");
     match class {
-        Class::Call => Refusal::Overloaded,
+        Class::Call | Class::Ending => Refusal::Overloaded,
         Class::Message | Class::Other => Refusal::Shed { what: class.as_str() },
     }
 }
@@ -499,7 +502,7 @@ pub(crate) mod tests {
         Allowance { standard_rate: 20, contacts_max: Some(3), period: Duration::from_secs(3600) };
 
     fn receive(partner: &Arc<Partner>, contact: u64) -> Result<Passage, &'static str> {
-        partner.receive(Class::Message, 100, contact, ALLOWANCE).map_err(|refusal| refusal.as_str())
+        partner.receive(Class::Message, 100, || contact, ALLOWANCE).map_err(|refusal| refusal.as_str())
     }
 
     #[test]
@@ -510,7 +513,7 @@ pub(crate) mod tests {
         let (greedy, other) = (greedy.unwrap(), other.unwrap());
         let held: Vec<Passage> = (0..6).map(|_| receive(&greedy, 1).unwrap()).collect();
         assert_eq!(receive(&greedy, 1).err(), Some("partner-busy"));
-        assert!(greedy.receive(Class::Call, 100, 1, ALLOWANCE).is_ok(), "a place is kept for calls");
+        assert!(greedy.receive(Class::Call, 100, || 1, ALLOWANCE).is_ok(), "a place is kept for calls");
         assert!(receive(&other, 1).is_ok());
         assert_eq!((greedy.load().requests(), partners.load().requests(), partners.load().bytes()), (6, 6, 600));
         drop(held);
@@ -537,6 +540,8 @@ pub(crate) mod tests {
             assert_eq!(refusal, "partner-throttled");
             // A slow machine fills the bucket a little while this runs.
             assert!((expected..expected + 5).contains(&passed), "{name}: {passed}");
+            assert!(partner.receive(Class::Call, 1, || 1, ALLOWANCE).is_err(), "to call it urgent changes nothing");
+            assert!(partner.receive(Class::Ending, 1, || 1, ALLOWANCE).is_ok(), "a call may end");
         }
     }
 

@@ -3,7 +3,6 @@
 //! On reliable transports a finished transaction has nothing left to do (RFC 3261 §17.1.2.2: timer K is 0), so its
 //! memory is freed with its final response.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,8 +85,7 @@ impl Relay {
     }
 
     /// Sends a request on, with the stamp of this edge instead of whatever it brought of the kind.
-    pub(crate) fn forward(&self, request: impl Borrow<Message>, crossing: Crossing<'_>) -> Result<(), Refusal> {
-        let request = request.borrow();
+    pub(crate) fn forward(&self, request: &Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
         let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
         // RFC 3261 §16.3 step 3: at 0 the request goes no further.
         let hops = match request.max_forwards() {

@@ -29,6 +29,17 @@ pub fn destination(message: &Message) -> Result<SipDomain, Refusal> {
     domain().ok_or_else(|| Refusal::BadBody("the Request-URI names no domain".into()))
 }
 
+/// The host of the From address as it is written, for comparing it with a domain that is known already.
+pub fn from_host(message: &Message) -> Option<&str> {
+    message.from().ok()?.uri().ok()?.host()?.domain()
+}
+
+/// The host of the Request-URI as it is written, if that is a SIP URI.
+pub fn destination_host(message: &Message) -> Option<&str> {
+    let uri = reveille_sip::Uri::parse(message.request_uri()?).ok()?;
+    if uri.is_sip() { uri.host()?.domain() } else { None }
+}
+
 /// What the sender's own server says of him: verified, not verified, or nothing.
 pub fn asserted(message: &Message) -> Option<bool> {
     message.header(Name::AssertedVerification).and_then(trust::read_assertion)
