@@ -10,6 +10,8 @@
 
 mod plan;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod tokens;
 
@@ -33,7 +35,7 @@ use self::table::{Entry, Road, ServerKey, Shard, Table};
 use self::timing::Alarm;
 use self::tokens::Named;
 use crate::connect::ConnectError;
-use crate::flow::{Flow, Transport};
+use crate::flow::{Flow, SendError, Transport};
 use crate::parcel::Parcel;
 use crate::pool::{Senders, Sent};
 
@@ -486,6 +488,10 @@ impl Senders for Proxy {
 fn sent_on(flow: &Arc<Flow>, bytes: Bytes) -> Result<(), Failure> {
     match flow.send(bytes) {
         Ok(()) => Ok(()),
+        Err(SendError::Full) if flow.transport().is_reliable() => {
+            let sentence = format!("{} reads too slowly", flow.remote());
+            Err(Failure { kind: FailureKind::Unreachable, label: "full", sentence, cause: None })
+        }
         Err(_) if flow.transport().is_reliable() || flow.is_closed() => Err(closed(flow)),
         // A datagram that is lost is sent again.
         Err(_) => Ok(()),
