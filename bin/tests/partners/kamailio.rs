@@ -37,6 +37,7 @@ impl Kamailio {
                 ("address", &contoso.host(3)),
                 ("domain", domain),
                 ("partner", "contoso.com"),
+                ("partner_name", "edge.contoso.com"),
                 ("partner_edge", &format!("{}:5061", contoso.host(2))),
                 ("tls", &tls.to_string_lossy()),
                 ("user", &format!("{}:5060", contoso.host(4))),

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use reveille_core::{Aor, Timestamp};
 use reveille_sip::auth::{Credentials, Refusal, Server};
 use reveille_sip::{Message, Method, Millis, Name};
+use reveille_sip_net::Transport;
 
 use crate::users::Users;
 
@@ -54,11 +55,13 @@ impl Authenticator {
         Self { server: Server::new(realm, &secret, NONCE_LIFE), order, counts: Mutex::default() }
     }
 
-    /// The two header values of a challenge.
-    pub(crate) fn challenges(&self, now: Timestamp, stale: bool) -> [String; 2] {
+    /// The two header values of a challenge for a client over this transport.
+    pub(crate) fn challenges(&self, transport: Transport, now: Timestamp, stale: bool) -> [String; 2] {
         let nonce = self.server.nonce(Millis(now.millis()), rand::random());
         let mut values = self.server.challenges(&nonce, stale).map(|challenge| challenge.to_string());
-        if self.order == Digests::Md5First {
+        // What runs in web pages (JsSIP, SIP.js) keeps the last of several challenges and knows nothing but MD5.
+        let in_page = matches!(transport, Transport::Ws | Transport::Wss);
+        if self.order == Digests::Md5First && !in_page {
             values.reverse();
         }
         values
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn both_algorithms_are_taken_and_a_replay_is_not() {
         let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        for challenge in authenticator.challenges(NOW, false) {
+        for challenge in authenticator.challenges(Transport::Tls, NOW, false) {
             // One nonce serves both algorithms, so its count rises over both.
             let count = if challenge.contains("SHA-256") { 1 } else { 2 };
             let first = request(&credentials(&challenge, "secret", count));
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn a_wrong_password_and_no_password_are_challenged() {
         let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        let [challenge, _] = authenticator.challenges(NOW, false);
+        let [challenge, _] = authenticator.challenges(Transport::Tls, NOW, false);
         let wrong = request(&credentials(&challenge, "guess", 1));
         assert_eq!(authenticator.verify(&wrong, &users, NOW), Err(Unproven::Wrong));
         assert_eq!(authenticator.verify(&request(""), &users, NOW), Err(Unproven::Wrong));
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn an_old_nonce_is_stale() {
         let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        let [challenge, _] = authenticator.challenges(NOW, false);
+        let [challenge, _] = authenticator.challenges(Transport::Tls, NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
         let request = request(&credentials(&challenge, "secret", 1));
         assert_eq!(authenticator.verify(&request, &users, later), Err(Unproven::Stale));
@@ -169,8 +172,10 @@ mod tests {
     #[test]
     fn the_digests_are_offered_in_the_order_configured() {
         for (order, first) in [(Digests::Sha256First, "SHA-256"), (Digests::Md5First, "MD5")] {
-            let [challenge, _] = Authenticator::new("contoso.com", order).challenges(NOW, false);
+            let [challenge, _] = Authenticator::new("contoso.com", order).challenges(Transport::Tls, NOW, false);
             assert!(challenge.contains(first), "{order:?}: {challenge}");
+            let [_, last] = Authenticator::new("contoso.com", order).challenges(Transport::Wss, NOW, false);
+            assert!(last.contains("algorithm=MD5"), "{order:?}: {last}");
         }
     }
 }

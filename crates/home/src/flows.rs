@@ -1,10 +1,11 @@
 //! What is known of each connection of a client: who has proven himself on it, and which of his devices is there.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use reveille_core::Aor;
-use reveille_sip_net::{Flow, FlowId};
+use reveille_sip_net::{Flow, FlowId, Transport, UdpSender};
 
 /// Cut so that connections seldom meet.
 const SHARDS: u64 = 16;
@@ -22,11 +23,33 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct Flows {
     shards: [Mutex<HashMap<FlowId, Vec<Known>>>; SHARDS as usize],
+    /// The socket for clients over UDP, once the doors are open.
+    udp: OnceLock<UdpSender>,
+}
+
+/// Whether two flows lead to the same client: over UDP, where there is no connection, the same address.
+pub(crate) fn is_same(one: &Flow, other: &Flow) -> bool {
+    let both_udp = one.transport() == Transport::Udp && other.transport() == Transport::Udp;
+    one.id() == other.id() || both_udp && one.remote() == other.remote()
 }
 
 impl Flows {
     fn shard(&self, flow: FlowId) -> &Mutex<HashMap<FlowId, Vec<Known>>> {
         &self.shards[(flow.as_u64() % SHARDS) as usize]
+    }
+
+    /// Tells which socket serves clients over UDP. Once.
+    pub(crate) fn open(&self, udp: UdpSender) {
+        drop(self.udp.set(udp));
+    }
+
+    /// The flow for a binding. A listener forgets a UDP client that says nothing for some minutes; its registration
+    /// holds for as long as it says.
+    pub(crate) fn lasting(&self, flow: &Arc<Flow>) -> Arc<Flow> {
+        match self.udp.get() {
+            Some(udp) if flow.transport() == Transport::Udp => udp.flow_to(flow.remote()),
+            _ => Arc::clone(flow),
+        }
     }
 
     /// A user has proven himself on this connection; `device` is which of his it is, once it has registered.

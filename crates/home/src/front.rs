@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::auth::{Authenticator, Unproven};
 use crate::calls::{Calls, Origin, is_of_call};
+use crate::checks;
 use crate::flows::Flows;
 use crate::identity::believe;
 use crate::reply::{Recent, Reply};
@@ -183,13 +184,17 @@ impl Front {
             return self.response(flow, message);
         }
         // RFC 3261 §8.2.2.1: an unknown scheme is a 416; a header field that cannot be read is a 400.
-        if let Err(fault) = message.check() {
+        if let Err(fault) = checks::well_formed(&message) {
             return BadMessage { message, fault }.answer(flow);
         }
         if is_of_call(&message) {
             return self.call(Origin::Client, flow, message);
         }
         let Some(reply) = Reply::new(flow, message, &self.recent, &self.tag) else { return };
+        let answered = matches!(reply.request().method(), Some(Method::Register | Method::Message | Method::Options));
+        if let Some(objection) = checks::objection(reply.request()).filter(|_| answered) {
+            return reply.send_with(objection.status(), |response| objection.tell(response));
+        }
         match reply.request().method() {
             Some(Method::Register) => self.client_register(reply),
             Some(Method::Message) => self.message_of_client(reply),
@@ -324,7 +329,8 @@ impl Front {
     }
 
     fn challenge(&self, reply: Reply, status: u16, unproven: Unproven) {
-        let values = self.authenticator.challenges(self.clock.now(), unproven == Unproven::Stale);
+        let values =
+            self.authenticator.challenges(reply.flow().transport(), self.clock.now(), unproven == Unproven::Stale);
         let name = if status == 401 { Name::WwwAuthenticate } else { Name::ProxyAuthenticate };
         reply.send_with(status, |response| {
             for value in &values {

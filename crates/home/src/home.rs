@@ -166,6 +166,9 @@ impl Home {
         let clients = Arc::new(Clients(Arc::clone(&front)));
         // The shards and the outbox stop after the doors, so that what the doors have taken is still answered.
         let rest = CancellationToken::new();
+        if let Some(udp) = listeners.clients.iter().find_map(Listener::udp_sender) {
+            front.flows.open(udp);
+        }
         let proxy = proxy(&config.name, front.users.domain(), &listeners);
         let senders = Senders { requests: Arc::clone(&front.requests), proxy: Arc::clone(&proxy) };
         let pool = Pool::new(

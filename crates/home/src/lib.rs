@@ -11,6 +11,7 @@ mod account;
 mod auth;
 mod binding;
 mod calls;
+mod checks;
 mod flows;
 pub mod front;
 mod home;

@@ -16,12 +16,13 @@ use reveille_federation::policy::readmit;
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Reply, Routed};
 use reveille_sip::{Host, Message, Method, Name, NameAddr, Uri};
-use reveille_sip_net::proxy::{Leg, Plan, Proxy, Taken, To};
+use reveille_sip_net::proxy::{Leg, Plan, Proxy, Taken, To, TokenError};
 use reveille_sip_net::{Flow, Pool, Target, Transport};
 use tracing::debug;
 
 use crate::account::Phone;
 use crate::auth::Unproven;
+use crate::flows::is_same;
 use crate::front::{Front, address};
 use crate::shard::Event;
 
@@ -122,7 +123,11 @@ impl Calls {
                 let user = match front.authenticator.verify(&ask.request, &front.users, front.clock.now()) {
                     Ok(user) => user,
                     Err(unproven) => {
-                        let values = front.authenticator.challenges(front.clock.now(), unproven == Unproven::Stale);
+                        let values = front.authenticator.challenges(
+                            ask.flow.transport(),
+                            front.clock.now(),
+                            unproven == Unproven::Stale,
+                        );
                         let reply = Reply::new(407);
                         return Err(values
                             .into_iter()
@@ -173,8 +178,11 @@ impl Calls {
             Some(EDGE) => Mine::Edge,
             Some(user) => match self.tokens.read(user) {
                 Some(party) => Mine::Party(party),
-                None if self.proxy.flow_of(user).is_ok() => Mine::Flow(user.to_owned()),
-                None => Mine::Forged,
+                None => match self.proxy.flow_of(user) {
+                    // What has gone since is said when somebody wants to go there.
+                    Ok(_) | Err(TokenError::Gone) => Mine::Flow(user.to_owned()),
+                    Err(TokenError::Forged) => Mine::Forged,
+                },
             },
         }
     }
@@ -221,7 +229,7 @@ impl Calls {
             if party.is_some_and(|party| party.device != device) {
                 continue;
             }
-            let own = |flow: &Arc<Flow>| ask.origin == Origin::Client && party.is_none() && flow.id() == ask.flow.id();
+            let own = |flow: &Arc<Flow>| ask.origin == Origin::Client && party.is_none() && is_same(flow, &ask.flow);
             // RFC 5630 §3.1.3: a sips request is for connections that are secured to the end.
             let usable = |flow: &Arc<Flow>| !own(flow) && (!secure || flow.transport().is_secure());
             let flows: Vec<Arc<Flow>> = phone.flows.into_iter().filter(usable).collect();

@@ -156,7 +156,7 @@ mod tests {
             (Side::Phone, true, FailureKind::Unreachable, 430),
             (Side::Phone, false, FailureKind::TimedOut, 408),
         ] {
-            let why = Failure { kind, label: "x", sentence: "it is \"gone\"".into() };
+            let why = Failure { kind, label: "x", sentence: "it is \"gone\"".into(), cause: None };
             let reply = Owner::new(side, in_dialog).failed(0, &why);
             assert_eq!(reply.status, expected, "{side:?} {in_dialog} {kind:?}");
             assert!(reply.headers.iter().all(|(_, value)| value.matches('"').count() == 2), "{:?}", reply.headers);

@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::account::{Account, DEVICES_MAX, Device, OWED_MAX, Phone, Resuming};
 use crate::binding::{Binding, Bindings};
-use crate::flows::Flows;
+use crate::flows::{Flows, is_same};
 use crate::identity;
 use crate::inbox::{Surroundings, kind_of, pushes_for, stored};
 use crate::outbox::{Answered, Job, Report};

@@ -83,15 +83,20 @@ impl Shard {
             identity.refresh(message, voip, now, &device.record.dead_tokens);
             device.record.identity = Some(identity);
         }
+        let lasting = self.shared.flows.lasting(flow);
+        self.flows
+            .entry(lasting.id())
+            .or_insert_with(|| (Arc::downgrade(&lasting), BTreeSet::new()))
+            .1
+            .insert(user.clone());
         device.bindings.put(Binding {
-            flow: Arc::clone(flow),
+            flow: lasting,
             uri: contact.uri.clone(),
             value: contact.value.clone(),
             expires: now.plus(contact.expires),
             reg_id: contact.reg_id,
         });
         self.shared.flows.proven(flow, user, Some(&contact.device));
-        self.flows.entry(flow.id()).or_insert_with(|| (Arc::downgrade(flow), BTreeSet::new())).1.insert(user.clone());
         debug!(user = %user, device = %device.record.device, push = device.record.identity.is_some(), "registered");
         // A device that cannot be pushed is nothing without its connection, and needs no place on disk.
         if device.record.identity.is_some() || before.identity.is_some() {
@@ -110,28 +115,29 @@ impl Shard {
         }
         let now = self.shared.clock.now();
         let account = self.accounts.entry(user.clone()).or_default();
-        let own = reply.flow().id();
+        let own = Arc::clone(reply.flow());
         let bindings: Vec<(String, u64)> = account
             .devices
             .values()
             .flat_map(|device| device.bindings.live(now))
             .map(|binding| {
                 // A device sees its own parameters again; those of the user's other devices are not its business.
-                let value = if binding.flow.id() == own { binding.value.clone() } else { format!("<{}>", binding.uri) };
+                let value =
+                    if is_same(&binding.flow, &own) { binding.value.clone() } else { format!("<{}>", binding.uri) };
                 (value, binding.expires.since(now).as_millis().div_ceil(1000) as u64)
             })
             .collect();
         let provider = account
             .devices
             .values()
-            .filter(|device| device.bindings.iter().any(|binding| binding.flow.id() == own))
+            .filter(|device| device.bindings.iter().any(|binding| is_same(&binding.flow, &own)))
             .find_map(|device| device.record.identity.as_ref())
             .map(|identity| identity.app.provider);
         let own_binding = account
             .devices
             .values()
             .flat_map(|device| device.bindings.live(now))
-            .find(|binding| binding.flow.id() == own && binding.reg_id.is_some());
+            .find(|binding| is_same(&binding.flow, &own) && binding.reg_id.is_some());
         let outbound = own_binding.is_some();
         reply.send_with(200, |response| {
             if outbound {

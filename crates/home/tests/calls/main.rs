@@ -293,6 +293,42 @@ async fn a_phone_with_two_flows_is_rung_once_and_on_the_other_when_the_newer_is_
 }
 
 #[tokio::test]
+async fn a_client_over_udp_rings_although_it_has_been_silent_and_proves_each_request() {
+    let rig = Rig::start().await;
+    let mut desk = rig.datagram_client("bob").await;
+    desk.register("desk", "").await;
+    // Others speak meanwhile, and the socket forgets whoever does not.
+    for _ in 0..3 {
+        let mut other = rig.datagram_client("mallory").await;
+        other.register("other", "").await;
+    }
+    let mut alice = rig.client("alice").await;
+    let (answer, invite) = tokio::join!(alice.call(BOB, "datagrams", ""), async {
+        let invite = desk.expect("INVITE").await;
+        desk.answer(&invite, 200, "").await;
+        invite
+    });
+    assert_eq!(said(&answer), "200");
+    let ack = alice.within("ACK", &answer, 2);
+    alice.send(&ack).await;
+    desk.expect("ACK").await;
+    // Anybody could write his source address: a BYE is challenged there.
+    let bye = desk.back("BYE", &invite, 1);
+    desk.send(&bye).await;
+    let challenge = desk.expect("407").await;
+    let proof =
+        desk.prove(&challenge, Name::ProxyAuthenticate, "BYE", invite.address(Name::Contact).unwrap().uri_text());
+    let bye = desk
+        .back("BYE", &invite, 2)
+        .replace("Content-Length", &format!("Proxy-Authorization: {proof}\r\nContent-Length"));
+    desk.send(&bye).await;
+    let heard = alice.expect("BYE").await;
+    alice.answer(&heard, 200, "").await;
+    desk.expect("200").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_sips_call_rings_only_phones_whose_connection_is_enciphered() {
     let rig = Rig::start().await;
     let (mut plain, mut secure) = (rig.client("bob").await, rig.secure_client("bob").await);

@@ -12,11 +12,12 @@ use reveille_home::{Config, Digests, Home, Listeners, User, Users};
 use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
 use reveille_sip::auth::{Challenge, Ha1, answer};
-use reveille_sip::{Message, Name, NameAddr};
+use reveille_sip::{Limits, Message, Name, NameAddr, parse_datagram};
 use reveille_sip_net::{
     ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, Target, TlsClient, TlsServer, Transport, TrustRoots,
 };
 use reveille_store::SqliteHome;
+use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -94,7 +95,9 @@ impl Rig {
         let task = tokio::spawn(listener.run(Arc::new(Tell(told)), stop.clone()));
 
         let tcp = Listener::tcp(any, limits).unwrap();
-        let udp = Listener::udp(tcp.local_addr(), limits).unwrap();
+        // So short that whoever is silent between two datagrams is forgotten.
+        let brief = ListenLimits { idle_timeout: Duration::from_millis(1), ..limits };
+        let udp = Listener::udp(tcp.local_addr(), brief).unwrap();
         let tls = Listener::tls(any, server("home.contoso.com", ClientAuth::Optional), limits).unwrap();
         let internal = Listener::tls(any, server("home.contoso.com", ClientAuth::Required), limits).unwrap();
         let (tcp_at, tls_at, internal_at) = (tcp.local_addr(), tls.local_addr(), internal.local_addr());
@@ -126,6 +129,14 @@ impl Rig {
         Client::over(RawSip::tcp(self.tcp).await.unwrap(), user, "TCP")
     }
 
+    /// The same over UDP.
+    pub(crate) async fn datagram_client(&self, user: &'static str) -> Client {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(self.tcp).await.unwrap();
+        let local = socket.local_addr().unwrap();
+        Client { link: Link::Datagrams(socket), local, user, transport: "UDP", via: String::new(), branch: 0 }
+    }
+
     /// The same over TLS.
     pub(crate) async fn secure_client(&self, user: &'static str) -> Client {
         let tls = TlsClient::new(None, &self.roots);
@@ -141,9 +152,16 @@ impl Rig {
     }
 }
 
+/// What a client speaks over.
+enum Link {
+    Stream(Box<RawSip>),
+    Datagrams(UdpSocket),
+}
+
 /// One connection of one user's client.
 pub(crate) struct Client {
-    pub(crate) raw: RawSip,
+    link: Link,
+    local: SocketAddr,
     pub(crate) user: &'static str,
     transport: &'static str,
     /// The Via of the latest request, for CANCEL and ACK.
@@ -153,29 +171,40 @@ pub(crate) struct Client {
 
 impl Client {
     fn over(raw: RawSip, user: &'static str, transport: &'static str) -> Self {
-        Self { raw, user, transport, via: String::new(), branch: 0 }
+        let local = raw.local();
+        Self { link: Link::Stream(Box::new(raw)), local, user, transport, via: String::new(), branch: 0 }
     }
 
     /// Where this client says that it is reached.
     pub(crate) fn contact(&self) -> String {
-        format!("sip:{}@{};transport={}", self.user, self.raw.local(), self.transport.to_lowercase())
+        format!("sip:{}@{};transport={}", self.user, self.local, self.transport.to_lowercase())
     }
 
     /// Writes a request with these header fields; Via and Max-Forwards come by themselves.
     pub(crate) fn request(&mut self, method: &str, uri: &str, fields: &str) -> String {
         self.branch += 1;
-        let (local, branch) = (self.raw.local(), self.branch);
+        let (local, branch) = (self.local, self.branch);
         self.via = format!("SIP/2.0/{} {local};branch=z9hG4bK{}{branch}x{}", self.transport, self.user, local.port());
         format!("{method} {uri} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\n{fields}Content-Length: 0\r\n\r\n", self.via)
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.raw.send(text, PATIENCE).await.unwrap();
+        match &mut self.link {
+            Link::Stream(raw) => raw.send(text, PATIENCE).await.unwrap(),
+            Link::Datagrams(socket) => assert_eq!(socket.send(text.as_bytes()).await.unwrap(), text.len()),
+        }
     }
 
     /// The next message.
     pub(crate) async fn next(&mut self) -> Message {
-        self.raw.next(PATIENCE).await.unwrap()
+        match &mut self.link {
+            Link::Stream(raw) => raw.next(PATIENCE).await.unwrap(),
+            Link::Datagrams(socket) => {
+                let mut datagram = vec![0; 65_536];
+                let length = timeout(PATIENCE, socket.recv(&mut datagram)).await.expect("a datagram in time").unwrap();
+                parse_datagram(datagram[..length].to_vec().into(), &Limits::default()).unwrap()
+            }
+        }
     }
 
     /// The next message, which must be this: `INVITE`, or a status; 100 is passed over.
@@ -220,7 +249,7 @@ impl Client {
         }
     }
 
-    fn prove(&self, response: &Message, name: Name, method: &str, uri: &str) -> String {
+    pub(crate) fn prove(&self, response: &Message, name: Name, method: &str, uri: &str) -> String {
         let challenge = Challenge::parse(response.header(name).unwrap()).unwrap();
         let ha1 = Ha1::of_password(challenge.algorithm, self.user, &challenge.realm, self.user);
         answer(&challenge, self.user, &ha1, method, uri, "cnonce", 1).unwrap()
