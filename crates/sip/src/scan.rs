@@ -355,7 +355,7 @@ fn request_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), 
         Some(Fault::RequestLineMalformed)
     } else if ours {
         None
-    } else if version.len() > 4 && version[..4].eq_ignore_ascii_case(b"SIP/") {
+    } else if version.len() >= 4 && version[..4].eq_ignore_ascii_case(b"SIP/") {
         Some(Fault::VersionUnsupported)
     } else {
         Some(Fault::RequestLineMalformed)

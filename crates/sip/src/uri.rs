@@ -165,7 +165,7 @@ impl<'a> Uri<'a> {
 
     /// Whether both name the same resource (§19.1.4). Schemes other than sip and sips compare as text.
     pub fn equivalent(&self, other: &Uri<'_>) -> bool {
-        if !self.is_sip() || !other.is_sip() {
+        if self.text == other.text || !self.is_sip() || !other.is_sip() {
             return self.text == other.text;
         }
         // A default port written out is not the same as none; a user never equals the absence of one.

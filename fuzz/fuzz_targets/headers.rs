@@ -1,0 +1,7 @@
+//! `cargo xtask fuzz headers`.
+#![no_main]
+
+#[path = "../../crates/sip/tests/fuzz/bodies/mod.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::headers(data));
