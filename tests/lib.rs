@@ -34,6 +34,12 @@ const CONTOSO_WANTS: &str = r#"
 const PUBLISHER_WANTS: &str =
     r#"{ "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true }"#;
 
+/// The documents' whole recipe for OCS 2007 R2, on an empty store: one direct partner, and the defaults for the rest.
+const CONTOSO_BY_RECIPE: &str = r#"
+    { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true },
+    { "Kind": "AllowedDomain", "Identity": "push.lync.com", "ProxyFqdn": "sipfed.online.lync.com" },
+    { "Kind": "PushNotificationConfiguration", "EnableApplePushNotificationService": true }"#;
+
 /// What one organisation has set for the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Agreement {
@@ -81,6 +87,16 @@ impl World {
     /// Two organisations of which one has forgotten something.
     pub async fn without(forgotten: impl Into<Option<Agreement>>) -> Result<Self> {
         let forgotten = forgotten.into();
+        Self::with(CONTOSO_WANTS, &[Agreement::ContosoAllowsThePublisher], forgotten).await
+    }
+
+    /// The publisher as the documents know it, push.lync.com at sipfed.online.lync.com, and contoso.com with nothing but
+    /// the recipe for OCS 2007 R2.
+    pub async fn by_the_recipe_for_ocs() -> Result<Self> {
+        Self::with(CONTOSO_BY_RECIPE, &[], None).await
+    }
+
+    async fn with(contoso_wants: &str, contoso_agrees: &[Agreement], forgotten: Option<Agreement>) -> Result<Self> {
         let dir = Folder::new()?;
         let net = free_net()?;
         let ca = Ca::new("Test authority")?;
@@ -92,7 +108,8 @@ impl World {
         };
         issue("home", &["home.contoso.com", "contoso.com"])?;
         issue("contoso-edge", &["edge.contoso.com", "contoso.com"])?;
-        issue("publisher-edge", &["edge.push.example.net", "push.example.net"])?;
+        let also = ["push.lync.com", "sipfed.online.lync.com"];
+        issue("publisher-edge", &["edge.push.example.net", "push.example.net", also[0], also[1]])?;
         issue("house", &["house.push.example.net"])?;
         let key = apns_key()?;
         dir.write("apns.p8", &key.p8_pem)?;
@@ -109,7 +126,7 @@ impl World {
             let kept = kept.map(|agreement| format!(", {}", agreement.setting()));
             format!("{{ \"settings\": [{wants}{}] }}", kept.collect::<String>())
         };
-        let ours = wishes(CONTOSO_WANTS, &[Agreement::ContosoAllowsThePublisher]);
+        let ours = wishes(contoso_wants, contoso_agrees);
         let theirs =
             wishes(PUBLISHER_WANTS, &[Agreement::ThePublisherAllowsContoso, Agreement::ThePublisherGrantsTheApp]);
         dir.settings(&contoso, "contoso.json", &ours).await?;

@@ -59,6 +59,19 @@ async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Re
     world.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_for_ocs_on_an_empty_store_makes_the_road_work() -> Result<()> {
+    let world = World::by_the_recipe_for_ocs().await?;
+    let (alice, bob) = (world.alice().await?, world.bob_suspended().await?);
+    assert_eq!(alice.send("bob@contoso.com", "Are you there?").await?, 202);
+    world.shown_on_bobs_phone().await?;
+    bob.sign_in().await?;
+    assert_eq!(bob.wait_received(1, PATIENCE).await?[0].text, "Are you there?");
+    bob.shutdown().await;
+    alice.shutdown().await;
+    world.stop().await
+}
+
 /// Alice writes to suspended Bob; home keeps the message, and says why nobody was woken.
 async fn not_woken(forgotten: Agreement, reason: &str, diagnosis: &str) -> Result<World> {
     let world = World::without(forgotten).await?;

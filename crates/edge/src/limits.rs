@@ -49,6 +49,8 @@ pub(crate) enum Class {
     Message,
     /// Calls, what belongs to them, and whatever its sender calls urgent.
     Call,
+    /// What ends something, or completes it.
+    Ending,
 }
 
 impl Class {
@@ -57,14 +59,15 @@ impl Class {
     /// A push for a call is a MESSAGE; reading every body to know would cost too much, and so home says it in Priority
     /// (RFC 3261 §20.26). A partner that calls everything urgent fills its own share only.
     pub(crate) fn of(request: &Message) -> Self {
+        if let Some(Method::Ack | Method::Bye | Method::Cancel | Method::Prack) = request.method() {
+            return Self::Ending;
+        }
         let urgent = |value: &str| value.eq_ignore_ascii_case("urgent") || value.eq_ignore_ascii_case("emergency");
         if request.header(Name::Priority).is_some_and(urgent) {
             return Self::Call;
         }
         match request.method() {
-            Some(Method::Ack | Method::Bye | Method::Cancel | Method::Invite | Method::Prack | Method::Update) => {
-                Self::Call
-            }
+            Some(Method::Invite | Method::Update) => Self::Call,
             // What is sent within a call keeps it alive.
             Some(Method::Info | Method::Refer) if request.to().is_ok_and(|to| to.tag().is_some()) => Self::Call,
             Some(Method::Message) => Self::Message,
@@ -75,7 +78,7 @@ impl Class {
     /// What it is called in an answer.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Call => "calls",
+            Self::Call | Self::Ending => "calls",
             Self::Message => "messages",
             Self::Other => "subscriptions and the like",
         }
@@ -84,7 +87,7 @@ impl Class {
     /// Its share of `whole` places.
     pub(crate) const fn share(self, whole: usize) -> usize {
         match self {
-            Self::Call => whole,
+            Self::Call | Self::Ending => whole,
             Self::Message => whole - whole / 7,
             Self::Other => whole - whole * 3 / 10,
         }
@@ -193,8 +196,8 @@ mod tests {
         let (out, within) = ("To: <sip:a@b.example>\r\n", "To: <sip:a@b.example>;tag=2\r\n");
         for (method, more, expected) in [
             ("INVITE", out, Class::Call),
-            ("BYE", within, Class::Call),
-            ("CANCEL", out, Class::Call),
+            ("BYE", within, Class::Ending),
+            ("CANCEL", out, Class::Ending),
             ("INFO", within, Class::Call),
             ("INFO", out, Class::Other),
             ("MESSAGE", out, Class::Message),

@@ -1,6 +1,6 @@
 //! The latest refusals with their sentences, for logs, metrics and status pages.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,16 @@ use crate::crossing::From;
 
 /// How many are remembered.
 const LATEST: usize = 100;
+/// Lines in the log for one reason in one second: whoever is refused chooses how often.
+const LINES_PER_S: u64 = 10;
 
 /// One refusal.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// When.
+    /// When; the last time, if it was more than once.
     pub at: Timestamp,
+    /// How often the same address was refused for the same reason.
+    pub times: u64,
     /// Who was turned away.
     pub remote: SocketAddr,
     /// The stable word.
@@ -39,6 +43,8 @@ pub struct Refused {
 pub(crate) struct Refusals {
     clock: Arc<dyn Clock>,
     latest: Mutex<VecDeque<Refused>>,
+    /// By reason: a second, and how often in it. As many as there are kinds of refusals.
+    lines: Mutex<HashMap<&'static str, (u64, u64)>>,
 }
 
 /// What is answered when the next hop for a domain cannot be reached. `retry_in` is given if nothing was tried,
@@ -69,18 +75,23 @@ pub(crate) fn unreachable(domain: SipDomain, error: &ConnectError, from: From, r
 
 impl Refusals {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, latest: Mutex::default() }
+        Self { clock, latest: Mutex::default(), lines: Mutex::default() }
     }
 
     /// A request was turned away.
     pub(crate) fn request(&self, flow: &Flow, refusal: &Refusal) {
-        let subject = flow.peer().map(|peer| peer.subject.as_str()).unwrap_or_default();
-        info!(remote = %flow.remote(), peer.subject = subject, reason = refusal.as_str(), advice = refusal.advice(), "request refused: {refusal}");
-        metrics::counter!("reveille_edge_refused_total", "reason" => refusal.as_str()).increment(1);
+        let (reason, at) = (refusal.as_str(), self.clock.now());
+        if let Some(before) = self.has_line(reason, at) {
+            let subject = flow.peer().map(|peer| peer.subject.as_str()).unwrap_or_default();
+            let advice = refusal.advice();
+            info!(remote = %flow.remote(), peer.subject = subject, reason, advice, before, "request refused: {refusal}");
+        }
+        metrics::counter!("reveille_edge_refused_total", "reason" => reason).increment(1);
         self.remember(Refused {
-            at: self.clock.now(),
+            at,
+            times: 1,
             remote: flow.remote(),
-            reason: refusal.as_str(),
+            reason,
             sentence: refusal.to_string(),
             advice: refusal.advice(),
             refused_by: None,
@@ -93,6 +104,7 @@ impl Refusals {
         metrics::counter!("reveille_edge_handshakes_refused_total", "reason" => refusal.label()).increment(1);
         self.remember(Refused {
             at: self.clock.now(),
+            times: 1,
             remote,
             reason: refusal.label(),
             sentence: refusal.to_string(),
@@ -102,9 +114,30 @@ impl Refusals {
         });
     }
 
-    fn remember(&self, refused: Refused) {
+    /// Whether a refusal for this reason still finds a line in the log of this second; then also how many of the last
+    /// second with any did not.
+    fn has_line(&self, reason: &'static str, at: Timestamp) -> Option<u64> {
+        let mut lines = self.lines.lock();
+        let (second, count) = lines.entry(reason).or_default();
+        let mut before = 0;
+        if *second != at.secs() {
+            before = count.saturating_sub(LINES_PER_S);
+            (*second, *count) = (at.secs(), 0);
+        }
+        *count += 1;
+        (*count <= LINES_PER_S).then_some(before)
+    }
+
+    /// What repeats itself is one entry, so that a flood of one kind does not hide the others.
+    fn remember(&self, mut refused: Refused) {
         let mut latest = self.latest.lock();
-        if latest.len() == LATEST {
+        let same = |known: &Refused| {
+            (known.remote.ip(), known.reason, &known.sentence)
+                == (refused.remote.ip(), refused.reason, &refused.sentence)
+        };
+        if let Some(known) = latest.iter().rposition(same).and_then(|at| latest.remove(at)) {
+            refused.times = known.times + 1;
+        } else if latest.len() == LATEST {
             latest.pop_front();
         }
         latest.push_back(refused);
@@ -112,5 +145,49 @@ impl Refusals {
 
     pub(crate) fn latest(&self) -> Vec<Refused> {
         self.latest.lock().iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use reveille_sip_net::{Side, Transport};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Turned(AtomicU64);
+
+    impl Clock for Turned {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_is_one_entry_and_a_few_lines_a_second() {
+        let clock = Arc::new(Turned::default());
+        let refusals = Refusals::new(Arc::clone(&clock) as _);
+        let flow = |last: u8| {
+            let remote = ([192, 0, 2, last], 40_000 + u16::from(last)).into();
+            Flow::carried(Transport::Tls, Side::Accepted, remote, remote, None, 1000)
+        };
+        refusals.request(&flow(1), &Refusal::BadFrom);
+        (0..5000).for_each(|_| refusals.request(&flow(2), &Refusal::FederationOff));
+        let latest = refusals.latest();
+        let entries: Vec<_> = latest.iter().map(|refused| (refused.reason, refused.times)).collect();
+        assert_eq!(entries, [("bad-from", 1), ("federation-off", 5000)]);
+        refusals.request(&flow(1), &Refusal::BadFrom);
+        assert_eq!(refusals.latest().last().map(|refused| (refused.reason, refused.times)), Some(("bad-from", 2)));
+        // 5000 were counted above, and what had no line is told with the next that has one.
+        assert_eq!(refusals.has_line("federation-off", clock.now()), None);
+        let later = Timestamp::from_millis(1000);
+        assert_eq!(refusals.has_line("federation-off", later), Some(4991));
+        assert_eq!(refusals.has_line("federation-off", later), Some(0));
+        for last in 3..=200 {
+            refusals.request(&flow(last), &Refusal::NoTrust);
+        }
+        assert_eq!(refusals.latest().len(), LATEST);
     }
 }

@@ -59,6 +59,7 @@ impl Status {
                 .map(|refused| {
                     serde_json::json!({
                         "at": refused.at.to_string(),
+                        "times": refused.times,
                         "remote": refused.remote.to_string(),
                         "reason": refused.reason,
                         "sentence": refused.sentence,

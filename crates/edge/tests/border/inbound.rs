@@ -175,6 +175,7 @@ async fn a_partner_may_ask_whether_the_edge_lives() {
     let mut peer = border.partner("stranger.example").await;
     let ping = String::from_utf8(request("stranger.example", EDGE, 1).to_vec()).unwrap().replace("MESSAGE", "OPTIONS");
     let answer = peer.send_and_wait(ping, PATIENCE).await.unwrap();
-    assert_eq!((answer.status(), answer.header(Name::Allow)), (Some(200), Some("MESSAGE, OPTIONS")));
+    assert_eq!(answer.status(), Some(200));
+    assert!(answer.header(Name::Allow).is_some_and(|allow| allow.contains("MESSAGE") && allow.contains("INVITE")));
     border.end().await;
 }
