@@ -4,6 +4,7 @@
 //! Home stays in the way of every dialog, so that what belongs to a call finds its phone over whatever connection that
 //! has by then. A phone that is not connected is not rung: who has no other hears 480.
 
+mod legs;
 mod plan;
 mod route;
 mod token;
@@ -16,20 +17,15 @@ use reveille_federation::policy::readmit;
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Reply, Routed};
 use reveille_sip::{Host, Message, Method, Name, NameAddr, Uri};
-use reveille_sip_net::proxy::{Leg, Plan, Proxy, Taken, To, TokenError};
-use reveille_sip_net::{Flow, Pool, Target, Transport};
-use tracing::debug;
+use reveille_sip_net::proxy::{Proxy, Taken, TokenError};
+use reveille_sip_net::{Flow, Pool, Target};
 
-use crate::account::Phone;
 use crate::auth::Unproven;
-use crate::flows::is_same;
 use crate::front::{Front, address};
-use crate::shard::Event;
 
-use plan::{Owner, Side};
 pub(crate) use route::Origin;
 use route::{EDGE, Facts, Mine, Nowhere, Toward, speaker, toward};
-use token::{Party, Tokens};
+use token::Tokens;
 
 /// Who proxies the calls of one home.
 pub(crate) struct Calls {
@@ -111,38 +107,34 @@ impl Calls {
                     .and_then(|edge| readmit(&edge, request.header(Name::EdgeTrust), &message::from_domain(request)?));
                 admitted.map(drop).map_err(|refusal| refused(&refusal, &front.name))
             }
-            Origin::Client => {
-                let mine = self.mine(ask);
-                let domain = front.users.domain();
-                let from = address(&ask.request, Name::From);
-                let speaks = speaker(&facts(ask, &mine), from.as_ref(), domain);
-                if let Some(user) = speaks.as_ref().filter(|user| front.flows.trusts(&ask.flow, user)) {
-                    ask.user = Some(user.clone());
-                    return Ok(());
-                }
-                let user = match front.authenticator.verify(&ask.request, &front.users, front.clock.now()) {
-                    Ok(user) => user,
-                    Err(unproven) => {
-                        let values = front.authenticator.challenges(
-                            ask.flow.transport(),
-                            front.clock.now(),
-                            unproven == Unproven::Stale,
-                        );
-                        let reply = Reply::new(407);
-                        return Err(values
-                            .into_iter()
-                            .fold(reply, |reply, value| reply.header(Name::ProxyAuthenticate.as_str(), value)));
-                    }
-                };
-                front.flows.proven(&ask.flow, &user, None);
-                if speaks.as_ref() != Some(&user) {
-                    let named = speaks.or(from).map_or_else(|| "nobody".to_owned(), |named| named.to_string());
-                    return Err(warned(403, &format!("{user} may call as {user} and not as {named}")));
-                }
-                ask.user = Some(user);
-                Ok(())
-            }
+            Origin::Client => self.prove(front, ask),
         }
+    }
+
+    /// Whether a client is known on its connection or proves itself now, and speaks in no other name.
+    fn prove(&self, front: &Front, ask: &mut Ask) -> Result<(), Reply> {
+        let mine = self.mine(ask);
+        let from = address(&ask.request, Name::From);
+        let speaks = speaker(&facts(ask, &mine), from.as_ref(), front.users.domain());
+        if let Some(user) = speaks.as_ref().filter(|user| front.flows.trusts(&ask.flow, user)) {
+            ask.user = Some(user.clone());
+            return Ok(());
+        }
+        let now = front.clock.now();
+        let proven = front.authenticator.verify(&ask.request, &front.users, now);
+        let user = proven.map_err(|unproven| {
+            let stale = unproven == Unproven::Stale;
+            let values = front.authenticator.challenges(ask.flow.transport(), now, stale);
+            let challenge = |reply: Reply, value| reply.header(Name::ProxyAuthenticate.as_str(), value);
+            values.into_iter().fold(Reply::new(407), challenge)
+        })?;
+        front.flows.proven(&ask.flow, &user, None);
+        if speaks.as_ref() != Some(&user) {
+            let named = speaks.or(from).map_or_else(|| "nobody".to_owned(), |named| named.to_string());
+            return Err(warned(403, &format!("{user} may call as {user} and not as {named}")));
+        }
+        ask.user = Some(user);
+        Ok(())
     }
 
     /// Where the request goes, or what is answered instead.
@@ -186,121 +178,6 @@ impl Calls {
             },
         }
     }
-
-    /// Sends the request to wherever it goes; whose phones are to be found is asked of the shard of their user.
-    fn pass(self: &Arc<Self>, front: &Front, ask: Ask, toward: Toward) {
-        match toward {
-            Toward::Edge => {
-                let leg = Leg::to(To::Hop(self.pool.clone(), self.edge.clone()));
-                self.forward(front, ask, vec![(leg, self.inner.clone())], Side::Edge);
-            }
-            Toward::Flow(token) => match self.proxy.flow_of(&token) {
-                Ok(flow) => {
-                    let facing = self.facing_flow(front, &flow, None);
-                    self.forward(front, ask, vec![(Leg::to(To::Flow(flow)), facing)], Side::Phone);
-                }
-                Err(_) => self.unreachable(&ask, 430, "the connection that this dialog belongs to is gone"),
-            },
-            Toward::Party(party) => self.find(front, ask, party.user.clone(), Some(party)),
-            Toward::User(user) => self.find(front, ask, user, None),
-        }
-    }
-
-    /// Asks where a user can be reached, or one phone of his.
-    fn find(self: &Arc<Self>, front: &Front, ask: Ask, user: Aor, party: Option<Party>) {
-        let (calls, of, busy) = (Arc::clone(self), user.clone(), (Arc::clone(&ask.flow), ask.request.clone()));
-        let name = Arc::clone(&front.name);
-        let facing_sender = self.facing_sender(front, &ask);
-        let then = move |phones: Vec<Phone>| calls.found(ask, &of, party.as_ref(), phones, (&name, facing_sender));
-        if front.shards.of(&user).try_send(Event::Reach { user, then: Box::new(then) }).is_err() {
-            metrics::counter!("reveille_home_overloaded_total").increment(1);
-            let (flow, request) = busy;
-            self.proxy.reply(&flow, &request, &Reply::new(503).header(Name::RetryAfter.as_str(), "2"));
-        }
-    }
-
-    /// The shard has told where a user can be reached now.
-    fn found(&self, mut ask: Ask, user: &Aor, party: Option<&Party>, phones: Vec<Phone>, facing: (&str, String)) {
-        let secure = ask.routed.request_uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
-        let (name, facing_sender) = facing;
-        let mut legs = Vec::new();
-        for phone in phones {
-            let device = self.tokens.mark(user, &phone.device);
-            if party.is_some_and(|party| party.device != device) {
-                continue;
-            }
-            let own = |flow: &Arc<Flow>| ask.origin == Origin::Client && party.is_none() && is_same(flow, &ask.flow);
-            // RFC 5630 §3.1.3: a sips request is for connections that are secured to the end.
-            let usable = |flow: &Arc<Flow>| !own(flow) && (!secure || flow.transport().is_secure());
-            let flows: Vec<Arc<Flow>> = phone.flows.into_iter().filter(usable).collect();
-            let Some(first) = flows.first() else { continue };
-            let token = self.tokens.write(&Party { user: user.clone(), device });
-            let facing = facing_uri(&token, first, name);
-            let request_uri = party.is_none().then_some(phone.uri);
-            let to = flows.iter().map(|flow| To::Flow(Arc::clone(flow))).collect();
-            legs.push((Leg { to, request_uri, q: phone.q, ..Leg::to(To::Flow(Arc::clone(first))) }, facing));
-        }
-        if legs.is_empty() {
-            return match party {
-                // RFC 5626 §5.3.1.
-                Some(_) => self.unreachable(&ask, 430, "the phone in this dialog is not connected any more"),
-                None => self.unreachable(&ask, 480, &format!("{user} is not signed in anywhere")),
-            };
-        }
-        // Where a phone is, is its connection's business and nobody's Route.
-        ask.routed.routes.clear();
-        self.send(ask, legs, &facing_sender, Side::Phone);
-    }
-
-    fn forward(&self, front: &Front, ask: Ask, legs: Vec<(Leg, String)>, side: Side) {
-        let facing_sender = self.facing_sender(front, &ask);
-        self.send(ask, legs, &facing_sender, side);
-    }
-
-    /// Hands the request to the proxy.
-    fn send(&self, mut ask: Ask, legs: Vec<(Leg, String)>, facing_sender: &str, side: Side) {
-        let in_dialog = in_dialog(&ask.request);
-        if !in_dialog {
-            ask.routed.routes.clear();
-        }
-        // RFC 3261 §16.6 step 4, RFC 5658 §3: once for each side. A dialog's route set never changes later.
-        let record = |facing: String| if in_dialog { Vec::new() } else { vec![facing, facing_sender.to_owned()] };
-        let legs = legs.into_iter().map(|(leg, facing)| Leg { record_route: Some(record(facing)), ..leg }).collect();
-        let edits = plan::edits(&ask.request, ask.origin, &self.realm);
-        debug!(to = ?side, in_dialog, method = ?ask.request.method(), "a call goes on");
-        let owner = Arc::new(Owner::new(side, in_dialog));
-        let plan = Plan { legs, routed: ask.routed, record_route: Vec::new(), edits, owner };
-        match ask.request.method() {
-            Some(Method::Ack) => self.proxy.pass_ack(&ask.flow, &ask.request, plan),
-            _ => self.proxy.forward(&ask.flow, &ask.request, plan),
-        }
-    }
-
-    /// The Record-Route URI that faces whoever sent a request.
-    fn facing_sender(&self, front: &Front, ask: &Ask) -> String {
-        match ask.origin {
-            Origin::Edge => self.inner.clone(),
-            Origin::Client | Origin::Proxy => self.facing_flow(front, &ask.flow, ask.user.as_ref()),
-        }
-    }
-
-    /// The Record-Route URI that faces a connection: it names the phone that has registered there, else the connection.
-    fn facing_flow(&self, front: &Front, flow: &Arc<Flow>, user: Option<&Aor>) -> String {
-        let device = user.and_then(|user| Some((user, front.flows.device(flow, user)?)));
-        let token = match device {
-            Some((user, device)) => {
-                self.tokens.write(&Party { user: user.clone(), device: self.tokens.mark(user, &device) })
-            }
-            None => self.proxy.flow_token(flow),
-        };
-        facing_uri(&token, flow, &front.name)
-    }
-
-    fn unreachable(&self, ask: &Ask, status: u16, sentence: &str) {
-        if ask.request.method() != Some(Method::Ack) {
-            self.proxy.reply(&ask.flow, &ask.request, &warned(status, sentence));
-        }
-    }
 }
 
 /// Whether a URI in Route means this home: one of its names, or an address that it listens on.
@@ -315,27 +192,6 @@ pub(crate) fn ours(uri: &Uri<'_>, names: &[String], listening: &[SocketAddr]) ->
         Some(Host::V4(ip)) => at(ip.into()),
         Some(Host::V6(ip)) => at(ip.into()),
         None => false,
-    }
-}
-
-/// The Record-Route URI of one side: the address that the connection has here, since a client that came by a name or
-/// an address which it cannot look up again still has the connection.
-fn facing_uri(token: &str, flow: &Flow, name: &str) -> String {
-    let transport = parameter(flow.transport());
-    let local = flow.local();
-    match local.ip().is_unspecified() {
-        true => format!("sip:{token}@{name}:{};transport={transport};lr", local.port()),
-        false => format!("sip:{token}@{local};transport={transport};lr"),
-    }
-}
-
-/// The transport as a URI writes it (RFC 3261 §19.1.1, RFC 7118 §5.2.1).
-const fn parameter(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Tcp => "tcp",
-        Transport::Tls => "tls",
-        Transport::Udp => "udp",
-        Transport::Ws | Transport::Wss => "ws",
     }
 }
 

@@ -82,6 +82,16 @@ async fn who_cannot_be_called_is_said_with_its_reason() {
         assert!(refused.header(Name::Warning).is_some_and(|warning| warning.starts_with("399 reveille")), "{to}");
         alice.ack_refusal(to, &refused).await;
     }
+    // What a proxy must not pass on is said before anybody is asked who he is (RFC 3261 §16.3).
+    for (more, hops, status) in [("", 0, "483"), ("Proxy-Require: teleport\r\n", 70, "420")] {
+        let fields = alice.dialog_fields(BOB, status, more);
+        let invite =
+            alice.request("INVITE", BOB, &fields).replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}"));
+        alice.send(&invite).await;
+        let refused = alice.expect(status).await;
+        assert_eq!(refused.header(Name::Unsupported), (status == "420").then_some("teleport"));
+        alice.ack_refusal(BOB, &refused).await;
+    }
     let fields = alice.dialog_fields(BOB, "stray", "").replace("INVITE", "BYE");
     assert_eq!(said(&alice.ask("BYE", BOB, &fields).await), "481", "it belongs to no dialog");
     let cancel = alice.request("CANCEL", BOB, &fields.replace("1 BYE", "9 CANCEL"));
@@ -228,6 +238,30 @@ async fn a_call_abroad_leaves_by_the_edge_and_what_comes_back_finds_the_caller()
 }
 
 #[tokio::test]
+async fn a_message_abroad_leaves_by_the_edge_and_what_is_answered_there_is_heard_here() {
+    let mut rig = Rig::start().await;
+    let mut alice = rig.client("alice").await;
+    for (status, more) in [(200, ""), (404, "ms-diagnostics: 1003;reason=\"nobody\"\r\n")] {
+        let fields = format!(
+            "From: <sip:alice@contoso.com>;tag=1\r\nTo: <{CAROL}>\r\nCall-ID: message-{status}\r\nCSeq: 1 MESSAGE\r\n\
+             ms-edge-proxy-message-trust: forged\r\n"
+        );
+        let (heard, ()) = tokio::join!(alice.ask("MESSAGE", CAROL, &fields), async {
+            let (flow, message) = rig.edge.next().await;
+            assert_eq!((said(&message).as_str(), message.request_uri()), ("MESSAGE", Some(CAROL)));
+            assert_eq!((message.max_forwards(), message.headers(Name::Via).count()), (Some(69), 2));
+            for secret in ["Proxy-Authorization", "forged"] {
+                assert!(!text(&message).contains(secret), "{secret} has left home");
+            }
+            flow.send(response(&message, status, "carol", more).into()).unwrap();
+        });
+        assert_eq!((heard.status(), heard.headers(Name::Via).count()), (Some(status), 1));
+        assert_eq!(heard.header(Name::MsDiagnostics).is_some(), status == 404);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_call_from_abroad_rings_and_its_caller_may_give_up_but_nothing_passes_on_to_elsewhere() {
     let mut rig = Rig::start().await;
     let mut bob = rig.client("bob").await;
@@ -250,7 +284,7 @@ async fn a_call_from_abroad_rings_and_its_caller_may_give_up_but_nothing_passes_
     bob.answer(&cancel, 200, "").await;
     bob.answer(&rings, 487, "").await;
     bob.expect("ACK").await;
-    let mut heard = vec![inward.next(PATIENCE).await.unwrap(), inward.next(PATIENCE).await.unwrap()];
+    let mut heard = [inward.next(PATIENCE).await.unwrap(), inward.next(PATIENCE).await.unwrap()];
     heard.sort_by_key(|response| response.status());
     assert_eq!(heard.iter().map(|one| one.status().unwrap()).collect::<Vec<_>>(), [200, 487]);
 
