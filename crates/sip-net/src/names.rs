@@ -8,6 +8,7 @@ use std::fmt;
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::public_key::PublicKey;
 
 /// What a peer's certificate says, read once per connection.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,6 +37,8 @@ pub struct PeerCertificate {
     pub not_after: i64,
     /// SHA-256 of the whole certificate in lower-case hexadecimal.
     pub sha256_fingerprint: String,
+    /// The length of its key, if that is RSA.
+    pub rsa_bits: Option<usize>,
 }
 
 /// Where the names of a certificate are looked for.
@@ -67,6 +70,10 @@ impl PeerCertificate {
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             sha256_fingerprint: fingerprint(der),
+            rsa_bits: match certificate.public_key().parsed() {
+                Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+                _ => None,
+            },
             ..Self::default()
         };
         for extension in certificate.extensions() {

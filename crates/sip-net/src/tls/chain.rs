@@ -35,6 +35,12 @@ impl ChainCheck {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
+        let bytes = others.iter().fold(leaf.len(), |bytes, der| bytes + der.len());
+        if bytes > CHAIN_BYTES_MAX {
+            let detail = format!("its chain has {bytes} bytes, and more than {CHAIN_BYTES_MAX} are not taken");
+            finding::note(HandshakeRefusal::Unusable { detail, shown: self.read(leaf).ok() });
+            return Err(CertificateError::BadEncoding.into());
+        }
         self.verify(end, leaf, others, now).map_err(|error| {
             finding::note(self.refusal(&error, leaf, others));
             for_the_alert(error).into()
@@ -169,6 +175,8 @@ impl ExtendedKeyUsageValidator for Purpose {
     }
 }
 
+/// Most bytes of a chain. It is kept while its connections are open, and goes out again within session tickets.
+const CHAIN_BYTES_MAX: usize = 32 * 1024;
 /// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1.
 const SERVER_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 1]);
 /// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2.
@@ -180,7 +188,7 @@ const SIP_DOMAIN: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7,
 
 fn note_bad_signature(certificate: &CertificateDer<'_>) {
     finding::note(match PeerCertificate::read(certificate) {
-        Ok(shown) => HandshakeRefusal::BadSignature { shown: Arc::new(shown) },
+        Ok(shown) => HandshakeRefusal::of_signature(Arc::new(shown)),
         Err(error) => HandshakeRefusal::Unusable { detail: error.to_string(), shown: None },
     });
 }

@@ -10,6 +10,7 @@ mod finding;
 mod identity;
 mod lists;
 mod peers;
+mod quiet;
 mod refusal;
 mod refusal_of;
 mod roots;

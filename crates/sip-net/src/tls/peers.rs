@@ -91,17 +91,25 @@ impl Peers {
         entries.iter().map(|entry| KnownPeer { chain: entry.chain.clone(), open: entry.flows.len() }).collect()
     }
 
+    /// The open connections that rest on a certificate.
+    fn flows(&self, fingerprint: &str) -> Vec<Arc<Flow>> {
+        let known = self.known.lock();
+        let flows = known.by_fingerprint.get(fingerprint).into_iter().flat_map(|entry| entry.flows.values());
+        flows.filter_map(Weak::upgrade).filter(|flow| !flow.is_closed()).collect()
+    }
+
     /// Checks each certificate that connections rest on again, and closes those of the revoked and the expired.
     pub(super) fn check_again(&self, check: &ChainCheck, end: End, now: UnixTime) -> Vec<Fallen> {
-        let open: Vec<(Arc<[CertificateDer<'static>]>, Vec<Weak<Flow>>)> = {
+        // Checking takes its time, and others want to keep meanwhile.
+        let in_use: Vec<_> = {
             let known = self.known.lock();
-            let in_use = known.by_fingerprint.values().filter(|entry| !entry.flows.is_empty());
-            in_use.map(|entry| (entry.ders.clone(), entry.flows.values().cloned().collect())).collect()
+            let in_use = known.by_fingerprint.iter().filter(|(_, entry)| !entry.flows.is_empty());
+            in_use.map(|(fingerprint, entry)| (fingerprint.clone(), entry.ders.clone())).collect()
         };
         let mut fallen = Vec::new();
-        for (ders, flows) in open {
+        for (fingerprint, ders) in in_use {
             let Err(refusal) = check.check_again(end, &ders, now) else { continue };
-            let flows: Vec<_> = flows.iter().filter_map(Weak::upgrade).filter(|flow| !flow.is_closed()).collect();
+            let flows = self.flows(&fingerprint);
             let why = match &refusal {
                 HandshakeRefusal::Revoked { .. } => Some("the peer's certificate was revoked"),
                 HandshakeRefusal::Expired { .. } => Some("the peer's certificate has expired"),

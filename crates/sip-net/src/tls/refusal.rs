@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use rustls::AlertDescription;
 use x509_parser::time::ASN1Time;
 
 use super::alert;
+use super::quiet::Quiet;
 use crate::names::PeerCertificate;
 
 /// Why a handshake failed, in either direction: as accepting side the certificate `shown` is the client's, as connecting
@@ -312,9 +314,10 @@ impl HandshakeRefusal {
         }
     }
 
-    /// One line for the log, with everything that helps to recognise the certificate. `name` is the one asked for, as
-    /// connecting side.
+    /// One line for the log, with everything that helps to recognise the certificate; a bounded number for each address.
+    /// `name` is the one asked for, as connecting side.
     pub(crate) fn log(&self, remote: SocketAddr, name: Option<&str>) {
+        let Some(unwritten) = QUIET.may_write(remote.ip(), Instant::now()) else { return };
         let shown = self.certificate().map(|certificate| &**certificate);
         tracing::info!(
             peer.address = %remote,
@@ -329,6 +332,8 @@ impl HandshakeRefusal {
             certificate.not_after = shown.map(|it| tracing::field::display(Day(it.not_after))),
             certificate.sha256 = shown.map(|it| it.sha256_fingerprint.as_str()),
             advice = self.advice(),
+            // Refusals of this address that came too fast to be written; the metric has them all.
+            unwritten = (unwritten > 0).then_some(unwritten),
             "TLS handshake refused: {self}"
         );
     }
@@ -344,6 +349,8 @@ impl RefusedBy {
         }
     }
 }
+
+static QUIET: LazyLock<Quiet> = LazyLock::new(Quiet::new);
 
 /// Unix seconds as a person reads them.
 struct Day(i64);

@@ -60,6 +60,17 @@ impl HandshakeRefusal {
         }
     }
 
+    /// A signature of the handshake, made with the certificate's key, or of the certificate itself is not good.
+    pub(super) fn of_signature(shown: Arc<PeerCertificate>) -> Self {
+        match shown.rsa_bits {
+            Some(bits) if bits < RSA_BITS_MIN => Self::Unusable {
+                detail: format!("its RSA key has {bits} bits, and fewer than {RSA_BITS_MIN} are not taken"),
+                shown: Some(shown),
+            },
+            _ => Self::BadSignature { shown },
+        }
+    }
+
     /// What the chain check found, told with the certificates it found it in. `is_listed` says whether a certificate is on
     /// a revocation list.
     pub(super) fn of_chain(
@@ -93,8 +104,13 @@ impl HandshakeRefusal {
                 Self::ListUnusable { detail: "its issuer may not sign revocation lists".into(), shown }
             }
             webpki::Error::InvalidSignatureForPublicKey | webpki::Error::SignatureAlgorithmMismatch => {
-                Self::BadSignature { shown }
+                Self::of_signature(shown)
             }
+            webpki::Error::UnsupportedSignatureAlgorithmContext(_)
+            | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Self::Unusable {
+                detail: "it is signed in a way that is not taken here, like SHA-1".into(),
+                shown: Some(shown),
+            },
             webpki::Error::RequiredEkuNotFoundContext(_)
             | webpki::Error::EmptyEkuExtension
             | webpki::Error::CaUsedAsEndEntity
@@ -133,6 +149,9 @@ fn missing_issuer(shown: &PeerCertificate, others: &[CertificateDer<'_>]) -> Str
     }
     issuer
 }
+
+/// Shorter RSA keys are not verified by the TLS library.
+const RSA_BITS_MIN: usize = 2048;
 
 pub(super) fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)

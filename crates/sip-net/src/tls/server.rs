@@ -139,6 +139,8 @@ impl Material {
             .with_cert_resolver(Arc::new(identity.clone()));
         config.ticketer =
             rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| unusable("the session ticketer", error))?;
+        // A ticket holds the client's whole chain, and a partner's connection lasts for hours: one will do.
+        config.send_tls13_tickets = 1;
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         let subject = identity.certificate().subject.clone();
         Ok(Self { subject, client_auth, check, config: Arc::new(config) })

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rcgen::ExtendedKeyUsagePurpose;
 use reveille_sip_net::{
     ClientAuth, ConnectError, HandshakeRefusal, Identity, ListenLimits, Pool, PoolLimits, RefusedBy, TlsClient,
-    Transport,
+    Transport, TrustRoots,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -319,6 +319,43 @@ async fn refusal_of_pool(client: TlsClient, address: std::net::SocketAddr) -> Ha
     stop.cancel();
     within(pool.finish()).await;
     refusal
+}
+
+/// A certificate of OpenSSL's own making, with its key; it is its own authority.
+async fn made(folder: &Folder, how: &str) -> (String, String) {
+    let (certificate, key) = (folder.0.join("made.pem"), folder.0.join("made.key"));
+    let mut args = words(&format!("req -x509 -nodes -days 30 -subj /CN=push.example.net {how}"));
+    args.extend(["-addext".into(), "subjectAltName=DNS:push.example.net".into()]);
+    // An authority's own certificate may not stand for a server.
+    args.extend(["-addext".into(), "basicConstraints=critical,CA:FALSE".into()]);
+    args.extend(["-keyout".into(), key.display().to_string(), "-out".into(), certificate.display().to_string()]);
+    let done = within(openssl(&args).wait()).await.expect("openssl ends");
+    assert!(done.success(), "{how}");
+    let read = |path| std::fs::read_to_string(path).expect("a file of openssl's");
+    (read(&certificate), read(&key))
+}
+
+#[tokio::test]
+async fn keys_that_are_too_short_are_told_as_such() {
+    if !here() {
+        return;
+    }
+    let (folder, authority) = (Folder::new(), Authority::new("Contoso CA"));
+    let (certificate, key) = made(&folder, "-newkey rsa:1024").await;
+    let both = TrustRoots::from_pem((certificate.clone() + &authority.pem).as_bytes()).expect("roots");
+    let listener = Running::tls(
+        server(&authority.named("edge.contoso.com"), ClientAuth::Required, &both),
+        ListenLimits::default(),
+    );
+    let mut listener = listener;
+    let mut args = words(&format!("s_client -connect {} -quiet -cipher DEFAULT@SECLEVEL=0", listener.address));
+    args.extend(folder.showing(&(certificate, key)));
+    args.extend(folder.trusting(&authority));
+    let _client = openssl(&args);
+    let refusal = listener.refused().await;
+    let Some(shown) = refusal.certificate() else { panic!("{refusal:?}") };
+    assert_eq!(shown.rsa_bits, Some(1024));
+    assert!(refusal.to_string().contains("its RSA key has 1024 bits"), "{refusal}");
 }
 
 #[tokio::test]
