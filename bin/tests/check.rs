@@ -5,6 +5,7 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use reveille_sim::certs::{Ca, Leaf, apns_key};
@@ -244,7 +245,32 @@ fn files_that_hold_the_wrong_thing_are_named_with_their_key_and_without_their_co
             "no certificate",
             "\"house.push.example.net.pem\"",
             "\"garbage.pem\"",
-            "clearinghouse.tls: there is no certificate",
+            "clearinghouse.tls.certificate: there is no certificate",
+        ),
+        (
+            "the key of another",
+            "\"edge.contoso.com.key\"",
+            "\"home.contoso.com.key\"",
+            "edge.tls.key: the private key does not belong to the certificate of CN=edge.contoso.com",
+        ),
+        ("no roots", "\"ca.pem\"", "\"garbage.pem\"", "home.tls.roots: there is no certificate"),
+        (
+            "no list",
+            "roots = \"ca.pem\" }\nexternal",
+            "roots = \"ca.pem\", revocation_lists = [\"garbage.pem\"] }\nexternal",
+            "edge.tls.revocation_lists: there is no revocation list in",
+        ),
+        (
+            "no roots for the way out",
+            "roots = \"ca.pem\" }\nexternal",
+            "roots = \"ca.pem\", roots_out = \"garbage.pem\" }\nexternal",
+            "edge.tls.roots_out: there is no certificate",
+        ),
+        (
+            "a word that is none",
+            "roots = \"ca.pem\" }\nexternal",
+            "roots = \"ca.pem\", names = \"with-wildcards\" }\nexternal",
+            "unknown variant `with-wildcards`, expected `rfc5922` or `with-common-name`",
         ),
         ("no users", "\"users.toml\"", "\"garbage.toml\"", "home.users: "),
         ("no key for APNs", "\"apns.p8\"", "\"garbage.pem\"", "clearinghouse.apps[0].credential: "),
@@ -256,6 +282,69 @@ fn files_that_hold_the_wrong_thing_are_named_with_their_key_and_without_their_co
             ensure!(said.code == 64, "{name}: {verb} exits with {}: {}", said.code, said.err);
             ensure!(said.err.contains(part), "{name}: {verb}: {}", said.err);
             ensure!(!said.err.contains(PASSWORD), "{name}: {verb} prints a password: {}", said.err);
+        }
+    }
+    machine.folder.remove()
+}
+
+#[test]
+fn what_will_not_go_well_for_long_is_a_warning_with_its_key() -> Result<()> {
+    let machine = Machine::new("check-warnings")?;
+    let ca = Ca::new("Another test authority")?;
+    let day = Duration::from_secs(86_400);
+    let (now, names) = (SystemTime::now(), ["edge.contoso.com"]);
+    let until = |not_after| ca.issue(Leaf { not_after, ..Leaf::new("edge.contoso.com", &names) });
+    machine.folder.write("another.pem", &ca.pem())?;
+    machine.folder.write("old.crl", &ca.revocation_list(&[], now - day / 2)?)?;
+    machine.folder.write("current.crl", &ca.revocation_list(&[], now + day)?)?;
+    let stranger = ca.issue(Leaf::new("fabrikam.com", &["fabrikam.com"]))?;
+    let rows = [
+        (
+            "ends soon",
+            until(now + 10 * day)?,
+            "",
+            "edge.tls.certificate: the certificate of CN=edge.contoso.com ends within 14 days, on ",
+        ),
+        (
+            "has ended",
+            until(now - day / 2)?,
+            "",
+            "edge.tls.certificate: the certificate of CN=edge.contoso.com has expired, on ",
+        ),
+        (
+            "names another",
+            stranger,
+            "",
+            "edge.tls.certificate: the certificate names fabrikam.com, not edge.contoso.com as edge.name says; who looks for \
+             that refuses it",
+        ),
+        (
+            "an old list",
+            until(now + 90 * day)?,
+            ", revocation_lists = [\"old.crl\"]",
+            "edge.tls.revocation_lists: the list of CN=Another test authority in ",
+        ),
+        (
+            "nothing",
+            until(now + 90 * day)?,
+            ", revocation_lists = [\"current.crl\"], when_lists_run_out = \"refuse\"",
+            "",
+        ),
+    ];
+    for (name, identity, more, wanted) in rows {
+        machine.folder.write("edge.contoso.com.pem", &identity.chain_pem())?;
+        machine.folder.write("edge.contoso.com.key", &identity.key_pem())?;
+        let here = format!("roots = \"another.pem\"{more} }}\nexternal");
+        let done = machine.check(&machine.good.replace("roots = \"ca.pem\" }\nexternal", &here))?;
+        ensure!(done.code == 0, "{name}: {}: {}", done.code, done.err);
+        let warnings: Vec<&str> = done.err.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+        match wanted {
+            "" => ensure!(warnings.is_empty() && done.err.ends_with("nothing is wrong\n"), "{name}: {}", done.err),
+            wanted => ensure!(
+                warnings.len() == 1 && warnings[0].starts_with(wanted) && done.err.contains("see the warnings"),
+                "{name}: {}",
+                done.err
+            ),
         }
     }
     machine.folder.remove()
