@@ -72,7 +72,9 @@ fn a_kamailio_whose_certificate_names_another_domain_is_refused_and_nothing_of_i
     let bob = contoso.phone("bob")?;
     runtime.block_on(bob.sign_in())?;
 
-    Carol::of(&contoso).party(&contoso, "abroad-message-refused", BOB)?.done()?;
+    for scenario in ["abroad-message-refused", "abroad-call-refused"] {
+        Carol::of(&contoso).party(&contoso, scenario, BOB)?.done()?;
+    }
     let refused = contoso.refusal("fabrikam.com")?;
     ensure!(refused["reason"] == "certificate-names-another", "{refused}");
     ensure!(kamailio.said().contains("partner answered 403"), "{}", kamailio.said());
