@@ -1,10 +1,12 @@
-//! The verbs of this workspace: `cargo xtask test | deny | tidy | partners`.
+//! The verbs of this workspace: `cargo xtask test | deny | tidy | partners | torture | fuzz`.
 
 mod deny;
+mod fuzz;
 mod partners;
 mod shell;
 mod test;
 mod tidy;
+mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,15 +15,23 @@ const USAGE: &str = "\
 cargo xtask test       installs what is missing, builds, lints, and runs every test
 cargo xtask partners   installs the programs others wrote that the tests talk to
 cargo xtask deny       licences, bans and sources of all dependencies, by deny.toml
-cargo xtask tidy       the map is true, files are in form, nothing is left undone";
+cargo xtask tidy       the map is true, files are in form, nothing is left undone
+cargo xtask torture [--home ADDRESS:PORT]
+                       sends the messages of RFC 4475 and 5118 to a home, and compares
+cargo xtask fuzz TARGET [--minutes N]
+                       a long run of one fuzz target";
 
 fn main() -> ExitCode {
-    let verb = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
     let outcome = match verb.as_str() {
         "test" => test::run(),
         "partners" => partners::install(),
         "deny" => deny::run(),
         "tidy" => tidy::run(),
+        "torture" => torture::run(&arguments),
+        "fuzz" => fuzz::run(&arguments),
         _ => {
             shell::say(USAGE);
             return ExitCode::from(2);

@@ -14,6 +14,7 @@ pub(crate) fn run() -> Result<()> {
     // The release build first: the tests that start whole processes use it, as a user would.
     cargo(&["build", "--release", "--package", "reveille"], &[])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    crate::torture::run(&[])?;
     let binary = root.join("target/release/reveille");
     let binary = binary.to_string_lossy();
     let env = [("REVEILLE_BIN", &*binary), ("REVEILLE_PARTNERS", "required")];
