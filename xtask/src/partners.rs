@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 6] = [
+const DEBIAN: [(&str, &str); 7] = [
     // Depends on the server itself.
     ("kamailio", "kamailio-tls-modules"),
+    ("knotd", "knot"),
     ("sipp", "sip-tester"),
     ("linphonec", "linphone-cli"),
     ("openssl", "openssl"),
@@ -22,12 +23,11 @@ const DEBIAN: [(&str, &str); 6] = [
 pub(crate) fn install() -> Result<()> {
     let root = crate::root();
     debian(&root)?;
-    // npm's sender for APNs.
-    let folder = Sender::of(&root, "node-apn")?;
-    folder.install(
-        "package.json",
-        &[("npm", &["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"])],
-    )?;
+    // npm's sender for APNs, and the phone of web pages.
+    for name in ["node-apn", "jssip"] {
+        let npm = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"];
+        Sender::of(&root, name)?.install("package.json", &[("npm", &npm)])?;
+    }
     // Google's own sender for FCM, in a virtual environment of its own.
     let folder = Sender::of(&root, "firebase-admin")?;
     let pip = ["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
