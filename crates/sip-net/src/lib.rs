@@ -29,6 +29,7 @@ pub mod proxy;
 mod reception;
 mod requests;
 mod resolve;
+mod sources;
 mod spare;
 mod target;
 mod tls;

@@ -40,6 +40,10 @@ pub struct ListenLimits {
     pub idle_timeout: Duration,
     /// For writing what is queued when a connection ends.
     pub flush_timeout: Duration,
+    /// For UDP: most datagrams in a second from one address; more are dropped, and SIP over UDP repeats.
+    pub datagrams_per_second: u32,
+    /// For UDP: most remotes (ports) of one address that are remembered. Datagrams of others of it are dropped.
+    pub remotes_per_address: usize,
     /// Bounds of one message.
     pub message: Limits,
     /// Most bytes waiting to be written on one connection. A peer that lets it fill up is closed.
@@ -60,6 +64,9 @@ impl Default for ListenLimits {
             // RFC 5626 §4.4.1 has clients ping within 120 s; 10 minutes forgive several lost ones.
             idle_timeout: Duration::from_secs(600),
             flush_timeout: Duration::from_secs(5),
+            datagrams_per_second: 5_000,
+            // A large office behind one address, and a tenth of the table.
+            remotes_per_address: 2_000,
             message: Limits::default(),
             queued_bytes_max: 1024 * 1024,
         }
@@ -167,8 +174,7 @@ impl Listener {
                 Reception::new(local, limits, handler, server, Some(origins)).run(listener, stop).await;
             }
             Door::Udp(sender) => {
-                let idle = limits.idle_timeout;
-                let receiver = Receiver { sender, limits: limits.message, remotes_max: limits.seats, idle };
+                let receiver = Receiver { sender, limits };
                 receiver.run(&*handler, &stop).await;
             }
         }

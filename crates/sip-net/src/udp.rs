@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reveille_sip::{Limits, Message, ParseError, Side, parse_datagram};
+use reveille_sip::{Message, ParseError, Side, parse_datagram};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::close::CloseReason;
 use crate::flow::{Flow, SendError};
 use crate::handler::{BadMessage, Handler};
+use crate::listen::ListenLimits;
 use crate::metric;
+use crate::sources::Sources;
 
 /// Sends datagrams from a listener's socket, so that answers come back to the listener.
 #[derive(Clone)]
@@ -64,15 +66,13 @@ impl fmt::Debug for UdpSender {
 /// The receiving half of a UDP socket.
 pub(crate) struct Receiver {
     pub(crate) sender: UdpSender,
-    pub(crate) limits: Limits,
-    pub(crate) remotes_max: usize,
-    pub(crate) idle: Duration,
+    pub(crate) limits: ListenLimits,
 }
 
 impl Receiver {
     /// Receives until `stop`.
     pub(crate) async fn run(self, handler: &dyn Handler, stop: &CancellationToken) {
-        let mut remotes = Remotes::new(self.sender.clone(), self.remotes_max, self.idle);
+        let mut remotes = Remotes::new(self.sender.clone(), &self.limits);
         let mut scratch = vec![0; DATAGRAM_BYTES_MAX];
         let mut arena = BytesMut::new();
         let mut batch = Batch { flow: None, messages: Vec::new() };
@@ -88,6 +88,9 @@ impl Receiver {
             let now = Instant::now();
             for _ in 0..TURN_DATAGRAMS_MAX {
                 match self.sender.socket.try_recv_from(&mut scratch) {
+                    Ok((_, remote)) if !remotes.sources.takes(remote.ip().to_canonical(), now) => {
+                        metric::datagram_dropped("source-rate");
+                    }
                     Ok((length, remote)) => {
                         arena.extend_from_slice(&scratch[..length]);
                         let datagram = arena.split().freeze();
@@ -117,9 +120,11 @@ impl Receiver {
     ) {
         if batch.flow.as_ref().is_none_or(|flow| flow.remote() != remote || flow.is_closed()) {
             batch.hand_over(handler);
-            batch.flow = Some(remotes.flow(remote, handler, now));
+            batch.flow = remotes.flow(remote, handler, now);
         }
-        let Some(flow) = &batch.flow else { return };
+        let Some(flow) = &batch.flow else {
+            return metric::datagram_dropped("remotes-per-address");
+        };
         match datagram.as_ref() {
             b"\r\n\r\n" => {
                 let _ = flow.send(Bytes::from_static(b"\r\n"));
@@ -129,7 +134,7 @@ impl Receiver {
             other if other.iter().all(|byte| matches!(byte, 0 | b'\r' | b'\n' | b' ')) => return,
             _ => {}
         }
-        match parse_datagram(datagram, &self.limits) {
+        match parse_datagram(datagram, &self.limits.message) {
             Ok(message) => batch.messages.push(message),
             Err(ParseError::Bad { message, fault }) => {
                 let flow = flow.clone();
@@ -171,6 +176,7 @@ impl Batch {
 /// Flows by remote, in two generations: whoever is not heard from during a whole generation is forgotten.
 struct Remotes {
     sender: UdpSender,
+    sources: Sources,
     young: HashMap<SocketAddr, Arc<Flow>>,
     old: HashMap<SocketAddr, Arc<Flow>>,
     generation_max: usize,
@@ -179,18 +185,29 @@ struct Remotes {
 }
 
 impl Remotes {
-    fn new(sender: UdpSender, remotes_max: usize, idle: Duration) -> Self {
-        let (young, old) = (HashMap::new(), HashMap::new());
-        Self { sender, young, old, generation_max: (remotes_max / 2).max(1), generation: idle, since: Instant::now() }
+    fn new(sender: UdpSender, limits: &ListenLimits) -> Self {
+        let now = Instant::now();
+        Self {
+            sender,
+            sources: Sources::new(limits.datagrams_per_second, limits.remotes_per_address, limits.seats, now),
+            young: HashMap::new(),
+            old: HashMap::new(),
+            generation_max: (limits.seats / 2).max(1),
+            generation: limits.idle_timeout,
+            since: now,
+        }
     }
 
-    fn flow(&mut self, remote: SocketAddr, handler: &dyn Handler, now: Instant) -> Arc<Flow> {
+    /// The flow of a remote; a new one, if its address may have one more.
+    fn flow(&mut self, remote: SocketAddr, handler: &dyn Handler, now: Instant) -> Option<Arc<Flow>> {
         if let Some(flow) = self.young.get(&remote)
             && !flow.is_closed()
         {
-            return flow.clone();
+            return Some(flow.clone());
         }
+        let source = remote.ip().to_canonical();
         if let Some(over) = self.young.remove(&remote) {
+            self.sources.unseat(source);
             handler.closed(&over, &CloseReason::Asked { why: "closed while datagrams still came" });
         }
         if self.young.len() >= self.generation_max {
@@ -200,7 +217,11 @@ impl Remotes {
             Some(flow) if !flow.is_closed() => flow,
             over => {
                 if let Some(over) = over {
+                    self.sources.unseat(source);
                     handler.closed(&over, &CloseReason::Asked { why: "closed while datagrams still came" });
+                }
+                if !self.sources.seat(source) {
+                    return None;
                 }
                 let flow = Flow::datagrams(self.sender.clone(), Side::Accepted, remote);
                 flow.note_heard();
@@ -209,7 +230,7 @@ impl Remotes {
             }
         };
         self.young.insert(remote, flow.clone());
-        flow
+        Some(flow)
     }
 
     fn forget_silent(&mut self, handler: &dyn Handler, now: Instant) {
@@ -221,6 +242,9 @@ impl Remotes {
     fn turn_over(&mut self, handler: &dyn Handler, now: Instant) {
         self.since = now;
         let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        for remote in forgotten.keys() {
+            self.sources.unseat(remote.ip().to_canonical());
+        }
         forget(forgotten, handler, &CloseReason::Forgotten);
     }
 

@@ -271,3 +271,67 @@ async fn udp_remotes_are_bounded() {
         assert!(open <= 5, "{open} remotes are remembered");
     }
 }
+
+#[tokio::test]
+async fn ports_of_one_udp_address_are_bounded_and_its_known_ones_go_on() {
+    let listener = Listener::udp(loopback(), short(|limits| limits.remotes_per_address = 2)).expect("a port");
+    let mut listener = Running::start(listener, Witness::new());
+    let phones = [udp_phone(&listener).await, udp_phone(&listener).await, udp_phone(&listener).await];
+    for (phone, number) in phones.iter().zip(1..) {
+        phone.send(&request(number)).await.expect("sent");
+    }
+    phones[0].send(&request(4)).await.expect("sent");
+    assert_eq!(numbers(&listener.messages(3).await.0), [1, 2, 4], "the third port is one too many");
+}
+
+#[tokio::test]
+async fn a_flood_from_one_udp_address_is_cut_to_its_rate() {
+    let listener = Listener::udp(loopback(), short(|limits| limits.datagrams_per_second = 10)).expect("a port");
+    let mut listener = Running::start(listener, Witness::new());
+    let phone = udp_phone(&listener).await;
+    for number in 1..=100 {
+        phone.send(&request(number)).await.expect("sent");
+    }
+    let (burst, _) = listener.messages(10).await;
+    assert_eq!(numbers(&burst), (1..=10).collect::<Vec<_>>());
+    // After a while there is room again; a machine under load may have let a few more of the flood through.
+    let mut last = 0;
+    within(async {
+        while last != 1000 {
+            phone.send(&request(1000)).await.expect("sent");
+            if let Ok(seen) = tokio::time::timeout(Duration::from_millis(50), listener.next()).await
+                && let Seen::Batch(_, batch) = seen
+            {
+                last = numbers(&batch).pop().unwrap_or_default();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn datagrams_that_are_too_large_or_cut_are_answered_with_the_reason() {
+    let message = Limits { body_bytes_max: 4, header_bytes_max: 2000, ..Limits::default() };
+    let listener = Listener::udp(loopback(), short(|limits| limits.message = message)).expect("a port");
+    let listener = Running::start(listener, Witness::new());
+    let phone = udp_phone(&listener).await;
+    let sound = String::from_utf8(request(1).to_vec()).expect("text");
+    let rows = [
+        (sound.clone(), "SIP/2.0 413 "),
+        (sound.replace("Content-Length: 5", "Content-Length: 3").replace("hello", "he"), "SIP/2.0 400 "),
+        (sound.replace("Call-ID: c1", &format!("Call-ID: c1\r\nX: {}", "x".repeat(3000))), "SIP/2.0 513 "),
+    ];
+    let mut buffer = [0; 4096];
+    for (datagram, expected) in rows {
+        phone.send(datagram.as_bytes()).await.expect("sent");
+        let length = within(phone.recv(&mut buffer)).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&buffer[..length]);
+        assert!(answer.starts_with(expected), "{answer} for {}", &datagram[..60]);
+    }
+}
+
+async fn udp_phone(listener: &Running) -> UdpSocket {
+    let phone = UdpSocket::bind(loopback()).await.expect("a port");
+    phone.connect(listener.address).await.expect("an address");
+    phone
+}

@@ -1,6 +1,7 @@
 //! Connections on loopback: TLS and its refusals, listeners, the pool, real name servers.
 
 mod foreign;
+mod knot;
 mod listening;
 mod lists;
 mod naming;
