@@ -220,10 +220,16 @@ impl<'a> Forward<'a> {
         match field.name {
             Name::MaxForwards => self.max_forwards.is_some(),
             Name::Other => self.strips_other(field),
-            Name::Route => pending.route,
-            Name::Via => pending.via || pending.source.is_some(),
+            Name::Route => pending.route && self.holds_any(field),
+            Name::Via => (pending.via || pending.source.is_some()) && self.holds_any(field),
             _ => false,
         }
+    }
+
+    /// Whether a list field has an element. One that has none is passed over, so that the topmost value is the same here
+    /// as for [`Message::values`].
+    fn holds_any(&self, field: &HeaderField) -> bool {
+        self.message.text(field.value).is_some_and(|value| first_element(value).is_some())
     }
 
     fn strips_other(&self, field: &HeaderField) -> bool {
@@ -240,6 +246,10 @@ impl<'a> Forward<'a> {
             return false;
         }
         match field.name {
+            Name::Via | Name::Route if !self.holds_any(field) => {
+                canonical_field(pen, self.message, field);
+                true
+            }
             Name::Via if pending.via => {
                 pending.via = false;
                 self.without_first(pen, field)
@@ -396,6 +406,18 @@ mod tests {
             assert!(forwarded.ends_with(&format!("\r\n{name}: 2\r\n\r\nhi")), "{length:?} left as {forwarded}");
         }
         assert!(!written(&Forward::request(&odd).pop_via().strip(Name::ContentLength)).contains(" :"));
+    }
+
+    #[test]
+    fn a_list_without_elements_is_not_the_topmost() {
+        let text = RESPONSE.replace("Via: SIP/2.0/TLS us", "Via:\r\nV : ,\r\nVia: SIP/2.0/TLS us");
+        let popped = message(&written(&Forward::response(&message(&text)).pop_via()));
+        assert_eq!(popped.top_via().map(|via| via.sent_by()), Ok("a"));
+        let text = REQUEST.replace("v:SIP", "Via:\r\nv:SIP").replace("Route: <sip:p1", "Route :\r\nRoute: <sip:p1");
+        let request = message(&text);
+        let passed = written(&Forward::request(&request).source("192.0.2.7:5061".parse().unwrap()).pop_route());
+        assert!(passed.contains("v:SIP/2.0/TLS a;branch=z9hG4bK1;received=192.0.2.7 ,"), "{passed}");
+        assert!(passed.contains("Route: <sip:p2;lr>") && !passed.contains("p1"), "{passed}");
     }
 
     #[test]

@@ -174,13 +174,14 @@ impl<'a> ResponseBuilder<'a> {
         pen.raw(b" ");
         pen.value(self.reason.unwrap_or_else(|| reason_phrase(status)));
         pen.raw(b"\r\n");
-        let mut top_via = true;
+        // The topmost Via is the first value, and not the first field if that is empty.
+        let mut source = self.source;
         for field in fields_of(request, Name::Via) {
-            match self.source {
-                Some(source) if top_via => stamped_field(pen, request, field, source),
-                _ => copied_field(pen, request, field),
+            let holds_any = || request.text(field.value).is_some_and(|value| first_element(value).is_some());
+            match source.take_if(|_| holds_any()) {
+                Some(source) => stamped_field(pen, request, field, source),
+                None => copied_field(pen, request, field),
             }
-            top_via = false;
         }
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
             let Some(field) = fields_of(request, name).next() else { continue };
