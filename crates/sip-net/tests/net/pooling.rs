@@ -290,3 +290,69 @@ async fn datagrams_leave_from_the_listener_and_answers_come_back_to_it() {
     let (answers, _) = home.messages(1).await;
     assert_eq!(answers[0].as_bytes(), &ok());
 }
+
+#[tokio::test]
+async fn a_burst_of_a_thousand_push_requests_waits_for_its_connection_and_leaves_in_order() {
+    let authority = Authority::new("CA");
+    let server = server(&authority.named("edge.example"), ClientAuth::Required, &authority.roots());
+    let mut listener = Running::tls(server, ListenLimits::default());
+    let client = TlsClient::new(Some(&authority.named("contoso.com")), &authority.roots());
+    let out = outbound(Some(client), one_connection());
+    let hop = target("edge.example", listener.address, Transport::Tls);
+    for number in 1..=1000 {
+        let text = String::from_utf8(request(number).to_vec()).expect("text");
+        let long = text.replace("Content-Length: 5", "Content-Length: 1505") + &"x".repeat(1500);
+        let sent = out.pool.send(&hop, reveille_sip_net::Parcel::new(number, long.into()));
+        assert!(matches!(sent, Ok(Sent::Waiting)), "{number}: {sent:?}");
+    }
+    assert_eq!(out.pool.state(&hop).map(|state| state.waiting), Some(1000));
+    let (messages, _) = listener.messages(1000).await;
+    assert_eq!(numbers(&messages), (1..=1000).collect::<Vec<_>>());
+    assert_eq!(out.pool.state(&hop).map(|state| (state.waiting, state.connections)), Some((0, 1)));
+}
+
+#[tokio::test]
+async fn retired_connections_take_nothing_new_and_close_when_they_are_quiet() {
+    let mut listener = Running::tcp(ListenLimits::default());
+    let limits = PoolLimits { drain_quiet: Duration::from_millis(200), ..one_connection() };
+    let mut out = outbound(None, limits);
+    let hop = target("edge.example", listener.address, Transport::Tcp);
+    out.pool.send(&hop, parcel(1)).expect("taken");
+    assert_eq!(out.fate().await, Fate::Sent(1));
+    let old = listener.opened().await;
+    listener.messages(1).await;
+    out.pool.retire_all();
+    assert!(matches!(out.pool.send(&hop, parcel(2)), Ok(Sent::Waiting)), "the old one takes nothing");
+    assert_eq!(out.fate().await, Fate::Sent(2));
+    let new = listener.opened().await;
+    assert_ne!(old.id(), new.id());
+    // What the peer still owes comes on the old one.
+    old.send(ok()).expect("it is open");
+    loop {
+        match within(out.seen.recv()).await.expect("the pool lives") {
+            Seen::Closed(why) => break assert_eq!(why, CloseReason::Retired),
+            Seen::Batch(..) | Seen::Opened(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(out.pool.state(&hop).map(|state| (state.connections, state.retiring)), Some((1, 0)));
+}
+
+#[tokio::test]
+async fn another_certificate_of_ours_retires_the_connections_that_showed_the_old_one() {
+    let authority = Authority::new("CA");
+    let server = server(&authority.named("edge.example"), ClientAuth::Required, &authority.roots());
+    let mut listener = Running::tls(server, ListenLimits::default());
+    let client = Arc::new(TlsClient::new(Some(&authority.named("contoso.com")), &authority.roots()));
+    let ((senders, mut fates), (witness, _seen)) = (Fates::new(), Witness::new());
+    let pool = Pool::new(witness, senders, Some(client.clone()), None, one_connection(), CancellationToken::new());
+    let hop = target("edge.example", listener.address, Transport::Tls);
+    pool.send(&hop, parcel(1)).expect("taken");
+    assert_eq!(within(fates.recv()).await, Some(Fate::Sent(1)));
+    assert!(listener.opened().await.peer().is_some_and(|peer| peer.names("contoso.com")));
+    client.reload(Some(&authority.named("renewed.contoso.com")), &authority.roots());
+    assert!(matches!(pool.send(&hop, parcel(2)), Ok(Sent::Waiting)));
+    assert_eq!(within(fates.recv()).await, Some(Fate::Sent(2)));
+    assert!(listener.opened().await.peer().is_some_and(|peer| peer.names("renewed.contoso.com")));
+    assert_eq!(pool.state(&hop).map(|state| (state.connections, state.retiring)), Some((1, 1)));
+}
