@@ -95,7 +95,8 @@ fn a_kamailio_whose_certificate_has_expired_does_not_get_a_connection() -> Resul
     }
     let contoso = Contoso::start("kamailio-expired", FABRIKAM_ALLOWED)?;
     let kamailio = Kamailio::start(&contoso, "fabrikam.com", expired(fabrikam()))?;
-    Carol::of(&contoso).party(&contoso, "abroad-message-lost", BOB)?.done()?;
+    let carol = Carol::of(&contoso);
+    carol.party(&contoso, "abroad-message-lost", BOB)?.done().with_context(|| kamailio.said())?;
     let refused = contoso.refusal("expired")?;
     ensure!(refused["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{refused}");
     ensure!(contoso.user("bob")?["unread"] == 0, "something was relayed");

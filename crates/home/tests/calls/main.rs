@@ -295,6 +295,42 @@ async fn a_call_from_abroad_rings_and_its_caller_may_give_up_but_nothing_passes_
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_calls_for_its_users_and_is_found_again() {
+    let rig = Rig::start().await;
+    let mut bob = rig.client("bob").await;
+    bob.register("desk", "").await;
+    let mut proxy = rig.proxy("alice").await;
+    let (answer, invite) = tokio::join!(proxy.call(BOB, "by-proxy", ""), async {
+        let invite = bob.expect("INVITE").await;
+        bob.answer(&invite, 200, "").await;
+        invite
+    });
+    assert_eq!(said(&answer), "200", "nobody is challenged: {}", text(&answer));
+    let ack = proxy.within("ACK", &answer, 1);
+    proxy.send(&ack).await;
+    bob.expect("ACK").await;
+    // No phone of Alice has registered on that connection; it is found by itself.
+    let bye = bob.back("BYE", &invite, 1);
+    bob.send(&bye).await;
+    let heard = proxy.expect("BYE").await;
+    proxy.answer(&heard, 200, "").await;
+    bob.expect("200").await;
+    // Once it is gone, nobody else gets what was for it.
+    drop(proxy);
+    let gone = loop {
+        let info = bob.back("INFO", &invite, 2);
+        bob.send(&info).await;
+        let heard = bob.next().await;
+        // The connection may still count as open for a moment.
+        if said(&heard) != "100" && said(&heard) != "408" {
+            break heard;
+        }
+    };
+    assert_eq!(said(&gone), "430", "{}", text(&gone));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_phone_with_two_flows_is_rung_once_and_on_the_other_when_the_newer_is_gone() {
     let rig = Rig::start().await;
     let (mut first, mut second) = (rig.client("bob").await, rig.client("bob").await);

@@ -43,6 +43,8 @@ pub(crate) struct Rig {
     pub(crate) tcp: SocketAddr,
     pub(crate) tls: SocketAddr,
     pub(crate) edge: Edge,
+    internal: SocketAddr,
+    as_proxy: TlsClient,
     roots: TrustRoots,
     folder: PathBuf,
     stop: CancellationToken,
@@ -106,7 +108,7 @@ impl Rig {
             site: "x".into(),
             grace: Duration::from_secs(2),
             edge: Target::at("edge.contoso.com", edge_at, Transport::Tls),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
             digests: Digests::Md5First,
         };
         let aor = |user: &str| Aor::new(user, "contoso.com".parse().unwrap()).unwrap();
@@ -121,7 +123,14 @@ impl Rig {
         let as_edge = TlsClient::new(Some(&identity("edge.contoso.com")), &roots);
         let inward = RawSip::tls(internal_at, &as_edge, "home.contoso.com").await.unwrap();
         let edge = Edge { inward, came, task };
-        Self { tcp: tcp_at, tls: tls_at, edge, roots, folder, stop, home, _settings: settings }
+        let as_proxy = TlsClient::new(Some(&identity("proxy.contoso.com")), &roots);
+        let internal = internal_at;
+        Self { tcp: tcp_at, tls: tls_at, edge, internal, as_proxy, roots, folder, stop, home, _settings: settings }
+    }
+
+    /// A proxy that has authenticated its users itself, speaking for one of them.
+    pub(crate) async fn proxy(&self, user: &'static str) -> Client {
+        Client::over(RawSip::tls(self.internal, &self.as_proxy, "home.contoso.com").await.unwrap(), user, "TLS")
     }
 
     /// A client of one user over TCP, which has not registered.
