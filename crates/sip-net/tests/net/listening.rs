@@ -335,3 +335,27 @@ async fn udp_phone(listener: &Running) -> UdpSocket {
     phone.connect(listener.address).await.expect("an address");
     phone
 }
+
+#[tokio::test]
+async fn one_address_cannot_hold_all_handshakes() {
+    let authority = Authority::new("CA");
+    let server = server(&authority.named("edge.contoso.com"), ClientAuth::None, &TrustRoots::none());
+    let limits = short(|limits| {
+        (limits.handshakes_in_flight, limits.handshakes_per_address) = (2, 1);
+        limits.handshake_timeout = Duration::from_secs(60);
+    });
+    let mut listener = Running::tls(server, limits);
+    // The beginning of a ClientHello, and no more: each would hold a place for a minute.
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut raw = Raw::connect(listener.address).await;
+        raw.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc").await;
+        slow.push(raw);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 2], 0).into()).expect("another address");
+    let stream = within(socket.connect(listener.address)).await.expect("a connection");
+    let client = reveille_sip_net::TlsClient::new(None, &authority.roots());
+    within(client.connect(stream, "edge.contoso.com")).await.expect("a handshake");
+    listener.opened().await;
+}

@@ -1,4 +1,4 @@
-//! Many connections: what one that is idle costs, and what happens when the machine has no descriptor left.
+//! What a connection that is idle costs. In a process of its own, whose memory it measures.
 //!
 //! REVEILLE_IDLE=8000 measures with so many connections instead of 500.
 
@@ -10,17 +10,13 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reveille_sip::Message;
 use reveille_sip_net::{ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, TlsClient, TlsServer, TrustRoots};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Far longer than anything here takes; only a broken test waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Memory and descriptors are the whole process's, so one test at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Says when a connection is there.
 struct Door(mpsc::UnboundedSender<Arc<Flow>>);
@@ -66,24 +62,11 @@ fn resident_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-/// Time that this process has used its processors, in hundredths of a second.
-fn used_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("a stat");
-    let fields = stat.rsplit_once(')').expect("a name").1;
-    fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
-}
-
-fn set_files(current: u64) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let current = Some(maximum.map_or(current, |maximum| current.min(maximum)));
-    setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("a lower or equal limit");
-}
-
 #[tokio::test]
 #[allow(clippy::print_stderr, reason = "the figure is what the measurement is for")]
 async fn an_idle_tls_connection_costs_few_bytes() {
-    let _alone = ALONE.lock().await;
-    set_files(u64::MAX);
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).expect("all that may be had");
     let count: usize = std::env::var("REVEILLE_IDLE").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
     let (server, client) = both_sides();
     let listener = Listener::tls(loopback(), server, ListenLimits::default()).expect("a port");
@@ -110,46 +93,6 @@ async fn an_idle_tls_connection_costs_few_bytes() {
     assert!(each <= IDLE_BYTES_MAX, "{each} bytes for each of {count} idle connections");
     stop.cancel();
     drop(kept);
-    within(task).await.expect("the listener ends well");
-}
-
-#[tokio::test]
-async fn without_descriptors_the_listener_waits_instead_of_spinning_and_then_goes_on() {
-    let _alone = ALONE.lock().await;
-    let listener = Listener::tcp(loopback(), ListenLimits::default()).expect("a port");
-    let address = listener.local_addr();
-    // They wait in the kernel until somebody accepts.
-    let mut guests = Vec::new();
-    for _ in 0..8 {
-        let mut guest = within(TcpStream::connect(address)).await.expect("a connection");
-        within(guest.write_all(b"\r\n\r\n")).await.expect("room");
-        guests.push(guest);
-    }
-    let highest = std::fs::read_dir("/proc/self/fd")
-        .expect("descriptors")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok())
-        .max()
-        .expect("some");
-    let before = getrlimit(Resource::Nofile).current.unwrap_or(1024);
-    set_files(highest + 4);
-    let (door, mut opened) = mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(listener.run(Arc::new(Door(door)), stop.clone()));
-    within(opened.recv()).await.expect("one has a seat");
-    let (ticks, since) = (used_ticks(), Instant::now());
-    // Not to wait for something, but to see how much is done meanwhile.
-    sleep(Duration::from_millis(800)).await;
-    let (used, passed) = (used_ticks() - ticks, since.elapsed());
-    assert!(opened.len() < 7, "there were descriptors for all");
-    assert!(used <= 20, "{used} hundredths of a second of work in {passed:?} of waiting");
-    set_files(before);
-    for guest in &mut guests {
-        let mut pong = [0; 2];
-        within(guest.read_exact(&mut pong)).await.expect("an answer");
-        assert_eq!(&pong, b"\r\n");
-    }
-    stop.cancel();
-    drop(guests);
     within(task).await.expect("the listener ends well");
 }
 
