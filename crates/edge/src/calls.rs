@@ -76,11 +76,12 @@ impl Calls {
         self.proxy.unanswered()
     }
 
-    /// Whether a request is carried here. Messages and questions outside of a dialog need no state, and go by the relay.
+    /// Whether a request is carried here. Messages and questions outside of a dialog need no state, and go by the relay,
+    /// unless there is a Route to be read.
     pub(crate) fn carries(request: &Message) -> bool {
         match request.method() {
             None => false,
-            Some(Method::Message | Method::Options | Method::Register | Method::Publish) => is_within_dialog(request),
+            Some(Method::Message | Method::Options | Method::Register | Method::Publish) => Self::is_routed(request),
             Some(_) => true,
         }
     }

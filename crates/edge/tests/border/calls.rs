@@ -1,0 +1,374 @@
+//! Calls across the border in both directions: their dialogs, their ends, and Routes that lead nowhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reveille_edge::Limits;
+use reveille_sim::phone::RawSip;
+use reveille_sip::{Message, Method, Name, RequestBuilder, ResponseBuilder};
+use reveille_sip_net::{Flow, StaticResolver};
+
+use crate::rig::*;
+
+const OURS: &str = "push.example.net";
+const THEIRS: &str = "contoso.com";
+const THEIR_EDGE: &str = "edge.contoso.com";
+
+/// One side of a call, as its user agent sees it (RFC 3261 §12).
+struct Party {
+    domain: &'static str,
+    tag: &'static str,
+    /// Where requests within the dialog go: the other's Contact and the route set.
+    target: String,
+    routes: Vec<String>,
+    count: u32,
+}
+
+impl Party {
+    fn new(domain: &'static str, tag: &'static str) -> Self {
+        Self { domain, tag, target: String::new(), routes: Vec::new(), count: 1 }
+    }
+
+    /// A request of this party; `to` is the other's domain and, once there is one, tag.
+    fn request(&self, method: Method<'_>, uri: &str, branch: &str, to: (&str, Option<&str>), count: u32) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut request = RequestBuilder::new(&mut out, method, uri);
+        request
+            .header(Name::Via, format_args!("SIP/2.0/TLS agent.{};branch=z9hG4bK{branch}", self.domain))
+            .header(Name::MaxForwards, "70")
+            .header(Name::From, format_args!("<sip:user@{}>;tag={}", self.domain, self.tag));
+        match to {
+            (domain, Some(tag)) => request.header(Name::To, format_args!("<sip:user@{domain}>;tag={tag}")),
+            (domain, None) => request.header(Name::To, format_args!("<sip:user@{domain}>")),
+        };
+        for route in &self.routes {
+            request.header(Name::Route, route);
+        }
+        request
+            .header(Name::CallId, "call-1")
+            .header(Name::CSeq, format_args!("{count} {}", method.as_str()))
+            .header(Name::Contact, format_args!("<sip:user@10.0.0.{count}:5060>"))
+            .finish()
+            .unwrap();
+        drop(request);
+        out.freeze()
+    }
+
+    fn invite(&self, to: &str) -> Bytes {
+        self.request(Method::Invite, &format!("sip:user@{to}"), "invite", (to, None), 1)
+    }
+
+    /// Learns target and route set from the answer to its INVITE: Record-Route in reverse (§12.1.2).
+    fn learn_as_caller(&mut self, answer: &Message) {
+        self.target = answer.address(Name::Contact).unwrap().uri_text().to_owned();
+        self.routes = answer.values(Name::RecordRoute).map(str::to_owned).collect();
+        self.routes.reverse();
+    }
+
+    /// The same from the INVITE, in its order (§12.1.1).
+    fn learn_as_callee(&mut self, invite: &Message) {
+        self.target = invite.address(Name::Contact).unwrap().uri_text().to_owned();
+        self.routes = invite.values(Name::RecordRoute).map(str::to_owned).collect();
+    }
+
+    fn within(&mut self, method: Method<'_>, other: &Self) -> Bytes {
+        if method != Method::Ack {
+            self.count += 1;
+        }
+        let branch = format!("{}{}", method.as_str(), self.count);
+        self.request(method, &self.target, &branch, (other.domain, Some(other.tag)), self.count)
+    }
+}
+
+/// An answer of whoever was called.
+fn answer(request: &Message, status: u16, tag: &str) -> Bytes {
+    answer_with(request, status, tag, &[])
+}
+
+fn answer_with(request: &Message, status: u16, tag: &str, more: &[(Name, &str)]) -> Bytes {
+    let mut out = BytesMut::new();
+    let mut response = ResponseBuilder::to(&mut out, request, status);
+    response.to_tag(tag).copy(Name::RecordRoute).header(Name::Contact, "<sip:callee@10.9.9.9:5060>");
+    for (name, value) in more {
+        response.header(*name, *value);
+    }
+    response.finish().unwrap();
+    drop(response);
+    out.freeze()
+}
+
+async fn next(peer: &mut RawSip) -> Message {
+    peer.next(PATIENCE).await.unwrap()
+}
+
+/// The next answer that is not ours: 100 leaves by itself after 200 ms.
+async fn told_by(peer: &mut RawSip) -> Message {
+    loop {
+        let message = next(peer).await;
+        if message.status() != Some(100) {
+            return message;
+        }
+    }
+}
+
+async fn called(house: &mut Beyond, method: Method<'_>) -> (Arc<Flow>, Message) {
+    let (flow, message) = house.next().await;
+    assert_eq!(message.method(), Some(method));
+    (flow, message)
+}
+
+/// The border with one partner, and that partner's connection to it.
+async fn with_partner(limits: Limits) -> (Border, RawSip) {
+    let rows = settings([allowed(THEIRS, Some(THEIR_EDGE))]);
+    let border = Border::limited(rows, Arc::new(StaticResolver::new()), limits).await;
+    let partner = border.partner(THEIR_EDGE).await;
+    (border, partner)
+}
+
+#[tokio::test]
+async fn a_call_from_outside_rings_is_answered_and_ends_from_either_side() {
+    for ends_inside in [false, true] {
+        let (mut border, mut outside) = with_partner(Limits::default()).await;
+        let (mut caller, mut callee) = (Party::new(THEIRS, "a"), Party::new(OURS, "b"));
+        outside.send(caller.invite(OURS), PATIENCE).await.unwrap();
+        let (house, invite) = called(&mut border.house, Method::Invite).await;
+        assert!(invite.header(Name::EdgeTrust).unwrap().contains("ms-remote-fqdn=edge.contoso.com"));
+        assert_eq!(invite.values(Name::RecordRoute).count(), 2, "one for each side");
+        assert_eq!(invite.values(Name::Via).count(), 2);
+        house.send(answer(&invite, 180, "b")).unwrap();
+        assert_eq!(told_by(&mut outside).await.status(), Some(180));
+        house.send(answer(&invite, 200, "b")).unwrap();
+        let accepted = told_by(&mut outside).await;
+        assert_eq!((accepted.status(), accepted.values(Name::Via).count()), (Some(200), 1));
+        caller.learn_as_caller(&accepted);
+        callee.learn_as_callee(&invite);
+        // The Request-URI is an address inside, which no partner could reach and no list names.
+        outside.send(caller.within(Method::Ack, &callee), PATIENCE).await.unwrap();
+        let (_, ack) = called(&mut border.house, Method::Ack).await;
+        assert_eq!((ack.request_uri(), ack.header(Name::Route)), (Some("sip:callee@10.9.9.9:5060"), None));
+        if ends_inside {
+            house.send(callee.within(Method::Bye, &caller)).unwrap();
+            // It leaves by the partner's own way, which this border has none of: it is told so, and by its domain.
+            let (_, refused) = border.house.next().await;
+            assert_eq!(refused.status(), Some(504));
+            assert!(refused.header(Name::MsDiagnostics).unwrap().contains(THEIRS));
+        } else {
+            outside.send(caller.within(Method::Bye, &callee), PATIENCE).await.unwrap();
+            let (house, bye) = called(&mut border.house, Method::Bye).await;
+            assert!(bye.header(Name::EdgeTrust).is_some(), "admitted and stamped like any other");
+            house.send(answer(&bye, 200, "b")).unwrap();
+            assert_eq!(told_by(&mut outside).await.status(), Some(200));
+        }
+        assert_eq!(border.edge.in_flight(), 0);
+        border.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_from_inside_reaches_the_partner_who_can_end_it() {
+    let at = partner_address();
+    let names = StaticResolver::new().host(THEIR_EDGE, at.ip());
+    let border = Border::start(settings([allowed(THEIRS, Some(THEIR_EDGE))]), names).await;
+    let mut beyond = Beyond::start(&border.office, THEIR_EDGE, at);
+    let mut house = border.insider(HOUSE).await;
+    let (mut caller, mut callee) = (Party::new(OURS, "a"), Party::new(THEIRS, "b"));
+    house.send(caller.invite(THEIRS), PATIENCE).await.unwrap();
+    let (flow, invite) = called(&mut beyond, Method::Invite).await;
+    assert_eq!(invite.header(Name::EdgeTrust), None);
+    flow.send(answer_with(&invite, 183, "b", &[(Name::EdgeTrust, "forged")])).unwrap();
+    let ringing = told_by(&mut house).await;
+    assert_eq!(ringing.status(), Some(183));
+    assert!(ringing.header(Name::EdgeTrust).is_none_or(|trust| trust != "forged"));
+    flow.send(answer(&invite, 200, "b")).unwrap();
+    let accepted = told_by(&mut house).await;
+    caller.learn_as_caller(&accepted);
+    callee.learn_as_callee(&invite);
+    house.send(caller.within(Method::Ack, &callee), PATIENCE).await.unwrap();
+    called(&mut beyond, Method::Ack).await;
+    // A second INVITE within the dialog, and what else phones say to each other.
+    for method in [Method::Update, Method::Info, Method::Refer, Method::Notify, Method::Message] {
+        house.send(caller.within(method, &callee), PATIENCE).await.unwrap();
+        let (flow, came) = called(&mut beyond, method).await;
+        flow.send(answer(&came, 200, "b")).unwrap();
+        assert_eq!(told_by(&mut house).await.status(), Some(200), "{method:?}");
+    }
+    flow.send(callee.within(Method::Bye, &caller)).unwrap();
+    // The house behind the edge takes what the edge brings on its own connection.
+    let mut border = border;
+    let (inner, bye) = called(&mut border.house, Method::Bye).await;
+    inner.send(answer(&bye, 200, "a")).unwrap();
+    assert_eq!(beyond.next().await.1.status(), Some(200));
+    assert_eq!(border.edge.in_flight(), 0);
+    border.end().await;
+    beyond.end().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_call_ends_with_487_and_a_busy_one_with_486() {
+    let (mut border, mut outside) = with_partner(Limits::default()).await;
+    let caller = Party::new(THEIRS, "a");
+    for busy in [false, true] {
+        let invite = caller.request(
+            Method::Invite,
+            &format!("sip:user@{OURS}"),
+            if busy { "busy" } else { "cancelled" },
+            (OURS, None),
+            1,
+        );
+        outside.send(&invite, PATIENCE).await.unwrap();
+        let (house, came) = called(&mut border.house, Method::Invite).await;
+        house.send(answer(&came, 180, "b")).unwrap();
+        assert_eq!(told_by(&mut outside).await.status(), Some(180));
+        let expected = if busy { 486 } else { 487 };
+        if busy {
+            let inner = "90777;reason=\"on the phone\";source=\"house\"";
+            house.send(answer_with(&came, 486, "b", &[(Name::MsDiagnostics, inner)])).unwrap();
+        } else {
+            let text = String::from_utf8(invite.to_vec()).unwrap();
+            let cancel = text.replacen("INVITE", "CANCEL", 1).replace("1 INVITE", "1 CANCEL");
+            outside.send(cancel, PATIENCE).await.unwrap();
+            let ok = told_by(&mut outside).await;
+            assert_eq!((ok.status(), ok.cseq().unwrap().method), (Some(200), Method::Cancel));
+            let (house, cancel) = called(&mut border.house, Method::Cancel).await;
+            assert_eq!(cancel.top_via().unwrap().branch(), came.top_via().unwrap().branch());
+            house.send(answer(&cancel, 200, "b")).unwrap();
+            house.send(answer(&came, 487, "b")).unwrap();
+        }
+        called(&mut border.house, Method::Ack).await;
+        let refused = told_by(&mut outside).await;
+        assert_eq!(refused.status(), Some(expected));
+        assert_eq!(refused.header(Name::MsDiagnostics), None, "what the inside says of itself stays there");
+        if busy {
+            assert_eq!(refused.header(Name::MsDiagnosticsPublic), Some("90777;reason=\"on the phone\""));
+        }
+        assert_eq!(border.edge.in_flight(), 0);
+    }
+    assert!(border.house.saw_nothing());
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_success_that_crosses_a_cancel_still_comes_back() {
+    let (mut border, mut outside) = with_partner(Limits::default()).await;
+    let invite = Party::new(THEIRS, "a").invite(OURS);
+    outside.send(&invite, PATIENCE).await.unwrap();
+    let (house, came) = called(&mut border.house, Method::Invite).await;
+    house.send(answer(&came, 180, "b")).unwrap();
+    told_by(&mut outside).await;
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    outside.send(text.replacen("INVITE", "CANCEL", 1).replace("1 INVITE", "1 CANCEL"), PATIENCE).await.unwrap();
+    called(&mut border.house, Method::Cancel).await;
+    house.send(answer(&came, 200, "b")).unwrap();
+    let first = told_by(&mut outside).await;
+    let second = told_by(&mut outside).await;
+    let methods = [first, second].map(|answer| (answer.status(), answer.cseq().unwrap().method == Method::Invite));
+    assert_eq!(methods, [(Some(200), false), (Some(200), true)]);
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_answers_is_cancelled_when_its_time_is_over() {
+    let (mut border, mut outside) =
+        with_partner(Limits { ring: Duration::from_millis(100), ..Limits::default() }).await;
+    outside.send(Party::new(THEIRS, "a").invite(OURS), PATIENCE).await.unwrap();
+    let (house, came) = called(&mut border.house, Method::Invite).await;
+    house.send(answer(&came, 180, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(180));
+    called(&mut border.house, Method::Cancel).await;
+    house.send(answer(&came, 487, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(487));
+    border.end().await;
+}
+
+#[tokio::test]
+async fn when_the_partner_is_gone_its_call_is_cancelled() {
+    let (mut border, mut outside) = with_partner(Limits::default()).await;
+    outside.send(Party::new(THEIRS, "a").invite(OURS), PATIENCE).await.unwrap();
+    let (house, came) = called(&mut border.house, Method::Invite).await;
+    house.send(answer(&came, 180, "b")).unwrap();
+    told_by(&mut outside).await;
+    drop(outside);
+    called(&mut border.house, Method::Cancel).await;
+    house.send(answer(&came, 487, "b")).unwrap();
+    called(&mut border.house, Method::Ack).await;
+    assert_eq!(border.edge.in_flight(), 0);
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_call_says_why_and_its_ack_goes_nowhere() {
+    let (mut border, _) = with_partner(Limits::default()).await;
+    let mut stranger = border.partner("edge.stranger.example").await;
+    let invite = Party::new("stranger.example", "a").invite(OURS);
+    stranger.send(&invite, PATIENCE).await.unwrap();
+    let refused = told_by(&mut stranger).await;
+    assert_eq!(told(&refused), (403, Some("90103"), None));
+    let to = refused.header(Name::To).unwrap();
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    let ack = text.replacen("INVITE", "ACK", 1).replace("1 INVITE", "1 ACK");
+    let ack = ack.replace(&format!("To: <sip:user@{OURS}>"), &format!("To: {to}"));
+    stranger.send(ack, PATIENCE).await.unwrap();
+    // Behind the ACK on the same connection, so the edge has seen both when this is answered.
+    let ping = request_with("stranger.example", EDGE, 9, 70, &[]);
+    let ping = String::from_utf8(ping.to_vec()).unwrap().replace("MESSAGE", "OPTIONS");
+    let answered = stranger.send_and_wait(ping, PATIENCE).await.unwrap();
+    assert!(answered.header(Name::Allow).unwrap().contains("INVITE"));
+    assert!(border.house.saw_nothing());
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_call_to_a_partner_that_is_down_is_told_inside_with_its_reason() {
+    let names = StaticResolver::new().host(THEIR_EDGE, partner_address().ip());
+    let border = Border::start(settings([allowed(THEIRS, Some(THEIR_EDGE))]), names).await;
+    let mut house = border.insider(HOUSE).await;
+    house.send(Party::new(OURS, "a").invite(THEIRS), PATIENCE).await.unwrap();
+    let refused = told_by(&mut house).await;
+    assert_eq!(told(&refused), (504, None, Some("1007")));
+    assert!(refused.header(Name::MsDiagnostics).unwrap().contains("source=\"edge.push.example.net\""));
+    border.end().await;
+}
+
+#[tokio::test]
+async fn routes_lead_nobody_where_policy_would_not() {
+    let (mut border, mut outside) = with_partner(Limits::default()).await;
+    let ours = format!("<sip:{EDGE};lr>");
+    let forged = format!("<sip:00112233445566778899.{THEIRS}~evil.example@{EDGE};lr>");
+    // Request-URI, Routes, To; what comes of it.
+    let table: [(&str, &[&str], &str, u16); 6] = [
+        ("sip:user@push.example.net", &["<sip:evil.example;lr>"], OURS, 404),
+        ("sip:user@push.example.net", &[&ours, "<sip:evil.example;lr>"], OURS, 404),
+        ("sip:user@evil.example", &[&ours], OURS, 404),
+        ("sip:user@evil.example", &[], OURS, 404),
+        ("sip:user@push.example.net", &["<sip:10.0.0.1;lr>"], OURS, 400),
+        ("sip:user@10.0.0.1", &[&forged, "<sip:evil.example;lr>"], "evil.example", 404),
+    ];
+    for (number, (uri, routes, to, status)) in table.into_iter().enumerate() {
+        let mut party = Party::new(THEIRS, "a");
+        party.routes = routes.iter().map(|route| (*route).to_owned()).collect();
+        let branch = format!("r{number}");
+        let bytes = party.request(Method::Invite, uri, &branch, (to, None), number as u32 + 1);
+        outside.send(bytes, PATIENCE).await.unwrap();
+        let refused = told_by(&mut outside).await;
+        assert_eq!(refused.status(), Some(status), "{uri} {routes:?}");
+    }
+    // Within a dialog whose token was made up, the domain that it is for decides, as it would for the first request.
+    let mut party = Party::new(THEIRS, "a");
+    party.routes = vec![forged];
+    let bye = party.request(Method::Bye, "sip:user@10.0.0.1", "f", (OURS, Some("b")), 20);
+    outside.send(bye, PATIENCE).await.unwrap();
+    let (house, came) = called(&mut border.house, Method::Bye).await;
+    house.send(answer(&came, 481, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(481));
+    let elsewhere = party.request(Method::Bye, "sip:user@10.0.0.1", "g", ("evil.example", Some("b")), 21);
+    outside.send(elsewhere, PATIENCE).await.unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(404));
+    // And one who is not admitted is not, whatever token it has overheard.
+    border.remove(&allowed(THEIRS, Some(THEIR_EDGE)));
+    let bye = party.request(Method::Bye, "sip:user@10.0.0.1", "h", (OURS, Some("b")), 22);
+    outside.send(bye, PATIENCE).await.unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(403));
+    assert!(border.house.saw_nothing());
+    border.end().await;
+}
