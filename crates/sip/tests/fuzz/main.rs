@@ -1,5 +1,5 @@
 //! The fuzzers' promises, kept in every test run without a fuzzer: the corpus of `fuzz/seeds`, all fixtures, and random
-//! mutations and mixtures of them. `cargo xtask fuzz` looks for longer, and what it finds becomes a fixture here.
+//! mutations and mixtures of them. `cargo xtask fuzz` looks for longer, and what it finds is put into `fuzz/seeds`.
 
 mod bodies;
 

@@ -81,7 +81,7 @@ fn uri(text: &str) {
     assert!(matches!(PushOffer::read(plain.params()), Ok(PushOffer::Absent)), "{stripped} offers nothing");
     assert_eq!((plain.user(), plain.host(), plain.port()), (uri.user(), uri.host(), uri.port()));
     let mut params = uri.params();
-    let push = |name: &str| unescape(name).unwrap_or(name.into()).to_ascii_lowercase().starts_with("pn-");
+    let push = |name: &str| unescape(name).unwrap_or_else(|_| name.into()).to_ascii_lowercase().starts_with("pn-");
     if !params.any(|(name, _)| push(name)) {
         assert_eq!(stripped, text, "nothing else is taken out");
     }
