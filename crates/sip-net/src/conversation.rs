@@ -413,8 +413,9 @@ enum Turn {
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// Read at once from a busy connection.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Read before the batch is handed over and others get their turn.
-const TURN_BYTES_MAX: usize = 256 * 1024;
+/// Read before the batch is handed over and others get their turn: two records' worth. The runtime looks for new events
+/// only between turns, so that a few peers who send without end would keep it from hearing the others.
+const TURN_BYTES_MAX: usize = 32 * 1024;
 /// Queued bytes that are written without waiting for more: a whole TLS record (RFC 8446 §5.1).
 const LINGER_BYTES_MAX: usize = 16 * 1024;
 /// How long and how much is read after our end of a broken stream.

@@ -137,11 +137,16 @@ impl Hop {
         if !settled || count == 0 {
             return None;
         }
-        books.turn = books.turn.wrapping_add(1);
-        let link = &books.links[books.turn % count];
-        // Those due for renewal, closed or unheard are for the books.
+        let turn = books.turn.wrapping_add(1);
+        let link = &books.links[turn % count];
+        // Those due for renewal, closed or unheard are for the books, and it stays their turn.
         let is_plain = link.renew_at.is_none_or(|renew_at| Instant::now() < renew_at);
-        (is_plain && !link.flow.is_closed() && link.flow.has_heard()).then(|| link.flow.clone())
+        if !is_plain || link.flow.is_closed() || !link.flow.has_heard() {
+            return None;
+        }
+        let flow = link.flow.clone();
+        books.turn = turn;
+        Some(flow)
     }
 
     /// The addresses in the order for one attempt.
@@ -605,6 +610,24 @@ mod tests {
         bench.offer(3);
         heard.note_heard();
         assert_eq!(bench.hop.disconnected(&heard), [0_u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_unheard_connection_gets_its_turn_and_is_ready_once_it_has_spoken() {
+        let bench = Bench::of(vec![server(0, 1)], |limits| limits.connections_per_target = 2);
+        let (one, two) = (bench.connected(1), bench.connected(1));
+        one.note_heard();
+        let leaves = |token| match bench.hop.ready(&bench.target, &bench.limits) {
+            Some(flow) => (flow.id(), "written"),
+            None => match bench.offer(token) {
+                Next::Sent { flow, .. } => (flow.id(), "sent"),
+                other => panic!("{other:?}"),
+            },
+        };
+        let chosen: Vec<_> = (0..4).map(leaves).collect();
+        assert!(chosen.contains(&(one.id(), "written")) && chosen.contains(&(two.id(), "sent")), "{chosen:?}");
+        two.note_heard();
+        assert!((0..4).all(|_| bench.hop.ready(&bench.target, &bench.limits).is_some()));
     }
 
     #[tokio::test]
