@@ -11,6 +11,9 @@ const DAILY: i64 = 7;
 /// How long what was said is remembered: longer than between two marks.
 const REMEMBERED: i64 = 32 * DAY;
 
+/// Ends remembered; one more is not said, since a crowd of strangers could bring any number.
+const TOLD_MAX: usize = 10_000;
+
 /// How near an end is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Urgency {
@@ -68,6 +71,9 @@ impl Diary {
             if !new_day || (*told == urgency && !daily) {
                 return None;
             }
+        }
+        if self.told.len() >= TOLD_MAX && !self.told.contains_key(what) {
+            return None;
         }
         self.told.insert(what.to_owned(), (urgency, now));
         Some(urgency)

@@ -125,7 +125,9 @@ pub(crate) fn as_json(sides: &[(&'static str, Side)], now: i64) -> Value {
                 lists.push(value);
             }
         }
-        faults.extend(side.fault().map(|fault| json!({ "key": fault.key, "sentence": fault.source.to_string() })));
+        let fault = side.fault().map(|fault| json!({ "key": fault.key, "sentence": fault.source.to_string() }));
+        // Both sides of an edge may have the same files.
+        faults.extend(fault.filter(|fault| !faults.contains(fault)));
         for peer in side.peers().take(PEERS_MAX / sides.len().max(1)) {
             let mut value = summary(&peer.chain[0], Some(now));
             value["role"] = json!(role);

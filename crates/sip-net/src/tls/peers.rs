@@ -23,6 +23,8 @@ pub(super) struct Peers {
 struct Known {
     /// By SHA-256 of the leaf.
     by_fingerprint: HashMap<String, Entry>,
+    /// How many of them have no connection.
+    idle: usize,
     /// Counts greetings, so that the one longest not seen is known.
     turn: u64,
 }
@@ -72,14 +74,20 @@ impl Peers {
         known.turn += 1;
         let turn = known.turn;
         let fingerprint = leaf.sha256_fingerprint.clone();
-        let entry = known.by_fingerprint.entry(fingerprint.clone()).or_insert_with(|| Entry {
-            ders: ders.iter().map(|der| der.clone().into_owned()).collect(),
-            chain: chain(leaf, ders),
-            flows: HashMap::new(),
-            seen: turn,
-        });
+        let mut came_back = false;
+        let entry = known
+            .by_fingerprint
+            .entry(fingerprint.clone())
+            .and_modify(|entry| came_back = entry.flows.is_empty())
+            .or_insert_with(|| Entry {
+                ders: ders.iter().map(|der| der.clone().into_owned()).collect(),
+                chain: chain(leaf, ders),
+                flows: HashMap::new(),
+                seen: turn,
+            });
         entry.seen = turn;
         entry.flows.insert(flow.id(), Arc::downgrade(flow));
+        known.idle -= usize::from(came_back);
         Kept { peers: self.clone(), at: Some((fingerprint, flow.id())) }
     }
 
@@ -130,15 +138,16 @@ impl Peers {
 impl Known {
     /// Forgets some of those that have no connection, the longest not seen first.
     fn prune(&mut self) {
-        let mut idle: Vec<u64> =
-            self.by_fingerprint.values().filter(|entry| entry.flows.is_empty()).map(|entry| entry.seen).collect();
-        if idle.len() <= IDLE_MAX {
+        if self.idle <= IDLE_MAX {
             return;
         }
+        let mut idle: Vec<u64> =
+            self.by_fingerprint.values().filter(|entry| entry.flows.is_empty()).map(|entry| entry.seen).collect();
         idle.sort_unstable();
         // A fifth at once, so that a crowd does not make every goodbye a sort.
         let until = idle[idle.len() - IDLE_MAX + IDLE_MAX / 5];
         self.by_fingerprint.retain(|_, entry| !entry.flows.is_empty() || entry.seen > until);
+        self.idle = self.by_fingerprint.values().filter(|entry| entry.flows.is_empty()).count();
     }
 }
 
@@ -149,6 +158,7 @@ impl Drop for Kept {
         let Some(entry) = known.by_fingerprint.get_mut(fingerprint) else { return };
         entry.flows.remove(flow);
         if entry.flows.is_empty() {
+            known.idle += 1;
             known.prune();
         }
     }
@@ -188,6 +198,10 @@ mod tests {
         assert_eq!(peers.all().iter().map(|peer| peer.open).collect::<Vec<_>>(), [2]);
         drop(kept);
         assert_eq!(peers.all().iter().map(|peer| peer.open).collect::<Vec<_>>(), [0]);
+        for _ in 0..3 {
+            drop(peers.keep(&one, Some(&unreadable())));
+        }
+        assert_eq!(peers.known.lock().idle, 1, "who comes and goes is counted once");
         drop(peers.keep(&one, None));
         assert_eq!(peers.all().len(), 1, "a connection without certificate leaves nothing");
     }

@@ -16,7 +16,14 @@ const ADDRESSES_MAX: usize = 1024;
 /// The accounts of addresses.
 #[derive(Debug)]
 pub(super) struct Quiet {
-    accounts: Mutex<HashMap<IpAddr, Account>>,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    by_address: HashMap<IpAddr, Account>,
+    /// When those that are quiet were last made to leave.
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +42,10 @@ impl Quiet {
     pub(super) fn may_write(&self, address: IpAddr, now: Instant) -> Option<u64> {
         let mut accounts = self.accounts.lock();
         let mut of = household(address);
-        if accounts.len() >= ADDRESSES_MAX && !accounts.contains_key(&of) {
-            accounts.retain(|_, account| !account.is_full(now));
-            if accounts.len() >= ADDRESSES_MAX {
-                of = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            }
+        if !accounts.has_room_for(&of, now) {
+            of = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         }
-        let account = accounts.entry(of).or_insert(Account { left: BURST, since: now, unwritten: 0 });
+        let account = accounts.by_address.entry(of).or_insert(Account { left: BURST, since: now, unwritten: 0 });
         account.refill(now);
         if account.left == 0 {
             account.unwritten += 1;
@@ -49,6 +53,20 @@ impl Quiet {
         }
         account.left -= 1;
         Some(std::mem::take(&mut account.unwritten))
+    }
+}
+
+impl Accounts {
+    fn has_room_for(&mut self, address: &IpAddr, now: Instant) -> bool {
+        if self.by_address.len() < ADDRESSES_MAX || self.by_address.contains_key(address) {
+            return true;
+        }
+        // Looking at all of them for each stranger would be what a flood wants.
+        if self.swept.is_none_or(|swept| now >= swept + ONE_IN) {
+            self.swept = Some(now);
+            self.by_address.retain(|_, account| !account.is_full(now));
+        }
+        self.by_address.len() < ADDRESSES_MAX
     }
 }
 
@@ -101,7 +119,7 @@ mod tests {
         let address = |number: u32| IpAddr::from(number.to_be_bytes());
         let written = (0..100_000).filter(|number| quiet.may_write(address(*number), start).is_some()).count();
         assert_eq!(written, ADDRESSES_MAX + BURST as usize, "one each, and one account for the rest");
-        assert!(quiet.accounts.lock().len() <= ADDRESSES_MAX + 1);
+        assert!(quiet.accounts.lock().by_address.len() <= ADDRESSES_MAX + 1);
         let later = start + (BURST + 1) * ONE_IN;
         assert_eq!(quiet.may_write(address(1), later), Some(0));
         assert_eq!(quiet.may_write(address(200_000), later), Some(0));
