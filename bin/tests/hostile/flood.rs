@@ -26,6 +26,7 @@ const SAMPLES: usize = 250;
 const SLACK: Duration = Duration::from_millis(10);
 
 pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Line>> {
+    let open_before = world.descriptors()?;
     let tally = Arc::new(Tally::default());
     let (tap, open) = watch::channel(false);
     let mut flooders = JoinSet::new();
@@ -34,17 +35,20 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     }
     let (mut quiet, mut flood) = (Vec::new(), Vec::new());
     let mut flooded = Duration::ZERO;
-    for _ in 0..ROUNDS {
+    'rounds: for _ in 0..ROUNDS {
         for (on, times) in [(false, &mut quiet), (true, &mut flood)] {
             tap.send_replace(on);
             let opened = Instant::now();
             // What the other state has left is over by then. Too few samples are told below.
-            let _ = neighbour.written(20).await;
+            let settled = neighbour.written(20).await.is_ok();
             let begun = Instant::now();
-            let _ = neighbour.written(SAMPLES).await;
+            let served = settled && neighbour.written(SAMPLES).await.is_ok();
             times.push((begun, Instant::now()));
             if on {
                 flooded += opened.elapsed();
+            }
+            if !served {
+                break 'rounds;
             }
         }
     }
@@ -66,7 +70,7 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     lines.push(line(
         "flood: the flooder is told",
         format!(
-            "{:.0}/s sent, {:.0}/s passed, {told} told ({retry} Retry-After)",
+            "{:.0}/s sent, {:.0}/s passed, {statuses:?}, {retry} with Retry-After",
             sent as f64 / seconds,
             passed as f64 / seconds
         ),
@@ -74,7 +78,9 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
         told > 0 && retry >= told,
     ));
     lines.push(visible(world)?);
-    flooders.abort_all();
+    flooders.shutdown().await;
+    // What comes next counts descriptors.
+    world.until_descriptors(open_before + 8)?;
     Ok(lines)
 }
 

@@ -36,8 +36,9 @@ use neighbour::Neighbour;
 use report::{Line, Report, line};
 use world::World;
 
-/// The whole suite ends.
-const LIMIT: Duration = Duration::from_secs(170);
+/// The whole suite ends, and so does each part of it.
+const LIMIT: Duration = Duration::from_secs(300);
+const EACH: Duration = Duration::from_secs(60);
 /// The names of the parts to play, with commas between them; all of them if it is not set.
 const ONLY: &str = "REVEILLE_HOSTILE_ONLY";
 /// What the edge may hold at the worst moment of all this, 8,000 connections included.
@@ -110,6 +111,7 @@ impl Chapter<'_> {
             return;
         }
         let begun = Instant::now();
+        let attack = async { timeout(EACH, attack).await.context("it does not come to an end")? };
         let mut lines =
             attack.await.unwrap_or_else(|fault| vec![line(name, format!("{fault:#}"), "to be played", false)]);
         // At least some of the good partner's messages fall into it.
