@@ -1,5 +1,7 @@
 //! What home changes in the messages of a call, and what it makes of legs that fail.
 
+use std::borrow::Cow;
+
 use reveille_sip::proxy::{self, Edits, Failure, FailureKind, Reply};
 use reveille_sip::{Message, Name, NameAddr, strip_push_params};
 use tracing::debug;
@@ -91,10 +93,11 @@ fn without_push(message: &Message, mut edits: Edits) -> Edits {
 /// A Contact value without push parameters; `None` if it has none, or cannot be read.
 fn contact_without_push(value: &str) -> Option<String> {
     let address = NameAddr::parse(value).ok()?;
-    let (range, uri) = (address.uri_range(), address.uri_text());
-    match strip_push_params(uri) {
-        std::borrow::Cow::Borrowed(_) => None,
-        std::borrow::Cow::Owned(plain) => Some(format!("{}{plain}{}", &value[..range.start], &value[range.end..])),
+    // RFC 3261 §20.10: without brackets all parameters belong to the header field; they are secrets all the same.
+    let range = if value[address.uri_range().end..].starts_with('>') { address.uri_range() } else { 0..value.len() };
+    match strip_push_params(&value[range.clone()]) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(plain) => Some(format!("{}{plain}{}", &value[..range.start], &value[range.end..])),
     }
 }
 
@@ -121,6 +124,8 @@ mod tests {
                 Some("\"Bob\" <sip:bob@h:5062;transport=tls>;+sip.instance=\"<urn:x>\""),
             ),
             ("<sip:bob@h;ob>;q=0.5", None),
+            ("sip:bob@h;pn-provider=fcm;pn-prid=00f;q=0.5", Some("sip:bob@h;q=0.5")),
+            ("sip:bob@h;q=0.5", None),
         ] {
             let edits = edits(&invite(&format!("Contact: {value}\r\n")), Origin::Edge, "");
             assert_eq!(edits.strip.contains(&Name::Contact), expected.is_some(), "{value}");
