@@ -120,6 +120,10 @@ where
                     if let Some(why) = self.overdue(Instant::now()) {
                         return Poll::Ready(why);
                     }
+                    // A ping leaves now, and not with the next thing that happens.
+                    if let Err(why) = self.write(cx) {
+                        return Poll::Ready(why);
+                    }
                     alarm.as_mut().reset(self.deadline());
                 }
                 if self.flow.park(cx) {
@@ -403,3 +407,59 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 /// RFC 6455 §5.5: 125 bytes of payload, two of them for the code.
 const REASON_BYTES_MAX: usize = 123;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use futures_util::StreamExt;
+    use tokio_tungstenite::client_async;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    use super::*;
+    use crate::flow::Transport;
+    use crate::ws::{Origins, upgrade};
+
+    struct Quiet;
+
+    impl Handler for Quiet {
+        fn messages(&self, _flow: &Arc<Flow>, _batch: &mut Vec<Message>) {}
+    }
+
+    fn patient() -> Terms {
+        let hour = Duration::from_secs(3600);
+        Terms {
+            message: Limits::default(),
+            first_byte: None,
+            message_time: hour,
+            idle: hour,
+            flush: hour,
+            ping: None,
+            pong: hour,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_pinged_and_given_up_when_it_does_not_answer() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(async move {
+            let stream = upgrade(near, &Origins::Any, 10_000).await.expect("a WebSocket");
+            let address: SocketAddr = ([127, 0, 0, 1], 80).into();
+            let flow = Flow::carried(Transport::Ws, reveille_sip::Side::Accepted, address, address, None, 1000);
+            converse(stream, &flow, &Quiet, patient(), &CancellationToken::new()).await
+        });
+        let mut request = "ws://home.contoso.com/".into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", "sip".parse().expect("a value"));
+        let (mut client, _) = client_async(request, far).await.expect("a WebSocket");
+        let begun = Instant::now();
+        for pings in 1..=3 {
+            // Reading answers the ping before.
+            let ping = client.next().await.expect("open").expect("sound");
+            assert!(matches!(ping, tungstenite::Message::Ping(_)), "{ping:?}");
+            assert_eq!(begun.elapsed().as_secs(), pings * PING_AFTER.as_secs());
+        }
+        // The third is never answered.
+        assert_eq!(server.await.expect("it ends well"), CloseReason::NoPong);
+        assert_eq!(begun.elapsed().as_secs(), 3 * PING_AFTER.as_secs() + PONG.as_secs());
+    }
+}
