@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use reveille_sim::certs::Leaf;
 
 use crate::contoso::Contoso;
@@ -10,7 +10,8 @@ use crate::support::Process;
 
 /// One Kamailio, at the address that `edge.fabrikam.com` leads to.
 pub(crate) struct Kamailio {
-    process: Process,
+    /// Until it is stopped.
+    process: Option<Process>,
 }
 
 impl Kamailio {
@@ -52,18 +53,28 @@ impl Kamailio {
         let mut process = Process::start(command)?;
         // Its last process, the one that accepts connections, says this when it is ready.
         process.until("it is ready", |said| said.contains("tcp_main").then_some(()))?;
-        Ok(Self { process })
+        Ok(Self { process: Some(process) })
     }
 
     /// Everything that it has logged.
     pub(crate) fn said(&self) -> String {
-        self.process.said()
+        self.process.as_ref().map(Process::said).unwrap_or_default()
     }
 
     /// Stops it; its children end with it.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let status = self.process.terminate()?;
-        ensure!(status.success(), "Kamailio ended with {status}:\n{}", self.process.said());
+        let mut process = self.process.take().context("it was stopped before")?;
+        let status = process.terminate()?;
+        ensure!(status.success(), "Kamailio ended with {status}:\n{}", process.said());
         Ok(())
+    }
+}
+
+impl Drop for Kamailio {
+    /// A test that fails: only the one who has started the children can end them, and not when it is killed.
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.terminate();
+        }
     }
 }
