@@ -46,11 +46,16 @@ enum Command {
 const FAILED: u8 = 1;
 /// The configuration is wrong.
 const WRONG_CONFIGURATION: u8 = 64;
+/// Turns of tasks between two looks at connections and timers.
+const TURNS_PER_LOOK: u32 = 7;
 
 fn main() -> ExitCode {
     // Clap ends with 2 on wrong usage by itself.
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // A turn may handle 32 KiB of messages. With tokio's own 61 turns between two looks, a few connections that send all
+    // they can keep everybody else's bytes and timers waiting: seconds in a debug build.
+    let runtime = tokio::runtime::Builder::new_multi_thread().event_interval(TURNS_PER_LOOK).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             out::note(&format!("reveille: no threads can be started: {error}"));

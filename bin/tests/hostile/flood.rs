@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use memchr::memmem;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -130,9 +131,10 @@ async fn listen(mut reader: impl tokio::io::AsyncRead + Unpin, tally: &Tally) {
         let end = inbox.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut statuses = tally.statuses.lock();
         for line in inbox[..end].split(|byte| *byte == b'\n') {
-            if let Some(status) = line.strip_prefix(b"SIP/2.0 ") {
+            // It follows the body before it, which need not end with a line.
+            if let Some(at) = memmem::find(line, b"SIP/2.0 ") {
                 let status =
-                    std::str::from_utf8(&status[..3.min(status.len())]).ok().and_then(|text| text.parse().ok());
+                    line.get(at + 8..at + 11).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
                 *statuses.entry(status.unwrap_or_default()).or_default() += 1;
             }
             if line.len() > 12 && line[..12].eq_ignore_ascii_case(b"retry-after:") {
