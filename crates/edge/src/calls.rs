@@ -5,6 +5,7 @@
 //! two domains of the dialog. A request within the dialog is admitted like any other, and goes to the domain that the
 //! token names: what else stands in Route leads nobody anywhere.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -160,6 +161,7 @@ impl Calls {
             destination: destination.clone(),
             stamp_back,
             retry_in: Box::new(retry_in),
+            is_leaving: AtomicBool::new(true),
             books: Mutex::new(Books { passage: Some(passage), diagnosis: None }),
         });
         let mut plan = Plan::to(leg, self.route(request), Arc::clone(&owner) as _);
@@ -171,6 +173,7 @@ impl Calls {
             return self.proxy.pass_ack(back, request, plan);
         }
         self.proxy.forward(back, request, plan);
+        owner.is_leaving.store(false, Ordering::Release);
     }
 
     /// Answers a request that goes no further.
@@ -297,6 +300,8 @@ struct Under {
     stamp_back: StampBack,
     /// When a next hop that fails at once will be tried again.
     retry_in: Box<dyn Fn() -> Option<std::time::Duration> + Send + Sync>,
+    /// A failure now is one that was known before: nothing was tried.
+    is_leaving: AtomicBool,
     books: Mutex<Books>,
 }
 
@@ -328,7 +333,7 @@ impl Owner for Under {
     fn failed(&self, _leg: usize, why: &Failure) -> Reply {
         let closed = ConnectError::Closed { name: self.destination.to_string() };
         let error = why.cause.as_ref().and_then(|cause| cause.downcast_ref::<ConnectError>()).unwrap_or(&closed);
-        let retry_in = matches!(why.kind, FailureKind::Unreachable).then(|| (self.retry_in)()).flatten();
+        let retry_in = self.is_leaving.load(Ordering::Acquire).then(|| (self.retry_in)()).flatten();
         let refusal = match why.kind {
             FailureKind::TimedOut => {
                 Refusal::PeerUnreachable { domain: self.destination.clone(), why: "it does not answer".into() }

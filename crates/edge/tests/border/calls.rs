@@ -325,7 +325,7 @@ async fn a_call_to_a_partner_that_is_down_is_told_inside_with_its_reason() {
     let mut house = border.insider(HOUSE).await;
     house.send(Party::new(OURS, "a").invite(THEIRS), PATIENCE).await.unwrap();
     let refused = told_by(&mut house).await;
-    assert_eq!(told(&refused), (504, None, Some("1007")));
+    assert_eq!(told(&refused), (504, None, Some("1046")));
     assert!(refused.header(Name::MsDiagnostics).unwrap().contains("source=\"edge.push.example.net\""));
     border.end().await;
 }
