@@ -107,7 +107,11 @@ fn every_nul_is_quoted(message: &Message) -> bool {
     fields_sound && tags_sound
 }
 
-fn nul_only_as_quoted_pair(value: &[u8]) -> bool {
+/// Whether the value of a field has a NUL nowhere but behind a backslash in a quoted string.
+pub(crate) fn nul_only_as_quoted_pair(value: &[u8]) -> bool {
+    if memchr::memchr(0, value).is_none() {
+        return true;
+    }
     let (mut quoted, mut escaped) = (false, false);
     for byte in value {
         match byte {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use crate::check::nul_only_as_quoted_pair;
 use crate::error::PrintError;
 use crate::list::first_element;
 use crate::message::Message;
@@ -185,6 +186,9 @@ impl<'a> ResponseBuilder<'a> {
         }
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
             let Some(field) = fields_of(request, name).next() else { continue };
+            if !nul_only_as_quoted_pair(&request.as_bytes()[field.value.range()]) {
+                pen.fail(PrintError::ControlCharacter);
+            }
             let has_tag = || request.to().is_ok_and(|to| to.tag().is_some());
             match self.to_tag {
                 Some(tag) if name == Name::To && status != 100 && !has_tag() => {
@@ -210,7 +214,12 @@ pub(crate) fn copied_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderF
     if field.is_odd() {
         return canonical_field(pen, message, field);
     }
-    pen.raw(&message.as_bytes()[field.start as usize..field.end as usize]);
+    let bytes = &message.as_bytes()[field.start as usize..field.end as usize];
+    // Of a faulty request whose Call-ID holds a NUL no answer can be made that is one itself.
+    if !nul_only_as_quoted_pair(bytes) {
+        return pen.fail(PrintError::ControlCharacter);
+    }
+    pen.raw(bytes);
 }
 
 /// A field in the form that every parser reads alike: its name, a colon, a blank, its value.
@@ -224,8 +233,10 @@ pub(crate) fn canonical_field(pen: &mut Pen<'_>, message: &Message, field: &Head
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count().min(digits.len().saturating_sub(1));
         pen.raw(&digits[zeros..]);
         pen.raw(b"\r\n");
-    } else {
+    } else if nul_only_as_quoted_pair(&bytes[field.value.range()]) {
         pen.raw(&bytes[field.value.start as usize..field.end as usize]);
+    } else {
+        pen.fail(PrintError::ControlCharacter);
     }
 }
 
@@ -247,6 +258,9 @@ pub(crate) fn stamped_field(pen: &mut Pen<'_>, message: &Message, field: &Header
     let Some((value, (element, _))) = located else {
         return copied_field(pen, message, field);
     };
+    if !nul_only_as_quoted_pair(&bytes[field.value.range()]) {
+        pen.fail(PrintError::ControlCharacter);
+    }
     field_name(pen, message, field);
     pen.raw(&bytes[field.value.start as usize..field.value.start as usize + element.start]);
     pen.stamped_via(&value[element.clone()], source);
