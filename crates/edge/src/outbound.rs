@@ -310,6 +310,7 @@ async fn find(
         domain: domain.clone(),
         host: records[0].target.parse().unwrap_or_else(|_| domain.clone()),
         why: error.to_string(),
+        remedy: remedy(&error),
     })?;
     let connections = usize::from(settings.access_edge().outgoing_tls_count_for_federated_partners);
     let target = Target::served_by(standing.remote().as_str(), located.servers, Transport::Tls);
@@ -320,7 +321,7 @@ async fn find(
 fn served_by(settings: &Snapshot, domain: &SipDomain, mut records: Vec<Srv>) -> Result<(Vec<Srv>, Standing), Refusal> {
     records.sort_by_key(|record| record.priority);
     let mut counted: Vec<(Srv, Standing)> = Vec::new();
-    let mut refusal = Refusal::SrvNotFound { domain: domain.clone(), why: "it names no host".into() };
+    let mut refusal = Refusal::SrvNotFound { domain: domain.clone(), why: "it names no host".into(), remedy: None };
     for record in records {
         // A target that is no host name is no way.
         let Ok(target) = record.target.parse::<SipDomain>() else { continue };
@@ -341,6 +342,14 @@ fn served_by(settings: &Snapshot, domain: &SipDomain, mut records: Vec<Srv>) -> 
 
 /// A domain's federation SRV records, in no particular order.
 pub(crate) async fn srv_records(resolver: &dyn Resolver, domain: &SipDomain) -> Result<Vec<Srv>, Refusal> {
-    let not_found = |error: ResolveError| Refusal::SrvNotFound { domain: domain.clone(), why: error.to_string() };
+    let not_found = |error: ResolveError| {
+        let (why, remedy) = (error.to_string(), remedy(&error));
+        Refusal::SrvNotFound { domain: domain.clone(), why, remedy }
+    };
     resolver.srv(&format!("_sipfederationtls._tcp.{domain}")).await.map_err(not_found)
+}
+
+/// What may be done where the name server is at fault; where the domain's records are, the diagnosis knows better.
+fn remedy(error: &ResolveError) -> Option<&'static str> {
+    error.is_passing().then(|| error.advice())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reveille_core::diagnosis::{Diagnosis, Failure};
+use reveille_core::diagnosis::{Diagnosis, Failure, Fault};
 use reveille_core::{Reason, SipDomain};
 
 /// Why the border, or the house behind it, refused.
@@ -17,6 +17,8 @@ pub enum Refusal {
         host: SipDomain,
         /// What the name server said.
         why: String,
+        /// What may be done, if it is our name server that cannot tell.
+        remedy: Option<&'static str>,
     },
     /// `UseSourceVerification`, read strictly.
     #[error("{domain} does not say whether its user is verified, which it must here")]
@@ -155,6 +157,8 @@ pub enum Refusal {
         domain: SipDomain,
         /// What the name server said.
         why: String,
+        /// What may be done, if it is our name server that cannot tell.
+        remedy: Option<&'static str>,
     },
     /// Before the end.
     #[error("this server is about to stop")]
@@ -228,7 +232,14 @@ impl Refusal {
 
     /// Whose fault it is, whether repeating helps, and the number that travels.
     pub const fn diagnosis(&self) -> Diagnosis {
-        self.failure().diagnosis()
+        let diagnosis = self.failure().diagnosis();
+        match self {
+            // Not the other organisation's fault, and nothing that it could mend.
+            Self::AddressNotFound { remedy: Some(advice), .. } | Self::SrvNotFound { remedy: Some(advice), .. } => {
+                Diagnosis { fault: Fault::Configuration, advice, ..diagnosis }
+            }
+            _ => diagnosis,
+        }
     }
 
     /// The command that would change this answer, with its values in place.

@@ -65,7 +65,9 @@ pub fn by_srv(settings: &Snapshot, domain: &SipDomain, targets: &[(SipDomain, u1
     match (routes.is_empty(), targets.first()) {
         (false, _) => Ok(routes),
         (true, Some((target, _))) => Err(Refusal::SrvNamesAnother { domain: domain.clone(), target: target.clone() }),
-        (true, None) => Err(Refusal::SrvNotFound { domain: domain.clone(), why: "the record is empty".into() }),
+        (true, None) => {
+            Err(Refusal::SrvNotFound { domain: domain.clone(), why: "the record is empty".into(), remedy: None })
+        }
     }
 }
 

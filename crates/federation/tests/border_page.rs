@@ -12,7 +12,7 @@ fn each() -> Vec<Refusal> {
     let host = || domain.clone();
     let why = String::new;
     vec![
-        Refusal::AddressNotFound { domain: host(), host: host(), why: why() },
+        Refusal::AddressNotFound { domain: host(), host: host(), why: why(), remedy: None },
         Refusal::AssertionMissing { domain: host() },
         Refusal::BadBody(why()),
         Refusal::BadFrom,
@@ -34,7 +34,7 @@ fn each() -> Vec<Refusal> {
         Refusal::PeerUntrusted { domain: host(), why: why() },
         Refusal::Shed { what: "messages" },
         Refusal::SrvNamesAnother { domain: host(), target: host() },
-        Refusal::SrvNotFound { domain: host(), why: why() },
+        Refusal::SrvNotFound { domain: host(), why: why(), remedy: None },
         Refusal::Stopping,
         Refusal::StoreFull,
         Refusal::TooLarge(why()),

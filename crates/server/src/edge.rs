@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
 use reveille_edge::{Edge, Served};
-use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Resolver};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
 use crate::config::Edge as Config;
+use crate::names::Names;
 use crate::server::{Part, StartError, bind};
 use crate::tls::Side;
 
@@ -18,7 +19,7 @@ use crate::tls::Side;
 pub(crate) fn start(
     config: &Config,
     settings: watch::Receiver<Arc<Snapshot>>,
-    resolver: Arc<dyn Resolver>,
+    names: Names,
     stop: &CancellationToken,
 ) -> Result<(Part, Arc<Edge>), StartError> {
     let external_tls = Side::read("edge.tls", &config.tls, ClientAuth::Required)?;
@@ -50,9 +51,12 @@ pub(crate) fn start(
             ..reveille_edge::Limits::default()
         },
     };
-    let edge = Edge::new(role, settings, resolver, Arc::new(SystemClock));
+    let edge = Edge::new(role, settings.clone(), Arc::clone(&names.resolver), Arc::new(SystemClock));
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));
     let running = Arc::clone(&edge).run(external, internal, outer_client, inner_client, stop.clone());
-    let task = tokio::spawn(running);
+    let following = names.follow(settings, stop.clone());
+    let task = tokio::spawn(async move {
+        tokio::join!(running, following);
+    });
     Ok((Part { name: "edge", task, sides: vec![external_tls, internal_tls] }, edge))
 }

@@ -10,6 +10,7 @@ pub mod config;
 mod edge;
 mod home;
 pub mod logging;
+mod names;
 mod ops;
 pub mod process;
 mod server;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reveille_core::settings::Snapshot;
 use reveille_core::{PushId, SipDomain};
 use reveille_home::Desk;
-use reveille_sip_net::{Asking, HickoryResolver, Listener, Resolver, Srv, StaticResolver};
+use reveille_sip_net::Listener;
 use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::certificates::Certificates;
 use crate::config::{self, ConfigError, Fault, Raw};
+use crate::names::Names;
 use crate::ops::{self, Status};
 use crate::tls::{Side, TlsFault};
 use crate::users_file::UsersError;
@@ -24,8 +25,6 @@ use crate::{SystemClock, clearinghouse, edge, home};
 
 /// How long roles may take to finish after they were told to stop.
 const GRACE: Duration = Duration::from_secs(20);
-/// How name servers are asked.
-const ASKING: Asking = Asking { timeout: Duration::from_secs(2), attempts: 2, cache_records: 3000 };
 
 /// Why a server does not start. The administrator's to mend; every variant names the key.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +216,9 @@ async fn start_roles(
         status.house = Some(house);
     }
     if let Some(config) = &raw.edge {
-        let (part, edge) = edge::start(config, settings.watch(), resolver(&raw.resolver)?, stop)?;
+        let settings = settings.watch();
+        let names = Names::new(&raw.resolver, &settings.borrow())?;
+        let (part, edge) = edge::start(config, settings, names, stop)?;
         parts.push(part);
         status.edge = Some(edge);
     }
@@ -227,33 +228,6 @@ async fn start_roles(
         status.desk = Some(desk);
     }
     Ok(())
-}
-
-/// What is known without asking, and behind it the name servers.
-fn resolver(raw: &config::Resolver) -> Result<Arc<dyn Resolver>, StartError> {
-    let fault = |error: reveille_sip_net::ResolveError| StartError::Resolver(error.to_string());
-    let mut table = StaticResolver::new();
-    for (host, addresses) in &raw.hosts {
-        for address in addresses {
-            table = table.host(host.as_str(), *address);
-        }
-    }
-    for record in &raw.srv {
-        let target = record.target.to_string();
-        let (priority, weight, port) = (record.priority, record.weight, record.port);
-        table = table.service(record.owner.as_str(), Srv { priority, weight, port, target, ttl: 60 });
-    }
-    let beyond: Arc<dyn Resolver> = if raw.name_servers.is_empty() {
-        // A machine without name servers still reaches what the table names.
-        match HickoryResolver::system(ASKING) {
-            Ok(system) => Arc::new(system),
-            Err(error) if raw.hosts.is_empty() => return Err(fault(error)),
-            Err(_) => return Ok(Arc::new(table)),
-        }
-    } else {
-        Arc::new(HickoryResolver::at(&raw.name_servers, ASKING).map_err(fault)?)
-    };
-    Ok(Arc::new(table.or_else(beyond)))
 }
 
 /// Names the key of a listener that cannot be had.
