@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use reveille_server::process::{Usage, usage_of};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::demo::layout::Files;
@@ -72,21 +73,27 @@ impl Kamailio {
         sum
     }
 
-    /// Ends it.
+    /// Ends it, by force if it takes its time: nothing of it is needed any more.
     pub(super) async fn end(mut self) -> Result<()> {
         let processes = self.processes();
-        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.pid)?) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        signal(&self.pid.to_string(), Signal::TERM);
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
+            processes.iter().for_each(|pid| signal(pid, Signal::KILL));
+            self.child.wait().await?;
         }
-        tokio::time::timeout(Duration::from_secs(20), self.child.wait())
-            .await
-            .with_context(|| format!("kamailio does not end; its processes are {processes:?}"))??;
         Ok(())
     }
 
     fn processes(&self) -> Vec<String> {
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
         children.split_whitespace().map(str::to_owned).chain([self.pid.to_string()]).collect()
+    }
+}
+
+/// A process that has ended needs none.
+fn signal(pid: &str, signal: Signal) {
+    if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 
