@@ -13,7 +13,7 @@ use reveille_federation::policy::{Admission, Carriage, Standing, admit, carried_
 use reveille_federation::trust::SourceType;
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool, Target};
+use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool, Side, Target};
 use tracing::debug;
 
 use crate::calls::{ALLOW, Calls, is_within_dialog};
@@ -23,6 +23,7 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, srv_records};
 use crate::relay::refuse;
+use crate::seats::Seats;
 use crate::ways::WAITING_MAX;
 
 /// How long an admission that rests on an SRV record holds.
@@ -62,6 +63,7 @@ pub(crate) struct Inbound {
     behind: HashMap<Box<str>, Behind>,
     inside: OnceLock<Pool>,
     outbound: OnceLock<Arc<Outbound>>,
+    seats: Seats,
     admitted: Mutex<HashMap<FlowId, HashMap<SipDomain, Admitted>>>,
     /// What waits for a look-up under way, by connection, domain and version of the settings.
     asking: Mutex<HashMap<(FlowId, SipDomain, u64), Vec<Message>>>,
@@ -77,6 +79,7 @@ impl Inbound {
             behind: behind(edge),
             inside: OnceLock::new(),
             outbound: OnceLock::new(),
+            seats: Seats::new(edge.config.limits.connections_per_partner),
             admitted: Mutex::default(),
             asking: Mutex::default(),
             contacts: RandomState::new(),
@@ -347,6 +350,18 @@ fn federated(message: &Message) -> Result<(), Refusal> {
 }
 
 impl Handler for Inbound {
+    fn opened(&self, flow: &Arc<Flow>) {
+        // Those that we have opened are bounded by the pool.
+        if flow.side() == Side::Accepted && !self.seats.sit(flow) {
+            let named = flow.peer().and_then(|peer| peer.identities().next()?.parse().ok());
+            if let Some(domain) = named {
+                let what = format!("{} connections to this edge are open", self.seats.most());
+                self.edge.refusals.request(flow, &Refusal::PartnerBusy { domain, what });
+            }
+            flow.close(CloseReason::Asked { why: "the peer has as many connections as it may" });
+        }
+    }
+
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         for message in batch.drain(..) {
             match message.method() {
@@ -370,6 +385,9 @@ impl Handler for Inbound {
     }
 
     fn closed(&self, flow: &Arc<Flow>, _why: &CloseReason) {
+        if flow.side() == Side::Accepted {
+            self.seats.leave(flow);
+        }
         let domains = self.admitted.lock().remove(&flow.id());
         for known in domains.into_iter().flat_map(HashMap::into_values) {
             known.proven.partner.disconnected();

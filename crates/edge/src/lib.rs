@@ -20,6 +20,7 @@ mod partners;
 mod refusals;
 mod relay;
 mod said;
+mod seats;
 mod status;
 mod ways;
 

@@ -26,7 +26,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             messages_per_s: 2000,
-            in_flight_per_partner: 10_000,
+            in_flight_per_partner: 1_000,
             bytes_in_flight_per_partner: 32 * 1024 * 1024,
             connections_per_partner: 1000,
             drain: Duration::from_secs(5),
