@@ -1,6 +1,8 @@
 //! What an administrator meets first: `reveille check` on configurations that are wrong in one way each, `reveille
 //! settings` on files that are, help, and wrong usage. Sentences are compared word by word: they are the product here.
 
+#![allow(clippy::disallowed_methods, reason = "the test issues certificates by the wall clock, as authorities do")]
+
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

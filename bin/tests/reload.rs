@@ -1,6 +1,8 @@
 //! Certificates, roots and revocation lists that change while an edge serves: what is open goes on, what is new uses
 //! them, what was taken back is closed, and what is broken changes nothing and is named.
 
+#![allow(clippy::disallowed_methods, reason = "the test issues certificates by the wall clock, as authorities do")]
+
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -121,7 +121,8 @@ fn without_quoted(value: &str) -> String {
 }
 
 fn host(uri: &str) -> String {
-    let rest = uri.trim().split_once(':').map_or(uri.trim(), |(_, rest)| rest);
+    let uri = uri.trim();
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
     let host = rest.rsplit('@').next().unwrap_or_default();
     host.split(':').next().unwrap_or_default().trim().trim_end_matches('.').to_ascii_lowercase()
 }
