@@ -58,7 +58,19 @@ impl Knot {
 
     /// It hears questions and answers none, until [`Knot::resume`].
     pub(crate) fn pause(&self) -> Result<()> {
-        Ok(kill_process(self.process.pid(), Signal::STOP)?)
+        kill_process(self.process.pid(), Signal::STOP)?;
+        // Each of its threads stops in its own time.
+        let threads = format!("/proc/{}/task", self.process.pid().as_raw_nonzero());
+        until("Knot stands still", || {
+            for thread in std::fs::read_dir(&threads)? {
+                // proc_pid_stat(5): the state follows the name, which ends with the last parenthesis.
+                let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+                if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
     }
 
     pub(crate) fn resume(&self) -> Result<()> {
