@@ -129,7 +129,7 @@ fn a_partner_that_moves_is_found_when_its_record_has_run_out() -> Result<()> {
     let asked = Instant::now();
     border.sends("moving.example", "one")?;
     ensure!(old.heard() == ["one"] && new.heard().is_empty(), "{:?} {:?}", old.heard(), new.heard());
-    // A connection that works is kept for as long as it works: moving is the end of the old edge.
+    // A connection that works is kept for half a minute more: here the old edge ends with the move.
     border.change("moving.example", &at(4))?;
     drop(old);
     until_carried(&mut border, "moving.example", "two")?;

@@ -310,6 +310,11 @@ impl Books {
         }
         if **servers != *self.servers {
             self.circuit.keep(servers);
+            // Whoever has moved may leave the old place running: it is left soon, however well it works.
+            let soon = Instant::now() + UNNAMED_FOR;
+            for link in self.links.iter_mut().filter(|link| priority(servers, link.flow.remote()).is_none()) {
+                link.renew_at = Some(link.renew_at.map_or(soon, |at| at.min(soon)));
+            }
         }
         self.servers = servers.clone();
     }
@@ -412,6 +417,9 @@ fn rank(affinity: u64, flow: FlowId) -> u64 {
 }
 
 const UNHEARD_MAX: usize = 4096;
+/// A connection to an address that the records do not name any more is renewed after this time. Name servers that name a
+/// few of many addresses at a time make that one connection in as long.
+const UNNAMED_FOR: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -581,6 +589,23 @@ mod tests {
             }
         }
         assert!(chosen.contains(&one.id()) && chosen.contains(&two.id()), "both get a share");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_named_no_more_is_left_though_its_connection_works() {
+        let mut bench = Bench::one();
+        bench.target = bench.target.clone().with_connections(1);
+        bench.connected(1);
+        assert!(matches!(bench.offer(0), Next::Sent { connect: None, .. }));
+        bench.target = Target::served_by("edge.example", vec![server(0, 2)], Transport::Tls).with_connections(1);
+        tokio::time::advance(UNNAMED_FOR / 2).await;
+        assert!(matches!(bench.offer(0), Next::Sent { connect: None, .. }), "it has just been heard of");
+        tokio::time::advance(UNNAMED_FOR).await;
+        assert!(matches!(bench.offer(0), Next::Sent { connect: Some(Goal::Any), .. }), "what works serves meanwhile");
+        assert_eq!(bench.hop.order(|_| 0), [at(2)]);
+        let moved = bench.connected(2);
+        assert_eq!(bench.hop.works(&moved, 1).len(), 1, "the old connection goes");
+        assert_eq!(bench.goes_to(), at(2));
     }
 
     #[tokio::test]
