@@ -19,12 +19,12 @@ use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Taken, To};
 use reveille_sip_net::{ConnectError, Flow, Senders};
 use tokio_util::sync::CancellationToken;
 
-use crate::crossing::{Crossing, From, Stamp, StampBack};
+use crate::crossing::{Crossing, From, StampBack};
 use crate::limits::Limits;
 use crate::partners::Passage;
 use crate::refusals::unreachable;
 use crate::relay::Relay;
-use crate::said::Said;
+use crate::said::{self, Said};
 
 /// What edges do for partners, in the order in which Allow lists it.
 pub(crate) const ALLOW: &str =
@@ -165,7 +165,7 @@ impl Calls {
             books: Mutex::new(Books { passage: Some(passage), diagnosis: None }),
         });
         let mut plan = Plan::to(leg, self.route(request), Arc::clone(&owner) as _);
-        plan.edits = stamped(&stamp);
+        plan.edits = said::edits(&stamp);
         plan.record_route = self.record_route(request, from, destination);
         if is_ack {
             // It has no answer.
@@ -280,18 +280,6 @@ fn told(name: &str, from: From, refusal: &Refusal) -> Answer {
     Answer { status, ..answer }
 }
 
-/// The stamp of this edge, and nothing of the kind that a message brought.
-fn stamped(stamp: &Stamp) -> Edits {
-    let mut edits = Edits::default().strip(Name::EdgeTrust).strip(Name::AssertedVerification);
-    if let Some(trust) = stamp.trust() {
-        edits = edits.insert(Name::EdgeTrust.as_str(), trust);
-    }
-    if let Some(assertion) = stamp.assertion() {
-        edits = edits.insert(Name::AssertedVerification.as_str(), assertion);
-    }
-    edits
-}
-
 /// What is known of a request under way.
 struct Under {
     from: From,
@@ -315,11 +303,7 @@ struct Books {
 impl Owner for Under {
     fn edits(&self, response: &Message) -> Edits {
         let said = Said::by(response, self.stamp_back.partner(), self.from, self.name.as_str());
-        let mut edits = stamped(&self.stamp_back.on(response));
-        if self.from == From::Outside {
-            // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
-            edits = edits.strip(Name::MsDiagnostics).strip(Name::Warning);
-        }
+        let mut edits = said::edits(&self.stamp_back.on(response));
         for (name, value) in said.more() {
             edits = edits.insert(name.as_str(), value);
         }

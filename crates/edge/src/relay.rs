@@ -181,10 +181,6 @@ impl Relay {
         };
         let said = Said::by(response, onward.as_ref().and_then(|onward| onward.stamp_back.partner()), from, &self.name);
         let mut forward = stamped(Forward::response(response).pop_via(), &stamp);
-        if from == From::Outside {
-            // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
-            forward = forward.strip(Name::MsDiagnostics).strip(Name::Warning);
-        }
         for (name, value) in said.more() {
             forward = forward.insert(name, value);
         }

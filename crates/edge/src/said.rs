@@ -1,22 +1,42 @@
 //! What our edge adds to a message and takes off it: trust, assertions, and diagnoses in their inner and outer form.
 
 use reveille_federation::answer::quotable;
+use reveille_sip::proxy::Edits;
 use reveille_sip::{Forward, Message, Name};
 
 use crate::crossing::{From, Stamp};
 use crate::partners::Partner;
 
-/// A message with the stamp of this edge, and with nothing of the kind that it brought. Both fields are taken off
-/// whatever side a message comes from: the one is said to our own servers only, the other by whoever sends outward.
+/// A message with the stamp of this edge, and with nothing of the kind that it brought.
 pub(crate) fn stamped<'a>(forward: Forward<'a>, stamp: &'a Stamp) -> Forward<'a> {
-    let mut forward = forward.strip(Name::EdgeTrust).strip(Name::AssertedVerification);
-    if let Some(trust) = stamp.trust() {
-        forward = forward.insert(Name::EdgeTrust, trust);
-    }
-    if let Some(assertion) = stamp.assertion() {
-        forward = forward.insert(Name::AssertedVerification, assertion);
-    }
-    forward
+    let forward = taken_off(stamp).fold(forward, Forward::strip);
+    put_on(stamp).into_iter().fold(forward, |forward, (name, value)| forward.insert(name, value))
+}
+
+/// The same for whoever carries calls.
+pub(crate) fn edits(stamp: &Stamp) -> Edits {
+    let edits = taken_off(stamp).fold(Edits::default(), Edits::strip);
+    put_on(stamp).into_iter().fold(edits, |edits, (name, value)| edits.insert(name.as_str(), value))
+}
+
+/// What no message keeps that gets this stamp.
+fn taken_off(stamp: &Stamp) -> impl Iterator<Item = Name> {
+    let leaves = match stamp {
+        // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
+        Stamp::Assertion(_) => &[Name::MsDiagnostics, Name::Warning][..],
+        Stamp::Trust(_) | Stamp::None => &[],
+    };
+    // The one is said to our own servers only, the other by whoever sends outward; and no partner is of our trust domain,
+    // nor we of its (RFC 3325 §5).
+    let always = [Name::EdgeTrust, Name::AssertedVerification].into_iter().chain(Name::IDENTITIES);
+    always.chain(leaves.iter().copied())
+}
+
+/// The field that this stamp is.
+fn put_on(stamp: &Stamp) -> Option<(Name, &str)> {
+    let trust = || Some((Name::EdgeTrust, stamp.trust()?));
+    let assertion = || Some((Name::AssertedVerification, stamp.assertion()?));
+    trust().or_else(assertion)
 }
 
 /// What is added to an answer about why it refuses.
@@ -86,6 +106,7 @@ fn reason(diagnostics: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use reveille_sip::{Limits, parse_datagram};
 
     use super::*;
@@ -134,5 +155,41 @@ mod tests {
         let inside = "90103;reason=\"x is not an allowed domain\";source=\"edge.contoso.com\";advice=\"do\"";
         assert_eq!(public_diagnostics(inside), "90103;reason=\"x is not an allowed domain\"");
         assert_eq!(public_diagnostics("1034"), "1034");
+    }
+
+    #[test]
+    fn what_each_side_gets_to_see_of_a_message() {
+        let all = "ms-edge-proxy-message-trust: forged\r\nMS-Asserted-Verification-Level: forged\r\n\
+                   p-asserted-identity: <sip:ceo@contoso.com>\r\nP-Preferred-Identity: <sip:ceo@contoso.com>\r\n\
+                   Remote-Party-ID: <sip:ceo@contoso.com>;screen=yes\r\nms-diagnostics: 1;source=\"home\"\r\n\
+                   Warning: 399 home \"x\"\r\nReason: SIP;cause=200\r\n";
+        let message = answer(200, all);
+        for (stamp, put_on, kept) in [
+            (
+                Stamp::Trust("t".into()),
+                vec!["ms-edge-proxy-message-trust: t"],
+                vec!["ms-diagnostics", "Warning", "Reason"],
+            ),
+            (Stamp::Assertion(true), vec!["ms-asserted-verification-level: "], vec!["Reason"]),
+            (Stamp::None, vec![], vec!["ms-diagnostics", "Warning", "Reason"]),
+        ] {
+            let mut out = BytesMut::new();
+            stamped(Forward::response(&message), &stamp).write(&mut out).unwrap();
+            let written = String::from_utf8(out.to_vec()).unwrap();
+            let more: Vec<&str> = written.lines().filter(|line| !line.is_empty()).collect();
+            let known = ["SIP/2.0", "Via", "From", "To", "Call-ID", "CSeq", "Content-Length"];
+            let more: Vec<&&str> =
+                more.iter().filter(|line| !known.iter().any(|name| line.starts_with(name))).collect();
+            let expected: Vec<&str> = put_on.into_iter().chain(kept).collect();
+            assert_eq!(more.len(), expected.len(), "{stamp:?} {more:?}");
+            assert!(more.iter().zip(&expected).all(|(line, start)| line.starts_with(start)), "{stamp:?} {more:?}");
+            let edits = edits(&stamp);
+            assert_eq!(edits.strip.as_slice(), taken_off(&stamp).collect::<Vec<_>>(), "calls lose the same");
+            assert_eq!(edits.insert.len(), usize::from(put_on_any(&stamp)), "{stamp:?}");
+        }
+    }
+
+    fn put_on_any(stamp: &Stamp) -> bool {
+        !matches!(stamp, Stamp::None)
     }
 }

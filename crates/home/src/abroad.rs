@@ -69,19 +69,21 @@ fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Bytes {
     let kept = foreign_credentials(request, road.domain.as_str());
     let via = format!("SIP/2.0/TLS {};branch={branch}", road.name);
     let hops = request.max_forwards().map_or(HOPS, |hops| hops.saturating_sub(1));
-    let mut forward = Forward::request(request)
-        .push_via(&*via)
-        .max_forwards(hops)
-        .source(from.remote())
-        .strip(Name::EdgeTrust)
-        .strip(Name::Authorization)
-        .strip(Name::ProxyAuthorization);
+    let forward = Forward::request(request).push_via(&*via).max_forwards(hops).source(from.remote());
+    let mut forward = without_claims(forward);
     for (name, value) in &kept {
         forward = forward.insert(*name, *value);
     }
     let mut out = BytesMut::new();
     forward.write(&mut out).expect("what was parsed can be written again, and no value of ours breaks a line");
     out.freeze()
+}
+
+/// The request without what its sender claims to be, and without what proves it here.
+fn without_claims(forward: Forward<'_>) -> Forward<'_> {
+    // RFC 3325 §5: only who has proven a user's identity may assert it, and a client has not.
+    let claims = [Name::EdgeTrust, Name::Authorization, Name::ProxyAuthorization].into_iter().chain(Name::IDENTITIES);
+    claims.fold(forward, Forward::strip)
 }
 
 /// The credentials that are not for us: what proves a user here is nobody else's to see (RFC 3261 §22.3).
@@ -102,5 +104,30 @@ fn back(reply: Reply, response: &Message) {
             info!(%fault, "an answer from abroad could not be passed back");
             reply.send(502);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip::{Limits, parse_datagram};
+
+    use super::*;
+
+    #[test]
+    fn a_message_leaves_without_what_its_sender_claims_to_be() {
+        let claims = "P-Asserted-Identity: <sip:ceo@contoso.com>\r\nP-Preferred-Identity: <sip:ceo@contoso.com>\r\n\
+                      remote-party-id: <sip:ceo@contoso.com>\r\nms-edge-proxy-message-trust: forged\r\n\
+                      Authorization: Digest a=b\r\nProxy-Authorization: Digest a=b\r\n";
+        let plain = |claims: &str| {
+            format!(
+                "MESSAGE sip:push@fabrikam.com SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
+                 From: <sip:bob@contoso.com>;tag=1\r\nTo: <sip:push@fabrikam.com>\r\nCall-ID: 1\r\n\
+                 CSeq: 1 MESSAGE\r\n{claims}Content-Length: 0\r\n\r\n"
+            )
+        };
+        let request = parse_datagram(plain(claims).into(), &Limits::default()).expect("sound");
+        let mut out = BytesMut::new();
+        without_claims(Forward::request(&request)).write(&mut out).expect("it can be written");
+        assert_eq!(out, plain("").as_bytes());
     }
 }

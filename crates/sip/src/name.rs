@@ -83,6 +83,10 @@ names! {
     MsDiagnostics = "ms-diagnostics";
     /// `ms-diagnostics-public`, without a source.
     MsDiagnosticsPublic = "ms-diagnostics-public";
+    /// RFC 3325 §9.1.
+    PAssertedIdentity = "P-Asserted-Identity";
+    /// RFC 3325 §9.2.
+    PPreferredIdentity = "P-Preferred-Identity";
     /// RFC 3327.
     Path = "Path";
     /// §20.26.
@@ -103,6 +107,8 @@ names! {
     ReferTo = "Refer-To" / b'r';
     /// RFC 3892.
     ReferredBy = "Referred-By" / b'b';
+    /// draft-ietf-sip-privacy-04 §4.1, before RFC 3325, and still written.
+    RemotePartyId = "Remote-Party-ID";
     /// RFC 3891.
     Replaces = "Replaces";
     /// §20.32.
@@ -158,10 +164,11 @@ impl Name {
             12 => &[Self::MaxForwards, Self::ContentType, Self::RecordRoute, Self::FeatureCaps, Self::AllowEvents],
             13 => &[Self::Authorization, Self::ProxyRequire, Self::ServiceRoute],
             14 => &[Self::ContentLength, Self::MsDiagnostics],
-            15 => &[Self::SessionExpires],
+            15 => &[Self::SessionExpires, Self::RemotePartyId],
             16 => &[Self::WwwAuthenticate, Self::ContentEncoding],
             18 => &[Self::ProxyAuthenticate, Self::SubscriptionState],
-            19 => &[Self::ProxyAuthorization, Self::ContentDisposition],
+            19 => &[Self::ProxyAuthorization, Self::ContentDisposition, Self::PAssertedIdentity],
+            20 => &[Self::PPreferredIdentity],
             21 => &[Self::MsDiagnosticsPublic],
             27 => &[Self::EdgeTrust],
             30 => &[Self::AssertedVerification],
@@ -195,6 +202,10 @@ impl Name {
             _ => Self::Other,
         }
     }
+
+    /// The fields in which somebody asserts who a sender is. Only within a trust domain do they mean anything: at its border,
+    /// and from whoever has proven nothing, they are taken off (RFC 3325 §5, §7).
+    pub const IDENTITIES: [Self; 3] = [Self::PAssertedIdentity, Self::PPreferredIdentity, Self::RemotePartyId];
 
     /// This name as one bit, for sets of names.
     pub(crate) const fn bit(self) -> u64 {
@@ -232,7 +243,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_other() {
-        for text in ["", "z", "Vib", "X-Foo", "Content-Lengthy", "P-Asserted-Identity"] {
+        for text in ["", "z", "Vib", "X-Foo", "Content-Lengthy", "P-Asserted-Identities"] {
             assert_eq!(Name::recognise(text.as_bytes()), Name::Other, "{text}");
         }
     }

@@ -67,7 +67,7 @@ pub(crate) fn edits(request: &Message, origin: Origin, realm: &str) -> Edits {
     let mut edits = Edits::default().strip(Name::EdgeTrust);
     if origin == Origin::Client {
         // RFC 3325 §5: only who has proven a user's identity may assert it, and a client has not.
-        edits.strip_other.push("P-Asserted-Identity");
+        edits.strip.extend(Name::IDENTITIES);
         // RFC 3261 §22.3: what proves a user here is nobody else's to see.
         edits = edits.strip(Name::Authorization).strip(Name::ProxyAuthorization);
         for (name, value) in foreign_credentials(request, realm) {
@@ -147,7 +147,10 @@ mod tests {
                 + "P-Asserted-Identity: <sip:ceo@contoso.com>\r\n"),
         );
         let edits = edits(&request, Origin::Client, "contoso.com");
-        assert!(edits.strip.contains(&Name::ProxyAuthorization) && edits.strip_other.contains(&"P-Asserted-Identity"));
+        assert!(
+            edits.strip.contains(&Name::ProxyAuthorization)
+                && Name::IDENTITIES.iter().all(|name| edits.strip.contains(name))
+        );
         let kept: Vec<&str> = edits.insert.iter().map(|(_, value)| value.as_str()).collect();
         assert!(kept.len() == 1 && kept[0].contains("fabrikam.com"), "{kept:?}");
     }
