@@ -16,6 +16,7 @@ pub mod reason;
 pub mod retry;
 pub mod session;
 pub mod settings;
+pub mod token_key;
 pub mod verdict;
 
 pub use clock::{Clock, Timestamp};
@@ -24,4 +25,5 @@ pub use identity::{DeviceToken, IdentityId, MessageId, PushId, PushIdentity};
 pub use names::{Aor, SipDomain};
 pub use provider::{AppKey, Channel, Environment, LaneKey, Provider};
 pub use reason::Reason;
+pub use token_key::TokenKey;
 pub use verdict::Verdict;

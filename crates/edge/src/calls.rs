@@ -5,22 +5,25 @@
 //! two domains of the dialog. A request within the dialog is admitted like any other, and goes to the domain that the
 //! token names: what else stands in Route leads nobody anywhere.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_federation::answer::{Answer, Audience, PROBLEM_TYPE, answer, status_outbound};
 use reveille_federation::{Refusal, message};
-use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply, Routed, route};
-use reveille_sip::{Message, Method, Name, Uri};
+use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply};
+use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Taken, To};
 use reveille_sip_net::{ConnectError, Flow, Senders};
 use tokio_util::sync::CancellationToken;
 
 use crate::crossing::{Crossing, From, StampBack};
-use crate::limits::Limits;
+pub(crate) use crate::dialogs::is_within_dialog;
+
+use crate::dialogs::Dialogs;
+use crate::edge::Config;
 use crate::partners::Passage;
 use crate::refusals::unreachable;
 use crate::relay::Relay;
@@ -34,37 +37,23 @@ pub(crate) const ALLOW: &str =
 pub(crate) struct Calls {
     proxy: Arc<Proxy>,
     name: SipDomain,
-    ports: Arc<OnceLock<Ports>>,
-}
-
-/// The ports of the two sides.
-#[derive(Clone, Copy, Debug)]
-struct Ports {
-    outer: u16,
-    inner: u16,
-}
-
-/// The two domains of a dialog.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Between {
-    outside: SipDomain,
-    inside: SipDomain,
+    dialogs: Arc<Dialogs>,
 }
 
 impl Calls {
-    pub(crate) fn new(name: &SipDomain, limits: &Limits) -> Self {
-        let ports: Arc<OnceLock<Ports>> = Arc::default();
-        let (ours, known) = (name.clone(), Arc::clone(&ports));
-        let config = ProxyConfig {
-            timer_c: limits.ring,
-            ..ProxyConfig::new(name.as_str(), move |uri| is_ours(uri, &ours, known.get()))
+    pub(crate) fn new(config: &Config) -> Self {
+        let dialogs = Arc::new(Dialogs::new(config));
+        let ours = Arc::clone(&dialogs);
+        let proxy = ProxyConfig {
+            timer_c: config.limits.ring,
+            ..ProxyConfig::new(config.name.as_str(), move |uri| ours.is_ours(uri))
         };
-        Self { proxy: Proxy::new(config), name: name.clone(), ports }
+        Self { proxy: Proxy::new(proxy), name: config.name.clone(), dialogs }
     }
 
     /// Tells where its two sides listen. Once.
     pub(crate) fn open(&self, outer: u16, inner: u16) {
-        let _ = self.ports.set(Ports { outer, inner });
+        self.dialogs.open(outer, inner);
     }
 
     /// Runs its timers.
@@ -122,28 +111,7 @@ impl Calls {
         if !Self::is_routed(request) {
             return message::destination(request);
         }
-        let routed = self.route(request);
-        if let Some(Between { outside, inside }) = routed.token.as_deref().and_then(|token| self.read(token)) {
-            return Ok(match from {
-                From::Inside => outside,
-                From::Outside => inside,
-            });
-        }
-        // Without a token of ours (one of an edge that has been started anew is none) it is a request like the first:
-        // who it is for decides, and from outside no other hop may be asked for.
-        if from == From::Outside
-            && let Some(next) = routed.next()
-        {
-            let host = Uri::parse(next).ok().and_then(|uri| uri.host()?.domain()?.parse().ok());
-            return Err(host.map_or_else(
-                || Refusal::BadBody("Route leads to a host that this edge does not serve".into()),
-                |domain| Refusal::UnknownDestination { domain },
-            ));
-        }
-        match routed.ours && is_within_dialog(request) {
-            true => to_domain(request),
-            false => message::destination(request),
-        }
+        self.dialogs.destination(from, request)
     }
 
     /// Carries a request across.
@@ -164,9 +132,9 @@ impl Calls {
             is_leaving: AtomicBool::new(true),
             books: Mutex::new(Books { passage: Some(passage), diagnosis: None }),
         });
-        let mut plan = Plan::to(leg, self.route(request), Arc::clone(&owner) as _);
+        let mut plan = Plan::to(leg, self.dialogs.route(request), Arc::clone(&owner) as _);
         plan.edits = said::edits(&stamp);
-        plan.record_route = self.record_route(request, from, destination);
+        plan.record_route = self.dialogs.record_route(request, from, destination);
         if is_ack {
             // It has no answer.
             owner.ended(200, None);
@@ -197,73 +165,6 @@ impl Calls {
     pub(crate) fn flow_gone(&self, flow: &Flow) {
         self.proxy.flow_gone(flow);
     }
-
-    fn route(&self, request: &Message) -> Routed {
-        route(request, &|uri| is_ours(uri, &self.name, self.ports.get()))
-    }
-
-    /// Both sides of this edge, that of the next hop on top; nothing for what begins no dialog.
-    fn record_route(&self, request: &Message, from: From, destination: &SipDomain) -> Vec<String> {
-        let begins = match request.method() {
-            Some(Method::Invite) => true,
-            Some(Method::Subscribe | Method::Refer | Method::Notify) => !is_within_dialog(request),
-            _ => false,
-        };
-        let (Some(ports), Ok(sender), true) = (self.ports.get(), self.sender(from, request), begins) else {
-            return Vec::new();
-        };
-        let between = match from {
-            From::Inside => Between { outside: destination.clone(), inside: sender },
-            From::Outside => Between { outside: sender, inside: destination.clone() },
-        };
-        let token = self.proxy.seal(LABEL, &between.write());
-        let uri = |port| format!("sip:{token}@{}:{port};transport=tls;lr", self.name);
-        match from {
-            From::Inside => vec![uri(ports.outer), uri(ports.inner)],
-            From::Outside => vec![uri(ports.inner), uri(ports.outer)],
-        }
-    }
-
-    /// The domain that a request comes from: in a dialog the one it has had since it began.
-    fn sender(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
-        let known = self.route(request).token.as_deref().and_then(|token| self.read(token));
-        match (known, from) {
-            (Some(Between { inside, .. }), From::Inside) => Ok(inside),
-            (Some(Between { outside, .. }), From::Outside) => Ok(outside),
-            (None, _) => message::from_domain(request),
-        }
-    }
-
-    fn read(&self, token: &str) -> Option<Between> {
-        Between::read(self.proxy.open(LABEL, token)?)
-    }
-}
-
-impl Between {
-    fn write(&self) -> String {
-        format!("{}~{}", self.outside, self.inside)
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let (outside, inside) = text.split_once('~')?;
-        Some(Self { outside: outside.parse().ok()?, inside: inside.parse().ok()? })
-    }
-}
-
-/// Whether a request belongs to a dialog (RFC 3261 §12.2.2).
-pub(crate) fn is_within_dialog(request: &Message) -> bool {
-    request.to().is_ok_and(|to| to.tag().is_some())
-}
-
-fn to_domain(request: &Message) -> Result<SipDomain, Refusal> {
-    let domain = || request.to().ok()?.uri().ok()?.host()?.domain()?.parse().ok();
-    domain().ok_or_else(|| Refusal::BadBody("the To address names no domain".into()))
-}
-
-fn is_ours(uri: &Uri<'_>, name: &SipDomain, ports: Option<&Ports>) -> bool {
-    let here = uri.host().and_then(|host| host.domain()).is_some_and(|host| host.eq_ignore_ascii_case(name.as_str()));
-    let port = uri.port().is_none_or(|port| ports.is_none_or(|ports| port == ports.outer || port == ports.inner));
-    here && port
 }
 
 /// A refusal as it is told to that side.
@@ -371,6 +272,3 @@ impl Senders for Tellers {
         }
     }
 }
-
-/// Under which tokens of dialogs are signed.
-const LABEL: &str = "dialog";

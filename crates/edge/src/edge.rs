@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use reveille_core::settings::Snapshot;
-use reveille_core::{Clock, SipDomain};
+use reveille_core::{Clock, SipDomain, TokenKey};
 use reveille_federation::Refusal;
 use reveille_federation::policy::Standing;
 use reveille_sip::Message;
@@ -44,6 +44,8 @@ pub struct Config {
     pub domains: HashMap<SipDomain, Served>,
     /// How much each partner may have of it.
     pub limits: Limits,
+    /// Signs what this edge writes into dialogs. Without one they belong to this very process.
+    pub token_key: Option<TokenKey>,
 }
 
 /// The server behind the edge that serves one domain.
@@ -81,7 +83,7 @@ impl Edge {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let relay = Relay::new(&config.name);
-        let calls = Calls::new(&config.name, &config.limits);
+        let calls = Calls::new(&config);
         let refusals = Refusals::new(Arc::clone(&clock));
         let partners = Partners::new(config.limits, clock);
         let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
@@ -151,15 +153,17 @@ impl Edge {
         stop: CancellationToken,
     ) {
         let (inbound, outbound) = (Inbound::new(&self), Outbound::new(&self));
-        let limits = PoolLimits::default();
+        let between = reveille_sip::Limits::between_organisations();
+        let (inner, outer) = (PoolLimits::default(), PoolLimits { message: between, ..PoolLimits::default() });
         // Whatever comes back on a connection is handled as if its peer had connected to that side.
         let senders: Arc<dyn reveille_sip_net::Senders> = Tellers::new(&self.relay, &self.calls);
         self.calls.open(external.local_addr().port(), internal.local_addr().port());
         // While the edge drains, its connections still carry answers.
         let end = CancellationToken::new();
-        let pool = |handler, tls| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
-        let outside = pool(Arc::clone(&inbound) as _, external_tls);
-        let inside = pool(Arc::clone(&outbound) as _, internal_tls);
+        let pool =
+            |handler, tls, limits| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
+        let outside = pool(Arc::clone(&inbound) as _, external_tls, outer);
+        let inside = pool(Arc::clone(&outbound) as _, internal_tls, inner);
         self.relay.open(outside.clone());
         inbound.open(inside.clone(), Arc::clone(&outbound));
         outbound.open(outside.clone(), inside.clone());

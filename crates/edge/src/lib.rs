@@ -3,11 +3,13 @@
 //! A message from a partner passes [`inbound`]: certificate, lists and levels decide, and what is admitted is stamped
 //! and relayed to the server behind. A message from inside passes [`outbound`]: settings and SRV records decide where
 //! it goes and whom to expect there. Both are a [`crossing`] when they may pass, hold the places of their [`partners`],
-//! and leave through the [`relay`], which remembers the way back, or as part of the [`calls`].
+//! and leave through the [`relay`], which remembers the way back, or as part of the [`calls`], whose
+//! [`dialogs`] it writes down in them.
 #![warn(missing_docs)]
 
 mod calls;
 mod crossing;
+mod dialogs;
 mod edge;
 mod gauge;
 mod inbound;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_core::{Aor, Clock, SipDomain, Timestamp};
+use reveille_core::{Aor, Clock, SipDomain, Timestamp, TokenKey};
 use reveille_sip_net::proxy::{Proxy, ProxyConfig};
 use reveille_sip_net::{ConnectError, Flow, Listener, Pool, PoolLimits, Requests, Target, TlsClient};
 use reveille_store::{HomeStore, StoreError};
@@ -60,6 +60,8 @@ pub struct Config {
     pub trusted_proxies: Vec<SipDomain>,
     /// In which order the digests are offered to clients.
     pub digests: Digests,
+    /// Signs what home writes into dialogs about its phones. Without one they belong to this very process.
+    pub token_key: Option<TokenKey>,
 }
 
 /// Where clients and servers come in.
@@ -180,7 +182,8 @@ impl Home {
             rest.clone(),
         );
         let internal = listeners.internal.local_addr();
-        let calls = Calls::new(&front, Arc::clone(&proxy), pool.clone(), config.edge.clone(), internal);
+        let way = (pool.clone(), config.edge.clone());
+        let calls = Calls::new(&front, Arc::clone(&proxy), way, internal, config.token_key);
         drop(front.calls.set(calls));
         let road = Arc::new(Road {
             requests: Arc::clone(&front.requests),

@@ -10,14 +10,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
-use crate::config::Edge as Config;
+use crate::config::{Edge as Config, Store};
 use crate::names::Names;
 use crate::server::{Part, StartError, bind};
 use crate::tls::Side;
+use crate::token_key;
 
 /// Starts an edge; answers its part and the edge, for status pages.
 pub(crate) fn start(
     config: &Config,
+    store: &Store,
     settings: watch::Receiver<Arc<Snapshot>>,
     names: Names,
     stop: &CancellationToken,
@@ -29,7 +31,8 @@ pub(crate) fn start(
     };
     let internal_tls = Side::read(key, inner, ClientAuth::Required)?;
     // The outside may be anybody: one address gets no more than a good share of the seats.
-    let outer = ListenLimits { seats_per_address: 10_000, ..ListenLimits::default() };
+    let message = reveille_sip::Limits::between_organisations();
+    let outer = ListenLimits { seats_per_address: 10_000, message, ..ListenLimits::default() };
     let at = config.external;
     let external = bind("edge.external", at, Listener::tls(at, Arc::clone(&external_tls.server), outer))?;
     let at = config.internal;
@@ -50,6 +53,7 @@ pub(crate) fn start(
             drain: Duration::from_millis(config.limits.drain_ms),
             ..reveille_edge::Limits::default()
         },
+        token_key: Some(token_key::kept(&store.dir.join("edge-tokens.key"))?),
     };
     let edge = Edge::new(role, settings.clone(), Arc::clone(&names.resolver), Arc::new(SystemClock));
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));

@@ -14,6 +14,7 @@ use crate::SystemClock;
 use crate::config::{DigestFirst, Home as Config, Hop, Store};
 use crate::server::{Part, StartError, bind};
 use crate::tls::Side;
+use crate::token_key;
 use crate::users_file;
 
 /// Starts a home; answers its part and where others may ask it.
@@ -26,7 +27,7 @@ pub(crate) fn start(
     let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?;
     let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
     let users = users_file::read(&config.users, &config.domain)?;
-    let limits = ListenLimits::default();
+    let limits = ListenLimits { message: reveille_sip::Limits::of_clients(), ..ListenLimits::default() };
     let mut clients = Vec::new();
     if let Some(at) = config.sip_udp {
         clients.push(bind("home.sip_udp", at, Listener::udp(at, limits))?);
@@ -48,7 +49,7 @@ pub(crate) fn start(
         clients.push(bind("home.sip_wss", at, Listener::wss(at, Arc::clone(&client_tls.server), pages, limits))?);
     }
     let at = config.internal;
-    let internal = bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), limits))?;
+    let internal = bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()))?;
     let kept = Arc::new(SqliteHome::open(&store.dir.join("home.db"))?);
     let role = reveille_home::Config {
         name: config.name.clone(),
@@ -60,6 +61,7 @@ pub(crate) fn start(
             DigestFirst::Md5 => Digests::Md5First,
             DigestFirst::Sha256 => Digests::Sha256First,
         },
+        token_key: Some(token_key::kept(&store.dir.join("home-tokens.key"))?),
     };
     let home = Home::new(role, users, Arc::clone(&kept) as _, settings, Arc::new(SystemClock))?;
     let desk = home.desk();

@@ -16,6 +16,7 @@ pub mod process;
 mod server;
 pub mod settings_file;
 mod tls;
+mod token_key;
 mod users_file;
 
 pub use clock::SystemClock;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_core::{PushId, SipDomain};
+use reveille_core::{PushId, SipDomain, TokenKey};
 use reveille_home::Desk;
 use reveille_sip_net::Listener;
 use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
@@ -62,6 +62,18 @@ pub enum StartError {
         /// The folder.
         path: String,
         /// What the system says.
+        source: io::Error,
+    },
+    /// The key that signs a role's tokens.
+    #[error(
+        "store.dir: {path} must hold the {} bytes that sign what is written into dialogs: {source}. Where the file is \
+         removed a new one is made; calls under way then end one-sidedly",
+        TokenKey::LEN
+    )]
+    TokenKey {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
         source: io::Error,
     },
     /// Certificates.
@@ -218,7 +230,7 @@ async fn start_roles(
     if let Some(config) = &raw.edge {
         let settings = settings.watch();
         let names = Names::new(&raw.resolver, &settings.borrow())?;
-        let (part, edge) = edge::start(config, settings, names, stop)?;
+        let (part, edge) = edge::start(config, &raw.store, settings, names, stop)?;
         parts.push(part);
         status.edge = Some(edge);
     }

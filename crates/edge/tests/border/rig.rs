@@ -163,11 +163,14 @@ impl Border {
             inside: vec![domain("console.push.example.net")],
             domains: HashMap::from([(domain("push.example.net"), served), (domain("corp.example.net"), corp)]),
             limits,
+            token_key: None,
         };
         let (settings, watched) = watch::channel(Arc::new(settings));
         let edge = Edge::new(config, watched, resolver, Arc::new(Wall));
-        let listen = || Listener::tls(loopback(), office.server(EDGE), ListenLimits::default()).unwrap();
-        let (external, internal) = (listen(), listen());
+        let listen = |limits| Listener::tls(loopback(), office.server(EDGE), limits).unwrap();
+        let message = reveille_sip::Limits::between_organisations();
+        let outer = ListenLimits { message, ..ListenLimits::default() };
+        let (external, internal) = (listen(outer), listen(ListenLimits::default()));
         let (outside, inside) = (external.local_addr(), internal.local_addr());
         let client = || Arc::new(office.client(EDGE));
         let stop = CancellationToken::new();

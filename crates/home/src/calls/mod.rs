@@ -12,19 +12,20 @@ mod token;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use reveille_core::Aor;
+use reveille_core::{Aor, TokenKey};
 use reveille_federation::policy::readmit;
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Reply, Routed};
 use reveille_sip::{Host, Message, Method, Name, NameAddr, Uri};
-use reveille_sip_net::proxy::{Proxy, Taken, TokenError};
+use reveille_sip_net::proxy::{Proxy, Share, Taken, TokenError};
 use reveille_sip_net::{Flow, Pool, Target};
 
 use crate::auth::Unproven;
+use crate::flows::is_same;
 use crate::front::{Front, address};
 
 pub(crate) use route::Origin;
-use route::{EDGE, Facts, Mine, Nowhere, Toward, speaker, toward};
+use route::{EDGE, Facts, Mine, Nowhere, Toward, names_both_sides, speaker, toward};
 use token::Tokens;
 
 /// Who proxies the calls of one home.
@@ -61,10 +62,18 @@ pub(crate) fn is_of_call(request: &Message) -> bool {
 }
 
 impl Calls {
-    /// Proxies with `proxy`, whose own addresses a call of [`ours`] tells.
-    pub(crate) fn new(front: &Front, proxy: Arc<Proxy>, pool: Pool, edge: Target, internal: SocketAddr) -> Arc<Self> {
+    /// Proxies with `proxy`, whose own addresses a call of [`ours`] tells; tokens are signed with `key`, else with one
+    /// of this process.
+    pub(crate) fn new(
+        front: &Front,
+        proxy: Arc<Proxy>,
+        (pool, edge): (Pool, Target),
+        internal: SocketAddr,
+        key: Option<TokenKey>,
+    ) -> Arc<Self> {
         let inner = format!("sip:{EDGE}@{}:{};transport=tls;lr", front.name, internal.port());
-        let tokens = Tokens::new(front.users.domain(), &rand::random());
+        let key = key.unwrap_or_else(|| TokenKey::new(rand::random()));
+        let tokens = Tokens::new(front.users.domain(), key.bytes());
         let realm = front.users.domain().to_string();
         Arc::new(Self { proxy, tokens, pool, edge, inner, realm })
     }
@@ -75,22 +84,51 @@ impl Calls {
 
     /// Takes a request that [`is_of_call`].
     pub(crate) fn take(self: &Arc<Self>, front: &Front, origin: Origin, flow: &Arc<Flow>, message: Message) {
-        match self.proxy.take(flow, message) {
+        let share = match origin {
+            Origin::Client => Share::Part,
+            // They speak for many.
+            Origin::Edge | Origin::Proxy => Share::Whole,
+        };
+        match self.proxy.take_on("", share, flow, message) {
             Taken::Done => {}
-            Taken::Refused { request, reply } => self.proxy.reply(flow, &request, &reply),
+            Taken::Refused { request, reply } => self.proxy.refuse(flow, &request, &reply),
             Taken::Ack { ack, routed } => {
                 let ask = Ask { flow: Arc::clone(flow), request: ack, routed, origin, user: None };
-                // An ACK is never answered (RFC 3261 §17): what it names is all that lets it pass.
-                if let Ok(toward) = self.toward(front, &ask) {
-                    self.pass(front, ask, toward);
+                match self.toward(front, &ask) {
+                    Ok(toward) if self.lets_through(front, &ask) => self.pass(front, ask, toward),
+                    // An ACK is never answered (RFC 3261 §17), and so nobody can be asked to prove himself.
+                    Ok(_) | Err(_) => metrics::counter!("reveille_home_acks_dropped_total").increment(1),
                 }
             }
             Taken::Request { request, routed } => {
                 let mut ask = Ask { flow: Arc::clone(flow), request, routed, origin, user: None };
                 match self.permit(front, &mut ask).and_then(|()| self.decide(front, &ask)) {
                     Ok(toward) => self.pass(front, ask, toward),
-                    Err(reply) => self.proxy.reply(flow, &ask.request, &reply),
+                    // Without state (RFC 3261 §22.3 needs none for a challenge): a stranger costs nothing, and what he
+                    // sends in another's name is repeated to nobody.
+                    Err(reply) => self.proxy.refuse(flow, &ask.request, &reply),
                 }
+            }
+        }
+    }
+
+    /// Whether an ACK may pass. It belongs to a dialog in which a token of ours names both sides; a client has shown
+    /// on this connection that it is the one on its own.
+    fn lets_through(&self, front: &Front, ask: &Ask) -> bool {
+        match ask.origin {
+            Origin::Proxy => in_dialog(&ask.request),
+            Origin::Edge => self.admitted(front, ask).is_ok() && names_both_sides(&facts(ask, &self.mine(ask))),
+            Origin::Client => {
+                let mine = self.mine(ask);
+                let on_it = match mine.first() {
+                    // A datagram proves nobody; what only the phones of this dialog can know is the least.
+                    Some(Mine::Party(party)) => {
+                        !ask.flow.transport().is_reliable() || front.flows.trusts(&ask.flow, &party.user)
+                    }
+                    Some(Mine::Flow(token)) => self.proxy.flow_of(token).is_ok_and(|flow| is_same(&flow, &ask.flow)),
+                    Some(Mine::Edge | Mine::Forged | Mine::Plain) | None => false,
+                };
+                on_it && names_both_sides(&facts(ask, &mine))
             }
         }
     }
@@ -100,15 +138,15 @@ impl Calls {
     fn permit(&self, front: &Front, ask: &mut Ask) -> Result<(), Reply> {
         match ask.origin {
             Origin::Proxy => Ok(()),
-            Origin::Edge => {
-                let request = &ask.request;
-                let edge = front.edge_of(&ask.flow).ok_or(Refusal::ForgedTrust);
-                let admitted = edge
-                    .and_then(|edge| readmit(&edge, request.header(Name::EdgeTrust), &message::from_domain(request)?));
-                admitted.map(drop).map_err(|refusal| refused(&refusal, &front.name))
-            }
+            Origin::Edge => self.admitted(front, ask).map_err(|refusal| refused(&refusal, &front.name)),
             Origin::Client => self.prove(front, ask),
         }
+    }
+
+    /// Whether our edge says that it has admitted whoever sent the request.
+    fn admitted(&self, front: &Front, ask: &Ask) -> Result<(), Refusal> {
+        let edge = front.edge_of(&ask.flow).ok_or(Refusal::ForgedTrust)?;
+        readmit(&edge, ask.request.header(Name::EdgeTrust), &message::from_domain(&ask.request)?).map(drop)
     }
 
     /// Whether a client is known on its connection or proves itself now, and speaks in no other name.

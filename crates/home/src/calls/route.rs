@@ -28,7 +28,7 @@ pub(crate) enum Origin {
 pub(crate) enum Mine {
     /// The edge is on that side.
     Edge,
-    /// It has a user part that we have not written, or not in this life.
+    /// It has a user part that we have not written, or with a key that is gone.
     Forged,
     /// A connection is on that side whose client has never registered there.
     Flow(String),
@@ -62,6 +62,9 @@ pub(crate) enum Nowhere {
         "the Request-URI names no user of the form sip:user@domain, and no Route of ours says whose dialog this is"
     )]
     NoUser,
+    /// A dialog whose token nobody here can read.
+    #[error("this dialog is not known here (any more): its Route header names this server and nobody it knows")]
+    Lost,
     /// A Route of somebody else's making.
     #[error("the Route header names this server and was not written by it")]
     Forged,
@@ -75,6 +78,8 @@ impl Nowhere {
     pub(crate) const fn status(&self) -> u16 {
         match self {
             Self::Forged => 403,
+            // RFC 3261 §12.2.1.2: whoever hears it takes the dialog for ended, and the phone hangs up.
+            Self::Lost => 481,
             Self::NoUser | Self::NotOurs(_) | Self::Unknown(_) => 404,
         }
     }
@@ -99,7 +104,7 @@ pub(crate) fn toward(
     knows: impl Fn(&Aor) -> bool,
 ) -> Result<Toward, Nowhere> {
     if facts.mine.contains(&Mine::Forged) {
-        return Err(Nowhere::Forged);
+        return Err(if facts.in_dialog { Nowhere::Lost } else { Nowhere::Forged });
     }
     // Outside of a dialog Route says nothing: where a new request goes is home's to decide.
     if facts.in_dialog {
@@ -181,6 +186,7 @@ mod tests {
             assert_eq!(ask(origin, uri, false, &[]), expected, "{origin:?} {uri}");
             // Whatever a client writes into Route changes nothing.
             assert_eq!(ask(origin, uri, false, &[Mine::Plain]), expected, "{origin:?} {uri}");
+            assert_eq!(ask(origin, uri, false, &[Mine::Forged]), Err(Nowhere::Forged), "{origin:?} {uri}");
             assert_eq!(ask(origin, uri, false, &[Mine::Party(party("alice@contoso.com"))]), expected);
         }
     }
@@ -196,7 +202,9 @@ mod tests {
             (Origin::Edge, vec![Mine::Edge, to_bob], Ok(Toward::Party(bob))),
             (Origin::Edge, vec![to_alice.clone(), Mine::Edge], Err(Nowhere::NoUser)),
             (Origin::Client, vec![to_alice.clone(), Mine::Flow("f".into())], Ok(Toward::Flow("f".into()))),
-            (Origin::Client, vec![to_alice, Mine::Forged], Err(Nowhere::Forged)),
+            (Origin::Client, vec![to_alice.clone(), Mine::Forged], Err(Nowhere::Lost)),
+            (Origin::Edge, vec![Mine::Edge, Mine::Forged], Err(Nowhere::Lost)),
+            (Origin::Client, vec![Mine::Forged, to_alice], Err(Nowhere::Lost)),
             (Origin::Client, vec![Mine::Plain], Err(Nowhere::NoUser)),
             (Origin::Edge, vec![], Err(Nowhere::NoUser)),
         ] {

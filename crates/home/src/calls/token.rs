@@ -25,7 +25,7 @@ pub(crate) struct Party {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Mark([u8; MARK]);
 
-/// Writes and reads tokens. The key lives as long as the process: connections do not outlive it either.
+/// Writes and reads tokens. Where the key outlives the process, calls do: a phone that is back is found again.
 pub(crate) struct Tokens {
     key: Key,
     domain: SipDomain,

@@ -110,6 +110,7 @@ impl Rig {
             edge: Target::at("edge.contoso.com", edge_at, Transport::Tls),
             trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
             digests: Digests::Md5First,
+            token_key: None,
         };
         let aor = |user: &str| Aor::new(user, "contoso.com".parse().unwrap()).unwrap();
         let users = USERS.map(|user| (aor(user), User::with_password(&aor(user), user)));
