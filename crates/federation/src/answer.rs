@@ -56,7 +56,13 @@ pub const fn status(refusal: &Refusal) -> u16 {
         Refusal::UnknownScheme => 416,
         // One partner's limit, or one class's: the server is there for everybody else (RFC 3261 §21.4.18).
         Refusal::PartnerBusy { .. } | Refusal::PartnerThrottled { .. } | Refusal::Shed { .. } => 480,
+        // RFC 3261 §16.3 step 5.
+        Refusal::UnsupportedExtension => 420,
+        // RFC 3261 §16.3 step 4.
+        Refusal::Looped => 482,
         Refusal::TooManyHops => 483,
+        // RFC 3261 §21.5.7.
+        Refusal::HeaderTooLong { .. } => 513,
         Refusal::Request { reason } => match reason {
             Reason::AppNotGranted => 403,
             Reason::NoSuchApp => 404,

@@ -137,6 +137,12 @@ pub fn refused_with(
         if status == 415 {
             response.header(Name::Accept, request::CONTENT_TYPE);
         }
+        if status == 420 {
+            // RFC 3261 §8.2.2.3: none of them is.
+            for tags in request.headers(Name::ProxyRequire) {
+                response.header(Name::Unsupported, tags);
+            }
+        }
     })
 }
 

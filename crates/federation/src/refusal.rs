@@ -187,9 +187,23 @@ pub enum Refusal {
     /// Bigger than taken.
     #[error("{0}")]
     TooLarge(String),
-    /// Looped.
+    /// Its header leaves no room for what the way adds.
+    #[error("the header of the message is too long to be passed on: {fields} fields, {bytes} bytes")]
+    HeaderTooLong {
+        /// How many it has.
+        fields: usize,
+        /// How long it is, with first and empty line.
+        bytes: usize,
+    },
+    /// Here again, as it was.
+    #[error("the message has come back to this edge as it left")]
+    Looped,
+    /// Too far.
     #[error("the message has passed too many hops")]
     TooManyHops,
+    /// An extension that the sender wants of every proxy.
+    #[error("the extensions that Proxy-Require names are not supported here")]
+    UnsupportedExtension,
 }
 
 impl Refusal {
@@ -198,7 +212,12 @@ impl Refusal {
         match self {
             Self::AddressNotFound { .. } => Failure::AddressNotFound,
             Self::AssertionMissing { .. } => Failure::AssertionMissing,
-            Self::BadBody(_) | Self::BadFrom | Self::UnsupportedType | Self::TooLarge(_) => Failure::BadBody,
+            Self::BadBody(_)
+            | Self::BadFrom
+            | Self::HeaderTooLong { .. }
+            | Self::TooLarge(_)
+            | Self::UnsupportedExtension
+            | Self::UnsupportedType => Failure::BadBody,
             Self::CertificateNamesAnother { .. } => Failure::CertificateNamesAnother,
             Self::DomainBlocked { .. } => Failure::DomainBlocked,
             Self::DomainNotAllowed { .. } => Failure::DomainNotAllowed,
@@ -224,7 +243,7 @@ impl Refusal {
             Self::SrvNotFound { .. } => Failure::SrvNotFound,
             Self::Stopping => Failure::Stopping,
             Self::StoreFull => Failure::StoreFull,
-            Self::TooManyHops => Failure::TooManyHops,
+            Self::Looped | Self::TooManyHops => Failure::TooManyHops,
             Self::UnknownScheme => Failure::UnknownScheme,
             Self::UnknownDestination { .. } => Failure::NotOurDomain,
         }
@@ -282,7 +301,10 @@ impl Refusal {
             | Self::SrvNamesAnother { .. }
             | Self::SrvNotFound { .. }
             | Self::TooLarge(_)
+            | Self::HeaderTooLong { .. }
+            | Self::Looped
             | Self::TooManyHops
+            | Self::UnsupportedExtension
             | Self::UnknownDestination { .. }
             | Self::UnknownScheme
             | Self::UnsupportedType => None,
@@ -319,7 +341,10 @@ impl Refusal {
             Self::Stopping => "stopping",
             Self::StoreFull => "store-full",
             Self::TooLarge(_) => "too-large",
+            Self::HeaderTooLong { .. } => "header-too-long",
+            Self::Looped => "looped",
             Self::TooManyHops => "too-many-hops",
+            Self::UnsupportedExtension => "unsupported-extension",
             Self::UnknownDestination { .. } => "unknown-destination",
             Self::UnknownScheme => "unknown-scheme",
             Self::UnsupportedType => "unsupported-type",

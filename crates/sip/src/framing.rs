@@ -78,6 +78,7 @@ pub struct Limits {
     pub skip_bytes_max: u32,
 }
 
+/// Those between servers of one organisation, which get what outsiders sent with what was added on the way.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -88,6 +89,32 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// Those between organisations. What comes within them still fits between servers of one ([`Limits::default`]) when
+    /// each proxy there has added its own: a next hop that finds a message too long closes a connection that others
+    /// use as well.
+    pub fn between_organisations() -> Self {
+        Self { header_bytes_max: 24 * 1024, header_count_max: 96, ..Self::default() }
+    }
+
+    /// Those of phones. What comes within them still fits between organisations.
+    pub fn of_clients() -> Self {
+        Self { header_bytes_max: 16 * 1024, header_count_max: 80, ..Self::default() }
+    }
+
+    /// Whether a message is within them once one more proxy has added to its header.
+    pub fn leave_room(&self, message: &Message) -> bool {
+        let fields = message.field_count() + usize::from(ADDED_COUNT);
+        let bytes = message.header_len() + ADDED_BYTES as usize;
+        fields <= usize::from(self.header_count_max) && bytes <= self.header_bytes_max as usize
+    }
+}
+
+/// What one proxy adds at most: a Via and two Record-Routes with names of full length and tokens, two fields of its own, and
+/// Max-Forwards and Content-Length where they were missing.
+const ADDED_COUNT: u16 = 8;
+const ADDED_BYTES: u32 = 3 * 1024;
 
 impl StreamFramer {
     /// A framer for a fresh connection.
@@ -315,6 +342,23 @@ mod tests {
         assert!(matches!(framer.next(&mut buffer), Ok(Some(Frame::Bad { .. }))));
         for _ in 0..2 {
             assert_eq!(framer.next(&mut buffer).unwrap_err(), FrameError::BodyTooLong { length: 10, limit: 9 });
+        }
+    }
+
+    #[test]
+    fn what_one_hop_takes_fits_the_next_one_with_all_that_is_added() {
+        let (client, outer, inner) = (Limits::of_clients(), Limits::between_organisations(), Limits::default());
+        // Home and our edge add to what a phone sends, a partner's edge and home to what comes from an organisation.
+        for (from, to, proxies) in [(client, outer, 2), (outer, inner, 2)] {
+            assert!(from.header_count_max + proxies * ADDED_COUNT <= to.header_count_max, "{from:?} {to:?}");
+            assert!(from.header_bytes_max + u32::from(proxies) * ADDED_BYTES <= to.header_bytes_max, "{from:?} {to:?}");
+        }
+        let text = std::str::from_utf8(MESSAGE).expect("text");
+        let message = parse_datagram(Bytes::copy_from_slice(MESSAGE), &inner).expect("sound");
+        let head = text.len() as u32 - 5;
+        for (count, bytes, room) in [(14, head + 3072, true), (13, head + 3072, false), (14, head + 3071, false)] {
+            let limits = Limits { header_count_max: count, header_bytes_max: bytes, ..inner };
+            assert_eq!(limits.leave_room(&message), room, "{count} {bytes}");
         }
     }
 

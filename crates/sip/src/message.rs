@@ -158,6 +158,16 @@ impl Message {
         &self.raw[self.head_end as usize..]
     }
 
+    /// How many header fields it has.
+    pub fn field_count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// How long its header is, with first and empty line.
+    pub fn header_len(&self) -> usize {
+        self.head_end as usize
+    }
+
     /// The same message with bytes of its own: one kept for long must not hold on to the buffer it was read into.
     #[must_use]
     pub fn detached(&self) -> Self {
