@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reveille_core::TokenKey;
 use reveille_edge::Limits;
 use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name, RequestBuilder, ResponseBuilder};
@@ -371,4 +372,108 @@ async fn routes_lead_nobody_where_policy_would_not() {
     assert_eq!(told_by(&mut outside).await.status(), Some(403));
     assert!(border.house.saw_nothing());
     border.end().await;
+}
+
+/// Both have what they need to speak within the dialog that this answer has begun.
+fn learn(caller: &mut Party, callee: &mut Party, invite: &Message, accepted: &Message) {
+    caller.learn_as_caller(accepted);
+    callee.learn_as_callee(invite);
+}
+
+#[tokio::test]
+async fn a_clearing_house_lets_either_partner_end_the_call() {
+    let (near, far) = (partner_address(), partner_address());
+    let names = StaticResolver::new().host(THEIR_EDGE, near.ip()).host("edge.fabrikam.com", far.ip());
+    let rows = settings([
+        access_edge(|record| record.be_clearing_house = true),
+        allowed(THEIRS, Some(THEIR_EDGE)),
+        allowed("fabrikam.com", Some("edge.fabrikam.com")),
+    ]);
+    let border = Border::start(rows, names).await;
+    let mut near = Beyond::start(&border.office, THEIR_EDGE, near);
+    let mut far = Beyond::start(&border.office, "edge.fabrikam.com", far);
+    let mut outside = border.partner(THEIR_EDGE).await;
+    let (mut caller, mut callee) = (Party::new(THEIRS, "a"), Party::new("fabrikam.com", "b"));
+    outside.send(caller.invite("fabrikam.com"), PATIENCE).await.unwrap();
+    let (flow, invite) = called(&mut far, Method::Invite).await;
+    flow.send(answer(&invite, 200, "b")).unwrap();
+    learn(&mut caller, &mut callee, &invite, &told_by(&mut outside).await);
+    // No partner can reach the inner side.
+    let port = format!(":{};", border.external.port());
+    assert!(callee.routes.iter().all(|route| route.contains(&port)), "{:?}", callee.routes);
+    outside.send(caller.within(Method::Ack, &callee), PATIENCE).await.unwrap();
+    called(&mut far, Method::Ack).await;
+    outside.send(caller.within(Method::Info, &callee), PATIENCE).await.unwrap();
+    let (flow, info) = called(&mut far, Method::Info).await;
+    flow.send(answer(&info, 200, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(200));
+    // From the callee's own connection, as most edges do it.
+    let mut beyond = border.partner("edge.fabrikam.com").await;
+    beyond.send(callee.within(Method::Bye, &caller), PATIENCE).await.unwrap();
+    let (flow, bye) = called(&mut near, Method::Bye).await;
+    flow.send(answer(&bye, 200, "a")).unwrap();
+    assert_eq!(told_by(&mut beyond).await.status(), Some(200));
+    assert_eq!(border.edge.in_flight(), 0);
+    border.end().await;
+    near.end().await;
+    far.end().await;
+}
+
+#[tokio::test]
+async fn a_call_between_two_domains_of_ours_ends_from_either_side() {
+    let mut border = Border::start(settings([]), StaticResolver::new()).await;
+    let (mut corp, mut house) = (border.insider(CORP).await, border.insider(HOUSE).await);
+    let (mut caller, mut callee) = (Party::new("corp.example.net", "a"), Party::new(OURS, "b"));
+    corp.send(caller.invite(OURS), PATIENCE).await.unwrap();
+    let (flow, invite) = called(&mut border.house, Method::Invite).await;
+    flow.send(answer(&invite, 200, "b")).unwrap();
+    learn(&mut caller, &mut callee, &invite, &told_by(&mut corp).await);
+    corp.send(caller.within(Method::Ack, &callee), PATIENCE).await.unwrap();
+    called(&mut border.house, Method::Ack).await;
+    corp.send(caller.within(Method::Info, &callee), PATIENCE).await.unwrap();
+    let (flow, info) = called(&mut border.house, Method::Info).await;
+    flow.send(answer(&info, 200, "b")).unwrap();
+    assert_eq!(told_by(&mut corp).await.status(), Some(200));
+    house.send(callee.within(Method::Bye, &caller), PATIENCE).await.unwrap();
+    let (flow, bye) = called(&mut border.corp, Method::Bye).await;
+    assert!(bye.header(Name::EdgeTrust).unwrap().contains(HOUSE), "the word of the edge is about who sends");
+    flow.send(answer(&bye, 200, "a")).unwrap();
+    assert_eq!(told_by(&mut house).await.status(), Some(200));
+    assert_eq!(border.edge.in_flight(), 0);
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_call_outlives_the_edge_that_it_began_through() {
+    let key = || Some(TokenKey::new([7; TokenKey::LEN]));
+    for then in [key(), None] {
+        let (border, _) = with_partner(Limits { drain: Duration::ZERO, ..Limits::default() }).await;
+        let mut border = border.anew(key()).await;
+        let mut outside = border.partner(THEIR_EDGE).await;
+        let (mut caller, mut callee) = (Party::new(THEIRS, "a"), Party::new(OURS, "b"));
+        outside.send(caller.invite(OURS), PATIENCE).await.unwrap();
+        let (house, invite) = called(&mut border.house, Method::Invite).await;
+        // Home puts itself into the way, below the edge.
+        let own = format!("<sip:edge@{HOUSE}:5070;transport=tls;lr>");
+        let accepted = String::from_utf8(answer(&invite, 200, "b").to_vec()).unwrap();
+        let first = accepted.find("Record-Route: ").unwrap();
+        let accepted = format!("{}Record-Route: {own}\r\n{}", &accepted[..first], &accepted[first..]);
+        house.send(Bytes::from(accepted)).unwrap();
+        learn(&mut caller, &mut callee, &invite, &told_by(&mut outside).await);
+        assert_eq!(caller.routes.len(), 3, "both sides of the edge, and home");
+        let mut border = border.anew(then.clone()).await;
+        let mut outside = border.partner(THEIR_EDGE).await;
+        outside.send(caller.within(Method::Bye, &callee), PATIENCE).await.unwrap();
+        let (house, bye) = called(&mut border.house, Method::Bye).await;
+        assert_eq!(bye.header(Name::Route), Some(own.as_str()), "with the same key: {}", then.is_some());
+        house.send(answer(&bye, 200, "b")).unwrap();
+        assert_eq!(told_by(&mut outside).await.status(), Some(200));
+        // The other end too: nobody is reached there now, but it is the partner whom it is for.
+        let mut insider = border.insider(HOUSE).await;
+        insider.send(callee.within(Method::Bye, &caller), PATIENCE).await.unwrap();
+        let refused = told_by(&mut insider).await;
+        assert_eq!(refused.status(), Some(504));
+        assert!(refused.header(Name::MsDiagnostics).unwrap().contains(THEIRS));
+        border.end().await;
+    }
 }

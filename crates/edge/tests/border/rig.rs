@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use reveille_core::settings::{
     AccessEdgeConfiguration, AllowedDomain, BlockedDomain, HostingProvider, Setting, SettingChange, Snapshot,
 };
-use reveille_core::{Clock, SipDomain, Timestamp};
+use reveille_core::{Clock, SipDomain, Timestamp, TokenKey};
 use reveille_edge::{Config, Edge, Limits, Served};
 use reveille_federation::message;
 use reveille_sim::certs::{Ca, Leaf};
@@ -134,8 +134,12 @@ pub(crate) struct Border {
     pub(crate) edge: Arc<Edge>,
     pub(crate) office: Office,
     pub(crate) house: Beyond,
+    /// The server of the other domain.
+    pub(crate) corp: Beyond,
     pub(crate) external: SocketAddr,
     internal: SocketAddr,
+    resolver: Arc<dyn Resolver>,
+    limits: Limits,
     settings: watch::Sender<Arc<Snapshot>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -155,28 +159,48 @@ impl Border {
     pub(crate) async fn limited(settings: Snapshot, resolver: Arc<dyn Resolver>, limits: Limits) -> Self {
         let office = Office::new();
         let house = Beyond::start(&office, HOUSE, loopback());
-        let served = Served { name: domain(HOUSE), address: house.address };
-        // Nobody listens there: it is for requests that come from it.
-        let corp = Served { name: domain(CORP), address: ([127, 0, 0, 1], 9).into() };
+        let corp = Beyond::start(&office, CORP, loopback());
+        Self::among((office, house, corp), (loopback(), loopback()), settings, resolver, limits, None)
+    }
+
+    /// The edge ends, and another of its name starts at its place, with this key.
+    pub(crate) async fn anew(self, key: Option<TokenKey>) -> Self {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.expect("the edge stops").unwrap();
+        let settings = Snapshot::clone(&self.settings.borrow());
+        let others = (self.office, self.house, self.corp);
+        Self::among(others, (self.external, self.internal), settings, self.resolver, self.limits, key)
+    }
+
+    fn among(
+        (office, house, corp): (Office, Beyond, Beyond),
+        (outside, inside): (SocketAddr, SocketAddr),
+        settings: Snapshot,
+        resolver: Arc<dyn Resolver>,
+        limits: Limits,
+        token_key: Option<TokenKey>,
+    ) -> Self {
+        let served = |name, server: &Beyond| Served { name: domain(name), address: server.address };
+        let domains = [("push.example.net", served(HOUSE, &house)), ("corp.example.net", served(CORP, &corp))];
         let config = Config {
             name: domain(EDGE),
             inside: vec![domain("console.push.example.net")],
-            domains: HashMap::from([(domain("push.example.net"), served), (domain("corp.example.net"), corp)]),
+            domains: HashMap::from(domains.map(|(name, served)| (domain(name), served))),
             limits,
-            token_key: None,
+            token_key,
         };
         let (settings, watched) = watch::channel(Arc::new(settings));
-        let edge = Edge::new(config, watched, resolver, Arc::new(Wall));
-        let listen = |limits| Listener::tls(loopback(), office.server(EDGE), limits).unwrap();
+        let edge = Edge::new(config, watched, Arc::clone(&resolver), Arc::new(Wall));
+        let listen = |at, limits| Listener::tls(at, office.server(EDGE), limits).unwrap();
         let message = reveille_sip::Limits::between_organisations();
         let outer = ListenLimits { message, ..ListenLimits::default() };
-        let (external, internal) = (listen(outer), listen(ListenLimits::default()));
+        let (external, internal) = (listen(outside, outer), listen(inside, ListenLimits::default()));
         let (outside, inside) = (external.local_addr(), internal.local_addr());
         let client = || Arc::new(office.client(EDGE));
         let stop = CancellationToken::new();
         let running = Arc::clone(&edge).run(external, internal, client(), client(), stop.clone());
         let task = tokio::spawn(running);
-        Self { edge, office, house, external: outside, internal: inside, settings, stop, task }
+        Self { edge, office, house, corp, external: outside, internal: inside, resolver, limits, settings, stop, task }
     }
 
     /// A partner that shows a certificate with this name.
@@ -220,6 +244,7 @@ impl Border {
     pub(crate) async fn end(self) {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.expect("the edge stops").unwrap();
+        self.corp.end().await;
         self.house.stop.cancel();
         if !self.house.task.is_finished() {
             timeout(PATIENCE, self.house.task).await.expect("it stops").unwrap();
