@@ -121,6 +121,8 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_bytes_max: 32 * 1024,"),
         ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "header_count_max: 128,"),
         ("32 KiB, 128, 64 KiB", "crates/sip/src/framing.rs", "body_bytes_max: 64 * 1024,"),
+        ("24 KiB, 96", "crates/sip/src/framing.rs", "header_bytes_max: 24 * 1024, header_count_max: 96,"),
+        ("16 KiB, 80", "crates/sip/src/framing.rs", "header_bytes_max: 16 * 1024, header_count_max: 80,"),
         ("1 MiB", "crates/sip-net/src/listen.rs", "queued_bytes_max: 1024 * 1024,"),
         ("2,000 or 3 MiB, for 12 s", "crates/sip-net/src/pool.rs", "waiting_max: 2_000,"),
         ("2,000 or 3 MiB, for 12 s", "crates/sip-net/src/pool.rs", "waiting_bytes_max: 3 * 1024 * 1024,"),

@@ -105,11 +105,17 @@ fn bombs() -> Vec<(&'static str, String, Expected)> {
             letter().from(format!("From: <sip:m@evil.example>;tag=1{}", format!(";a={quoted}").repeat(12))).text(),
             Passed,
         ),
-        ("100 header fields more", with("X-Fill: 1\r\n".repeat(100)), Passed),
-        ("100 compact and long forms mixed", with("s: a\r\nSubject: b\r\nk: c\r\nSupported: d\r\n".repeat(25)), Passed),
+        ("100 header fields more", with("X-Fill: 1\r\n".repeat(100)), Stopped),
+        ("80 header fields more", with("X-Fill: 1\r\n".repeat(80)), Passed),
+        ("80 compact and long forms mixed", with("s: a\r\nSubject: b\r\nk: c\r\nSupported: d\r\n".repeat(20)), Passed),
         (
-            "a header of 30 kB, folded",
+            "a header of 28 kB, folded",
             with(format!("Subject: a{}\r\n", "\r\n bcdefghijklmnopqrstuvwxyz".repeat(1000))),
+            Stopped,
+        ),
+        (
+            "a header of 22 kB, folded",
+            with(format!("Subject: a{}\r\n", "\r\n bcdefghijklmnopqrstuvwxyz".repeat(800))),
             Passed,
         ),
     ]
@@ -148,7 +154,7 @@ async fn endless(world: &World) -> Result<Line> {
     timeout(PROMPT, either).await.context("an endless header is taken for ever")?;
     let took = ms(begun.elapsed());
     let figure = format!("closed after {took:.0} ms, {} kB written", taken / 1024);
-    // 32 KiB of header, and what lay in the buffers of both kernels when it was refused.
+    // 24 KiB of header, and what lay in the buffers of both kernels when it was refused.
     Ok(line(
         "bomb: a folded header without end",
         figure,
@@ -161,7 +167,7 @@ async fn endless(world: &World) -> Result<Line> {
 async fn dearest(world: &World) -> Result<Line> {
     const EACH: usize = 100;
     let mut costs = Vec::new();
-    let fill = 28_000;
+    let fill = 20_000;
     let plain = (fill / 280, "X-Fill: ".to_owned() + &"x".repeat(270) + "\r\n");
     let forms = [
         ("plain", plain.1.repeat(plain.0)),
@@ -188,7 +194,7 @@ async fn dearest(world: &World) -> Result<Line> {
     let figure = format!("plain {plain} µs of processor; {} {} µs ({})", worst.0, worst.1, worst.2);
     // The clock of processes ticks every 10 ms, and the good partner's messages count in both.
     let bound = plain * 8 + 1000;
-    Ok(line("the dearest header of 28 kB", figure, format!("{bound} µs"), worst.1 <= bound))
+    Ok(line("the dearest header of 20 kB", figure, format!("{bound} µs"), worst.1 <= bound))
 }
 
 /// The same request again and again; answers what the last one heard.

@@ -4,7 +4,7 @@
 //! memory is freed with its final response.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash as _, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_federation::answer::{Audience, answer, status_outbound};
 use reveille_federation::{Refusal, message};
-use reveille_sip::{Abridged, Forward, Message, Name};
+use reveille_sip::{Abridged, Forward, Limits, Message, Name, Via};
 use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Side, WriteError};
 use tracing::debug;
 
@@ -62,13 +62,15 @@ pub(crate) struct Relay {
     shards: Vec<Mutex<UnderWay>>,
     /// Counts responses to nothing; made at the first.
     strays: OnceLock<Counter>,
+    /// Makes marks that nobody else can make.
+    marks: RandomState,
 }
 
 impl Relay {
     pub(crate) fn new(name: &SipDomain) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (next, outside, strays) = (AtomicU64::new(1), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { name: name.to_string(), next, outside, shards, strays })
+        Arc::new(Self { name: name.to_string(), next, outside, shards, strays, marks: RandomState::new() })
     }
 
     /// Gives it the way outside. Once.
@@ -93,8 +95,12 @@ impl Relay {
             Some(hops) => hops - 1,
             None => HOPS,
         };
+        let mark = self.mark(request, from);
+        if let Err(refusal) = passable(request, mark) {
+            return Err(refused(passage, refusal));
+        }
         let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random::<u64>());
-        let via = format_args!("SIP/2.0/TLS {};branch=z9hG4bKe{id:x}.{key:016x}", self.name);
+        let via = format_args!("SIP/2.0/TLS {};branch={BRANCH}{id:x}.{key:016x}.{mark:016x}", self.name);
         let forward = Forward::request(request).push_via(via).max_forwards(hops).source(back.remote());
         let forward = stamped(forward, &stamp);
         let ready = pool.ready(target);
@@ -138,6 +144,18 @@ impl Relay {
         Ok(())
     }
 
+    /// What a request is that came from this side, as one number, of everything that decides where it goes (RFC 5393
+    /// §4.2). Route decides nothing here: what has one goes by the calls.
+    fn mark(&self, request: &Message, from: From) -> u64 {
+        let mut hasher = self.marks.build_hasher();
+        (from == From::Outside).hash(&mut hasher);
+        request.request_uri().hash(&mut hasher);
+        for name in [Name::CallId, Name::CSeq, Name::From, Name::To] {
+            request.header(name).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// Remembers a request, if there is room.
     fn keep(&self, id: u64, onward: Onward) -> Result<(), Refusal> {
         let mut shard = self.shard(id).lock();
@@ -161,7 +179,7 @@ impl Relay {
 
     /// Sends an answer back the way its request came.
     pub(crate) fn on_response(&self, flow: &Flow, response: &Message) {
-        let Some((id, key)) = response.top_via().ok().and_then(|via| own_branch(via.branch()?)) else {
+        let Some((id, key, _)) = response.top_via().ok().and_then(|via| own_branch(via.branch()?)) else {
             return self.stray(flow);
         };
         let is_final = response.status().is_some_and(|status| status >= 200);
@@ -184,9 +202,19 @@ impl Relay {
         for (name, value) in said.more() {
             forward = forward.insert(name, value);
         }
-        // A peer that has gone needs no answer.
-        if let Err(WriteError::Print(fault)) = back.write_with(|out| forward.write(out)) {
-            debug!(%fault, "a response could not be passed on");
+        let fits = from == From::Inside || Limits::between_organisations().leave_room(response);
+        match &onward {
+            // A partner would close the connection over it, on which others wait for theirs.
+            Some(onward) if !fits => {
+                refuse(&back, &onward.request.clone().restore(), from, &self.name, &too_long(response));
+            }
+            None if !fits => {}
+            // A peer that has gone needs no answer.
+            Some(_) | None => {
+                if let Err(WriteError::Print(fault)) = back.write_with(|out| forward.write(out)) {
+                    debug!(%fault, "a response could not be passed on");
+                }
+            }
         }
         if let Some(onward) = onward {
             if response.status() == Some(503) {
@@ -304,6 +332,11 @@ impl Hasher for Numbered {
     }
 }
 
+/// A message that its next hop would not take as it leaves.
+pub(crate) fn too_long(message: &Message) -> Refusal {
+    Refusal::HeaderTooLong { fields: message.field_count(), bytes: message.header_len() }
+}
+
 /// Answers a request that goes no further.
 pub(crate) fn refuse(back: &Flow, request: &Message, from: From, name: &str, refusal: &Refusal) {
     let audience = match from {
@@ -319,17 +352,37 @@ pub(crate) fn refuse(back: &Flow, request: &Message, from: From, name: &str, ref
     let _ = back.send(message::refused_with(request, status, &answer.headers, &answer.problem, "edge"));
 }
 
-/// The number and key of a branch that this process has made.
-fn own_branch(branch: &str) -> Option<(u64, u64)> {
-    let (id, key) = branch.strip_prefix("z9hG4bKe")?.split_once('.')?;
-    Some((u64::from_str_radix(id, 16).ok()?, u64::from_str_radix(key, 16).ok()?))
+/// What a proxy looks at before it passes a request on (RFC 3261 §16.3), besides Max-Forwards.
+fn passable(request: &Message, mark: u64) -> Result<(), Refusal> {
+    // Step 4: the same request has been here. Whoever comes back changed goes another way now.
+    if request.headers(Name::Via).any(|value| value.contains(BRANCH)) {
+        let mut seen = request.values(Name::Via).filter_map(|via| own_branch(Via::parse(via).ok()?.branch()?));
+        if seen.any(|(_, _, seen)| seen == mark) {
+            return Err(Refusal::Looped);
+        }
+    }
+    // Step 5: no extension needs anything of this edge, so there is none that it supports.
+    match request.values(Name::ProxyRequire).next() {
+        Some(_) => Err(Refusal::UnsupportedExtension),
+        None => Ok(()),
+    }
+}
+
+/// How branches of this kind begin.
+const BRANCH: &str = "z9hG4bKe";
+
+/// The number, key and mark of a branch that this process has made.
+fn own_branch(branch: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = branch.strip_prefix(BRANCH)?.split('.').map(|part| u64::from_str_radix(part, 16).ok());
+    let (id, key, mark) = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some((id, key, mark))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
-    use reveille_sip::{Limits, Side, parse_datagram};
+    use reveille_sip::{Side, parse_datagram};
     use reveille_sip_net::{CloseReason, Transport};
 
     use super::*;
@@ -369,8 +422,10 @@ mod tests {
 
     #[test]
     fn only_a_branch_of_our_own_form_is_ours() {
-        assert_eq!(own_branch("z9hG4bKe1f.00000000000000aa"), Some((0x1f, 0xaa)));
-        for foreign in ["z9hG4bK1", "z9hG4bKe1f", "z9hG4bKe.aa", "z9hG4bKex.y", ""] {
+        assert_eq!(own_branch("z9hG4bKe1f.00000000000000aa.2"), Some((0x1f, 0xaa, 2)));
+        for foreign in
+            ["z9hG4bK1", "z9hG4bKe1f", "z9hG4bKe1f.aa", "z9hG4bKe.aa.1", "z9hG4bKe1.2.3.4", "z9hG4bKex.y.z", ""]
+        {
             assert_eq!(own_branch(foreign), None, "{foreign}");
         }
     }

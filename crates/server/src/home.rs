@@ -49,7 +49,8 @@ pub(crate) fn start(
         clients.push(bind("home.sip_wss", at, Listener::wss(at, Arc::clone(&client_tls.server), pages, limits))?);
     }
     let at = config.internal;
-    let internal = bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()))?;
+    let internal =
+        bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()))?;
     let kept = Arc::new(SqliteHome::open(&store.dir.join("home.db"))?);
     let role = reveille_home::Config {
         name: config.name.clone(),

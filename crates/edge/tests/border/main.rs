@@ -6,3 +6,4 @@ mod outbound;
 mod policy;
 mod relay;
 mod rig;
+mod sizes;
