@@ -85,6 +85,11 @@ impl Pace {
         *count = count.saturating_add(1);
     }
 
+    /// It is on the watch list, since it was before it was forgotten.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
     /// Whether it is on the watch list.
     pub(crate) const fn is_watched(&self) -> bool {
         self.watched

@@ -33,14 +33,29 @@ pub(crate) enum Way {
     Out,
 }
 
+/// Partners that are watched and forgotten otherwise. Beyond it the one watched for longest is forgiven.
+const WATCHED_MAX: usize = 10_000;
+/// Who has been silent for so long is forgiven.
+const WATCHED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A domain, and the name that proved it.
+type Key = (SipDomain, SipDomain);
+
 /// All partners.
 pub(crate) struct Partners {
-    table: Mutex<HashMap<(SipDomain, SipDomain), Arc<Partner>>>,
+    table: Mutex<Table>,
     meters: MetersOf,
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// Everybody's requests together.
     load: Arc<Load>,
+}
+
+#[derive(Default)]
+struct Table {
+    known: HashMap<Key, Arc<Partner>>,
+    /// Who was on the watch list when it was forgotten, and when that was: being forgotten is not being forgiven.
+    watched: HashMap<Key, Instant>,
 }
 
 impl Partners {
@@ -53,14 +68,20 @@ impl Partners {
         let key = (standing.domain().clone(), standing.remote().clone());
         let now = Instant::now();
         let mut table = self.table.lock();
-        if let Some(partner) = table.get(&key) {
+        if let Some(partner) = table.known.get(&key) {
             let partner = Arc::clone(partner);
             drop(table);
             partner.is_now(standing, self.meters.of(standing));
             return Ok(partner);
         }
-        if table.len() >= PARTNERS_MAX && !make_room(&mut table) {
+        // Those that are listed have a place in any case: they are as many as somebody has written down.
+        if table.known.len() >= PARTNERS_MAX && !table.make_room(now) && !standing.is_listed() {
             return Err(Refusal::Overloaded);
+        }
+        let mut books = Books::new(standing, self.meters.of(standing), self.limits, now);
+        let watched = table.watched.remove(&key).is_some_and(|since| now.duration_since(since) < WATCHED_FOR);
+        if watched && standing.is_discovered() {
+            books.pace.watch();
         }
         let partner = Arc::new(Partner {
             domain: key.0.clone(),
@@ -70,15 +91,15 @@ impl Partners {
             all: Arc::clone(&self.load),
             load: Load::default(),
             connections_in: AtomicUsize::new(0),
-            books: Mutex::new(Books::new(standing, self.meters.of(standing), self.limits, now)),
+            books: Mutex::new(books),
         });
-        table.insert(key, Arc::clone(&partner));
+        table.known.insert(key, Arc::clone(&partner));
         Ok(partner)
     }
 
     /// All of them, in no particular order.
     pub(crate) fn all(&self) -> Vec<Arc<Partner>> {
-        self.table.lock().values().cloned().collect()
+        self.table.lock().known.values().cloned().collect()
     }
 
     /// Everybody's requests under way.
@@ -87,21 +108,36 @@ impl Partners {
     }
 }
 
-/// Forgets an eighth of the table, or as many as nobody holds. Says whether there is room.
-fn make_room(table: &mut HashMap<(SipDomain, SipDomain), Arc<Partner>>) -> bool {
-    // Who is watched stays: being forgotten would be being forgiven.
-    let free = |partner: &Arc<Partner>| Arc::strong_count(partner) == 1 && !partner.books.lock().pace.is_watched();
-    let mut silent: Vec<_> = table
-        .iter()
-        .filter(|(_, partner)| free(partner))
-        .map(|(key, partner)| (partner.books.lock().last_seen, key.clone()))
-        .collect();
-    silent.sort_unstable_by_key(|(seen, _)| *seen);
-    silent.truncate(PARTNERS_MAX / 8);
-    for (_, key) in &silent {
-        table.remove(key);
+impl Table {
+    /// Forgets an eighth of the partners, or as many as nobody holds. Says whether there is room.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let mut silent: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, partner)| Arc::strong_count(partner) == 1)
+            .map(|(key, partner)| (partner.books.lock().last_seen, key.clone()))
+            .collect();
+        silent.sort_unstable_by_key(|(seen, _)| *seen);
+        silent.truncate(PARTNERS_MAX / 8);
+        let is_room = !silent.is_empty();
+        for (_, key) in silent {
+            if self.known.remove(&key).is_some_and(|partner| partner.books.lock().pace.is_watched()) {
+                self.watched.insert(key, now);
+            }
+        }
+        self.forgive(now);
+        is_room
     }
-    !silent.is_empty()
+
+    /// Keeps the watch list within its bound and its age.
+    fn forgive(&mut self, now: Instant) {
+        self.watched.retain(|_, since| now.duration_since(*since) < WATCHED_FOR);
+        let Some(too_many) = self.watched.len().checked_sub(WATCHED_MAX + 1) else { return };
+        let mut since: Vec<Instant> = self.watched.values().copied().collect();
+        let (_, newest_to_go, _) = since.select_nth_unstable(too_many);
+        let newest_to_go = *newest_to_go;
+        self.watched.retain(|_, since| *since > newest_to_go);
+    }
 }
 
 /// One partner.
@@ -407,6 +443,14 @@ impl Passage {
         }
     }
 
+    /// It has gone on, and is an ACK: no answer will come, and nobody has shown anything by sending it.
+    pub(crate) fn passed(mut self) {
+        self.is_told = true;
+        if let Some(other) = self.beside.take() {
+            other.passed();
+        }
+    }
+
     /// The next hop could not be reached.
     pub(crate) fn failed(mut self, error: &ConnectError) {
         self.is_told = true;
@@ -579,6 +623,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_ack_is_counted_as_sent_and_neither_as_answered_nor_as_left_without_an_answer() {
+        let partners = partners(Limits::default());
+        let (from, to) = (partners.of(&standing("a.example", true)), partners.of(&standing("b.example", true)));
+        let (from, to) = (from.unwrap(), to.unwrap());
+        let through = to.send(Class::Ending, 1).unwrap();
+        from.receive(Class::Ending, 1, || 1, ALLOWANCE).unwrap().with(through).passed();
+        let (received, sent) = (from.books.lock(), to.books.lock());
+        for traffic in [&received.received, &sent.sent] {
+            assert_eq!((traffic.requests, traffic.answers, traffic.unanswered), (1, [0; 5], 0));
+        }
+        assert_eq!(from.load().requests() + to.load().requests(), 0);
+    }
+
+    #[test]
     fn connections_are_counted_and_bounded() {
         let partners = partners(Limits { connections_per_partner: 2, ..Limits::default() });
         let partner = partners.of(&standing("a.example", true)).unwrap();
@@ -590,19 +648,71 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_full_table_forgets_who_is_silent_and_neither_who_is_busy_nor_who_is_watched() {
+    fn a_full_table_forgets_who_is_silent_and_not_who_is_busy() {
         let partners = partners(Limits::default());
         let busy = partners.of(&standing("busy.example", true)).unwrap();
-        let watched = partners.of(&standing("watched.example", false)).unwrap();
-        assert!((0..4).any(|contact| receive(&watched, contact).is_err()));
-        drop(watched);
-        for number in 2..PARTNERS_MAX + 100 {
+        for number in 1..PARTNERS_MAX + 100 {
             partners.of(&standing(&format!("d{number}.example"), true)).unwrap();
         }
         let all = partners.all();
         assert!(all.len() <= PARTNERS_MAX);
         let has = |name: &str| all.iter().any(|partner| partner.domain.as_str() == name);
-        assert!(has("busy.example") && has("watched.example") && !has("d2.example"));
+        assert!(has("busy.example") && !has("d2.example"));
         assert_eq!(busy.domain.as_str(), "busy.example");
+    }
+
+    /// Brings a discovered partner onto the watch list.
+    fn watch(partners: &Partners, name: &str) -> Result<(), Refusal> {
+        let partner = partners.of(&standing(name, false))?;
+        assert!((0..4).any(|contact| receive(&partner, contact).is_err()));
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_is_watched_stays_so_when_forgotten_and_leaves_room_for_others() {
+        let partners = partners(Limits::default());
+        watch(&partners, "first.example").unwrap();
+        // One attacker's subdomains.
+        for number in 0..PARTNERS_MAX + 100 {
+            watch(&partners, &format!("d{number}.example")).expect("somebody watched makes room");
+        }
+        assert!(partners.all().len() <= PARTNERS_MAX);
+        let first = partners.of(&standing("first.example", false)).unwrap();
+        assert_eq!(receive(&first, 1).err(), Some("partner-watched"));
+        let newcomer = partners.of(&standing("newcomer.example", false)).unwrap();
+        assert!(receive(&newcomer, 1).is_ok());
+        // Whom an administrator lists is forgiven.
+        partners.table.lock().watched.insert((domain("good.example"), domain("good.example")), Instant::now());
+        let good = partners.of(&standing("good.example", true)).unwrap();
+        assert!(receive(&good, 1).is_ok());
+    }
+
+    #[test]
+    fn a_listed_partner_has_a_place_though_every_other_one_is_taken() {
+        let partners = partners(Limits::default());
+        let discovered = standing("d.example", false);
+        let one = partners.of(&discovered).unwrap();
+        let held: Vec<Arc<Partner>> = vec![one; PARTNERS_MAX];
+        for (number, partner) in held.iter().enumerate() {
+            let key = (domain(&format!("d{number}.example")), domain("d.example"));
+            partners.table.lock().known.insert(key, Arc::clone(partner));
+        }
+        assert_eq!(partners.of(&standing("new.example", false)).err().map(|why| why.as_str()), Some("overloaded"));
+        assert!(partners.of(&standing("listed.example", true)).is_ok());
+    }
+
+    #[test]
+    fn the_watch_list_has_a_bound_and_an_age() {
+        let mut table = Table::default();
+        let start = Instant::now();
+        let key = |number: usize| (domain(&format!("d{number}.example")), domain("e.example"));
+        for number in 0..WATCHED_MAX + 10 {
+            table.watched.insert(key(number), start + Duration::from_millis(number as u64));
+        }
+        table.forgive(start + Duration::from_secs(60));
+        assert_eq!(table.watched.len(), WATCHED_MAX);
+        assert!(!table.watched.contains_key(&key(9)) && table.watched.contains_key(&key(10)));
+        table.forgive(start + WATCHED_FOR + Duration::from_millis(20));
+        assert!(!table.watched.contains_key(&key(20)) && table.watched.contains_key(&key(21)));
     }
 }
