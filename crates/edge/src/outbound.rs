@@ -8,7 +8,7 @@ use reveille_core::settings::Snapshot;
 use reveille_federation::policy::Standing;
 use reveille_federation::route::{Route, Way, by_srv, way};
 use reveille_federation::{Refusal, message};
-use reveille_sip::{Message, Method, Name};
+use reveille_sip::{Limits, Message, Method, Name};
 use reveille_sip_net::{
     CloseReason, Flow, Handler, HandshakeRefusal, HopState, Pool, ResolveError, Resolver, Srv, Target, Transport,
     locate,
@@ -21,7 +21,7 @@ use crate::inbound::for_itself;
 use crate::limits::Class;
 use crate::now::Now;
 use crate::partners::Passage;
-use crate::relay::refuse;
+use crate::relay::{refuse, too_long};
 use crate::ways::{Next, Ways};
 
 /// What is known of the way to one domain.
@@ -166,6 +166,10 @@ impl Outbound {
         let Some(outside) = self.outside.get() else { return };
         let Waiting { flow, message, leaving } = waiting;
         let from = leaving.from();
+        if !Limits::between_organisations().leave_room(&message) {
+            let refusal = too_long(&message);
+            return self.give_up(Waiting { flow, message, leaving }, &refusal);
+        }
         let sent = found.proven.partner.send(Class::of(&message), message.as_bytes().len());
         let passage = match sent {
             Ok(passage) => passage,
