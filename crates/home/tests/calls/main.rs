@@ -2,6 +2,7 @@
 
 mod rig;
 
+use reveille_core::TokenKey;
 use reveille_sip::Name;
 
 use crate::rig::{PATIENCE, Rig, response, said, text};
@@ -415,4 +416,38 @@ async fn a_sips_call_rings_only_phones_whose_connection_is_enciphered() {
     });
     assert_eq!(said(&busy), "486");
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_outlives_the_home_that_it_began_through_and_without_its_key_is_over() {
+    let key = || Some(TokenKey::new([7; TokenKey::LEN]));
+    for then in [key(), None] {
+        let before = Rig::keyed(key()).await;
+        let (mut alice, mut bob) = (before.client("alice").await, before.client("bob").await);
+        alice.register("desk", "").await;
+        bob.register("desk", "").await;
+        let (answer, _) = tokio::join!(alice.call(BOB, "outlived", ""), async {
+            let invite = bob.expect("INVITE").await;
+            bob.answer(&invite, 200, "").await;
+        });
+        let bye = alice.within("BYE", &answer, 3);
+        let place = before.tcp.to_string();
+        before.stop().await;
+
+        // Another process at that place: here the place differs, there it would not.
+        let after = Rig::keyed(then.clone()).await;
+        let bye = bye.replace(&place, &after.tcp.to_string());
+        let (mut alice, mut bob) = (after.client("alice").await, after.client("bob").await);
+        alice.register("desk", "").await;
+        bob.register("desk", "").await;
+        alice.send(&bye).await;
+        if then.is_some() {
+            let heard = bob.expect("BYE").await;
+            bob.answer(&heard, 200, "").await;
+            alice.expect("200").await;
+        } else {
+            alice.expect("481").await;
+        }
+        after.stop().await;
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use reveille_core::settings::Snapshot;
-use reveille_core::{Aor, Clock, Timestamp};
+use reveille_core::{Aor, Clock, Timestamp, TokenKey};
 use reveille_home::{Config, Digests, Home, Listeners, User, Users};
 use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
@@ -78,6 +78,11 @@ impl Edge {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
+        Self::keyed(None).await
+    }
+
+    /// A home that signs its tokens with this key.
+    pub(crate) async fn keyed(token_key: Option<TokenKey>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("reveille-home-calls-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(unique);
@@ -110,7 +115,7 @@ impl Rig {
             edge: Target::at("edge.contoso.com", edge_at, Transport::Tls),
             trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
             digests: Digests::Md5First,
-            token_key: None,
+            token_key,
         };
         let aor = |user: &str| Aor::new(user, "contoso.com".parse().unwrap()).unwrap();
         let users = USERS.map(|user| (aor(user), User::with_password(&aor(user), user)));
