@@ -15,7 +15,7 @@ use reveille_federation::answer::{Answer, Audience, PROBLEM_TYPE, answer, status
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply};
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Taken, To};
+use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Share, Taken, To};
 use reveille_sip_net::{ConnectError, Flow, Senders};
 use tokio_util::sync::CancellationToken;
 
@@ -78,11 +78,12 @@ impl Calls {
 
     /// Takes a request that just came; what is left to decide comes back.
     pub(crate) fn arrived(&self, from: From, flow: &Arc<Flow>, request: Message) -> Option<Message> {
-        let side = match from {
-            From::Inside => "inside",
-            From::Outside => "outside",
+        let (side, share) = match from {
+            // Our own servers speak for all of us.
+            From::Inside => ("inside", Share::Whole),
+            From::Outside => ("outside", Share::Part),
         };
-        match self.proxy.take_on(side, flow, request) {
+        match self.proxy.take_on(side, share, flow, request) {
             Taken::Done => None,
             Taken::Ack { ack, .. } => Some(ack),
             Taken::Request { request, .. } => Some(request),
@@ -95,7 +96,7 @@ impl Calls {
                 None
             }
             Taken::Refused { request, reply } => {
-                self.proxy.reply(flow, &request, &reply);
+                self.proxy.refuse(flow, &request, &reply);
                 None
             }
         }
@@ -112,6 +113,11 @@ impl Calls {
             return message::destination(request);
         }
         self.dialogs.destination(from, request)
+    }
+
+    /// The domain that a request comes from: in a dialog the one it has had since it began.
+    pub(crate) fn sender(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
+        self.dialogs.sender(from, request)
     }
 
     /// Carries a request across.
@@ -136,24 +142,20 @@ impl Calls {
         plan.edits = said::edits(&stamp);
         plan.record_route = self.dialogs.record_route(request, from, destination);
         if is_ack {
-            // It has no answer.
-            owner.ended(200, None);
+            owner.passed();
             return self.proxy.pass_ack(back, request, plan);
         }
         self.proxy.forward(back, request, plan);
         owner.is_leaving.store(false, Ordering::Release);
     }
 
-    /// Answers a request that goes no further.
+    /// Answers a request that goes no further, and forgets it: nobody fills this edge with what it does not pass.
     pub(crate) fn refuse(&self, flow: &Flow, request: &Message, from: From, refusal: &Refusal) {
         if request.method() != Some(Method::Ack) {
             let Answer { status, headers, problem } = told(self.name.as_str(), from, refusal);
-            self.proxy.answer(
-                flow,
-                request,
-                status,
-                message::refused_with(request, status, &headers, &problem, "edge"),
-            );
+            let tag = self.proxy.tag(request);
+            let bytes = message::refused_with(request, status, &headers, &problem, &tag);
+            self.proxy.refuse_with(flow, request, bytes);
         }
     }
 
@@ -199,6 +201,15 @@ struct Books {
     passage: Option<Passage>,
     /// What that answer says about itself.
     diagnosis: Option<String>,
+}
+
+impl Under {
+    /// It was an ACK, which has no answer.
+    fn passed(&self) {
+        if let Some(passage) = self.books.lock().passage.take() {
+            passage.passed();
+        }
+    }
 }
 
 impl Owner for Under {

@@ -16,23 +16,26 @@ use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{CloseReason, Flow, FlowId, Handler, HandshakeRefusal, Pool, Side, Target};
 use tracing::debug;
 
+use crate::asking::Asking;
 use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
-use crate::edge::{Edge, LOOKUPS_MAX};
+use crate::edge::Edge;
 use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, srv_records};
 use crate::relay::refuse;
 use crate::seats::Seats;
-use crate::ways::WAITING_MAX;
 
 /// How long an admission that rests on an SRV record holds.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// Domains that one connection may speak for at once (a hosting provider's customers).
 const DOMAINS_PER_FLOW: usize = 1000;
 
+/// How much longer a connection is not read from for each request beyond its partner's limits.
+const FOR_A_REFUSAL: Duration = Duration::from_millis(1);
+
 /// Up to so many they are looked through one by one.
-const DOMAINS_COMPARED: usize = 8;
+pub(crate) const DOMAINS_COMPARED: usize = 8;
 
 /// An admission that still holds.
 struct Admitted {
@@ -66,7 +69,7 @@ pub(crate) struct Inbound {
     seats: Seats,
     admitted: Mutex<HashMap<FlowId, HashMap<SipDomain, Admitted>>>,
     /// What waits for a look-up under way, by connection, domain and version of the settings.
-    asking: Mutex<HashMap<(FlowId, SipDomain, u64), Vec<Message>>>,
+    asking: Mutex<Asking<(FlowId, SipDomain, u64)>>,
     /// Keyed, so that nobody can write to many addresses that count as one.
     contacts: RandomState,
     me: std::sync::Weak<Self>,
@@ -81,7 +84,7 @@ impl Inbound {
             outbound: OnceLock::new(),
             seats: Seats::new(edge.config.limits.connections_per_partner),
             admitted: Mutex::default(),
-            asking: Mutex::default(),
+            asking: Mutex::new(Asking::new()),
             contacts: RandomState::new(),
             me: me.clone(),
         })
@@ -139,22 +142,19 @@ impl Inbound {
         let version = now.version();
         let key = (flow.id(), carriage.domain().clone(), version);
         let mut asking = self.asking.lock();
-        match asking.get_mut(&key) {
-            Some(waiting) if waiting.len() < WAITING_MAX => return waiting.push(message),
-            None if self.edge.lookups.len() < LOOKUPS_MAX => {
-                // A look-up that has ended in this moment has left its answer.
-                if let Some(proven) = self.known(flow, carriage.domain().as_str(), version) {
-                    drop(asking);
-                    return self.pass(flow, &message, &proven, now);
-                }
-                asking.insert(key.clone(), vec![message]);
-            }
-            Some(_) | None => {
-                drop(asking);
-                return self.turn_away(flow, &message, &Refusal::Overloaded);
-            }
+        let is_under_way = asking.is_under_way(&key);
+        // A look-up that has ended in this moment has left its answer.
+        if !is_under_way && let Some(proven) = self.known(flow, carriage.domain().as_str(), version) {
+            drop(asking);
+            return self.pass(flow, &message, &proven, now);
         }
+        let waits = asking.wait(&key, message);
         drop(asking);
+        match waits {
+            Ok(()) if is_under_way => return,
+            Ok(()) => {}
+            Err(message) => return self.turn_away(flow, &message, &Refusal::Overloaded),
+        }
         let Some(this) = self.me.upgrade() else { return };
         let flow = Arc::clone(flow);
         self.edge.lookups.spawn(async move {
@@ -181,9 +181,8 @@ impl Inbound {
         };
         loop {
             let mut asking = self.asking.lock();
-            let waiting = asking.get_mut(&key).map(std::mem::take).unwrap_or_default();
+            let waiting = asking.take(&key);
             if waiting.is_empty() {
-                asking.remove(&key);
                 if let Ok(proven) = found.as_ref()
                     && let Err(refusal) = self.keep(flow, proven, key.2, until)
                 {
@@ -317,6 +316,10 @@ impl Inbound {
 
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
+        if matches!(refusal, Refusal::PartnerThrottled { .. } | Refusal::PartnerBusy { .. }) {
+            // To say no costs us too: who wants too much is read more slowly for it, and nobody else is.
+            flow.hold_back(FOR_A_REFUSAL);
+        }
         match Calls::carries(message) {
             true => self.edge.calls.refuse(flow, message, From::Outside, refusal),
             false => refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal),

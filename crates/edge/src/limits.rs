@@ -59,8 +59,12 @@ impl Class {
     /// A push for a call is a MESSAGE; reading every body to know would cost too much, and so home says it in Priority
     /// (RFC 3261 §20.26). A partner that calls everything urgent fills its own share only.
     pub(crate) fn of(request: &Message) -> Self {
-        if let Some(Method::Ack | Method::Bye | Method::Cancel | Method::Prack) = request.method() {
-            return Self::Ending;
+        let within = || request.to().is_ok_and(|to| to.tag().is_some());
+        match request.method() {
+            Some(Method::Cancel) => return Self::Ending,
+            // Without a dialog there is nothing to end.
+            Some(Method::Ack | Method::Bye | Method::Prack) if within() => return Self::Ending,
+            _ => {}
         }
         let urgent = |value: &str| value.eq_ignore_ascii_case("urgent") || value.eq_ignore_ascii_case("emergency");
         if request.header(Name::Priority).is_some_and(urgent) {
@@ -69,7 +73,7 @@ impl Class {
         match request.method() {
             Some(Method::Invite | Method::Update) => Self::Call,
             // What is sent within a call keeps it alive.
-            Some(Method::Info | Method::Refer) if request.to().is_ok_and(|to| to.tag().is_some()) => Self::Call,
+            Some(Method::Info | Method::Refer) if within() => Self::Call,
             Some(Method::Message) => Self::Message,
             _ => Self::Other,
         }
@@ -197,6 +201,9 @@ mod tests {
         for (method, more, expected) in [
             ("INVITE", out, Class::Call),
             ("BYE", within, Class::Ending),
+            ("BYE", out, Class::Other),
+            ("ACK", within, Class::Ending),
+            ("ACK", out, Class::Other),
             ("CANCEL", out, Class::Ending),
             ("INFO", within, Class::Call),
             ("INFO", out, Class::Other),

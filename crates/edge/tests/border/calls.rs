@@ -306,6 +306,10 @@ async fn a_refused_call_says_why_and_its_ack_goes_nowhere() {
     let refused = told_by(&mut stranger).await;
     assert_eq!(told(&refused), (403, Some("90103"), None));
     let to = refused.header(Name::To).unwrap();
+    // Nothing of it is kept: the same once more is another request.
+    stranger.send(&invite, PATIENCE).await.unwrap();
+    let again = told_by(&mut stranger).await;
+    assert_eq!((again.status(), again.header(Name::To)), (Some(403), refused.header(Name::To)));
     let text = String::from_utf8(invite.to_vec()).unwrap();
     let ack = text.replacen("INVITE", "ACK", 1).replace("1 INVITE", "1 ACK");
     let ack = ack.replace(&format!("To: <sip:user@{OURS}>"), &format!("To: {to}"));
@@ -476,4 +480,31 @@ async fn a_call_outlives_the_edge_that_it_began_through() {
         assert!(refused.header(Name::MsDiagnostics).unwrap().contains(THEIRS));
         border.end().await;
     }
+}
+
+#[tokio::test]
+async fn nothing_leaves_by_our_certificate_in_the_name_of_another() {
+    let at = partner_address();
+    let names = StaticResolver::new().host(THEIR_EDGE, at.ip());
+    let border = Border::start(settings([allowed(THEIRS, Some(THEIR_EDGE))]), names).await;
+    let mut partner = Beyond::start(&border.office, THEIR_EDGE, at);
+    let mut house = border.insider(HOUSE).await;
+    let stranger = Party::new("anything.example", "a");
+    house.send(stranger.invite(THEIRS), PATIENCE).await.unwrap();
+    assert_eq!(told_by(&mut house).await.status(), Some(403));
+    assert_eq!(border.latest_refusal(), Some("forged-trust"));
+    // An ACK can only be dropped: of another's domain, and of ours without a dialog.
+    let uri = format!("sip:user@{THEIRS}");
+    for (party, tag) in [(&stranger, Some("b")), (&Party::new(OURS, "a"), None)] {
+        let ack = party.request(Method::Ack, &uri, "stray", (THEIRS, tag), 1);
+        house.send(ack, PATIENCE).await.unwrap();
+    }
+    let ours = Party::new(OURS, "c");
+    house.send(ours.request(Method::Invite, &uri, "good", (THEIRS, None), 2), PATIENCE).await.unwrap();
+    let (flow, invite) = called(&mut partner, Method::Invite).await;
+    assert_eq!(invite.cseq().unwrap().number, 2, "the first that left");
+    flow.send(answer(&invite, 486, "b")).unwrap();
+    assert_eq!(told_by(&mut house).await.status(), Some(486));
+    border.end().await;
+    partner.end().await;
 }

@@ -25,7 +25,7 @@ use crate::flows::is_same;
 use crate::front::{Front, address};
 
 pub(crate) use route::Origin;
-use route::{EDGE, Facts, Mine, Nowhere, Toward, names_both_sides, speaker, toward};
+use route::{EDGE, Facts, Mine, Nowhere, Toward, speaker, stays_in_dialog, toward};
 use token::Tokens;
 
 /// Who proxies the calls of one home.
@@ -112,25 +112,22 @@ impl Calls {
         }
     }
 
-    /// Whether an ACK may pass. It belongs to a dialog in which a token of ours names both sides; a client has shown
-    /// on this connection that it is the one on its own.
+    /// Whether an ACK may pass: within a dialog, by a token of ours, and from where whoever sends it has proven itself.
     fn lets_through(&self, front: &Front, ask: &Ask) -> bool {
-        match ask.origin {
-            Origin::Proxy => in_dialog(&ask.request),
-            Origin::Edge => self.admitted(front, ask).is_ok() && names_both_sides(&facts(ask, &self.mine(ask))),
-            Origin::Client => {
-                let mine = self.mine(ask);
-                let on_it = match mine.first() {
-                    // A datagram proves nobody; what only the phones of this dialog can know is the least.
-                    Some(Mine::Party(party)) => {
-                        !ask.flow.transport().is_reliable() || front.flows.trusts(&ask.flow, &party.user)
-                    }
-                    Some(Mine::Flow(token)) => self.proxy.flow_of(token).is_ok_and(|flow| is_same(&flow, &ask.flow)),
-                    Some(Mine::Edge | Mine::Forged | Mine::Plain) | None => false,
-                };
-                on_it && names_both_sides(&facts(ask, &mine))
+        let mine = self.mine(ask);
+        let proven = match (ask.origin, mine.first()) {
+            (Origin::Proxy, _) => true,
+            (Origin::Edge, _) => self.admitted(front, ask).is_ok(),
+            // A datagram proves nobody; what only the phones in this dialog have been told is the least.
+            (Origin::Client, Some(Mine::Party(party))) => {
+                !ask.flow.transport().is_reliable() || front.flows.trusts(&ask.flow, &party.user)
             }
-        }
+            (Origin::Client, Some(Mine::Flow(token))) => {
+                self.proxy.flow_of(token).is_ok_and(|flow| is_same(&flow, &ask.flow))
+            }
+            (Origin::Client, Some(Mine::Edge | Mine::Forged | Mine::Plain) | None) => false,
+        };
+        proven && stays_in_dialog(&facts(ask, &mine))
     }
 
     /// Whether whoever sent the request may: a client must be known on its connection or prove itself (RFC 3261

@@ -132,6 +132,18 @@ pub(crate) fn toward(
     if knows(&user) { Ok(Toward::User(user)) } else { Err(Nowhere::Unknown(user)) }
 }
 
+/// Whether a token of ours names whoever the request is for, so that it needs no look at its addresses. An ACK goes
+/// nowhere else: it cannot be answered, and so its sender can be asked for nothing.
+pub(crate) fn stays_in_dialog(facts: &Facts<'_>) -> bool {
+    let named = match facts.mine.last() {
+        Some(Mine::Flow(_) | Mine::Party(_)) => true,
+        // What came from there does not go back there.
+        Some(Mine::Edge) => facts.origin != Origin::Edge,
+        Some(Mine::Forged | Mine::Plain) | None => false,
+    };
+    facts.in_dialog && named
+}
+
 /// In whose name a client's request speaks, which it must prove: in a dialog the phone that its own Route names,
 /// else whoever From names. `None` if that is no user of ours.
 pub(crate) fn speaker(facts: &Facts<'_>, from: Option<&Aor>, domain: &SipDomain) -> Option<Aor> {
@@ -212,6 +224,27 @@ mod tests {
         }
         // A client that forgets its route set still reaches a user by his address.
         assert_eq!(ask(Origin::Client, "sip:bob@contoso.com", true, &[]), Ok(Toward::User(aor("bob@contoso.com"))));
+    }
+
+    #[test]
+    fn an_ack_goes_nowhere_but_where_a_token_of_ours_leads() {
+        let (alice, bob) = (Mine::Party(party("alice@contoso.com")), Mine::Party(party("bob@contoso.com")));
+        for (origin, in_dialog, mine, expected) in [
+            (Origin::Client, true, vec![alice.clone(), bob.clone()], true),
+            (Origin::Client, true, vec![alice.clone(), Mine::Edge], true),
+            (Origin::Client, true, vec![alice.clone(), Mine::Flow("f".into())], true),
+            (Origin::Edge, true, vec![Mine::Edge, bob.clone()], true),
+            (Origin::Client, false, vec![alice.clone(), bob.clone()], false),
+            (Origin::Client, true, vec![], false),
+            (Origin::Client, true, vec![Mine::Plain], false),
+            (Origin::Client, true, vec![alice, Mine::Forged], false),
+            (Origin::Edge, true, vec![bob, Mine::Edge], false),
+            (Origin::Edge, true, vec![], false),
+            (Origin::Proxy, true, vec![Mine::Plain], false),
+        ] {
+            let facts = Facts { origin, request_uri: "sip:bob@contoso.com", in_dialog, mine: &mine };
+            assert_eq!(stays_in_dialog(&facts), expected, "{facts:?}");
+        }
     }
 
     #[test]

@@ -166,6 +166,21 @@ async fn a_route_that_home_has_not_written_leads_nowhere_and_anothers_must_be_pr
         let invite = bob.expect("INVITE").await;
         bob.answer(&invite, 200, "").await;
     });
+    // An ACK goes nowhere unless it names the dialog by tokens of ours, and comes from the phone that is in it.
+    let stray = format!(
+        "From: <sip:ceo@contoso.com>;tag=1\r\nTo: <{BOB}>;tag=2\r\nCall-ID: stray\r\nCSeq: 1 ACK\r\nX-Stray: 1\r\n"
+    );
+    let ack = mallory.request("ACK", BOB, &stray);
+    mallory.send(&ack).await;
+    let ack = mallory.request("ACK", BOB, &stray.replace(";tag=2", ""));
+    mallory.send(&ack).await;
+    let own = alice.within("ACK", &answer, 2);
+    mallory.send(&own.replace("CSeq", "X-Stray: 1\r\nCSeq")).await;
+    let mut stranger = rig.datagram_client("mallory").await;
+    let ack = stranger.request("ACK", BOB, &stray);
+    stranger.send(&ack).await;
+    let ack = stranger.request("ACK", "sip:carol@fabrikam.com", &stray);
+    stranger.send(&ack).await;
     // Mallory has seen the route set, and is not Alice.
     let bye = alice.within("BYE", &answer, 3);
     mallory.via.clone_from(&alice.via);
@@ -181,6 +196,10 @@ async fn a_route_that_home_has_not_written_leads_nowhere_and_anothers_must_be_pr
     alice.expect("481").await;
     // The dialog itself is untouched.
     let bye = alice.within("BYE", &answer, 5);
+    // What was dropped would have come first: it was sent long before.
+    alice.send(&own).await;
+    let heard = bob.expect("ACK").await;
+    assert!(heard.other_header("X-Stray").is_none(), "{}", text(&heard));
     alice.send(&bye).await;
     let heard = bob.expect("BYE").await;
     bob.answer(&heard, 200, "").await;

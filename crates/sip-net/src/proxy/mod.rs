@@ -1,12 +1,13 @@
 //! The stateful proxy on real connections: [`reveille_sip::proxy`] with flows, pools and one timer.
 //!
-//! A role gives every request that it wants proxied to [`Proxy::take`], decides, and says [`Proxy::forward`] or
-//! [`Proxy::answer`]; every response to [`Proxy::on_response`]; and tells of connections that are gone. All of it is
+//! A role gives every request that it wants proxied to [`Proxy::take`], decides, and says [`Proxy::forward`],
+//! [`Proxy::answer`] or, to whom it does not admit, [`Proxy::refuse`]; every response to [`Proxy::on_response`]; and tells of connections that are gone. All of it is
 //! synchronous and quick. Nothing here decides who may go where.
 //!
 //! Cost and bounds: a context is one entry of a table cut in shards; there is no task per request, no global lock, and one
 //! timer task. What is finished is freed at once, except an INVITE that was accepted: it stays, without its messages, for
-//! the 32 s of timers L and M, in which further 2xx have to find their way (RFC 6026).
+//! the 32 s of timers L and M, in which further 2xx have to find their way (RFC 6026). What is refused leaves nothing behind,
+//! and no peer has more than its share.
 
 mod plan;
 mod table;
@@ -22,16 +23,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reveille_sip::proxy::{
-    Branch, Context, Do, Failure, FailureKind, LegPlan, Passage, Reply, Secret, Todo, Upstream, check, pass, route,
+    Branch, Context, Do, Failure, FailureKind, LegPlan, LoopHash, Passage, Reply, Secret, Todo, Upstream, check, pass,
+    route,
 };
 use reveille_sip::{Message, Method, Millis, Name, Reliability};
 use smallvec::SmallVec;
 use tracing::debug;
 
-pub use plan::{Leg, Plan, ProxyConfig, Taken, To};
+pub use plan::{Leg, Plan, ProxyConfig, Share, Taken, To};
 pub use tokens::TokenError;
 
-use self::table::{Entry, Road, ServerKey, Shard, Table};
+use self::table::{Entry, Road, ServerKey, Shard, Table, Unclaimed};
 use self::timing::Alarm;
 use self::tokens::Named;
 use crate::connect::ConnectError;
@@ -79,11 +81,12 @@ impl Proxy {
     /// Takes a request: repetitions, CANCELs and the ACKs of refusals are dealt with; the rest is the caller's to
     /// decide.
     pub fn take(&self, flow: &Arc<Flow>, request: Message) -> Taken {
-        self.take_on("", flow, request)
+        self.take_on("", Share::Part, flow, request)
     }
 
     /// The same where one proxy serves several sides: a request that comes back unchanged on another side is no loop.
-    pub fn take_on(&self, side: &'static str, flow: &Arc<Flow>, request: Message) -> Taken {
+    /// `share` is how much of this proxy the peer may have.
+    pub fn take_on(&self, side: &'static str, share: Share, flow: &Arc<Flow>, request: Message) -> Taken {
         let method = match request.method() {
             None => return Taken::Done,
             Some(Method::Ack | Method::Cancel) => Method::Invite,
@@ -103,11 +106,11 @@ impl Proxy {
                 self.take_cancel(flow, &key, &request);
                 Taken::Done
             }
-            _ => self.take_new(side, flow, key, request),
+            _ => self.take_new(side, share, flow, key, request),
         }
     }
 
-    fn take_new(&self, side: &'static str, flow: &Arc<Flow>, key: ServerKey, request: Message) -> Taken {
+    fn take_new(&self, side: &'static str, share: Share, flow: &Arc<Flow>, key: ServerKey, request: Message) -> Taken {
         if let Some(context) = self.table.find(&key) {
             self.with(context, |context, _| context.on_repetition());
             return Taken::Done;
@@ -117,44 +120,61 @@ impl Proxy {
             return Taken::Refused { request, reply };
         }
         if self.in_flight() >= self.config.contexts_max {
-            metrics::counter!("reveille_proxy_full_total").increment(1);
-            return Taken::Refused { request, reply: Reply::new(503).header("Retry-After", "5") };
+            return full(request);
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        if self.table.claim(&key, number).is_some() {
+        match self.begin(flow, key, hash, share, &request) {
+            Ok(()) => {}
             // Its twin came in this very moment on another connection.
-            return Taken::Done;
+            Err(Unclaimed::Twin) => return Taken::Done,
+            Err(Unclaimed::Full) => return full(request),
         }
-        let now = self.alarm.now();
-        let upstream = Upstream {
-            source: flow.remote(),
-            reliability: reliability(flow.transport()),
-            tag: self.secret.tag(&request),
-            timers: self.config.timers,
-            timer_c: millis(self.config.timer_c),
-            decide_within: millis(self.config.decide_within),
-        };
-        let entry = Entry {
-            context: Context::new(&request, upstream, now),
-            key,
-            back: Arc::clone(flow),
-            roads: SmallVec::new(),
-            hash,
-            affinity: self.table.affinity(&request),
-            deadline: None,
-        };
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let mut shard = self.table.shard(number);
-        shard.entries.insert(number, entry);
-        self.table.attach(flow.id(), number);
-        self.perform(&mut shard, number, Todo::new());
-        drop(shard);
         if flow.is_closed() {
             // It may have closed before anybody knew that something depends on it.
             self.flow_gone(flow);
         }
         let routed = route(&request, &*self.config.ours);
         Taken::Request { request, routed }
+    }
+
+    /// Begins the context of a request that is still to be decided.
+    fn begin(
+        &self,
+        flow: &Arc<Flow>,
+        key: ServerKey,
+        hash: LoopHash,
+        share: Share,
+        request: &Message,
+    ) -> Result<(), Unclaimed> {
+        let most = match share {
+            Share::Part => self.config.contexts_per_peer,
+            Share::Whole => usize::MAX,
+        };
+        let upstream = Upstream {
+            source: flow.remote(),
+            reliability: reliability(flow.transport()),
+            tag: self.secret.tag(request),
+            timers: self.config.timers,
+            timer_c: millis(self.config.timer_c),
+            decide_within: millis(self.config.decide_within),
+        };
+        let entry = Entry {
+            context: Context::new(request, upstream, self.alarm.now()),
+            key,
+            back: Arc::clone(flow),
+            roads: SmallVec::new(),
+            hash,
+            affinity: self.table.affinity(request),
+            deadline: None,
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        // Whoever finds the key from now on, a CANCEL on another connection for one, waits for this lock.
+        let mut shard = self.table.shard(number);
+        self.table.claim(&entry.key, number, most)?;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        shard.entries.insert(number, entry);
+        self.table.attach(flow.id(), number);
+        self.perform(&mut shard, number, Todo::new());
+        Ok(())
     }
 
     fn take_ack(&self, key: &ServerKey, ack: Message) -> Taken {
@@ -168,9 +188,11 @@ impl Proxy {
             });
         }
         // §8.2.7: the ACK of a refusal that we gave without state.
-        let ours = ack.to().is_ok_and(|to| to.tag() == Some(self.secret.tag(&ack).as_str()));
+        let tag = self.secret.tag(&ack);
+        // §13.2.2.4: the ACK of a success is within its dialog, and has a tag.
+        let theirs = ack.to().is_ok_and(|to| to.tag().is_some_and(|other| other != tag));
         // An ACK cannot be refused, so one that must not go on goes nowhere.
-        if !passes || ours || check(&ack, self.secret.loop_hash(&ack, ""), &[]).is_err() {
+        if !passes || !theirs || check(&ack, self.secret.loop_hash(&ack, ""), &[]).is_err() {
             return Taken::Done;
         }
         let routed = route(&ack, &*self.config.ours);
@@ -192,15 +214,16 @@ impl Proxy {
         }
     }
 
-    /// Sends a request taken before to its legs. Of no effect if it was cancelled, answered or given up meanwhile.
+    /// Sends a request taken before to its legs. One that was cancelled, answered or given up meanwhile goes nowhere, and
+    /// its owner hears that it has ended with 487.
     pub fn forward(&self, flow: &Arc<Flow>, request: &Message, plan: Plan) {
-        let Some(number) = self.number_of(flow, request) else { return };
         let Plan { legs, routed, record_route, edits, owner } = plan;
+        let Some(number) = self.number_of(flow, request) else { return owner.ended(487, None) };
         let mut shard = self.table.shard(number);
-        let Some(entry) = shard.entries.get_mut(&number) else { return };
-        if !entry.roads.is_empty() {
-            return;
-        }
+        let Some(entry) = shard.entries.get_mut(&number).filter(|entry| entry.context.is_undecided()) else {
+            drop(shard);
+            return owner.ended(487, None);
+        };
         let mut plans = Vec::new();
         for leg in legs {
             for (rank, to) in leg.to.into_iter().enumerate() {
@@ -242,6 +265,36 @@ impl Proxy {
             Ok(bytes) => self.answer(flow, request, reply.status, bytes),
             Err(error) => debug!(%error, "a request could not be answered"),
         }
+    }
+
+    /// Refuses a request of somebody who was not admitted, and remembers nothing of it: neither memory nor repetitions
+    /// (timer G) are for people whom we do not know. Its ACK is known by the tag (RFC 3261 §8.2.7), and another copy is
+    /// another request. Of no effect on one that was cancelled meanwhile or is under way.
+    pub fn refuse(&self, flow: &Flow, request: &Message, reply: &Reply) {
+        match reply.write(request, &self.tag(request), Some(flow.remote())) {
+            Ok(bytes) => self.refuse_with(flow, request, bytes),
+            Err(error) => debug!(%error, "a request could not be refused"),
+        }
+    }
+
+    /// The same with these bytes: a whole response, whose tag on To is [`Proxy::tag`].
+    pub fn refuse_with(&self, flow: &Flow, request: &Message, bytes: Bytes) {
+        if let Some(number) = self.number_of(flow, request) {
+            let mut shard = self.table.shard(number);
+            if shard.entries.get(&number).is_some_and(|entry| !entry.context.is_undecided()) {
+                return;
+            }
+            self.forget(&mut shard, number);
+        }
+        if request.method() != Some(Method::Ack) {
+            // A peer that has gone needs no answer.
+            let _ = flow.send(bytes);
+        }
+    }
+
+    /// The tag on To of our own answers to a request.
+    pub fn tag(&self, request: &Message) -> String {
+        self.secret.tag(request)
     }
 
     /// Passes the ACK of a 2xx on to the first place that the plan names, and forgets it (§16.11).
@@ -413,9 +466,7 @@ impl Proxy {
             }
         }
         if entry.context.is_over() {
-            self.table.remove(shard, number);
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return;
+            return self.forget(shard, number);
         }
         let deadline = entry.context.next_deadline();
         if deadline != entry.deadline {
@@ -427,6 +478,12 @@ impl Proxy {
                 shard.deadlines.insert((deadline, number));
                 self.alarm.set(deadline);
             }
+        }
+    }
+
+    fn forget(&self, shard: &mut Shard, number: u64) {
+        if self.table.remove(shard, number) {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -483,6 +540,12 @@ impl Senders for Proxy {
         };
         self.perform(&mut shard, number, todo);
     }
+}
+
+/// There is no room for another.
+fn full(request: Message) -> Taken {
+    metrics::counter!("reveille_proxy_full_total").increment(1);
+    Taken::Refused { request, reply: Reply::new(503).header("Retry-After", "5") }
 }
 
 fn sent_on(flow: &Arc<Flow>, bytes: Bytes) -> Result<(), Failure> {

@@ -28,6 +28,8 @@ pub struct ProxyConfig {
     pub decide_within: Duration,
     /// Requests at once; beyond it the answer is 503.
     pub contexts_max: usize,
+    /// Of them those of one peer, by its certificate or else its address; [`Share::Whole`] lifts that.
+    pub contexts_per_peer: usize,
     /// The socket for UDP remotes that a flow token names.
     pub udp: Option<UdpSender>,
 }
@@ -43,6 +45,7 @@ impl ProxyConfig {
             timer_c: Duration::from_secs(181),
             decide_within: Duration::from_secs(32),
             contexts_max: 50_000,
+            contexts_per_peer: 5_000,
             udp: None,
         }
     }
@@ -52,6 +55,15 @@ impl std::fmt::Debug for ProxyConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyConfig").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// How much of a proxy one peer may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Share {
+    /// A part, so that one cannot keep the others out.
+    Part,
+    /// As much as there is: a server of our own, which speaks for many.
+    Whole,
 }
 
 /// What is left to do with a request after [`super::Proxy::take`].
@@ -73,7 +85,8 @@ pub enum Taken {
         /// 400, 416, 420, 440, 482, 483 or 503.
         reply: Reply,
     },
-    /// A new one: decide, then [`super::Proxy::forward`], [`super::Proxy::answer`] or [`super::Proxy::reply`].
+    /// A new one: decide, then [`super::Proxy::forward`], [`super::Proxy::answer`] or [`super::Proxy::reply`]; or
+    /// [`super::Proxy::refuse`], if whoever sent it was not admitted.
     Request {
         /// The request.
         request: Message,

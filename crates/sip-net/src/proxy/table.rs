@@ -1,5 +1,6 @@
 //! What is under way: contexts by number, what finds them, and when each wants to be woken.
 
+use std::collections::hash_map::Entry as Entries;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -48,7 +49,18 @@ pub(super) struct Table {
     contexts: Vec<Mutex<Shard>>,
     names: Vec<Mutex<HashMap<ServerKey, u64>>>,
     flows: Vec<Mutex<HashMap<FlowId, Carried>>>,
+    /// How many keys each peer has among the names.
+    peers: Vec<Mutex<HashMap<u64, usize>>>,
     hash: RandomState,
+}
+
+/// Why a key is not given to a context.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unclaimed {
+    /// Its peer has as many as it may.
+    Full,
+    /// Another context has it.
+    Twin,
 }
 
 #[derive(Default)]
@@ -71,6 +83,7 @@ impl Table {
             contexts: (0..SHARDS).map(|_| Mutex::default()).collect(),
             names: (0..SHARDS).map(|_| Mutex::default()).collect(),
             flows: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            peers: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hash: RandomState::new(),
         }
     }
@@ -89,14 +102,20 @@ impl Table {
         self.hash.hash_one(request.call_id())
     }
 
-    /// The context that has this key already; otherwise it is now that of `context`.
-    pub(super) fn claim(&self, key: &ServerKey, context: u64) -> Option<u64> {
+    /// Makes this key that of `context`, unless another has it or its peer has `most` already.
+    pub(super) fn claim(&self, key: &ServerKey, context: u64, most: usize) -> Result<(), Unclaimed> {
         let mut names = self.names_of(key).lock();
-        if let Some(found) = names.get(key) {
-            return Some(*found);
+        if names.contains_key(key) {
+            return Err(Unclaimed::Twin);
         }
+        let mut peers = self.peers_of(key).lock();
+        let held = peers.get(&key.peer).copied().unwrap_or_default();
+        if held >= most {
+            return Err(Unclaimed::Full);
+        }
+        peers.insert(key.peer, held + 1);
         names.insert(key.clone(), context);
-        None
+        Ok(())
     }
 
     pub(super) fn find(&self, key: &ServerKey) -> Option<u64> {
@@ -111,9 +130,9 @@ impl Table {
         self.contexts.iter().map(|shard| shard.lock())
     }
 
-    /// Forgets a finished context.
-    pub(super) fn remove(&self, shard: &mut Shard, context: u64) {
-        let Some(entry) = shard.entries.remove(&context) else { return };
+    /// Forgets a context; says whether it was there.
+    pub(super) fn remove(&self, shard: &mut Shard, context: u64) -> bool {
+        let Some(entry) = shard.entries.remove(&context) else { return false };
         if let Some(deadline) = entry.deadline {
             shard.deadlines.remove(&(deadline, context));
         }
@@ -121,7 +140,16 @@ impl Table {
         for flow in flows {
             self.release(flow.id(), context);
         }
-        self.names_of(&entry.key).lock().remove(&entry.key);
+        if self.names_of(&entry.key).lock().remove(&entry.key).is_some() {
+            let mut peers = self.peers_of(&entry.key).lock();
+            if let Entries::Occupied(mut held) = peers.entry(entry.key.peer) {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
+            }
+        }
+        true
     }
 
     /// Notes that a context ends or fails with this flow.
@@ -160,6 +188,10 @@ impl Table {
 
     fn carried(&self, flow: FlowId) -> &Mutex<HashMap<FlowId, Carried>> {
         &self.flows[flow.as_u64() as usize % SHARDS]
+    }
+
+    fn peers_of(&self, key: &ServerKey) -> &Mutex<HashMap<u64, usize>> {
+        &self.peers[key.peer as usize % SHARDS]
     }
 
     fn names_of(&self, key: &ServerKey) -> &Mutex<HashMap<ServerKey, u64>> {

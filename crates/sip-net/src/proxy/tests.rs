@@ -298,7 +298,9 @@ async fn a_refusal_of_ours_over_udp_is_repeated_until_its_ack_and_then_remembere
 #[tokio::test(start_paused = true)]
 async fn an_ack_of_a_success_is_passed_on_and_one_of_our_own_refusals_is_not() {
     let (mut rig, mut callee) = (Rig::new(), Line::new(Transport::Tcp, 2));
-    let ack = request("ACK", "Route: <sip:tok@us.example;lr>\r\n").replace("z9hG4bKa", "z9hG4bKnew");
+    let untagged = request("ACK", "Route: <sip:tok@us.example;lr>\r\n").replace("z9hG4bKa", "z9hG4bKnew");
+    assert!(matches!(rig.take(&untagged), Taken::Done), "it belongs to no dialog");
+    let ack = untagged.replace("To: <sip:b@b.example>", "To: <sip:b@b.example>;tag=b");
     let Taken::Ack { ack: passed, routed } = rig.take(&ack) else { panic!("to be passed on") };
     assert_eq!((routed.token.as_deref(), routed.routes.len()), (Some("tok"), 0));
     let plan = Plan::to(Leg::to(To::Flow(Arc::clone(&callee.flow))), routed, Arc::new(Nobody));
@@ -330,7 +332,7 @@ async fn a_request_that_comes_back_unchanged_is_a_loop_and_a_changed_one_a_spira
     assert!(matches!(rig.proxy.take(&callee.flow, spiral), Taken::Request { .. }));
     // The same on another side is neither.
     let next = read(text.replacen("Via: ", "Via: SIP/2.0/TCP p.example;branch=z9hG4bKp1\r\nVia: ", 1));
-    assert!(matches!(rig.proxy.take_on("inside", &callee.flow, next), Taken::Request { .. }));
+    assert!(matches!(rig.proxy.take_on("inside", Share::Part, &callee.flow, next), Taken::Request { .. }));
     assert!(rig.caller.words().is_empty());
     rig.end().await;
 }
@@ -347,6 +349,94 @@ async fn when_it_is_full_new_requests_are_refused_and_what_is_under_way_goes_on(
     rig.proxy.reply(&rig.caller.flow, &refused, &reply);
     rig.hears(&callee, &respond(&invite, 200));
     assert_eq!(rig.caller.words(), ["503", "200"]);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_refused_unadmitted_leaves_nothing_behind_and_is_told_once_for_each_copy() {
+    let rig = Rig::new();
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut stranger = Line::new(transport, 1);
+        let invite = request("INVITE", "").replace("/TCP", &format!("/{transport}"));
+        for copy in 0..2 {
+            let Taken::Request { request, .. } = rig.proxy.take(&stranger.flow, read(invite.clone())) else {
+                panic!("copy {copy} over {transport} is a request of its own")
+            };
+            rig.proxy.refuse(&stranger.flow, &request, &Reply::new(407));
+            assert_eq!(rig.proxy.in_flight(), 0, "{transport}");
+        }
+        pass_ms(40_000).await;
+        let told = stranger.sent();
+        assert_eq!(told.iter().map(Message::status).collect::<Vec<_>>(), [Some(407), Some(407)], "no timer G");
+        let to = told[0].header(Name::To).expect("To");
+        let ack = invite.replace("INVITE", "ACK").replace("To: <sip:b@b.example>", &format!("To: {to}"));
+        assert!(matches!(rig.proxy.take(&stranger.flow, read(ack)), Taken::Done), "its ACK is ours");
+    }
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_changes_nothing_for_what_was_cancelled_or_is_under_way() {
+    let (mut rig, mut callee) = (Rig::new(), Line::new(Transport::Tcp, 2));
+    let Taken::Request { request: invite, .. } = rig.take(&request("INVITE", "")) else { panic!("new") };
+    rig.take(&request("CANCEL", ""));
+    assert_eq!(rig.caller.words(), ["200", "487"]);
+    rig.proxy.refuse(&rig.caller.flow, &invite, &Reply::new(403));
+    assert!(rig.caller.words().is_empty());
+    let other = request("INVITE", "").replace("z9hG4bKa", "z9hG4bKb");
+    rig.forward(&other, &[&callee]);
+    assert_eq!(callee.words(), ["INVITE"]);
+    rig.proxy.refuse(&rig.caller.flow, &read(other), &Reply::new(403));
+    assert!(rig.caller.words().is_empty());
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_peer_has_its_share_and_others_are_served_meanwhile() {
+    let mut rig = Rig::with(|config| config.contexts_per_peer = 3);
+    let mut callee = Line::new(Transport::Tcp, 2);
+    let numbered = |number: u32| request("INVITE", "").replace("z9hG4bKa", &format!("z9hG4bK{number}"));
+    for number in 0..3 {
+        rig.forward(&numbered(number), &[&callee]);
+    }
+    let Taken::Refused { reply, .. } = rig.take(&numbered(3)) else { panic!("it has its share") };
+    assert_eq!(reply.status, 503);
+    let (neighbour, server) = (Line::new(Transport::Tcp, 9), read(numbered(4)));
+    assert!(matches!(rig.proxy.take(&neighbour.flow, read(numbered(3))), Taken::Request { .. }));
+    assert!(matches!(rig.proxy.take_on("", Share::Whole, &rig.caller.flow, server), Taken::Request { .. }));
+    // Whoever ends something may begin another.
+    for invite in callee.sent().drain(..2) {
+        rig.hears(&callee, &respond(&invite, 486));
+    }
+    let busy: Vec<Message> = rig.caller.sent();
+    for (number, answer) in busy.iter().enumerate() {
+        let to = answer.header(Name::To).expect("To");
+        let number = number as u32;
+        rig.take(&numbered(number).replace("INVITE", "ACK").replace("To: <sip:b@b.example>", &format!("To: {to}")));
+    }
+    assert!(matches!(rig.take(&numbered(3)), Taken::Request { .. }));
+    rig.end().await;
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Told(parking_lot::Mutex<Vec<u16>>);
+
+impl reveille_sip::proxy::Owner for Told {
+    fn ended(&self, status: u16, _leg: Option<usize>) {
+        self.0.lock().push(status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_forwards_what_was_cancelled_meanwhile_hears_how_it_ended() {
+    let (rig, callee) = (Rig::new(), Line::new(Transport::Tcp, 2));
+    let Taken::Request { request: invite, routed } = rig.take(&request("INVITE", "")) else { panic!("new") };
+    rig.take(&request("CANCEL", ""));
+    let told = Arc::new(Told::default());
+    let plan = Plan::to(Leg::to(To::Flow(Arc::clone(&callee.flow))), routed, Arc::clone(&told) as _);
+    rig.proxy.forward(&rig.caller.flow, &invite, plan);
+    assert_eq!(*told.0.lock(), [487]);
     rig.end().await;
 }
 

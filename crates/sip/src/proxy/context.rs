@@ -153,6 +153,11 @@ impl Context {
         todo
     }
 
+    /// Whether nobody has said yet what becomes of the request.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.phase, Phase::Undecided(_))
+    }
+
     /// The request came again.
     pub fn on_repetition(&mut self) -> Todo {
         let actions = match &mut self.server {
