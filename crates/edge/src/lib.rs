@@ -7,6 +7,7 @@
 //! [`dialogs`] it writes down in them.
 #![warn(missing_docs)]
 
+mod asking;
 mod calls;
 mod crossing;
 mod dialogs;

@@ -9,6 +9,8 @@ use reveille_core::SipDomain;
 
 /// Requests that wait for one domain's look-up.
 pub(crate) const WAITING_MAX: usize = 1000;
+/// Bytes of all that wait for look-ups of one side.
+pub(crate) const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A record that may not be kept at all is kept so long: a burst is one look-up.
 const LIFE_MIN: Duration = Duration::from_secs(1);
 /// However long records may be kept, the way is looked up again after this time.
@@ -16,7 +18,23 @@ const LIFE_MAX: Duration = Duration::from_secs(3600);
 
 /// Ways of the kind `W`, and waiting requests of the kind `R`.
 pub(crate) struct Ways<W, R> {
-    table: Mutex<HashMap<SipDomain, Known<W, R>>>,
+    table: Mutex<Table<W, R>>,
+}
+
+/// A request that may have to wait for a look-up.
+pub(crate) trait Waits {
+    /// Its size.
+    fn bytes(&self) -> usize;
+    /// The same, holding on to nothing but itself.
+    #[must_use]
+    fn kept(self) -> Self;
+}
+
+struct Table<W, R> {
+    known: HashMap<SipDomain, Known<W, R>>,
+    /// Look-ups under way, and the bytes of what waits for them.
+    asking: usize,
+    bytes: usize,
 }
 
 enum Known<W, R> {
@@ -39,68 +57,86 @@ pub(crate) enum Next<W, R> {
     Full(R),
 }
 
-impl<W, R> Ways<W, R> {
+impl<W, R: Waits> Ways<W, R> {
     pub(crate) fn new() -> Self {
-        Self { table: Mutex::default() }
+        Self { table: Mutex::new(Table { known: HashMap::new(), asking: 0, bytes: 0 }) }
     }
 
-    /// Finds the way for a request, or lets it wait. `may_look_up` says whether one more look-up may begin, `most` how
-    /// many domains may be known.
+    /// Finds the way for a request, or lets it wait. `most` says how many domains may be known, `look_ups_max` how many
+    /// looked up at once.
     pub(crate) fn ask(
         &self,
         domain: &SipDomain,
         request: R,
         version: u64,
         now: Instant,
-        (most, may_look_up): (usize, bool),
+        (most, look_ups_max): (usize, usize),
     ) -> Next<W, R> {
         let mut table = self.table.lock();
-        let known = table.len();
-        match table.get_mut(domain) {
+        let Table { known, asking, bytes } = &mut *table;
+        let has_room = *bytes + request.bytes() <= WAITING_BYTES_MAX;
+        let count = known.len();
+        match known.get_mut(domain) {
             Some(Known::Way { way, version: made, until }) if *made == version && now < *until => {
                 return Next::Go(Arc::clone(way), request);
             }
-            Some(Known::Asking(waiting)) if waiting.len() < WAITING_MAX => {
-                waiting.push(request);
+            Some(Known::Asking(waiting)) if waiting.len() < WAITING_MAX && has_room => {
+                *bytes += request.bytes();
+                waiting.push(request.kept());
                 return Next::Waits;
             }
             Some(Known::Asking(_)) => return Next::Full(request),
             Some(Known::Way { .. }) => {}
-            None if known >= most => {
-                table.retain(|_, known| known.is_worth_keeping(now));
+            None if count >= most => {
+                known.retain(|_, known| known.is_worth_keeping(now));
                 // All of them are in use: whoever is nearest to his end goes, since a look-up costs little.
-                if table.len() == known && !forget_nearest_to_its_end(&mut table) {
+                if known.len() == count && !forget_nearest_to_its_end(known) {
                     return Next::Full(request);
                 }
             }
             None => {}
         }
-        if !may_look_up {
+        if *asking >= look_ups_max || !has_room {
             return Next::Full(request);
         }
-        table.insert(domain.clone(), Known::Asking(vec![request]));
+        *bytes += request.bytes();
+        *asking += 1;
+        known.insert(domain.clone(), Known::Asking(vec![request.kept()]));
         Next::LookUp
     }
 
     /// A look-up has found a way that may be kept for so many seconds. Answers who waited for it, in order.
     pub(crate) fn found(&self, domain: &SipDomain, way: Arc<W>, version: u64, ttl: u32, now: Instant) -> Vec<R> {
         let until = now + Duration::from_secs(u64::from(ttl)).clamp(LIFE_MIN, LIFE_MAX);
-        let before = self.table.lock().insert(domain.clone(), Known::Way { way, version, until });
-        before.map(Known::waiting).unwrap_or_default()
+        let mut table = self.table.lock();
+        let before = table.known.insert(domain.clone(), Known::Way { way, version, until });
+        table.ended(before)
     }
 
     /// A look-up has found nothing, or nothing that still holds. Answers who waited for it, in order.
     pub(crate) fn lost(&self, domain: &SipDomain) -> Vec<R> {
-        self.table.lock().remove(domain).map(Known::waiting).unwrap_or_default()
+        let mut table = self.table.lock();
+        let before = table.known.remove(domain);
+        table.ended(before)
     }
 
     /// Forgets ways whose time is over.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.table.lock().retain(|_, known| known.is_worth_keeping(now));
+        self.table.lock().known.retain(|_, known| known.is_worth_keeping(now));
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.lock().len()
+        self.table.lock().known.len()
+    }
+}
+
+impl<W, R: Waits> Table<W, R> {
+    /// A look-up is over; answers who waited for it.
+    fn ended(&mut self, before: Option<Known<W, R>>) -> Vec<R> {
+        let Some(Known::Asking(waiting)) = before else { return Vec::new() };
+        self.asking -= 1;
+        self.bytes -= waiting.iter().map(Waits::bytes).sum::<usize>();
+        waiting
     }
 }
 
@@ -109,13 +145,6 @@ impl<W, R> Known<W, R> {
         match self {
             Self::Asking(_) => true,
             Self::Way { until, .. } => now < *until,
-        }
-    }
-
-    fn waiting(self) -> Vec<R> {
-        match self {
-            Self::Asking(waiting) => waiting,
-            Self::Way { .. } => Vec::new(),
         }
     }
 }
@@ -135,12 +164,23 @@ mod tests {
 
     type Table = Ways<&'static str, u32>;
 
+    /// As long as its number, if that is a long one.
+    impl Waits for u32 {
+        fn bytes(&self) -> usize {
+            if *self < 1024 { 1 } else { *self as usize }
+        }
+
+        fn kept(self) -> Self {
+            self
+        }
+    }
+
     fn domain(number: usize) -> SipDomain {
         format!("d{number}.example").parse().unwrap()
     }
 
     fn ask(ways: &Table, number: usize, request: u32, version: u64, now: Instant) -> String {
-        match ways.ask(&domain(number), request, version, now, (3, true)) {
+        match ways.ask(&domain(number), request, version, now, (3, 9)) {
             Next::Go(way, request) => format!("go {way} {request}"),
             Next::LookUp => "look up".into(),
             Next::Waits => "waits".into(),
@@ -178,6 +218,24 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_bounded_in_bytes_all_domains_together_and_gives_its_room_back() {
+        let (ways, now) = (Table::new(), Instant::now());
+        let half = (WAITING_BYTES_MAX / 2) as u32;
+        assert_eq!(ask(&ways, 1, half, 1, now), "look up");
+        assert_eq!(ask(&ways, 2, half, 1, now), "look up");
+        for number in [1, 2, 3] {
+            assert_eq!(ask(&ways, number, 9, 1, now), "full 9");
+        }
+        ways.found(&domain(3), Arc::new("w"), 1, 60, now);
+        assert_eq!(ask(&ways, 3, 9, 1, now), "go w 9", "a known way needs no room");
+        assert_eq!(ways.lost(&domain(1)), [half]);
+        assert_eq!(ask(&ways, 2, 9, 1, now), "waits");
+        assert_eq!(ways.found(&domain(2), Arc::new("w"), 1, 60, now), [half, 9]);
+        let table = ways.table.lock();
+        assert_eq!((table.asking, table.bytes), (0, 0));
+    }
+
+    #[test]
     fn domains_are_bounded_and_those_whose_time_is_over_or_near_go_first() {
         let (ways, now) = (Table::new(), Instant::now());
         for (number, ttl) in [(1, 30), (2, 20), (3, 40)] {
@@ -199,7 +257,7 @@ mod tests {
     #[test]
     fn no_look_up_begins_beyond_their_number() {
         let (ways, now) = (Table::new(), Instant::now());
-        assert!(matches!(ways.ask(&domain(1), 1, 1, now, (3, false)), Next::Full(1)));
+        assert!(matches!(ways.ask(&domain(1), 1, 1, now, (3, 0)), Next::Full(1)));
         assert_eq!(ways.len(), 0);
     }
 }
