@@ -100,6 +100,8 @@ struct Conversation<'a, S> {
     begun: Option<Instant>,
     pinged: Option<Instant>,
     ponged: bool,
+    /// Until when nothing is read.
+    held: Option<Instant>,
 }
 
 impl<'a, S> Conversation<'a, S>
@@ -127,6 +129,7 @@ where
             begun: None,
             pinged: None,
             ponged: false,
+            held: None,
         }
     }
 
@@ -156,7 +159,15 @@ where
                     if let Some(why) = self.overdue(Instant::now()) {
                         return Poll::Ready(why);
                     }
+                    if self.is_released() {
+                        break;
+                    }
                     alarm.as_mut().reset(self.deadline());
+                }
+                if self.is_released() {
+                    // Nobody else wakes us for what has come meanwhile.
+                    self.held = None;
+                    continue;
                 }
                 if self.flow.park(cx) {
                     return Poll::Pending;
@@ -196,6 +207,9 @@ where
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<Turn, CloseReason> {
+        if self.is_held() {
+            return Ok(Turn::Rest);
+        }
         let mut taken = 0;
         while taken < TURN_BYTES_MAX {
             if self.inbox.capacity() == 0 {
@@ -228,6 +242,21 @@ where
             self.frame().map_err(CloseReason::Framing)?;
         }
         Ok(Turn::More)
+    }
+
+    /// Whether the peer has to wait until it is read from again.
+    fn is_held(&mut self) -> bool {
+        let pause = self.flow.take_hold();
+        if !pause.is_zero() {
+            let now = Instant::now();
+            self.held = Some(self.held.unwrap_or(now).max(now) + pause);
+        }
+        self.held.is_some()
+    }
+
+    /// Whether a peer that had to wait has waited.
+    fn is_released(&self) -> bool {
+        self.held.is_some_and(|until| Instant::now() >= until)
     }
 
     fn frame(&mut self) -> Result<(), FrameError> {
@@ -317,6 +346,9 @@ where
     fn deadline(&self) -> Instant {
         let mut first = self.active + self.terms.idle;
         let mut also = |deadline: Instant| first = first.min(deadline);
+        if let Some(until) = self.held {
+            also(until);
+        }
         if let Some(first_byte) = self.terms.first_byte
             && !self.flow.has_heard()
         {
@@ -509,6 +541,40 @@ mod tests {
             assert_ne!(far.read(&mut answer).await.expect("an answer"), 0);
         }
         assert!(!flow.is_closed());
+    }
+
+    /// Holds its peer back for each message.
+    struct Slowing;
+
+    impl Handler for Slowing {
+        fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+            for _ in batch.drain(..) {
+                flow.hold_back(Duration::from_millis(40));
+                flow.send(Bytes::from_static(b"x")).expect("room");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_held_back_is_read_later_and_still_written_to() {
+        let (mut far, flow, _task) = begin(Slowing, |terms| terms.ping = None);
+        let message = b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\n\
+            From: <sip:a@b.example>;tag=1\r\nTo: <sip:bob@contoso.com>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\
+            Content-Length: 0\r\n\r\n";
+        let start = Instant::now();
+        let mut answer = [0];
+        far.write_all(&[&message[..], message].concat()).await.expect("room");
+        far.read_exact(&mut answer).await.expect("the first answer");
+        far.read_exact(&mut answer).await.expect("the second, of the same turn");
+        assert!(start.elapsed() < Duration::from_millis(5));
+        far.write_all(message).await.expect("room");
+        // While it waits, it hears what there is.
+        flow.send(Bytes::from_static(b"y")).expect("room");
+        far.read_exact(&mut answer).await.expect("what is sent");
+        assert_eq!((&answer, start.elapsed() < Duration::from_millis(5)), (b"y", true));
+        far.read_exact(&mut answer).await.expect("the third answer");
+        let waited = start.elapsed();
+        assert!((80..85).contains(&waited.as_millis()), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,6 +97,8 @@ struct Queue {
     /// The connection's task, while it sleeps. Taken by whoever wakes it, so that it is woken once.
     sleeper: Option<Waker>,
     closing: Option<CloseReason>,
+    /// For how long nothing is to be read from the peer.
+    hold: Duration,
 }
 
 impl Flow {
@@ -193,6 +195,23 @@ impl Flow {
         }
     }
 
+    /// Reads nothing from this peer for so much longer, [`HOLD_MAX`] at most. What it sends meanwhile waits on its own
+    /// side: whoever sends more than is taken pays for it with its own time and not with everybody's. Of no effect on UDP.
+    pub fn hold_back(&self, pause: Duration) {
+        if let Out::Stream(queue) = &self.out {
+            let mut queue = queue.lock();
+            queue.hold = (queue.hold + pause).min(HOLD_MAX);
+        }
+    }
+
+    /// For how long nothing is to be read from now on; asked once, it is forgotten.
+    pub(crate) fn take_hold(&self) -> Duration {
+        match &self.out {
+            Out::Datagrams(_) => Duration::ZERO,
+            Out::Stream(queue) => std::mem::take(&mut queue.lock().hold),
+        }
+    }
+
     /// Whether nothing can be sent any more.
     pub fn is_closed(&self) -> bool {
         !self.open.load(Ordering::Acquire)
@@ -265,6 +284,7 @@ impl Flow {
             full_since: None,
             sleeper: None,
             closing: None,
+            hold: Duration::ZERO,
         };
         Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
     }
@@ -473,6 +493,9 @@ impl fmt::Display for Transport {
 
 /// A connection of ours whose queue is full and from which nothing has left for so long is over.
 const STALLED: Duration = Duration::from_secs(5);
+
+/// The longest that a peer is not read from at a time.
+const HOLD_MAX: Duration = Duration::from_millis(250);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
