@@ -70,7 +70,7 @@ pub struct Edge {
     outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
     latest: Latest,
-    /// Look-ups under way; each is bounded in time, and together in number.
+    /// Look-ups under way; each is bounded in time, and each side in their number.
     pub(crate) lookups: TaskTracker,
 }
 
