@@ -127,6 +127,7 @@ fn edge(office: &Office, home: SocketAddr, stop: CancellationToken) -> (SocketAd
         inside: Vec::new(),
         domains: HashMap::from([(domain("contoso.example"), Served { name: domain(HOME), address: home })]),
         limits: Limits { messages_per_s: 1_000_000, ..Limits::default() },
+        token_key: None,
     };
     let (server, clients) = (
         [office.identity(EDGE), office.identity(EDGE)]
