@@ -138,7 +138,11 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("128 for each side; domains of one connection 1,000", "crates/edge/src/edge.rs", "LOOKUPS_MAX: usize = 128;"),
         ("1,000; 16 MiB", "crates/edge/src/ways.rs", "WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;"),
         ("10,000; 10,000, for 7 days", "crates/edge/src/partners.rs", "WATCHED_MAX: usize = 10_000;"),
-        ("128 for each side; domains of one connection 1,000", "crates/edge/src/inbound.rs", "DOMAINS_PER_FLOW: usize = 1000;"),
+        (
+            "128 for each side; domains of one connection 1,000",
+            "crates/edge/src/inbound.rs",
+            "DOMAINS_PER_FLOW: usize = 1000;",
+        ),
         ("4,096 each", "crates/home/src/home.rs", "MAILBOX: usize = 4096;"),
         ("4,096 each", "crates/home/src/home.rs", "OUTBOX: usize = 4096;"),
         ("7 days", "crates/home/src/home.rs", "RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);"),
