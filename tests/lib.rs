@@ -31,8 +31,7 @@ const CONTOSO_WANTS: &str = r#"
     { "Kind": "McxConfiguration", "PushNotificationProxyUri": "sip:push@push.example.net" },
     { "Kind": "PushNotificationConfiguration", "EnableApplePushNotificationService": true }"#;
 /// What push.example.net wants for itself.
-const PUBLISHER_WANTS: &str =
-    r#"{ "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true }"#;
+const PUBLISHER_WANTS: &str = r#"{ "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true }"#;
 
 /// The documents' whole recipe for OCS 2007 R2, on an empty store: one direct partner, and the defaults for the rest.
 const CONTOSO_BY_RECIPE: &str = r#"

@@ -365,7 +365,8 @@ fn partner_address() -> Result<SocketAddr> {
 /// The memory that a process holds now, in bytes.
 fn resident(pid: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
     Ok(kib.context("the system tells a process's memory")? * 1024)
 }
 

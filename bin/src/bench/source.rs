@@ -112,9 +112,8 @@ impl Source {
     /// The next request, if any is left.
     fn next(&self) -> Option<(usize, Bytes)> {
         let goal = self.goal.load(Ordering::Acquire);
-        let claimed = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |made| {
-            (made < goal).then_some(made + 1)
-        });
+        let claimed =
+            self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |made| (made < goal).then_some(made + 1));
         let index = claimed.ok()?;
         let bytes = (self.write)(index);
         self.times[index].store(self.begun.elapsed().as_micros() as u64, Ordering::Relaxed);

@@ -122,7 +122,9 @@ impl CloseReason {
     /// Whether what is queued may still be written.
     pub(crate) fn flushes(&self) -> bool {
         match self {
-            Self::Asked { .. } | Self::Framing(_) | Self::Idle | Self::PeerClosed | Self::Retired | Self::Stopping => true,
+            Self::Asked { .. } | Self::Framing(_) | Self::Idle | Self::PeerClosed | Self::Retired | Self::Stopping => {
+                true
+            }
             Self::Forgotten
             | Self::Io { .. }
             | Self::MessageTimedOut

@@ -52,8 +52,8 @@ pub use resolve::{
 pub use reveille_sip::Side;
 pub use target::{Server, Target};
 pub use tls::{
-    Blame, ClientAuth, Fallen, HandshakeRefusal, Identity, Kept, KnownPeer, ListsRunOut, RefusedBy, RevocationList, TlsClient,
-    TlsServer, TlsSetupError, TrustRoots,
+    Blame, ClientAuth, Fallen, HandshakeRefusal, Identity, Kept, KnownPeer, ListsRunOut, RefusedBy, RevocationList,
+    TlsClient, TlsServer, TlsSetupError, TrustRoots,
 };
 pub use udp::UdpSender;
 pub use ws::Origins;

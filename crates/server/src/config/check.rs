@@ -48,7 +48,8 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
         }
         let doors = [home.sip_udp, home.sip_tcp, home.sip_tls, home.sip_ws, home.sip_wss];
         if doors.iter().all(Option::is_none) {
-            let sentence = "no listener for clients: give at least one of sip_udp, sip_tcp, sip_tls, sip_ws and sip_wss";
+            let sentence =
+                "no listener for clients: give at least one of sip_udp, sip_tcp, sip_tls, sip_ws and sip_wss";
             faults.add("home.sip_tls", sentence);
         }
         for origin in home.ws_origins.iter().filter(|origin| !is_origin(origin)) {

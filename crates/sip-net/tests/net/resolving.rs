@@ -108,7 +108,8 @@ async fn each_failure_has_its_name() {
 async fn a_name_server_that_is_silent_times_out() {
     let silent = UdpSocket::bind(loopback()).await.expect("a port");
     let address = silent.local_addr().expect("an address");
-    let resolver = HickoryResolver::at(&[address], Asking { timeout: Duration::from_millis(100), ..patient() }).expect("a resolver");
+    let resolver = HickoryResolver::at(&[address], Asking { timeout: Duration::from_millis(100), ..patient() })
+        .expect("a resolver");
     let error = within(resolver.srv("_sip._tls.contoso.com")).await.expect_err("no answer");
     assert_eq!(error, ResolveError::TimedOut { name: "_sip._tls.contoso.com".into() });
     assert!(error.is_passing());
@@ -142,5 +143,8 @@ async fn a_table_answers_first_and_asks_beyond_for_the_rest() {
     );
     let table = table.or_else(Arc::new(asking(server.address)));
     assert_eq!(within(table.addresses("edge.contoso.com")).await.map(|found| found.list.len()), Ok(2));
-    assert_eq!(within(table.addresses("[2001:db8::5]")).await, Ok(Addresses::fixed(vec!["2001:db8::5".parse().expect("v6")])));
+    assert_eq!(
+        within(table.addresses("[2001:db8::5]")).await,
+        Ok(Addresses::fixed(vec!["2001:db8::5".parse().expect("v6")]))
+    );
 }

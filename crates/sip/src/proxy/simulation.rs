@@ -260,7 +260,8 @@ impl World {
             Event::HangsUp => {}
             Event::Breaks(callee) => {
                 self.callees[callee].broken = true;
-                let why = Failure { kind: FailureKind::Gone, label: "closed", sentence: "it broke".into(), cause: None };
+                let why =
+                    Failure { kind: FailureKind::Gone, label: "closed", sentence: "it broke".into(), cause: None };
                 if let Some(context) = &mut self.context {
                     let todo = context.on_failed(callee, &why, self.now);
                     self.proxy_does(todo);

@@ -134,7 +134,8 @@ impl Story {
     }
 
     fn failed(&mut self, leg: usize) -> String {
-        let why = Failure { kind: FailureKind::Unreachable, label: "refused", sentence: "nobody there".into(), cause: None };
+        let why =
+            Failure { kind: FailureKind::Unreachable, label: "refused", sentence: "nobody there".into(), cause: None };
         let todo = self.context.on_failed(leg, &why, self.now);
         self.did(todo)
     }
