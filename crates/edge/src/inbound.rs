@@ -32,7 +32,7 @@ const CARRIED_FOR: Duration = Duration::from_secs(60);
 const DOMAINS_PER_FLOW: usize = 1000;
 
 /// How much longer a connection is not read from for each request beyond its partner's limits.
-const FOR_A_REFUSAL: Duration = Duration::from_millis(1);
+const FOR_A_REFUSAL: Duration = Duration::from_millis(3);
 
 /// Up to so many they are looked through one by one.
 pub(crate) const DOMAINS_COMPARED: usize = 8;

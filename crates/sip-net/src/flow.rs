@@ -495,7 +495,7 @@ impl fmt::Display for Transport {
 const STALLED: Duration = Duration::from_secs(5);
 
 /// The longest that a peer is not read from at a time.
-const HOLD_MAX: Duration = Duration::from_millis(250);
+const HOLD_MAX: Duration = Duration::from_secs(1);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 

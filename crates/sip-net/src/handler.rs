@@ -42,7 +42,8 @@ pub struct BadMessage {
 }
 
 impl BadMessage {
-    /// Sends 400, 413, 416 or 505 with the fault as reason. Responses and ACKs are never answered (RFC 3261 §17, §18.1.2).
+    /// Sends 400, 413, 416 or 505 with the fault as reason, and closes a connection where not even that can be written.
+    /// Responses and ACKs are never answered (RFC 3261 §17, §18.1.2).
     pub fn answer(&self, flow: &Flow) {
         match self.message.method() {
             None | Some(Method::Ack) => return,
@@ -59,7 +60,13 @@ impl BadMessage {
         match written {
             // A peer that has gone needs no answer.
             Ok(()) => drop(flow.send(out.freeze())),
-            Err(error) => tracing::debug!(%error, "a faulty request could not be answered"),
+            Err(error) => {
+                tracing::debug!(%error, "a faulty request could not be answered");
+                // What an answer must repeat cannot be repeated (a NUL in From). An end tells its sender more than silence.
+                if flow.transport().is_reliable() {
+                    flow.close(CloseReason::Asked { why: "a faulty request could not even be answered" });
+                }
+            }
         }
     }
 }
