@@ -30,6 +30,8 @@ use crate::simulate::{KEY_ID, TEAM, write};
 
 /// Three apps, so that three lanes work side by side.
 const APPS: [&str; 3] = ["org.reveille.one", "org.reveille.two", "org.reveille.three"];
+/// For the last verdicts to be journaled.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much.
 #[derive(Args, Debug)]
@@ -273,12 +275,14 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
 
 /// Waits until every verdict is journaled.
 async fn until_idle(ops: SocketAddr) -> Result<()> {
+    let begun = Instant::now();
     loop {
         let status = get(ops, "/status").await?;
         let house = &status["clearinghouse"];
         if house["open_in_memory"] == 0 && house["more_on_disk"] == false {
             return Ok(());
         }
+        ensure!(begun.elapsed() < PATIENCE, "after {PATIENCE:?} some pushes still have no verdict: {house}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

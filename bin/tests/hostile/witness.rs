@@ -118,6 +118,8 @@ impl Witness {
         let conversations = TaskTracker::new();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             let (stream, _) = accepted?;
+            // As every SIP server does: an answer that waits for the ACK of the one before (Nagle) waits 40 ms.
+            stream.set_nodelay(true)?;
             let (this, tls, stop) = (Arc::clone(&self), Arc::clone(&tls), stop.clone());
             conversations.spawn(async move { stop.run_until_cancelled(this.converse(stream, &tls)).await });
         }

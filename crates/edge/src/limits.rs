@@ -8,8 +8,7 @@ use reveille_sip::{Message, Method, Name};
 /// What one partner may have of this edge. Every partner has the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Requests per second that a listed partner may send; what it saves it may spend at once, up to a fifth of a
-    /// second's worth (a second's, where the rate is a hundred or less).
+    /// Requests per second that a listed partner may send; what it saves it may spend at once, up to one second's worth.
     pub messages_per_s: u32,
     /// Requests of one partner, or to one, that may wait for their answers.
     pub in_flight_per_partner: usize,
@@ -155,7 +154,7 @@ impl std::fmt::Display for Full {
     }
 }
 
-/// A token bucket. What it holds arrives at once at the server behind, and everybody else's stands in line behind it.
+/// A token bucket that holds one second's worth.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
@@ -165,29 +164,20 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// A full one.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        Self { tokens: saved(per_second), filled: now }
+        Self { tokens: f64::from(per_second), filled: now }
     }
 
     /// Takes one token, if there is one at this rate.
     pub(crate) fn take(&mut self, per_second: u32, now: Instant) -> bool {
         let rate = f64::from(per_second);
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = since.mul_add(rate, self.tokens).min(saved(per_second));
+        self.tokens = since.mul_add(rate, self.tokens).min(rate.max(1.0));
         self.filled = now;
         let has = self.tokens >= 1.0;
         if has {
             self.tokens -= 1.0;
         }
         has
-    }
-}
-
-/// How much of a rate can be saved.
-fn saved(per_second: u32) -> f64 {
-    match per_second {
-        0..=100 => f64::from(per_second.max(1)),
-        1000.. => f64::from(per_second) / 5.0,
-        _ => f64::from(per_second).min(200.0),
     }
 }
 
@@ -244,15 +234,6 @@ mod tests {
         assert_eq!(load.take(Class::Call, 902, 100, 1000), Err(Full::Bytes(1000)));
         assert_eq!((load.requests(), load.bytes()), (99, 99), "what was refused holds no place");
         assert_eq!(load.take(Class::Call, 901, 100, 1000), Ok(()));
-    }
-
-    #[test]
-    fn of_a_high_rate_a_fifth_of_a_second_is_saved() {
-        let now = Instant::now();
-        for (rate, at_once) in [(2000, 400), (500, 200), (100, 100), (20, 20), (1, 1)] {
-            let mut bucket = Bucket::new(rate, now);
-            assert_eq!((0..5000).filter(|_| bucket.take(rate, now)).count(), at_once, "{rate} a second");
-        }
     }
 
     #[test]

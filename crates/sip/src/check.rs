@@ -70,7 +70,12 @@ impl Message {
             Via::parse(value).map_err(|error| error.of(Name::Via))?;
         }
         for name in [Name::From, Name::To] {
-            self.address(name)?.uri().map_err(|error| error.of(name))?;
+            let address = self.address(name)?;
+            address.uri().map_err(|error| error.of(name))?;
+            // §25.1, tag-param: the value is a token, which has at least one character.
+            if address.has_tag() && address.tag().is_none_or(str::is_empty) {
+                return Err(HeaderError::Malformed { name, problem: "its tag is empty" }.into());
+            }
         }
         for name in ADDRESSES {
             for value in self.values(*name) {
@@ -177,6 +182,23 @@ mod tests {
         ] {
             let said = parsed(line).expect_err("a NUL out of place");
             assert!(said.contains("NUL") || said.starts_with("header line 6"), "{line:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_tag_has_a_value() {
+        for (to, told) in [
+            ("<sip:b@c>;tag=1", Ok(())),
+            ("<sip:b@c>;tag", Err("To is malformed: its tag is empty")),
+            ("<sip:b@c>;tag ;x=1", Err("To is malformed: its tag is empty")),
+            ("<sip:b@c>;TAG=", Err("To is malformed: its tag is empty")),
+        ] {
+            let text = format!(
+                "OPTIONS sip:c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a@c>;tag=1\r\nTo: {to}\r\n\
+                 Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            let message = parse_datagram(Bytes::from(text), &Limits::default()).expect("a proxy takes it");
+            assert_eq!(message.check().map_err(|fault| fault.to_string()), told.map_err(str::to_owned), "{to}");
         }
     }
 

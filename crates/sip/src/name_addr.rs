@@ -100,6 +100,12 @@ impl<'a> NameAddr<'a> {
         self.params.value("tag")
     }
 
+    /// Whether there is a `tag` parameter at all, be it without a value.
+    pub(crate) fn has_tag(&self) -> bool {
+        let mut params = self.params;
+        params.any(|(name, _)| name.eq_ignore_ascii_case("tag"))
+    }
+
     /// `+sip.instance` without quotation marks: `<urn:uuid:…>` (RFC 5626 §4.1).
     pub fn instance(&self) -> Option<Cow<'a, str>> {
         self.params.unquoted("+sip.instance")

@@ -189,7 +189,8 @@ impl<'a> ResponseBuilder<'a> {
             if !nul_only_as_quoted_pair(&request.as_bytes()[field.value.range()]) {
                 pen.fail(PrintError::ControlCharacter);
             }
-            let has_tag = || request.to().is_ok_and(|to| to.tag().is_some());
+            // §8.2.6.2: a To with a tag is repeated as it is; so is one whose tag is empty, since a second would not be read.
+            let has_tag = || request.to().is_ok_and(|to| to.has_tag());
             match self.to_tag {
                 Some(tag) if name == Name::To && status != 100 && !has_tag() => {
                     field_name(pen, request, field);

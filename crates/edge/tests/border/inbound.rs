@@ -140,11 +140,11 @@ async fn a_providers_first_burst_waits_for_one_look_up_and_comes_in_order() {
     let names = Slow::new(names);
     let mut border = Border::asking(settings, Arc::clone(&names) as _).await;
     let mut peer = border.partner(PROVIDER).await;
-    let burst: Vec<u8> = (1..=300).flat_map(|n| request("carried.example", "push.example.net", n)).collect();
+    let burst: Vec<u8> = (1..=600).flat_map(|n| request("carried.example", "push.example.net", n)).collect();
     peer.send(&burst, PATIENCE).await.unwrap();
     names.asked().await;
     names.answer(1);
-    for number in 1..=300 {
+    for number in 1..=600 {
         let came = border.house.answer(202).await;
         assert_eq!(came.cseq().unwrap().number, number);
         assert_eq!(peer.next(PATIENCE).await.unwrap().status(), Some(202));
