@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use reveille_sip::{
-    Forward, Frame, Limits, Message, Name, NameAddr, ParseError, PrintError, ResponseBuilder, Side, StreamFramer, parse_datagram,
+    Forward, Frame, Limits, Message, Name, NameAddr, ParseError, PrintError, ResponseBuilder, Side, StreamFramer,
+    parse_datagram,
 };
 
 use super::{Reading, wide};
