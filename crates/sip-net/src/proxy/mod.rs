@@ -156,6 +156,8 @@ impl Proxy {
             timers: self.config.timers,
             timer_c: millis(self.config.timer_c),
             decide_within: millis(self.config.decide_within),
+            return_within: millis(self.config.return_within),
+            bytes_max: if flow.transport().is_reliable() { usize::MAX } else { DATAGRAM_MAX },
         };
         let entry = Entry {
             context: Context::new(request, upstream, self.alarm.now()),
@@ -237,6 +239,7 @@ impl Proxy {
                     request_uri: leg.request_uri.clone(),
                     q: leg.q,
                     instead_of: (rank > 0).then(|| at - 1),
+                    again: false,
                     record_route: leg.record_route.clone().unwrap_or_else(|| record_route.clone()),
                     edits: leg.edits.clone(),
                     reliability: reliability(to.transport()),
@@ -589,6 +592,8 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// What fits into one datagram over IPv4, which has less room for it than IPv6.
+const DATAGRAM_MAX: usize = 65_507;
 /// The mark of our tokens; other users of a pool count from 1.
 const OWN: u64 = 1 << 63;
 /// The label of flow tokens.

@@ -26,6 +26,9 @@ pub struct ProxyConfig {
     pub timer_c: Duration,
     /// How long a role may take from [`super::Proxy::take`] to its decision. Then the answer is 500.
     pub decide_within: Duration,
+    /// How long a call goes on when a connection that it needs is gone, and its peer may come back on another (RFC 3261
+    /// §18.2.2).
+    pub return_within: Duration,
     /// Requests at once; beyond it the answer is 503.
     pub contexts_max: usize,
     /// Of them those of one peer, by its certificate or else its address; [`Share::Whole`] lifts that.
@@ -44,6 +47,7 @@ impl ProxyConfig {
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
             decide_within: Duration::from_secs(32),
+            return_within: RETURN_WITHIN,
             contexts_max: 50_000,
             contexts_per_peer: 5_000,
             udp: None,
@@ -56,6 +60,10 @@ impl std::fmt::Debug for ProxyConfig {
         f.debug_struct("ProxyConfig").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+/// The standard names no time. One address may take 4 s to connect and 5 s to shake hands ([`crate::PoolLimits`]); and a
+/// caller who is gone for good should not keep a phone ringing.
+const RETURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much of a proxy one peer may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -46,6 +46,10 @@ pub struct Upstream {
     pub timer_c: Millis,
     /// How long whoever decides may take.
     pub decide_within: Millis,
+    /// How long a peer whose connection is gone, above or below, is waited for (§18.2.2).
+    pub return_within: Millis,
+    /// Most bytes of one answer: what a datagram holds, where that is what carries it.
+    pub bytes_max: usize,
 }
 
 /// A request under way through a stateful proxy.
@@ -61,9 +65,21 @@ pub struct Context {
     legs: SmallVec<[Leg; 1]>,
     choice: Choice,
     phase: Phase,
-    /// Nobody upstream hears us any more.
-    deaf: bool,
+    ear: Ear,
+    /// After that nobody stands in for a server that failed: the sender's patience has an end.
+    stand_in_until: Millis,
     upstream: Upstream,
+}
+
+/// Whether whoever sent the request can be told anything.
+#[derive(Debug)]
+enum Ear {
+    /// Its connection is gone, and it may be back on another until then. What was to be said last waits, with whether that
+    /// is final.
+    Away(Millis, Option<(bool, Bytes)>),
+    /// Nobody upstream hears us any more.
+    Deaf,
+    Open,
 }
 
 /// What is common to all legs, while one may still begin.
@@ -89,6 +105,10 @@ enum Phase {
     Answered,
 }
 
+/// From the forwarding of a request to the last beginning of a leg that stands in for another. One server that says
+/// nothing takes 64*T1, 32 s, until it is passed over (RFC 3263 §4.3); behind a second one nobody would be waiting still.
+const STAND_IN_WITHIN: Millis = Millis(40_000);
+
 /// RFC 3326, RFC 3261 §16.7 step 10: why the other phones stop ringing.
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
@@ -113,7 +133,8 @@ impl Context {
             legs: SmallVec::new(),
             choice: Choice::default(),
             phase: Phase::Undecided(now + upstream.decide_within),
-            deaf: false,
+            ear: Ear::Open,
+            stand_in_until: now,
             upstream,
         }
     }
@@ -138,6 +159,7 @@ impl Context {
             _ => None,
         };
         self.phase = Phase::Forwarding(quieten);
+        self.stand_in_until = now + STAND_IN_WITHIN;
         (self.owner, self.way) = (owner, Some(Way { routed, edits }));
         self.legs = legs.into_iter().map(Leg::new).collect();
         self.settle(now, &mut todo);
@@ -164,7 +186,7 @@ impl Context {
             Server::Invite(transaction) => transaction.on_repetition(),
             Server::Other(transaction) => transaction.on_repetition(),
         };
-        self.upward(actions)
+        self.upward(true, actions)
     }
 
     /// An ACK matched the INVITE.
@@ -200,7 +222,7 @@ impl Context {
         todo
     }
 
-    /// A leg's request never left, or its connection is gone.
+    /// A leg's request never left, or its connection is gone and nobody would come back.
     pub fn on_failed(&mut self, leg: usize, why: &Failure, now: Millis) -> Todo {
         let mut todo = Todo::new();
         if self.legs.get_mut(leg).is_some_and(Leg::on_failed) {
@@ -209,10 +231,47 @@ impl Context {
         todo
     }
 
+    /// A leg's connection is gone, and its peer has proven who it is. While an INVITE rings there, its answer may come on
+    /// another connection of that peer (§18.2.2), for as long as [`Upstream::return_within`]; anything else has failed.
+    pub fn on_leg_away(&mut self, leg: usize, why: &Failure, now: Millis) -> Todo {
+        let until = now + self.upstream.return_within;
+        match self.legs.get_mut(leg).is_some_and(|leg| leg.on_away(until)) {
+            true => Todo::new(),
+            false => self.on_failed(leg, why, now),
+        }
+    }
+
+    /// The connection that the request came on is gone, and whoever sent it may come back on another (§18.2.2). Until then
+    /// what there is to say waits; after [`Upstream::return_within`] it is as if nobody would.
+    pub fn on_upstream_away(&mut self, now: Millis) {
+        if let Ear::Open = self.ear {
+            self.ear = Ear::Away(now + self.upstream.return_within, None);
+        }
+    }
+
+    /// Whoever sent the request is back on another connection, and is told what waits for it, or again what may have been
+    /// lost with the connection before.
+    pub fn on_upstream_back(&mut self) -> Todo {
+        let waiting = match &mut self.ear {
+            Ear::Away(_, waiting) => waiting.take(),
+            Ear::Deaf | Ear::Open => return Todo::new(),
+        };
+        self.ear = Ear::Open;
+        match waiting {
+            Some((_, bytes)) => [Do::Up(bytes)].into_iter().collect(),
+            None => self.on_repetition(),
+        }
+    }
+
+    /// Whether whoever sent the request is waited for.
+    pub fn is_upstream_away(&self) -> bool {
+        matches!(self.ear, Ear::Away(..))
+    }
+
     /// The connection that the request came on is gone, and with it whoever wanted an answer: as good as a CANCEL.
     pub fn on_upstream_gone(&mut self, now: Millis) -> Todo {
         let mut todo = Todo::new();
-        self.deaf = true;
+        self.ear = Ear::Deaf;
         match &mut self.server {
             Server::Invite(transaction) => drop(transaction.on_transport_failed()),
             Server::Other(transaction) => drop(transaction.on_transport_failed()),
@@ -235,7 +294,10 @@ impl Context {
             Server::Invite(transaction) => transaction.on_timer(now),
             Server::Other(transaction) => transaction.on_timer(now),
         };
-        let mut todo = self.upward(actions);
+        let mut todo = self.upward(self.is_answered(), actions);
+        if matches!(self.ear, Ear::Away(until, _) if now >= until) {
+            todo.extend(self.on_upstream_gone(now));
+        }
         match self.phase {
             Phase::Undecided(until) if now >= until => self.reply(&Reply::new(500), None, now, &mut todo),
             Phase::Forwarding(Some(at)) if now >= at => {
@@ -263,7 +325,11 @@ impl Context {
             Phase::Forwarding(quieten) => quieten,
             Phase::Cancelled(_) | Phase::Answered => None,
         };
-        self.legs.iter().map(Leg::next_deadline).chain([server, own]).flatten().min()
+        let away = match self.ear {
+            Ear::Away(until, _) => Some(until),
+            Ear::Deaf | Ear::Open => None,
+        };
+        self.legs.iter().map(Leg::next_deadline).chain([server, own, away]).flatten().min()
     }
 
     /// Whether a final answer has been given, so that only its aftermath is left.
@@ -277,7 +343,8 @@ impl Context {
             Server::Invite(transaction) => transaction.is_terminated(),
             Server::Other(transaction) => transaction.is_terminated(),
         };
-        server && self.legs.iter().all(Leg::is_over)
+        let waits = matches!(self.ear, Ear::Away(_, Some(_)));
+        server && !waits && self.legs.iter().all(Leg::is_over)
     }
 
     /// Whether the request is still held, with what it needs to be sent again.
@@ -311,6 +378,11 @@ impl Context {
                     let why = Failure { kind: FailureKind::TimedOut, label: "timed-out", sentence, cause: None };
                     self.count(leg, &why, now, todo);
                 }
+                (Said::Lost, _) => {
+                    let sentence = "its connection closed before it answered, and it did not come back".to_owned();
+                    let why = Failure { kind: FailureKind::Gone, label: "closed", sentence, cause: None };
+                    self.count(leg, &why, now, todo);
+                }
                 // Only a response makes a leg say these.
                 (Said::Provisional | Said::Success | Said::Final, None) => {}
             }
@@ -323,7 +395,8 @@ impl Context {
         if status == 100 || self.phase == Phase::Answered {
             return;
         }
-        if let Ok(bytes) = back(response, &self.owner.edits(response), &[]) {
+        // One that its way back would not take is one that was lost.
+        if let Ok(bytes) = self.fitting(response, &[]) {
             self.send_up(status, bytes, now, todo);
         }
     }
@@ -335,48 +408,82 @@ impl Context {
         if self.phase == Phase::Answered && !self.invite {
             return;
         }
-        if let Ok(bytes) = back(response, &self.owner.edits(response), &[]) {
-            self.respond(status, bytes, Some(leg), now, todo);
+        match self.fitting(response, &[]) {
+            Ok(bytes) => self.respond(status, bytes, Some(leg), now, todo),
+            // Behind a success there is nobody to be told.
+            Err(_) if self.phase == Phase::Answered => {}
+            // The callee hears no ACK and hangs up (§13.3.1.4).
+            Err(reply) => self.reply(&reply, Some(leg), now, todo),
         }
         self.cancel_all(Some(ELSEWHERE), now, todo);
     }
 
     /// §16.7 step 4: a refusal waits for the others.
     fn refused(&mut self, leg: usize, response: &Message, now: Millis, todo: &mut Todo) {
+        let candidate = match self.owner.unfit(response) {
+            None => Candidate::Received(Box::new(response.detached()), leg),
+            Some(reply) => Candidate::Made(reply, leg),
+        };
+        self.choice.add(candidate);
         // RFC 3263 §4.3: after a 503 the next server of the same place is asked.
-        if response.status() == Some(503) && self.stand_in(leg, now, todo) {
+        if response.status() == Some(503) && self.stand_in(leg, None, now, todo) {
             return;
         }
-        self.choice.add(Candidate::Received(Box::new(response.detached()), leg));
         self.settle(now, todo);
     }
 
     /// A leg without an answer counts as some answer (§16.8, §16.9), unless another server stands in.
     fn count(&mut self, leg: usize, why: &Failure, now: Millis, todo: &mut Todo) {
-        if self.phase == Phase::Answered || self.stand_in(leg, now, todo) {
+        if self.phase == Phase::Answered || self.stand_in(leg, Some(why), now, todo) {
             return self.settle(now, todo);
         }
-        let reply = match (&self.phase, why.kind) {
+        let found = &mut self.legs[leg];
+        let before = match why.kind {
+            // There was no other server after all: what counts is what the first one did.
+            FailureKind::Unreachable if found.plan.again => Some(found.because.take()),
+            FailureKind::Gone | FailureKind::TimedOut | FailureKind::Unreachable => None,
+        };
+        let why = match &before {
+            // It has answered, and that answer is a candidate already.
+            Some(None) => return self.settle(now, todo),
+            Some(Some(before)) => before,
+            None => why,
+        };
+        let reply = match self.phase {
             // §9.1: an INVITE that does not end after its CANCEL counts as ended by it.
-            (Phase::Cancelled(_), FailureKind::TimedOut) => Reply::new(487),
+            Phase::Cancelled(_) => Reply::new(487),
             _ => self.owner.failed(leg, why),
         };
         self.choice.add(Candidate::Made(reply, leg));
         self.settle(now, todo);
     }
 
-    /// Starts the leg that stands by for this one. A cancelled or decided request goes nowhere any more.
-    fn stand_in(&mut self, leg: usize, now: Millis, todo: &mut Todo) -> bool {
-        let may = matches!(self.phase, Phase::Forwarding(_)) && !self.choice.decided;
-        let next = self.legs.iter().position(|other| other.plan.instead_of == Some(leg) && other.is_waiting());
-        match next {
-            Some(next) if may => {
-                // What the failed one had is free again.
-                let breadth = self.legs[leg].breadth;
-                self.start(next, breadth, now, todo);
-                true
+    /// Starts the leg that stands by for this one, which failed or (`None`) answered 503. A cancelled or decided request
+    /// goes nowhere any more.
+    fn stand_in(&mut self, leg: usize, failed: Option<&Failure>, now: Millis, todo: &mut Todo) -> bool {
+        let kind = failed.map(|failed| failed.kind);
+        let may = matches!(self.phase, Phase::Forwarding(_)) && !self.choice.decided && now <= self.stand_in_until;
+        // RFC 3263 §4.3: silence is a failure where nothing at all was heard. Whoever sent something else than an INVITE has
+        // waited for as long as we have, and waits no longer (RFC 4320 §1.2).
+        let silent = kind == Some(FailureKind::TimedOut);
+        if !may || silent && (!self.invite || self.legs[leg].has_heard()) {
+            return false;
+        }
+        let mut before = leg;
+        loop {
+            let stands_by = |other: &Leg| other.plan.instead_of == Some(before) && other.is_waiting();
+            let Some(next) = self.legs.iter().position(stands_by) else { return false };
+            if kind == Some(FailureKind::Unreachable) && self.legs[next].plan.again {
+                // None of the servers that it could choose from can be reached.
+                self.legs[next].end();
+                before = next;
+                continue;
             }
-            _ => false,
+            self.legs[next].because = failed.cloned();
+            // What the failed one had is free again.
+            let breadth = self.legs[leg].breadth;
+            self.start(next, breadth, now, todo);
+            return true;
         }
     }
 
@@ -413,13 +520,27 @@ impl Context {
                 let reply = reply.fold(Reply::new(500), |reply, (name, value)| reply.header(name, value));
                 return self.reply(&reply, Some(leg), now, todo);
             }
-            Candidate::Received(response, _) => back(&response, &self.owner.edits(&response), challenges),
+            Candidate::Received(response, _) => self.fitting(&response, challenges),
             Candidate::Made(reply, _) if status == 503 => return self.reply(&unavailable(reply), Some(leg), now, todo),
             Candidate::Made(reply, _) => return self.reply(&reply, Some(leg), now, todo),
         };
         match written {
             Ok(bytes) => self.respond(status, bytes, Some(leg), now, todo),
-            Err(_) => self.reply(&Reply::new(500), Some(leg), now, todo),
+            Err(reply) => self.reply(&reply, Some(leg), now, todo),
+        }
+    }
+
+    /// A response as it goes back, or what is answered instead of one that cannot go: too long for a datagram, or for whoever
+    /// it goes to.
+    fn fitting(&self, response: &Message, challenges: &[(crate::name::Name, String)]) -> Result<Bytes, Reply> {
+        if let Some(reply) = self.owner.unfit(response) {
+            return Err(reply);
+        }
+        match back(response, &self.owner.edits(response), challenges) {
+            Ok(bytes) if bytes.len() <= self.upstream.bytes_max => Ok(bytes),
+            // §21.5.14: a length that exceeds what this way can carry.
+            Ok(_) => Err(Reply::new(513)),
+            Err(_) => Err(Reply::new(500)),
         }
     }
 
@@ -495,10 +616,14 @@ impl Context {
             Ok(bytes) if reply.status < 200 => {
                 self.send_up(reply.status, bytes, now, todo);
             }
-            Ok(bytes) => self.respond(reply.status, bytes, leg, now, todo),
-            // The request parsed, so at least a bare answer can be written.
-            Err(_) if !reply.headers.is_empty() => self.reply(&Reply::new(reply.status), leg, now, todo),
-            Err(_) => self.respond(reply.status, Bytes::new(), leg, now, todo),
+            Ok(bytes) if bytes.len() <= self.upstream.bytes_max => {
+                self.respond(reply.status, bytes, leg, now, todo);
+            }
+            // The request parsed, and came in one piece, so at least a bare answer can be written.
+            Ok(_) | Err(_) if !reply.headers.is_empty() || reply.content.is_some() => {
+                self.reply(&Reply::new(reply.status), leg, now, todo)
+            }
+            Ok(_) | Err(_) => self.respond(reply.status, Bytes::new(), leg, now, todo),
         }
     }
 
@@ -511,10 +636,10 @@ impl Context {
         }
         self.phase = Phase::Answered;
         (self.request, self.way) = (None, None);
-        if !self.invite {
-            // RFC 4320 §4.2: what comes later has nowhere to go.
-            self.legs.iter_mut().for_each(Leg::end);
-        }
+        // RFC 4320 §4.2: what comes later to a request other than an INVITE has nowhere to go. And whoever stood by is not
+        // needed any more.
+        let invite = self.invite;
+        self.legs.iter_mut().filter(|leg| !invite || leg.is_waiting()).for_each(Leg::end);
     }
 
     /// Says whether the transaction took it.
@@ -524,21 +649,24 @@ impl Context {
             Server::Other(transaction) => transaction.respond(status, response, now),
         };
         let taken = !actions.is_empty();
-        todo.extend(self.upward(actions));
+        todo.extend(self.upward(status >= 200, actions));
         taken
     }
 
-    fn upward(&self, actions: Actions) -> Todo {
-        actions
-            .into_iter()
-            .filter_map(|action| match action {
-                Action::Send(bytes) if !self.deaf && !bytes.is_empty() => Some(Do::Up(bytes)),
+    fn upward(&mut self, is_final: bool, actions: Actions) -> Todo {
+        let mut todo = Todo::new();
+        for action in actions {
+            match (action, &mut self.ear) {
+                (Action::Send(bytes), _) if bytes.is_empty() => {}
+                (Action::Send(bytes), Ear::Open) => todo.push(Do::Up(bytes)),
+                // A second 2xx is lost, as it could be anyway: whoever accepted repeats it (§13.3.1.4).
+                (Action::Send(_), Ear::Away(_, Some((true, _))) | Ear::Deaf) => {}
+                (Action::Send(bytes), Ear::Away(_, waiting)) => *waiting = Some((is_final, bytes)),
                 // That an ACK never came changes nothing for a proxy.
-                Action::Deliver | Action::Send(_) | Action::Terminated | Action::Timeout | Action::TransportFailed => {
-                    None
-                }
-            })
-            .collect()
+                (Action::Deliver | Action::Terminated | Action::Timeout | Action::TransportFailed, _) => {}
+            }
+        }
+        todo
     }
 }
 
@@ -548,7 +676,7 @@ impl std::fmt::Debug for Context {
             .field("invite", &self.invite)
             .field("phase", &self.phase)
             .field("legs", &self.legs.len())
-            .field("deaf", &self.deaf)
+            .field("ear", &self.ear)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use super::reply::Edits;
+use super::reply::{Edits, Failure};
 use crate::message::Message;
 use crate::method::Method;
 use crate::timers::{Millis, Reliability, Timers};
@@ -20,6 +20,9 @@ pub struct LegPlan {
     pub q: u16,
     /// Starts only if that leg fails or answers 503: another server for the same place (RFC 3263 §4.3).
     pub instead_of: Option<usize>,
+    /// Whether it has the same servers to choose from as the leg that it stands in for. When none of them could be
+    /// reached at all, it does not begin.
+    pub again: bool,
     /// URIs for Record-Route, top first.
     pub record_route: Vec<String>,
     /// Edits for this leg.
@@ -42,6 +45,12 @@ pub(super) struct Leg {
     give_up: Option<Millis>,
     /// A final answer came, or none will.
     finished: bool,
+    /// Some answer came.
+    heard: bool,
+    /// Its connection is gone while it rings; so long its answer may come on another (§18.2.2).
+    away: Option<Millis>,
+    /// Why the leg failed that this one stands in for, unless that answered.
+    pub(super) because: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -65,6 +74,8 @@ enum Cancel {
 pub(super) enum Said {
     /// The response just received is a final one other than a success.
     Final,
+    /// Its connection is gone and has not come back.
+    Lost,
     /// The response just received is provisional.
     Provisional,
     /// To be sent on this leg.
@@ -94,8 +105,18 @@ impl LegPlan {
 
 impl Leg {
     pub(super) fn new(plan: LegPlan) -> Self {
-        let (client, cancel) = (Client::Waiting, Cancel::No);
-        Self { plan, breadth: 1, client, cancel, timer_c: None, give_up: None, finished: false }
+        Self {
+            plan,
+            breadth: 1,
+            client: Client::Waiting,
+            cancel: Cancel::No,
+            timer_c: None,
+            give_up: None,
+            finished: false,
+            heard: false,
+            away: None,
+            because: None,
+        }
     }
 
     /// Sends the request, as it was written for this leg.
@@ -129,6 +150,7 @@ impl Leg {
             Client::Other(transaction) => transaction.on_response(status, now),
             Client::Over | Client::Waiting => return Saying::new(),
         };
+        (self.heard, self.away) = (true, None);
         // §16.7 step 2.
         if (101..200).contains(&status) && self.timer_c.is_some() {
             self.timer_c = Some(now + times.timer_c);
@@ -147,6 +169,16 @@ impl Leg {
         let pending = self.is_pending();
         self.end();
         pending
+    }
+
+    /// Its connection is gone. An INVITE that rings waits until then for what its callee still says; says whether it does.
+    pub(super) fn on_away(&mut self, until: Millis) -> bool {
+        let rings = matches!(&self.client, Client::Invite(transaction) if transaction.is_proceeding());
+        let waits = rings && !self.finished;
+        if waits {
+            self.away.get_or_insert(until);
+        }
+        waits
     }
 
     /// Nobody wants its answer any more. Only an INVITE can be cancelled (§9.1); other requests end by themselves.
@@ -173,6 +205,10 @@ impl Leg {
         if self.give_up.is_some_and(|at| now >= at) {
             self.end();
             return smallvec![Said::TimedOut];
+        }
+        if self.away.is_some_and(|at| now >= at) {
+            self.end();
+            return smallvec![Said::Lost];
         }
         let mut saying = Saying::new();
         let actions = match &mut self.client {
@@ -202,7 +238,7 @@ impl Leg {
             Cancel::Sent(cancel) => cancel.next_deadline(),
             Cancel::No | Cancel::Wanted(_) => None,
         };
-        [client, cancel, self.timer_c, self.give_up].into_iter().flatten().min()
+        [client, cancel, self.timer_c, self.give_up, self.away].into_iter().flatten().min()
     }
 
     /// Forgets it, whatever it was waiting for.
@@ -214,6 +250,11 @@ impl Leg {
     /// Whether it has not begun.
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self.client, Client::Waiting)
+    }
+
+    /// Whether anything at all was heard of it.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// Whether it has begun and has no final answer.
@@ -229,7 +270,7 @@ impl Leg {
     /// No more than absorbing repetitions is left.
     fn finish(&mut self) {
         (self.finished, self.cancel) = (true, Cancel::No);
-        (self.timer_c, self.give_up) = (None, None);
+        (self.timer_c, self.give_up, self.away) = (None, None, None);
     }
 
     /// What the transaction wants, in the words of a leg.

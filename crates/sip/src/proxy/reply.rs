@@ -65,6 +65,12 @@ pub trait Owner: Send + Sync {
         Edits::default()
     }
 
+    /// What is answered instead of a response that its way back would not take, being too long for it as it would leave.
+    /// A provisional one is then dropped.
+    fn unfit(&self, _response: &Message) -> Option<Reply> {
+        None
+    }
+
     /// The response that a leg without an answer counts as in the choice (§16.7 step 6, §16.9).
     fn failed(&self, _leg: usize, why: &Failure) -> Reply {
         Reply::new(why.kind.status())

@@ -308,6 +308,8 @@ impl World {
                     timers: self.timers,
                     timer_c: Millis(60_000),
                     decide_within: Millis(32_000),
+                    return_within: Millis(10_000),
+                    bytes_max: 65_507,
                 };
                 let mut context = Context::new(request, upstream, self.now);
                 let legs: Vec<LegPlan> = (0..self.callees.len()).map(|at| self.leg(at)).collect();
@@ -338,6 +340,7 @@ impl World {
             request_uri: None,
             q: if self.serial { 1000 - at as u16 } else { 1000 },
             instead_of: None,
+            again: false,
             record_route: Vec::new(),
             edits: Edits::default(),
             reliability: self.reliability,

@@ -71,8 +71,8 @@ impl InviteServerTransaction {
             (State::Proceeding, 300..) => {
                 (self.state, self.trying) = (State::Completed, None);
                 self.repeat = self.timers.span(Timer::G, self.reliability).map(|interval| (now + interval, interval));
-                // Nobody repeats an INVITE over a connection.
-                self.response = self.repeat.is_some().then(|| response.clone());
+                // Also over a connection, which may end before the answer has arrived.
+                self.response = Some(response.clone());
                 self.end = Some(now + self.span(Timer::H));
             }
             (State::Accepted, 200..300) => {}
@@ -262,8 +262,9 @@ mod tests {
     fn on_tcp_a_refusal_is_sent_once_and_its_ack_ends_it() {
         let mut transaction = start(Reliability::Reliable);
         assert_eq!(words(&transaction.respond(486, bytes(486), Millis(0))), "486");
-        assert_eq!(transaction.response, None);
         assert_eq!(transaction.next_deadline(), Some(Millis(32_000)));
+        assert_eq!(words(&transaction.on_repetition()), "486", "the caller may be back on another connection");
         assert_eq!(words(&transaction.on_ack(Millis(50))), "over");
+        assert_eq!(transaction.response, None);
     }
 }
