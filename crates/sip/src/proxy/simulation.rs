@@ -47,8 +47,13 @@ enum Event {
     HangsUp,
     /// The connection to a callee breaks; only where transports are connections.
     Breaks(usize),
+    /// One does, and what that callee says comes on another.
+    Parts(usize),
     /// The caller's connection does.
     CallerGone,
+    /// The caller's does, and it may come back in time.
+    CallerAway,
+    CallerBack,
 }
 
 /// What a callee has in mind: when it rings and answers, if at all.
@@ -65,6 +70,7 @@ struct Callee {
     acknowledged: bool,
     cancelled: bool,
     broken: bool,
+    parted: bool,
 }
 
 struct World {
@@ -86,6 +92,8 @@ struct World {
     heard: Vec<u16>,
     callees: Vec<Callee>,
     serial: bool,
+    /// All callees but the first only stand in for the one before, with the same servers to choose from or not.
+    servers: Option<bool>,
     trace: u64,
 }
 
@@ -131,9 +139,11 @@ impl World {
             acknowledged: false,
             cancelled: false,
             broken: false,
+            parted: false,
         });
         let callees: Vec<Callee> = callees.collect();
         let serial = dice.chance(30);
+        let servers = dice.chance(25).then(|| dice.chance(50));
         let mut world = Self {
             dice,
             now: Millis(0),
@@ -152,6 +162,7 @@ impl World {
             heard: Vec::new(),
             callees,
             serial,
+            servers,
             trace: seed,
         };
         world.caller_does(actions);
@@ -165,8 +176,16 @@ impl World {
                 world.later(at, Event::Breaks(callee));
             }
             if world.dice.chance(20) {
+                let (at, callee) = (world.dice.roll(10_000), world.dice.roll(world.callees.len() as u64) as usize);
+                world.later(at, Event::Parts(callee));
+            }
+            if world.dice.chance(20) {
                 let at = world.dice.roll(10_000);
                 world.later(at, Event::CallerGone);
+            } else if world.dice.chance(40) {
+                let (at, returns) = (world.dice.roll(10_000), world.dice.roll(15_000));
+                world.later(at, Event::CallerAway);
+                world.later(at + returns, Event::CallerBack);
             }
         }
         world
@@ -267,6 +286,28 @@ impl World {
                     self.proxy_does(todo);
                 }
             }
+            Event::Parts(callee) => {
+                self.callees[callee].parted = true;
+                let why =
+                    Failure { kind: FailureKind::Gone, label: "closed", sentence: "it parted".into(), cause: None };
+                if let Some(context) = &mut self.context {
+                    let todo = context.on_leg_away(callee, &why, self.now);
+                    self.proxy_does(todo);
+                }
+            }
+            Event::CallerAway => {
+                if let Some(context) = &mut self.context {
+                    context.on_upstream_away(self.now);
+                }
+            }
+            Event::CallerBack => {
+                if let Some(context) = &mut self.context {
+                    // Too late, unless nothing was left to be told.
+                    self.caller_is_gone |= !context.is_upstream_away();
+                    let todo = context.on_upstream_back();
+                    self.proxy_does(todo);
+                }
+            }
             Event::CallerGone => {
                 self.caller_is_gone = true;
                 self.caller.on_transport_failed();
@@ -339,8 +380,8 @@ impl World {
             via: format!("SIP/2.0/UDP us;branch=z9hG4bKp1.{at}.2.3"),
             request_uri: None,
             q: if self.serial { 1000 - at as u16 } else { 1000 },
-            instead_of: None,
-            again: false,
+            instead_of: self.servers.and_then(|_| at.checked_sub(1)),
+            again: at > 0 && self.servers == Some(true),
             record_route: Vec::new(),
             edits: Edits::default(),
             reliability: self.reliability,
@@ -352,7 +393,11 @@ impl World {
             match done {
                 Do::Ack => self.passed_acks += 1,
                 Do::Down(leg, bytes) => self.send(Who::Proxy, Who::Callee(leg), bytes),
-                Do::Up(bytes) => self.send(Who::Proxy, Who::Caller, bytes),
+                Do::Up(bytes) => {
+                    let away = self.context.as_ref().is_some_and(Context::is_upstream_away);
+                    assert!(!away, "something was said to a caller who was away");
+                    self.send(Who::Proxy, Who::Caller, bytes);
+                }
             }
         }
     }
@@ -489,7 +534,7 @@ impl World {
         };
         assert!(context.is_over(), "{context:?} is left over");
         assert_eq!(context.next_deadline(), None);
-        for (at, callee) in self.callees.iter().enumerate().filter(|(_, callee)| !callee.broken) {
+        for (at, callee) in self.callees.iter().enumerate().filter(|(_, callee)| !callee.broken && !callee.parted) {
             match callee.decided {
                 Some(300..) => assert!(callee.acknowledged, "callee {at} was never acknowledged"),
                 Some(_) => {}
