@@ -61,6 +61,8 @@ pub enum Failure {
     ForgedTrust,
     /// Requests of this kind do not cross the border.
     MethodNotFederated,
+    /// A request within a dialog that its sender does not have here.
+    NoSuchDialog,
     /// Nobody here serves that domain.
     NotOurDomain,
     /// A peer outside speaks for a domain of ours.
@@ -127,6 +129,12 @@ impl Failure {
                 "have the partner assert ms-asserted-verification-level, or choose MarkUnverified as UnassertedSource",
             ),
             Self::MethodNotFederated => (1027, Peer, false, "send this kind of request to a server of your own"),
+            Self::NoSuchDialog => (
+                90118,
+                Peer,
+                false,
+                "copy Record-Route into Route unchanged (RFC 3261 §12); edges of one name need the same edge-tokens.key",
+            ),
             Self::NotOurDomain => (1005, Configuration, false, "check the PushNotificationProxyUri of the sender"),
             Self::OwnDomain => (
                 90114,

@@ -66,6 +66,11 @@ impl Calls {
         self.proxy.unanswered()
     }
 
+    /// How many requests hold state, with the calls accepted within the last 32 s.
+    pub(crate) fn contexts(&self) -> usize {
+        self.proxy.in_flight()
+    }
+
     /// Whether a request is carried here. Messages and questions outside of a dialog need no state, and go by the relay,
     /// unless there is a Route to be read.
     pub(crate) fn carries(request: &Message) -> bool {

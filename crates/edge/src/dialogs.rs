@@ -1,11 +1,14 @@
 //! Which two domains a dialog joins, as this edge itself has written into its Record-Route.
 //!
 //! The token in there names who has called and who was called, and on which side of the edge each of them lives: a
-//! dialog may as well join two partners (a clearing house) or two domains of ours. Nobody else can have written it.
+//! dialog may as well join two partners (a clearing house) or two domains of ours. Nobody else can have written it, and
+//! it is of use in that dialog only. From outside nothing passes within a dialog that has none, or that of others: who
+//! has guessed, or overheard, what a call is called cannot end it.
+//!
 //! Its key outlives the process where the configuration gives one, so that a dialog can end through an edge that has
 //! been started anew, or through another behind the same name. Pure: what was read goes in.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use reveille_core::SipDomain;
@@ -16,14 +19,11 @@ use reveille_sip::{Message, Method, Uri};
 use crate::crossing::From;
 use crate::edge::Config;
 
-/// Under which label tokens are signed.
-const LABEL: &str = "dialog";
-
 /// The dialogs that pass one edge, none of which it remembers.
 pub(crate) struct Dialogs {
     name: SipDomain,
-    /// Each domain of ours, and the name of the server that serves it.
-    served: HashMap<SipDomain, SipDomain>,
+    /// Each domain of ours.
+    served: HashSet<SipDomain>,
     secret: Secret,
     ports: OnceLock<Ports>,
 }
@@ -55,7 +55,7 @@ impl Dialogs {
             Some(key) => Secret::new(key.bytes()),
             None => Secret::new(&rand::random::<[u8; 32]>()),
         };
-        let served = config.domains.iter().map(|(domain, served)| (domain.clone(), served.name.clone())).collect();
+        let served = config.domains.keys().cloned().collect();
         Self { name: config.name.clone(), served, secret, ports: OnceLock::new() }
     }
 
@@ -84,20 +84,20 @@ impl Dialogs {
         if let Some([_, other]) = self.parties(&routed, from, request) {
             return Ok(other.domain);
         }
-        let within = routed.ours && is_within_dialog(request);
-        // Without a token that can be read (one of an edge with another key is none) it is a request like the first: who it
-        // is for decides, and from outside no other hop may be asked for than the server that serves him.
-        if from == From::Outside
-            && let Some(next) = routed.next()
-        {
-            let host = Uri::parse(next).ok().and_then(|uri| uri.host()?.domain()?.parse::<SipDomain>().ok());
-            return match (host, to_domain(request)) {
-                (Some(host), Ok(domain)) if within && self.served.get(&domain) == Some(&host) => Ok(domain),
-                (Some(host), _) => Err(Refusal::UnknownDestination { domain: host }),
-                (None, _) => Err(Refusal::BadBody("Route leads to a host that this edge does not serve".into())),
-            };
+        let within = is_within_dialog(request);
+        match from {
+            // This edge has put itself into the way of every dialog, and its ends say so (RFC 3261 §12.2.1.1).
+            From::Outside if within => Err(Refusal::NoSuchDialog),
+            From::Outside => match routed.next().map(host) {
+                // Outside of a dialog nobody names our servers.
+                Some(Some(domain)) => Err(Refusal::UnknownDestination { domain }),
+                Some(None) => Err(Refusal::BadBody("Route leads to a host that this edge does not serve".into())),
+                None => message::destination(request),
+            },
+            // Our own servers are believed, also where the token is that of an edge with another key.
+            From::Inside if within && routed.ours => to_domain(request),
+            From::Inside => message::destination(request),
         }
-        if within { to_domain(request) } else { message::destination(request) }
     }
 
     /// The domain that a request comes from: in a dialog the one it has had since it began.
@@ -118,10 +118,10 @@ impl Dialogs {
         let (Some(ports), Ok(sender), true) = (self.ports.get(), self.sender(from, request), begins) else {
             return Vec::new();
         };
-        let side = if self.served.contains_key(destination) { From::Inside } else { From::Outside };
+        let side = if self.served.contains(destination) { From::Inside } else { From::Outside };
         let callee = Party { domain: destination.clone(), side };
         let between = Between { caller: Party { domain: sender, side: from }, callee };
-        let token = self.secret.seal(LABEL, &between.write());
+        let token = self.secret.seal(&label(request), &between.write());
         let uri = |side| format!("sip:{token}@{}:{};transport=tls;lr", self.name, ports.of(side));
         // RFC 5658 §3: twice only where the two sides differ.
         if side == from { vec![uri(side)] } else { vec![uri(side), uri(from)] }
@@ -129,7 +129,7 @@ impl Dialogs {
 
     /// Who sends a request and who is to have it, if a token of ours says so.
     fn parties(&self, routed: &Routed, from: From, request: &Message) -> Option<[Party; 2]> {
-        let between = Between::read(self.secret.open(LABEL, routed.token.as_deref()?)?)?;
+        let between = Between::read(self.secret.open(&label(request), routed.token.as_deref()?)?)?;
         between.sent_from(from, message::from_domain(request).ok().as_ref())
     }
 }
@@ -148,10 +148,12 @@ impl Between {
     /// the two can have sent it.
     fn sent_from(self, side: From, named: Option<&SipDomain>) -> Option<[Party; 2]> {
         let Self { caller, callee } = self;
+        // A partner has proven the domain in From and no other. Our own servers are believed: From of a callee is what the
+        // caller has once called, which need not be the callee's own domain.
+        let speaks = |party: &Party| side == From::Inside || named == Some(&party.domain);
         match (caller.side == side, callee.side == side) {
-            // From of a callee is what the caller has once called, which need not be the callee's own domain.
-            (true, false) => Some([caller, callee]),
-            (false, true) => Some([callee, caller]),
+            (true, false) => speaks(&caller).then_some([caller, callee]),
+            (false, true) => speaks(&callee).then_some([callee, caller]),
             (true, true) if named == Some(&callee.domain) => Some([callee, caller]),
             (true, true) if named == Some(&caller.domain) => Some([caller, callee]),
             (true, true) | (false, false) => None,
@@ -190,6 +192,15 @@ impl Party {
 /// Whether a request belongs to a dialog (RFC 3261 §12.2.2).
 pub(crate) fn is_within_dialog(request: &Message) -> bool {
     request.to().is_ok_and(|to| to.tag().is_some())
+}
+
+/// Under which label the token of a request's dialog is signed: that of one call is none in another.
+fn label(request: &Message) -> String {
+    format!("dialog {}", request.call_id().unwrap_or_default())
+}
+
+fn host(uri: &str) -> Option<SipDomain> {
+    Uri::parse(uri).ok()?.host()?.domain()?.parse().ok()
 }
 
 fn to_domain(request: &Message) -> Result<SipDomain, Refusal> {
@@ -275,35 +286,57 @@ mod tests {
         let invite = request("INVITE", "far.example", "other.example", &[]);
         let routes = edge.record_route(&invite, From::Outside, &domain("other.example"));
         let bye = request("BYE", "third.example", "a.example", &routes);
-        assert_eq!(edge.destination(From::Outside, &bye), Ok(domain("a.example")), "as without a token");
+        assert_eq!(edge.destination(From::Outside, &bye), Err(Refusal::NoSuchDialog), "a third party");
         assert_eq!(edge.sender(From::Outside, &bye), Ok(domain("third.example")));
         let bye = request("BYE", "far.example", "a.example", &routes);
         assert_eq!(edge.destination(From::Inside, &bye), Ok(domain("a.example")), "none of the two is inside");
+        // Where the two are on different sides, the side alone proves nothing.
+        let invite = request("INVITE", "far.example", "a.example", &[]);
+        let mut routes = edge.record_route(&invite, From::Outside, &domain("a.example"));
+        routes.reverse();
+        for (from, expected) in [("far.example", Ok(domain("a.example"))), ("third.example", Err(Refusal::NoSuchDialog))] {
+            let bye = request("BYE", from, "a.example", &routes);
+            assert_eq!(edge.destination(From::Outside, &bye), expected, "{from}");
+        }
     }
 
     #[test]
-    fn a_token_is_read_by_every_edge_with_its_key_and_otherwise_the_server_behind_is_all_that_route_may_name() {
+    fn a_token_is_of_no_use_in_another_dialog_and_without_one_nothing_passes_within_any() {
+        let edge = edge(1);
+        let invite = request("INVITE", "far.example", "a.example", &[]);
+        let mut routes = edge.record_route(&invite, From::Outside, &domain("a.example"));
+        routes.reverse();
+        let own = request("BYE", "far.example", "a.example", &routes);
+        assert_eq!(edge.destination(From::Outside, &own), Ok(domain("a.example")));
+        let text = String::from_utf8(own.as_bytes().to_vec()).expect("text");
+        let other = parse_datagram(text.replace("Call-ID: 1", "Call-ID: 2").into(), &Limits::default()).expect("sound");
+        assert_eq!(edge.destination(From::Outside, &other), Err(Refusal::NoSuchDialog));
+        for routes in [&[][..], &["sip:edge.a.example;lr".to_owned()]] {
+            let bye = request("BYE", "far.example", "a.example", routes);
+            assert_eq!(edge.destination(From::Outside, &bye), Err(Refusal::NoSuchDialog), "{routes:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_by_every_edge_with_its_key_and_wherever_route_leads_it_alone_decides() {
         let invite = request("INVITE", "far.example", "a.example", &[]);
         let mut routes = edge(1).record_route(&invite, From::Outside, &domain("a.example"));
         routes.reverse();
-        let with = |more: &[&str]| [routes.clone(), more.iter().map(|&route| route.to_owned()).collect()].concat();
-        let unknown = |name: &str| Err(Refusal::UnknownDestination { domain: domain(name) });
-        // To, what stands behind the edge in Route; the answer with the key and without it.
-        for (to, more, known, anew) in [
-            ("a.example", &["sip:edge@home.a.example:5070;lr"][..], Ok("a.example"), Ok(domain("a.example"))),
-            ("a.example", &["sip:home.b.example;lr"], Ok("a.example"), unknown("home.b.example")),
-            ("a.example", &["sip:evil.example;lr"], Ok("a.example"), unknown("evil.example")),
-            ("evil.example", &["sip:home.a.example;lr"], Ok("a.example"), unknown("home.a.example")),
-            ("a.example", &[], Ok("a.example"), Ok(domain("a.example"))),
+        for (to, more) in [
+            ("a.example", &["sip:edge@home.a.example:5070;lr"][..]),
+            ("a.example", &["sip:evil.example;lr"]),
+            ("evil.example", &["sip:home.b.example;lr"]),
+            ("a.example", &[]),
         ] {
-            let bye = request("BYE", "far.example", to, &with(more));
-            assert_eq!(edge(1).destination(From::Outside, &bye), known.map(domain), "{to} {more:?}");
-            assert_eq!(edge(2).destination(From::Outside, &bye), anew, "{to} {more:?}");
+            let with = [routes.clone(), more.iter().map(|&route| route.to_owned()).collect()].concat();
+            let bye = request("BYE", "far.example", to, &with);
+            assert_eq!(edge(1).destination(From::Outside, &bye), Ok(domain("a.example")), "{to} {more:?}");
+            assert_eq!(edge(2).destination(From::Outside, &bye), Err(Refusal::NoSuchDialog), "{to} {more:?}");
+            assert_eq!(edge(2).destination(From::Inside, &bye), Ok(domain(to)), "our own servers are believed");
         }
-        // Outside of a dialog, or without this edge in Route, nobody names our servers.
+        // Outside of a dialog nobody names our servers.
+        let unknown = |name: &str| Err(Refusal::UnknownDestination { domain: domain(name) });
         let invite = request("INVITE", "far.example", "a.example", &["sip:home.a.example;lr".to_owned()]);
         assert_eq!(edge(2).destination(From::Outside, &invite), unknown("home.a.example"));
-        let bye = request("BYE", "far.example", "a.example", &["sip:home.a.example;lr".to_owned()]);
-        assert_eq!(edge(2).destination(From::Outside, &bye), unknown("home.a.example"));
     }
 }

@@ -18,6 +18,8 @@ pub struct Border {
     pub in_flight: usize,
     /// Bytes of them.
     pub bytes_in_flight: usize,
+    /// Requests that the stateful proxy holds, with calls accepted within the last 32 s.
+    pub contexts: usize,
     /// Ways to other domains that are known.
     pub ways: usize,
     /// What the settings allow and what will not work.
@@ -208,6 +210,7 @@ impl Edge {
             draining: self.is_draining(),
             in_flight: load.requests(),
             bytes_in_flight: load.bytes(),
+            contexts: self.calls.contexts(),
             ways: self.outbound().map_or(0, |outbound| outbound.ways()),
             warnings: settings.warnings(),
             partners,

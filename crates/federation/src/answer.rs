@@ -58,6 +58,8 @@ pub const fn status(refusal: &Refusal) -> u16 {
         Refusal::PartnerBusy { .. } | Refusal::PartnerThrottled { .. } | Refusal::Shed { .. } => 480,
         // RFC 3261 §16.3 step 5.
         Refusal::UnsupportedExtension => 420,
+        // RFC 3261 §12.2.2.
+        Refusal::NoSuchDialog => 481,
         // RFC 3261 §16.3 step 4.
         Refusal::Looped => 482,
         Refusal::TooManyHops => 483,

@@ -64,6 +64,9 @@ pub enum Refusal {
         /// The method.
         method: Box<str>,
     },
+    /// Within a dialog, and without the Route that this edge has given its two ends; or with that of others.
+    #[error("the request is within a dialog that its sender does not have through this edge")]
+    NoSuchDialog,
     /// An edge of ours sent something without its trust header.
     #[error("the message came without the trust header that an edge adds")]
     NoTrust,
@@ -224,6 +227,7 @@ impl Refusal {
             Self::FederationOff => Failure::FederationOff,
             Self::ForgedTrust | Self::NoTrust => Failure::ForgedTrust,
             Self::MethodNotFederated { .. } => Failure::MethodNotFederated,
+            Self::NoSuchDialog => Failure::NoSuchDialog,
             Self::OwnDomain { .. } => Failure::OwnDomain,
             Self::Overloaded | Self::Shed { .. } => Failure::Overloaded,
             Self::PartnerBusy { .. } => Failure::PartnerBusy,
@@ -291,6 +295,7 @@ impl Refusal {
             | Self::FederationOff
             | Self::ForgedTrust
             | Self::MethodNotFederated { .. }
+            | Self::NoSuchDialog
             | Self::NoTrust
             | Self::OwnDomain { .. }
             | Self::PartnerWatched { .. }
@@ -324,6 +329,7 @@ impl Refusal {
             Self::FederationOff => "federation-off",
             Self::ForgedTrust => "forged-trust",
             Self::MethodNotFederated { .. } => "method-not-federated",
+            Self::NoSuchDialog => "no-such-dialog",
             Self::NoTrust => "no-trust",
             Self::Overloaded => "overloaded",
             Self::OwnDomain { .. } => "own-domain",

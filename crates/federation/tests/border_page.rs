@@ -22,6 +22,7 @@ fn each() -> Vec<Refusal> {
         Refusal::FederationOff,
         Refusal::ForgedTrust,
         Refusal::MethodNotFederated { method: "REGISTER".into() },
+        Refusal::NoSuchDialog,
         Refusal::NoTrust,
         Refusal::Overloaded,
         Refusal::OwnDomain { domain: host() },

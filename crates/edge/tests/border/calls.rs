@@ -358,20 +358,19 @@ async fn routes_lead_nobody_where_policy_would_not() {
         let refused = told_by(&mut outside).await;
         assert_eq!(refused.status(), Some(status), "{uri} {routes:?}");
     }
-    // Within a dialog whose token was made up, the domain that it is for decides, as it would for the first request.
+    // Within a dialog whose token was made up, or without any, nothing passes.
     let mut party = Party::new(THEIRS, "a");
-    party.routes = vec![forged];
-    let bye = party.request(Method::Bye, "sip:user@10.0.0.1", "f", (OURS, Some("b")), 20);
-    outside.send(bye, PATIENCE).await.unwrap();
-    let (house, came) = called(&mut border.house, Method::Bye).await;
-    house.send(answer(&came, 481, "b")).unwrap();
-    assert_eq!(told_by(&mut outside).await.status(), Some(481));
-    let elsewhere = party.request(Method::Bye, "sip:user@10.0.0.1", "g", ("evil.example", Some("b")), 21);
-    outside.send(elsewhere, PATIENCE).await.unwrap();
-    assert_eq!(told_by(&mut outside).await.status(), Some(404));
+    for (number, routes) in [(20, vec![forged]), (21, vec![ours]), (22, Vec::new())] {
+        party.routes = routes;
+        let branch = format!("f{number}");
+        let bye = party.request(Method::Bye, "sip:user@push.example.net", &branch, (OURS, Some("b")), number);
+        outside.send(bye, PATIENCE).await.unwrap();
+        let refused = told_by(&mut outside).await;
+        assert_eq!(told(&refused), (481, Some("90118"), None), "{:?}", party.routes);
+    }
     // And one who is not admitted is not, whatever token it has overheard.
     border.remove(&allowed(THEIRS, Some(THEIR_EDGE)));
-    let bye = party.request(Method::Bye, "sip:user@10.0.0.1", "h", (OURS, Some("b")), 22);
+    let bye = party.request(Method::Bye, "sip:user@10.0.0.1", "h", (OURS, Some("b")), 23);
     outside.send(bye, PATIENCE).await.unwrap();
     assert_eq!(told_by(&mut outside).await.status(), Some(403));
     assert!(border.house.saw_nothing());
@@ -448,6 +447,36 @@ async fn a_call_between_two_domains_of_ours_ends_from_either_side() {
 }
 
 #[tokio::test]
+async fn nobody_ends_a_call_of_two_others_with_what_it_has_overheard() {
+    let rows = settings([allowed(THEIRS, Some(THEIR_EDGE)), allowed("fabrikam.com", Some("edge.fabrikam.com"))]);
+    let mut border = Border::start(rows, StaticResolver::new()).await;
+    let (mut outside, mut third) = (border.partner(THEIR_EDGE).await, border.partner("edge.fabrikam.com").await);
+    let (mut caller, mut callee) = (Party::new(THEIRS, "a"), Party::new(OURS, "b"));
+    outside.send(caller.invite(OURS), PATIENCE).await.unwrap();
+    let (house, invite) = called(&mut border.house, Method::Invite).await;
+    house.send(answer(&invite, 200, "b")).unwrap();
+    learn(&mut caller, &mut callee, &invite, &told_by(&mut outside).await);
+    // With the tags of the call and every Route of it, and with the tags alone.
+    let mut eavesdropper = Party::new("fabrikam.com", "a");
+    for routes in [caller.routes.clone(), callee.routes.clone(), Vec::new()] {
+        eavesdropper.routes = routes;
+        for method in [Method::Bye, Method::Info, Method::Update, Method::Invite, Method::Message, Method::Ack] {
+            eavesdropper.target = format!("sip:user@{OURS}");
+            third.send(eavesdropper.within(method, &callee), PATIENCE).await.unwrap();
+            if method != Method::Ack {
+                assert_eq!(told_by(&mut third).await.status(), Some(481), "{method:?} {:?}", eavesdropper.routes);
+            }
+        }
+    }
+    outside.send(caller.within(Method::Bye, &callee), PATIENCE).await.unwrap();
+    let (house, bye) = called(&mut border.house, Method::Bye).await;
+    house.send(answer(&bye, 200, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(200));
+    assert!(border.house.saw_nothing());
+    border.end().await;
+}
+
+#[tokio::test]
 async fn a_call_outlives_the_edge_that_it_began_through() {
     let key = || Some(TokenKey::new([7; TokenKey::LEN]));
     for then in [key(), None] {
@@ -468,10 +497,14 @@ async fn a_call_outlives_the_edge_that_it_began_through() {
         let mut border = border.anew(then.clone()).await;
         let mut outside = border.partner(THEIR_EDGE).await;
         outside.send(caller.within(Method::Bye, &callee), PATIENCE).await.unwrap();
-        let (house, bye) = called(&mut border.house, Method::Bye).await;
-        assert_eq!(bye.header(Name::Route), Some(own.as_str()), "with the same key: {}", then.is_some());
-        house.send(answer(&bye, 200, "b")).unwrap();
-        assert_eq!(told_by(&mut outside).await.status(), Some(200));
+        if then.is_some() {
+            let (house, bye) = called(&mut border.house, Method::Bye).await;
+            assert_eq!(bye.header(Name::Route), Some(own.as_str()));
+            house.send(answer(&bye, 200, "b")).unwrap();
+        }
+        // Without its key nobody can tell the two ends of a dialog from others.
+        let expected = if then.is_some() { 200 } else { 481 };
+        assert_eq!(told_by(&mut outside).await.status(), Some(expected));
         // The other end too: nobody is reached there now, but it is the partner whom it is for.
         let mut insider = border.insider(HOUSE).await;
         insider.send(callee.within(Method::Bye, &caller), PATIENCE).await.unwrap();
