@@ -8,6 +8,7 @@ use reveille_sim::phone::RawSip;
 use tokio::time::timeout;
 
 use crate::MB;
+use crate::call::callee;
 use crate::letter::Letter;
 use crate::neighbour::ms;
 use crate::report::{Line, line};
@@ -22,7 +23,7 @@ const GROWTH_MB: u64 = 8;
 pub(crate) fn inside() -> Witness {
     Witness::with(|heard| match heard.call_id().starts_with("look-bounce") {
         true => bounced(heard, INSIDE, EVIL),
-        false => heard.answer("200 OK", ""),
+        false => callee(heard).unwrap_or_else(|| heard.answer("200 OK", "")),
     })
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn evil() -> Witness {
         match id {
             _ if id.starts_with("look-ten") => heard.answer("200 OK", "").repeat(10),
             _ if id.starts_with("look-bounce") => bounced(heard, EVIL, INSIDE),
-            _ => heard.answer("200 OK", ""),
+            _ => callee(heard).unwrap_or_else(|| heard.answer("200 OK", "")),
         }
     })
 }

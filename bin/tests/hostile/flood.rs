@@ -1,17 +1,15 @@
 //! One partner sends all that it can, on several connections: the flooder is told, and the good partner notices nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use memchr::memmem;
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::hose::{Ear, Tally};
 use crate::letter::Letter;
 use crate::neighbour::{Neighbour, ms};
 use crate::report::{Line, line};
@@ -56,7 +54,7 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     tap.send_replace(false);
     let (quiet, flood) = (neighbour.served_in(&quiet), neighbour.served_in(&flood));
     let sent = tally.sent.load(Ordering::Relaxed);
-    let statuses = tally.statuses.lock().clone();
+    let statuses = tally.statuses();
     let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
     let mut lines = vec![line(
         format!("flood on {CONNECTIONS} connections: the good partner's p99"),
@@ -65,7 +63,7 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
         flood.p99 <= bound && quiet.count >= 1000 && flood.count >= 1000,
     )];
     let told: u64 = statuses.iter().filter(|(status, _)| matches!(**status, 480 | 503)).map(|(_, count)| count).sum();
-    let retry = tally.retry_after.load(Ordering::Relaxed);
+    let retry = tally.retry_after();
     let passed = statuses.get(&200).copied().unwrap_or_default();
     let seconds = flooded.as_secs_f64().max(0.001);
     lines.push(line(
@@ -86,14 +84,6 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     Ok(lines)
 }
 
-/// What was sent and heard.
-#[derive(Default)]
-struct Tally {
-    sent: AtomicU64,
-    retry_after: AtomicU64,
-    statuses: Mutex<BTreeMap<u16, u64>>,
-}
-
 /// One connection of the flooder: it writes whenever the tap is open, and reads always.
 async fn flooder(place: Place, number: usize, tally: Arc<Tally>, mut open: watch::Receiver<bool>) -> Result<()> {
     const BATCH: u64 = 50;
@@ -104,6 +94,7 @@ async fn flooder(place: Place, number: usize, tally: Arc<Tally>, mut open: watch
     loop {
         let (stream, _) = place.wire(&tls, 20 + number).await?;
         let (reader, mut writer) = tokio::io::split(stream);
+        let mut ear = Ear::new(reader);
         let writing = async {
             loop {
                 open.wait_for(|open| *open).await?;
@@ -115,35 +106,12 @@ async fn flooder(place: Place, number: usize, tally: Arc<Tally>, mut open: watch
         };
         let ended: Result<()> = tokio::select! {
             ended = writing => ended,
-            () = listen(reader, &tally) => Ok(()),
+            ended = ear.listen(&tally, |_| false) => ended.map(drop),
         };
         // The tap has gone: it is over.
         if ended.is_err_and(|error| error.is::<watch::error::RecvError>()) {
             return Ok(());
         }
-    }
-}
-
-async fn listen(mut reader: impl tokio::io::AsyncRead + Unpin, tally: &Tally) {
-    let (mut inbox, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
-    while let Ok(length @ 1..) = reader.read(&mut piece).await {
-        inbox.extend_from_slice(&piece[..length]);
-        // Whole lines only; the rest waits.
-        let end = inbox.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut statuses = tally.statuses.lock();
-        for line in inbox[..end].split(|byte| *byte == b'\n') {
-            // It follows the body before it, which need not end with a line.
-            if let Some(at) = memmem::find(line, b"SIP/2.0 ") {
-                let status =
-                    line.get(at + 8..at + 11).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-                *statuses.entry(status.unwrap_or_default()).or_default() += 1;
-            }
-            if line.len() > 12 && line[..12].eq_ignore_ascii_case(b"retry-after:") {
-                tally.retry_after.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        drop(statuses);
-        inbox.drain(..end);
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use reveille_sip::Message;
 
-/// A MESSAGE of which every part may be changed. What it becomes is exactly what stands in it.
+/// A request, a MESSAGE at first, of which every part may be changed. What it becomes is exactly what stands in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
     pub(crate) method: &'static str,
@@ -12,6 +12,10 @@ pub(crate) struct Letter {
     pub(crate) via: String,
     /// The whole lines, without their ends.
     pub(crate) from: String,
+    /// The tag on To, if it has one.
+    pub(crate) to_tag: Option<String>,
+    /// The number in CSeq.
+    pub(crate) count: u32,
     pub(crate) hops: Option<String>,
     pub(crate) call_id: String,
     /// Further header lines, each with its end.
@@ -29,6 +33,8 @@ impl Letter {
             uri: format!("sip:somebody@{to}"),
             via: format!("SIP/2.0/TLS edge.{from};branch=z9hG4bK{:016x}", rand::random::<u64>()),
             from: format!("From: <sip:mallory@{from}>;tag=1"),
+            to_tag: None,
+            count: 1,
             hops: Some("70".to_owned()),
             call_id: call_id.to_owned(),
             more: String::new(),
@@ -62,15 +68,16 @@ impl Letter {
     }
 
     pub(crate) fn text(&self) -> String {
-        let Self { method, uri, via, from, hops, call_id, more, length, body } = self;
+        let Self { method, uri, via, from, to_tag, count, hops, call_id, more, length, body } = self;
+        let to_tag = to_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let length: Cow<'_, str> = match length {
             Some(lines) => lines.into(),
             None => format!("Content-Length: {}\r\n", body.len()).into(),
         };
         let hops = hops.as_ref().map(|hops| format!("Max-Forwards: {hops}\r\n")).unwrap_or_default();
         format!(
-            "{method} {uri} SIP/2.0\r\nVia: {via}\r\n{hops}{from}\r\nTo: <{uri}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: 1 {method}\r\n{more}{length}\r\n{body}"
+            "{method} {uri} SIP/2.0\r\nVia: {via}\r\n{hops}{from}\r\nTo: <{uri}>{to_tag}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {count} {method}\r\n{more}{length}\r\n{body}"
         )
     }
 }

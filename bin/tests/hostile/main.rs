@@ -10,10 +10,14 @@ mod support;
 mod announced;
 mod answers;
 mod bombs;
+mod call;
+mod calls;
 mod churn;
 mod deaf;
+mod dialogs;
 mod flood;
 mod handshakes;
+mod hose;
 mod idle;
 mod lengths;
 mod letter;
@@ -32,7 +36,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::timeout;
 
-use neighbour::Neighbour;
+use neighbour::{Errand, Neighbour};
 use report::{Line, Report, line};
 use world::World;
 
@@ -48,7 +52,8 @@ const PEAK_MB: u64 = 512;
 fn nothing_that_a_hostile_peer_does_is_felt_by_anybody_else() -> Result<()> {
     reveille_server::process::raise_open_files();
     let world = World::start(answers::inside(), answers::evil())?;
-    let neighbour = Neighbour::start(world.place.clone())?;
+    let neighbour = Neighbour::start(world.place.clone(), Errand::Messages)?;
+    let caller = Neighbour::start(world.place.clone(), Errand::Calls)?;
     // As few threads as will do, and after everybody else: the attackers have machines of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -58,21 +63,21 @@ fn nothing_that_a_hostile_peer_does_is_felt_by_anybody_else() -> Result<()> {
         .enable_all()
         .build()?;
     let attacks = async move {
-        let suite = tokio::spawn(async move { timeout(LIMIT, play(world, neighbour)).await });
+        let suite = tokio::spawn(async move { timeout(LIMIT, play(world, neighbour, caller)).await });
         suite.await.context("the suite has panicked")?.context("the suite does not come to an end")?
     };
     runtime.block_on(attacks)
 }
 
 /// One attack after the other, the slow ones beside all of them.
-async fn play(world: World, neighbour: Neighbour) -> Result<()> {
+async fn play(world: World, neighbour: Neighbour, caller: Neighbour) -> Result<()> {
     let mut report = Report::new();
     let begun = Instant::now();
     neighbour.written(300).await?;
-    report.add("quiet", Vec::new(), begun.elapsed(), &neighbour.served(begun));
+    report.add("quiet", Vec::new(), begun.elapsed(), &meanwhile(&neighbour, &caller, begun));
     let slow = slow::begin(&world.place).await?;
 
-    let mut chapter = Chapter { report: &mut report, neighbour: &neighbour };
+    let mut chapter = Chapter { report: &mut report, neighbour: &neighbour, caller: &caller };
     chapter.add("handshakes", handshakes::play(&world)).await;
     chapter.add("who speaks", speakers::play(&world)).await;
     chapter.add("refusals", refused::play(&world)).await;
@@ -82,6 +87,8 @@ async fn play(world: World, neighbour: Neighbour) -> Result<()> {
     chapter.add("announcements", announced::play(&world)).await;
     chapter.add("answers", answers::play(&world)).await;
     chapter.add("loops", loops::play(&world)).await;
+    chapter.add("calls", calls::play(&world, &caller)).await;
+    chapter.add("dialogs", dialogs::play(&world)).await;
     chapter.add("readers that do not read", deaf::play(&world)).await;
     chapter.add("flood", flood::play(&world, &neighbour)).await;
     chapter.add("coming and going", churn::play(&world)).await;
@@ -89,9 +96,14 @@ async fn play(world: World, neighbour: Neighbour) -> Result<()> {
     chapter.add("slow senders", slow.end()).await;
     chapter.add("the whole", whole(&world)).await;
 
-    let (count, pushes, failures) = neighbour.finish()?;
+    let (count, pushes, mut failures) = neighbour.finish()?;
+    let (calls, _, of_calls) = caller.finish()?;
+    failures.extend(of_calls);
     let (table, wrong) = report.close();
-    say(&format!("{table}-- the good partner: {count} messages, {pushes} push requests, {} failures", failures.len()));
+    let failed = failures.len();
+    say(&format!(
+        "{table}-- the good partner: {count} messages, {pushes} push requests, {calls} calls, {failed} failures"
+    ));
     ensure!(failures.is_empty(), "the good partner was not served: {failures:#?}");
     ensure!(wrong.is_empty(), "beyond their bounds:\n{wrong}");
     tokio::task::block_in_place(|| world.finish())
@@ -101,6 +113,7 @@ async fn play(world: World, neighbour: Neighbour) -> Result<()> {
 struct Chapter<'a> {
     report: &'a mut Report,
     neighbour: &'a Neighbour,
+    caller: &'a Neighbour,
 }
 
 impl Chapter<'_> {
@@ -114,12 +127,19 @@ impl Chapter<'_> {
         let attack = async { timeout(EACH, attack).await.context("it does not come to an end")? };
         let mut lines =
             attack.await.unwrap_or_else(|fault| vec![line(name, format!("{fault:#}"), "to be played", false)]);
-        // At least some of the good partner's messages fall into it.
-        if let Err(fault) = self.neighbour.written(20).await {
-            lines.push(line(name, format!("{fault:#}"), "somebody else is served", false));
+        // At least some of the good partner's messages and calls fall into it.
+        for (other, some) in [(self.neighbour, 20), (self.caller, 3)] {
+            if let Err(fault) = other.written(some).await {
+                lines.push(line(name, format!("{fault:#}"), "somebody else is served", false));
+            }
         }
-        self.report.add(name, lines, begun.elapsed(), &self.neighbour.served(begun));
+        self.report.add(name, lines, begun.elapsed(), &meanwhile(self.neighbour, self.caller, begun));
     }
+}
+
+/// How the good partner was served since then.
+fn meanwhile(neighbour: &Neighbour, caller: &Neighbour, begun: Instant) -> String {
+    format!("messages {}; calls {}", neighbour.served(begun), caller.served(begun))
 }
 
 /// What holds over all of it.

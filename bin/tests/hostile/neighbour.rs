@@ -1,4 +1,4 @@
-//! A good partner that writes all the while: whatever is done to the edge, somebody else is served.
+//! A good partner that writes and calls all the while: whatever is done to the edge, somebody else is served.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,16 +11,28 @@ use reveille_sim::phone::RawError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::Call;
 use crate::letter::{Letter, told};
 use crate::support::push;
 use crate::world::{GOOD, HOUSE_DOMAIN, INSIDE, Place};
 
 /// How often it writes.
 const PACE: Duration = Duration::from_millis(3);
+/// How long it pauses between two calls.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Every so many messages one is a push request, which the clearing house syncs to disk before it answers.
 const PUSH_EVERY: u64 = 64;
 /// How long it waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Errand {
+    /// It calls, talks, and hangs up.
+    Calls,
+    /// It writes messages, and push requests among them.
+    Messages,
+}
 
 /// The good partner, on a thread of its own.
 pub(crate) struct Neighbour {
@@ -31,7 +43,7 @@ pub(crate) struct Neighbour {
 
 #[derive(Default)]
 struct Notes {
-    /// When each message was sent, and how long its answer took.
+    /// When each message was sent, and how long its answer took; or when each call began, and how long it was.
     samples: Vec<(Instant, Duration)>,
     pushes: u64,
     failures: Vec<String>,
@@ -46,15 +58,18 @@ pub(crate) struct Served {
 }
 
 impl Neighbour {
-    /// Starts to write. Its thread has the priority of an ordinary program; the attackers' threads have less.
-    pub(crate) fn start(place: Place) -> Result<Self> {
+    /// Starts its errand. Its thread has the priority of an ordinary program; the attackers' threads have less.
+    pub(crate) fn start(place: Place, errand: Errand) -> Result<Self> {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (own, until) = (Arc::clone(&notes), stop.clone());
         let writing = async move {
             while !until.is_cancelled() {
-                let visit = until.run_until_cancelled(write(&place, &own)).await;
+                let visit = match errand {
+                    Errand::Calls => until.run_until_cancelled(call(&place, &own)).await,
+                    Errand::Messages => until.run_until_cancelled(write(&place, &own)).await,
+                };
                 if let Some(Err(failure)) = visit {
                     own.lock().failures.push(format!("{failure:#}"));
                 }
@@ -79,7 +94,7 @@ impl Neighbour {
         Served { count: samples.len(), p50: at(50), p99: at(99), most: samples.last().copied().unwrap_or_default() }
     }
 
-    /// Waits until it has written so many messages more.
+    /// Waits until it has written so many messages, or made so many calls, more.
     pub(crate) async fn written(&self, more: usize) -> Result<()> {
         let enough = self.notes.lock().samples.len() + more;
         let end = Instant::now() + Duration::from_secs(20);
@@ -125,10 +140,22 @@ async fn write(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
     Ok(())
 }
 
+async fn call(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
+    let mut link = place.link(GOOD).await.context("the good partner cannot connect for a call")?;
+    for number in 0_u64.. {
+        tokio::time::sleep(PAUSE).await;
+        let begun = Instant::now();
+        let played = Call::new(GOOD, INSIDE, &format!("good-{number}")).play(&mut link).await;
+        played.with_context(|| format!("call {number} of this connection"))?;
+        notes.lock().samples.push((begun, begun.elapsed()));
+    }
+    Ok(())
+}
+
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, p50, p99, most } = self;
-        write!(f, "{count} answers, p50 {:.1} p99 {:.1} most {:.1} ms", ms(*p50), ms(*p99), ms(*most))
+        write!(f, "{count}, p50 {:.1} p99 {:.1} most {:.1} ms", ms(*p50), ms(*p99), ms(*most))
     }
 }
 

@@ -3,8 +3,6 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::neighbour::Served;
-
 /// One line of the table.
 pub(crate) struct Line {
     pub(crate) attack: String,
@@ -33,7 +31,7 @@ impl Report {
     }
 
     /// What one attack gave, and how somebody else was served meanwhile.
-    pub(crate) fn add(&mut self, chapter: &str, lines: Vec<Line>, took: Duration, others: &Served) {
+    pub(crate) fn add(&mut self, chapter: &str, lines: Vec<Line>, took: Duration, others: &str) {
         let seconds = took.as_secs_f64();
         let _ = writeln!(self.text, "-- {chapter}: {seconds:.1} s; a good partner meanwhile: {others}");
         for Line { attack, figure, bound, ok } in lines {

@@ -271,6 +271,11 @@ impl Heard {
         })
     }
 
+    /// The method, if it is a request.
+    pub(crate) fn method(&self) -> Option<&str> {
+        self.status().is_none().then(|| self.head.split(' ').next().unwrap_or_default())
+    }
+
     pub(crate) fn call_id(&self) -> &str {
         self.field("call-id").unwrap_or_default()
     }
@@ -280,7 +285,7 @@ impl Heard {
         self.head.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
     }
 
-    /// An answer to it, with further header lines.
+    /// An answer to it, with further header lines. Within a dialog it has the tag that the request has.
     pub(crate) fn answer(&self, status: &str, more: &str) -> Vec<u8> {
         self.answer_by(&self.fields("via").map(|via| format!("Via: {via}\r\n")).collect::<String>(), status, more)
     }
@@ -290,7 +295,8 @@ impl Heard {
         let copied = |name: &str| format!("{name}: {}\r\n", self.field(name).unwrap_or_default());
         let (from, call_id, cseq) = (copied("From"), copied("Call-ID"), copied("CSeq"));
         let to = self.field("To").unwrap_or_default();
-        format!("SIP/2.0 {status}\r\n{vias}{from}To: {to};tag=w\r\n{call_id}{cseq}{more}Content-Length: 0\r\n\r\n")
+        let tag = if to.contains(";tag=") { "" } else { ";tag=w" };
+        format!("SIP/2.0 {status}\r\n{vias}{from}To: {to}{tag}\r\n{call_id}{cseq}{more}Content-Length: 0\r\n\r\n")
             .into_bytes()
     }
 }

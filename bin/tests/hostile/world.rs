@@ -37,6 +37,8 @@ pub(crate) const SILENT: &str = "silent.example";
 /// A partner that the settings know by its edge, [`DIRECT_EDGE`].
 pub(crate) const DIRECT: &str = "direct.example";
 pub(crate) const DIRECT_EDGE: &str = "edge.direct.example";
+/// Nobody's partner, with a certificate that is as good as everybody's.
+pub(crate) const STRANGER: &str = "stranger.example";
 /// Partners that have nothing to say: as many as 8,000 connections take, each with its share of them.
 pub(crate) const CROWDS: usize = 10;
 /// A hosting provider, and its customer.
@@ -167,6 +169,24 @@ impl World {
         let (_, text) = self.page("/metrics")?;
         let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next());
         Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum())
+    }
+
+    /// What the edge shows of itself and its partners.
+    pub(crate) fn border(&self) -> Result<Value> {
+        parsed(self.page("/edge/partners")?)
+    }
+
+    /// Requests of which the edge's stateful proxy remembers something.
+    pub(crate) fn contexts(&self) -> Result<u64> {
+        self.border()?["contexts"].as_u64().context("the contexts of the edge")
+    }
+
+    /// Requests of one partner, or to it, that wait for their answers.
+    pub(crate) fn under_way(&self, domain: &str) -> Result<u64> {
+        let border = self.border()?;
+        let partners = border["partners"].as_array().context("a list of partners")?;
+        let own = partners.iter().filter(|partner| partner["domain"] == domain);
+        Ok(own.filter_map(|partner| partner["in_flight"].as_u64()).sum())
     }
 
     /// Why the edge has turned away who came from there.
@@ -346,7 +366,7 @@ fn certificates(folder: &Folder) -> Result<()> {
     let with_domain = |name: &'static str| (name, vec![name.to_owned(), format!("edge.{name}")]);
     let host = |name: &'static str| (name, vec![name.to_owned()]);
     let crowds: Vec<String> = (0..CROWDS).map(crowd).collect();
-    let mut all: Vec<(&str, Vec<String>)> = [GOOD, EVIL, FLOOD, DEAF, SILENT].map(with_domain).into();
+    let mut all: Vec<(&str, Vec<String>)> = [GOOD, EVIL, FLOOD, DEAF, SILENT, STRANGER].map(with_domain).into();
     all.extend(crowds.iter().map(|name| (name.as_str(), vec![name.clone()])));
     all.extend([DIRECT_EDGE, PROVIDER, HOUSE, HOME, WITNESS].map(host));
     all.push((EDGE, [EDGE, HOUSE_DOMAIN, INSIDE, "contoso.com"].map(str::to_owned).into()));

@@ -294,7 +294,9 @@ mod tests {
         let invite = request("INVITE", "far.example", "a.example", &[]);
         let mut routes = edge.record_route(&invite, From::Outside, &domain("a.example"));
         routes.reverse();
-        for (from, expected) in [("far.example", Ok(domain("a.example"))), ("third.example", Err(Refusal::NoSuchDialog))] {
+        for (from, expected) in
+            [("far.example", Ok(domain("a.example"))), ("third.example", Err(Refusal::NoSuchDialog))]
+        {
             let bye = request("BYE", from, "a.example", &routes);
             assert_eq!(edge.destination(From::Outside, &bye), expected, "{from}");
         }
