@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    App, ClearingHouse, DigestFirst, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord,
+    App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord,
     Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
@@ -207,7 +207,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             trusted_proxies: Vec::new(),
             users: dir.join("users.toml"),
             // So that SIPp, which looks at the first challenge only, can join.
-            digest_first: DigestFirst::Md5,
+            digests: vec![Digest::Md5, Digest::Sha256],
             grace_ms: 300,
         }),
         edge: Some(Edge {

@@ -4,40 +4,34 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use reveille_core::{Aor, Timestamp};
-use reveille_sip::auth::{Credentials, Refusal, Server};
+use reveille_sip::auth::{Algorithm, Credentials, Refusal, Server, Verified};
 use reveille_sip::{Message, Method, Millis, Name};
 use reveille_sip_net::Transport;
+use tracing::debug;
 
 use crate::users::Users;
 
 /// How long a nonce may be used.
 const NONCE_LIFE: Millis = Millis(300_000);
-/// Nonces whose counts are remembered.
+/// Nonces whose counts are remembered in each of two generations.
 const NONCES_MAX: usize = 50_000;
 
 /// Tells users from strangers.
 pub(crate) struct Authenticator {
     server: Server,
-    order: Digests,
     counts: Mutex<Counts>,
 }
 
-/// The highest count seen of each nonce, in two generations: the older is dropped when every nonce in it has expired.
+/// The highest count seen of each nonce, in two generations: the older is dropped when every nonce in it has expired,
+/// or when there are too many.
 #[derive(Default)]
 struct Counts {
     current: HashMap<String, u32>,
     previous: HashMap<String, u32>,
+    /// When the current generation began, in milliseconds.
     begun: u64,
-}
-
-/// In which order the digests are offered. A client takes the first that it knows (RFC 8760 §2).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Digests {
-    /// For clients that look at the first challenge only and know nothing but MD5 (SIPp 3.6, old Asterisk, pjsip
-    /// before 2.11).
-    Md5First,
-    /// As it should be.
-    Sha256First,
+    /// When the previous one did: what was used before is forgotten.
+    complete_since: u64,
 }
 
 /// Why a request must be challenged.
@@ -50,21 +44,21 @@ pub(crate) enum Unproven {
 }
 
 impl Authenticator {
-    pub(crate) fn new(realm: &str, order: Digests) -> Self {
+    /// `digests` are offered in that order, and no other is accepted.
+    pub(crate) fn new(realm: &str, digests: &[Algorithm]) -> Self {
         let secret: [u8; 32] = rand::random();
-        Self { server: Server::new(realm, &secret, NONCE_LIFE), order, counts: Mutex::default() }
+        Self { server: Server::new(realm, digests, &secret, NONCE_LIFE), counts: Mutex::default() }
     }
 
-    /// The two header values of a challenge for a client over this transport.
-    pub(crate) fn challenges(&self, transport: Transport, now: Timestamp, stale: bool) -> [String; 2] {
+    /// The header values of a challenge for a client over this transport.
+    pub(crate) fn challenges(&self, transport: Transport, now: Timestamp, stale: bool) -> Vec<String> {
         let nonce = self.server.nonce(Millis(now.millis()), rand::random());
-        let mut values = self.server.challenges(&nonce, stale).map(|challenge| challenge.to_string());
+        let mut challenges: Vec<_> = self.server.challenges(&nonce, stale).collect();
         // What runs in web pages (JsSIP, SIP.js) keeps the last of several challenges and knows nothing but MD5.
-        let in_page = matches!(transport, Transport::Ws | Transport::Wss);
-        if self.order == Digests::Md5First && !in_page {
-            values.reverse();
+        if matches!(transport, Transport::Ws | Transport::Wss) {
+            challenges.sort_by_key(|challenge| challenge.algorithm == Algorithm::Md5);
         }
-        values
+        challenges.iter().map(ToString::to_string).collect()
     }
 
     /// Who has sent this request, if it proves that.
@@ -73,43 +67,58 @@ impl Authenticator {
         let values = request.headers(Name::Authorization).chain(request.headers(Name::ProxyAuthorization));
         let mut unproven = Unproven::Wrong;
         // A client may answer several challenges at once; one that holds is enough.
-        for credentials in values.filter_map(|value| Credentials::parse(value).ok()) {
+        for value in values {
+            let credentials = match Credentials::parse(value) {
+                Ok(credentials) => credentials,
+                Err(fault) => {
+                    debug!(sip.call_id = request.call_id(), "credentials that cannot be used: {fault}");
+                    continue;
+                }
+            };
             let Some(user) = users.user(&credentials.username) else { continue };
             let ha1 = user.ha1(credentials.algorithm);
-            match self.server.verify(&credentials, method, ha1, Millis(now.millis())) {
-                Ok(verified) if self.rises(&credentials.nonce, verified.nonce_count(), now) => {
+            match self.server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis())) {
+                Ok(verified) if self.counts.lock().rises(&credentials.nonce, &verified, now.millis()) => {
                     if let Ok(aor) = Aor::new(&credentials.username, users.domain().clone()) {
                         return Ok(aor);
                     }
                 }
                 Ok(_) | Err(Refusal::Stale) => unproven = Unproven::Stale,
-                Err(Refusal::AlgorithmAnother | Refusal::RealmAnother | Refusal::Wrong) => {}
+                Err(refusal) => {
+                    debug!(sip.call_id = request.call_id(), "credentials were not accepted: {refusal}");
+                }
             }
         }
         Err(unproven)
     }
+}
 
+impl Counts {
     /// Whether the nonce count has risen: else somebody plays a request back (RFC 7616 §5.12). The form without a
     /// count may use its nonce once.
-    fn rises(&self, nonce: &str, count: Option<u32>, now: Timestamp) -> bool {
-        let count = count.unwrap_or(1);
-        let mut counts = self.counts.lock();
-        if now.millis().saturating_sub(counts.begun) > NONCE_LIFE.0 || counts.current.len() >= NONCES_MAX {
-            counts.previous = std::mem::take(&mut counts.current);
-            counts.begun = now.millis();
+    fn rises(&mut self, nonce: &str, verified: &Verified, now: u64) -> bool {
+        let count = verified.nonce_count().unwrap_or(1);
+        if now.saturating_sub(self.begun) > NONCE_LIFE.0 || self.current.len() >= NONCES_MAX {
+            self.previous = std::mem::take(&mut self.current);
+            self.complete_since = std::mem::replace(&mut self.begun, now);
         }
-        let seen = counts.current.get(nonce).or_else(|| counts.previous.get(nonce)).copied().unwrap_or(0);
+        let seen = match self.current.get(nonce).or_else(|| self.previous.get(nonce)) {
+            Some(seen) => *seen,
+            // So old that it may have been used and forgotten: a new one costs its owner one round trip.
+            None if now.saturating_sub(verified.nonce_age().0) <= self.complete_since => return false,
+            None => 0,
+        };
         if count <= seen {
             return false;
         }
-        counts.current.insert(nonce.to_owned(), count);
+        self.current.insert(nonce.to_owned(), count);
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use reveille_sip::auth::{Challenge, Ha1, answer};
+    use reveille_sip::auth::{Challenge, Covered, Ha1, answer};
     use reveille_sip::{Limits, parse_datagram};
 
     use super::*;
@@ -121,6 +130,10 @@ mod tests {
         let bob: Aor = "bob@contoso.com".parse().unwrap();
         let user = User::with_password(&bob, "secret");
         Users::new(bob.domain().clone(), [(bob, user)])
+    }
+
+    fn authenticator(digests: &[Algorithm]) -> Authenticator {
+        Authenticator::new("contoso.com", digests)
     }
 
     fn request(authorization: &str) -> Message {
@@ -135,17 +148,17 @@ mod tests {
     fn credentials(challenge: &str, password: &str, count: u32) -> String {
         let challenge = Challenge::parse(challenge).unwrap();
         let ha1 = Ha1::of_password(challenge.algorithm, "bob", "contoso.com", password);
-        let value = answer(&challenge, "bob", &ha1, "REGISTER", "sip:contoso.com", "cnonce", count).unwrap();
+        let covered = Covered { method: "REGISTER", uri: "sip:contoso.com", body: b"" };
+        let value = answer(&challenge, "bob", &ha1, covered, "cnonce", count).unwrap();
         format!("Authorization: {value}\r\n")
     }
 
     #[test]
-    fn both_algorithms_are_taken_and_a_replay_is_not() {
-        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        for challenge in authenticator.challenges(Transport::Tls, NOW, false) {
-            // One nonce serves both algorithms, so its count rises over both.
-            let count = if challenge.contains("SHA-256") { 1 } else { 2 };
-            let first = request(&credentials(&challenge, "secret", count));
+    fn every_algorithm_is_taken_and_a_replay_is_not() {
+        let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
+        // One nonce serves all algorithms, so its count rises over all.
+        for (challenge, count) in authenticator.challenges(Transport::Tls, NOW, false).iter().zip(1..) {
+            let first = request(&credentials(challenge, "secret", count));
             assert_eq!(authenticator.verify(&first, &users, NOW).unwrap().to_string(), "bob@contoso.com");
             assert_eq!(authenticator.verify(&first, &users, NOW), Err(Unproven::Stale), "{challenge}");
         }
@@ -153,29 +166,66 @@ mod tests {
 
     #[test]
     fn a_wrong_password_and_no_password_are_challenged() {
-        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        let [challenge, _] = authenticator.challenges(Transport::Tls, NOW, false);
-        let wrong = request(&credentials(&challenge, "guess", 1));
+        let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
+        let challenges = authenticator.challenges(Transport::Tls, NOW, false);
+        let wrong = request(&credentials(&challenges[0], "guess", 1));
         assert_eq!(authenticator.verify(&wrong, &users, NOW), Err(Unproven::Wrong));
         assert_eq!(authenticator.verify(&request(""), &users, NOW), Err(Unproven::Wrong));
+        let hashed = credentials(&challenges[0], "secret", 1).replace("Digest ", "Digest userhash=true, ");
+        assert_eq!(authenticator.verify(&request(&hashed), &users, NOW), Err(Unproven::Wrong));
     }
 
     #[test]
     fn an_old_nonce_is_stale() {
-        let (authenticator, users) = (Authenticator::new("contoso.com", Digests::Sha256First), users());
-        let [challenge, _] = authenticator.challenges(Transport::Tls, NOW, false);
+        let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
+        let challenges = authenticator.challenges(Transport::Tls, NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
-        let request = request(&credentials(&challenge, "secret", 1));
+        let request = request(&credentials(&challenges[0], "secret", 1));
         assert_eq!(authenticator.verify(&request, &users, later), Err(Unproven::Stale));
     }
 
     #[test]
-    fn the_digests_are_offered_in_the_order_configured() {
-        for (order, first) in [(Digests::Sha256First, "SHA-256"), (Digests::Md5First, "MD5")] {
-            let [challenge, _] = Authenticator::new("contoso.com", order).challenges(Transport::Tls, NOW, false);
-            assert!(challenge.contains(first), "{order:?}: {challenge}");
-            let [_, last] = Authenticator::new("contoso.com", order).challenges(Transport::Wss, NOW, false);
-            assert!(last.contains("algorithm=MD5"), "{order:?}: {last}");
+    fn md5_can_be_switched_off() {
+        let (strict, users) = (authenticator(&[Algorithm::Sha256]), users());
+        let challenges = strict.challenges(Transport::Wss, NOW, false);
+        assert_eq!(challenges.len(), 1);
+        let weak = challenges[0].replace("SHA-256", "MD5");
+        assert_eq!(strict.verify(&request(&credentials(&weak, "secret", 1)), &users, NOW), Err(Unproven::Wrong));
+        assert!(strict.verify(&request(&credentials(&challenges[0], "secret", 1)), &users, NOW).is_ok());
+    }
+
+    #[test]
+    fn the_digests_are_offered_in_the_order_configured_and_md5_last_to_web_pages() {
+        let (strong, weak) = (Algorithm::Sha256, Algorithm::Md5);
+        for order in [[strong, weak], [weak, strong]] {
+            let offered = |transport| {
+                let values = authenticator(&order).challenges(transport, NOW, false);
+                values.iter().map(|value| Challenge::parse(value).unwrap().algorithm).collect::<Vec<_>>()
+            };
+            assert_eq!(offered(Transport::Tls), order);
+            assert_eq!(offered(Transport::Wss), [strong, weak]);
         }
+    }
+
+    #[test]
+    fn a_nonce_that_may_have_been_forgotten_is_not_believed() {
+        let (authenticator, users) = (authenticator(&[Algorithm::Sha256]), users());
+        let at = |secs| NOW.plus(std::time::Duration::from_secs(secs));
+        let sign_in = |now, challenge: &str, count| {
+            authenticator.verify(&request(&credentials(challenge, "secret", count)), &users, now).map(drop)
+        };
+        let challenge = |now| authenticator.challenges(Transport::Tls, now, false).remove(0);
+        let [used, unused] = [(); 2].map(|()| challenge(at(0)));
+        assert_eq!(sign_in(at(0), &used, 1), Ok(()));
+        // As if so many had signed in that both generations were full.
+        for secs in [1, 2] {
+            let filler = (0..NONCES_MAX).map(|nonce| (nonce.to_string(), 1));
+            authenticator.counts.lock().current.extend(filler);
+            assert_eq!(sign_in(at(secs), &challenge(at(secs)), 1), Ok(()));
+        }
+        assert!(authenticator.counts.lock().previous.len() > 1);
+        assert_eq!(sign_in(at(2), &used, 1), Err(Unproven::Stale), "played back");
+        assert_eq!(sign_in(at(2), &unused, 1), Err(Unproven::Stale), "cannot be told from the other");
+        assert_eq!(sign_in(at(2), &challenge(at(2)), 1), Ok(()));
     }
 }

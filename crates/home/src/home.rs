@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
 use reveille_core::{Aor, Clock, SipDomain, Timestamp, TokenKey};
+use reveille_sip::auth::Algorithm;
 use reveille_sip_net::proxy::{Proxy, ProxyConfig};
 use reveille_sip_net::{ConnectError, Flow, Listener, Pool, PoolLimits, Requests, Target, TlsClient};
 use reveille_store::{HomeStore, StoreError};
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::abroad;
-use crate::auth::{Authenticator, Digests};
+use crate::auth::Authenticator;
 use crate::calls::{self, Calls};
 use crate::flows::Flows;
 use crate::front::{Clients, Front, Servers, Shards};
@@ -58,8 +59,8 @@ pub struct Config {
     pub edge: Target,
     /// Certificate names of proxies that have authenticated their users themselves.
     pub trusted_proxies: Vec<SipDomain>,
-    /// In which order the digests are offered to clients.
-    pub digests: Digests,
+    /// The digests that clients may prove themselves with, in the order in which they are offered.
+    pub digests: Vec<Algorithm>,
     /// Signs what home writes into dialogs about its phones. Without one they belong to this very process.
     pub token_key: Option<TokenKey>,
 }
@@ -141,7 +142,7 @@ impl Home {
             requests,
             flows,
             calls: OnceLock::new(),
-            authenticator: Authenticator::new(domain.as_str(), config.digests),
+            authenticator: Authenticator::new(domain.as_str(), &config.digests),
             recent: Arc::new(Recent::new()),
             store,
             clock,

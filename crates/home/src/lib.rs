@@ -25,7 +25,6 @@ mod shard;
 mod status;
 mod users;
 
-pub use auth::Digests;
 pub use home::{Config, Desk, Home, Listeners};
 pub use status::{DeviceStatus, PushStatus, UserStatus};
 pub use users::{User, Users};

@@ -6,17 +6,18 @@ use std::fmt;
 use reveille_core::{Aor, SipDomain};
 use reveille_sip::auth::{Algorithm, Ha1};
 
-/// One user's password, as the two digests of it that SIP knows (RFC 8760: SHA-256 first, MD5 for old clients).
+/// One user's password, as the digests of it that SIP knows (RFC 8760).
 pub struct User {
     md5: Ha1,
     sha256: Ha1,
+    sha512_256: Ha1,
 }
 
 impl User {
     /// A user with this password.
     pub fn with_password(aor: &Aor, password: &str) -> Self {
         let ha1 = |algorithm| Ha1::of_password(algorithm, aor.user(), aor.domain().as_str(), password);
-        Self { md5: ha1(Algorithm::Md5), sha256: ha1(Algorithm::Sha256) }
+        Self { md5: ha1(Algorithm::Md5), sha256: ha1(Algorithm::Sha256), sha512_256: ha1(Algorithm::Sha512_256) }
     }
 
     /// What credentials of that algorithm are compared with.
@@ -24,6 +25,7 @@ impl User {
         match algorithm {
             Algorithm::Md5 => &self.md5,
             Algorithm::Sha256 => &self.sha256,
+            Algorithm::Sha512_256 => &self.sha512_256,
         }
     }
 }

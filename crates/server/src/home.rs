@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_home::{Desk, Digests, Home, Listeners};
+use reveille_home::{Desk, Home, Listeners};
+use reveille_sip::auth::Algorithm;
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Origins, Target, Transport};
 use reveille_store::SqliteHome;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
-use crate::config::{DigestFirst, Home as Config, Hop, Store};
+use crate::config::{Digest, Home as Config, Hop, Store};
 use crate::server::{Part, StartError, bind};
 use crate::tls::Side;
 use crate::token_key;
@@ -58,10 +59,7 @@ pub(crate) fn start(
         grace: Duration::from_millis(config.grace_ms),
         edge: target(&config.edge),
         trusted_proxies: config.trusted_proxies.clone(),
-        digests: match config.digest_first {
-            DigestFirst::Md5 => Digests::Md5First,
-            DigestFirst::Sha256 => Digests::Sha256First,
-        },
+        digests: config.digests.iter().copied().map(algorithm).collect(),
         token_key: Some(token_key::kept(&store.dir.join("home-tokens.key"))?),
     };
     let home = Home::new(role, users, Arc::clone(&kept) as _, settings, Arc::new(SystemClock))?;
@@ -79,4 +77,12 @@ pub(crate) fn start(
 /// Another process of ours as a next hop.
 pub(crate) fn target(hop: &Hop) -> Target {
     Target::at(hop.name.as_str(), hop.address, Transport::Tls)
+}
+
+fn algorithm(digest: Digest) -> Algorithm {
+    match digest {
+        Digest::Md5 => Algorithm::Md5,
+        Digest::Sha256 => Algorithm::Sha256,
+        Digest::Sha512_256 => Algorithm::Sha512_256,
+    }
 }

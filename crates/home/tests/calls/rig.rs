@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use reveille_core::settings::Snapshot;
 use reveille_core::{Aor, Clock, Timestamp, TokenKey};
-use reveille_home::{Config, Digests, Home, Listeners, User, Users};
+use reveille_home::{Config, Home, Listeners, User, Users};
 use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
-use reveille_sip::auth::{Challenge, Ha1, answer};
+use reveille_sip::auth::{Algorithm, Challenge, Covered, Ha1, answer};
 use reveille_sip::{Limits, Message, Name, NameAddr, parse_datagram};
 use reveille_sip_net::{
     ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, Target, TlsClient, TlsServer, Transport, TrustRoots,
@@ -114,7 +114,7 @@ impl Rig {
             grace: Duration::from_secs(2),
             edge: Target::at("edge.contoso.com", edge_at, Transport::Tls),
             trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
-            digests: Digests::Md5First,
+            digests: vec![Algorithm::Md5, Algorithm::Sha256],
             token_key,
         };
         let aor = |user: &str| Aor::new(user, "contoso.com".parse().unwrap()).unwrap();
@@ -267,7 +267,7 @@ impl Client {
     pub(crate) fn prove(&self, response: &Message, name: Name, method: &str, uri: &str) -> String {
         let challenge = Challenge::parse(response.header(name).unwrap()).unwrap();
         let ha1 = Ha1::of_password(challenge.algorithm, self.user, &challenge.realm, self.user);
-        answer(&challenge, self.user, &ha1, method, uri, "cnonce", 1).unwrap()
+        answer(&challenge, self.user, &ha1, Covered { method, uri, body: b"" }, "cnonce", 1).unwrap()
     }
 
     /// The ACK of a refusal (RFC 3261 §17.1.1.3).

@@ -52,6 +52,9 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
                 "no listener for clients: give at least one of sip_udp, sip_tcp, sip_tls, sip_ws and sip_wss";
             faults.add("home.sip_tls", sentence);
         }
+        if home.digests.is_empty() {
+            faults.add("home.digests", "no digest is named, so nobody could ever sign in");
+        }
         for origin in home.ws_origins.iter().filter(|origin| !is_origin(origin)) {
             faults.add(
                 "home.ws_origins",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::{Fault, check, warnings};
 pub use raw::{
-    App, ClearingHouse, DigestFirst, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
+    App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,
 };
 

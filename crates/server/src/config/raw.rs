@@ -226,25 +226,32 @@ pub struct Home {
     pub trusted_proxies: Vec<SipDomain>,
     /// The users and their passwords, TOML: `[users.alice]` with `password`.
     pub users: PathBuf,
-    /// Which digest is offered first: `SHA-256`, or `MD5` for clients that look at the first challenge only and know
-    /// nothing else (SIPp, old Asterisk). Both are always offered.
-    #[serde(default)]
-    pub digest_first: DigestFirst,
+    /// The digests that clients may prove themselves with, in the order in which they are offered. A client should take
+    /// the first that it knows; some look at the first only and know nothing but MD5 (SIPp 3.6, old Asterisk, pjsip
+    /// before 2.11).
+    #[serde(default = "default_digests")]
+    pub digests: Vec<Digest>,
     /// How long after a flow is gone its phone counts as suspended, in milliseconds.
     #[serde(default = "default_grace_ms")]
     pub grace_ms: u64,
 }
 
-/// Which digest is offered first.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub enum DigestFirst {
+/// A digest of RFC 8760.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Digest {
     /// For old clients.
     #[serde(rename = "MD5")]
     Md5,
-    /// As it should be (RFC 8760 §2).
-    #[default]
+    /// What most know.
     #[serde(rename = "SHA-256")]
     Sha256,
+    /// As strong, and known to fewer.
+    #[serde(rename = "SHA-512-256")]
+    Sha512_256,
+}
+
+fn default_digests() -> Vec<Digest> {
+    vec![Digest::Sha256, Digest::Md5]
 }
 
 fn default_site() -> String {

@@ -1,7 +1,7 @@
 //! A request of the phone on its way to a final answer: printed anew with each credential that is asked for.
 
 use bytes::{Bytes, BytesMut};
-use reveille_sip::auth::{Algorithm, Challenge, Ha1, answer};
+use reveille_sip::auth::{Algorithm, Challenge, Covered, Session};
 use reveille_sip::{Message, Method, Name, PrintError, RequestBuilder, call_id};
 use reveille_sip_net::Flow;
 
@@ -48,17 +48,19 @@ impl Draft<'_> {
         Ok(out.freeze())
     }
 
-    /// Credentials that answer a challenge to this request; `None` if they cannot be made.
-    pub(super) fn prove(&self, challenge: &Challenge<'_>, options: &PhoneOptions) -> Option<String> {
-        let ha1 = Ha1::of_password(challenge.algorithm, &options.user, &challenge.realm, &options.password);
-        let cnonce = call_id(rand::random());
-        answer(challenge, &options.user, &ha1, self.method.as_str(), &self.uri, cnonce.as_str(), 1).ok()
+    /// Credentials for one more try.
+    pub(super) fn prove(&self, session: &mut Session) -> String {
+        let body = self.text.unwrap_or_default().as_bytes();
+        let covered = Covered { method: self.method.as_str(), uri: &self.uri, body };
+        session.answer(covered, call_id(rand::random()).as_str())
     }
 }
 
-/// The challenge to answer: the preferred algorithm if it is offered, else the strongest that is.
-pub(super) fn strongest(response: &Message, name: Name, preferred: Algorithm) -> Option<Challenge<'_>> {
-    let offered = || response.headers(name).filter_map(|value| Challenge::parse(value).ok());
-    let wanted = |algorithm| offered().find(|challenge| challenge.algorithm == algorithm);
-    wanted(preferred).or_else(|| wanted(Algorithm::Sha256)).or_else(|| wanted(Algorithm::Md5))
+/// The challenge to answer: that of the preferred algorithm if it is offered, else the topmost that can be answered
+/// (RFC 8760 §2.4).
+pub(super) fn challenge(response: &Message, name: Name, preferred: Algorithm) -> Option<Challenge<'_>> {
+    let offered = || response.headers(name);
+    let mut known = offered().filter_map(|value| Challenge::parse(value).ok());
+    let wanted = known.find(|challenge| challenge.algorithm == preferred);
+    wanted.or_else(|| Challenge::first_supported(offered()))
 }

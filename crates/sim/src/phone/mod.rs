@@ -9,6 +9,7 @@ mod draft;
 mod ear;
 mod error;
 mod link;
+mod proofs;
 mod raw;
 #[cfg(test)]
 mod registrar;
@@ -22,14 +23,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use reveille_sip::auth::Algorithm;
+use reveille_sip::auth::{Algorithm, Session};
 use reveille_sip::{Message, Method, Name, call_id, tag};
 use reveille_sip_net::{Flow, RequestError, Requests, TlsClient};
 
 use binding::Wish;
-use draft::{Draft, strongest};
+use draft::{Draft, challenge};
 use ear::Ear;
 use link::Link;
+use proofs::Proofs;
 
 pub use binding::Registered;
 pub use ear::Received;
@@ -95,6 +97,7 @@ struct Inner {
     call_id: String,
     sequence: AtomicU32,
     digest: Mutex<Algorithm>,
+    proofs: Proofs,
     link: Mutex<Option<Link>>,
 }
 
@@ -111,6 +114,7 @@ impl Phone {
                 call_id: call_id(rand::random()).to_string(),
                 sequence: AtomicU32::new(1),
                 digest: Mutex::new(Algorithm::Sha256),
+                proofs: Proofs::default(),
                 link: Mutex::new(None),
             }),
         }
@@ -195,7 +199,7 @@ impl Phone {
     }
 
     /// The digest preferred where a challenge offers several; SHA-256 at first. One that is not offered is replaced by
-    /// the strongest which is.
+    /// the topmost which is known.
     pub fn set_digest(&self, algorithm: Algorithm) {
         *self.inner.digest.lock() = algorithm;
     }
@@ -278,33 +282,44 @@ impl Phone {
     /// One request until its final answer; challenges are answered on the way (RFC 3261 §22.2, §22.3).
     async fn ask(&self, flow: &Arc<Flow>, draft: &Draft<'_>) -> Result<Message, PhoneError> {
         let inner = &self.inner;
-        let mut proofs: Vec<(Name, String)> = Vec::new();
-        let mut attempt = 1;
+        let mut sessions = inner.proofs.take(draft.method);
+        let mut answered = Vec::new();
         loop {
-            let ticket = inner.requests.open(rand::random()).map_err(|error| of_request(&error, draft.method))?;
-            let sequence = inner.sequence.fetch_add(1, Ordering::Relaxed);
-            let printed = draft.print(&inner.options, flow, ticket.branch(), sequence, &proofs);
-            let bytes = printed.map_err(|fault| PhoneError::Unprintable { method: draft.method.as_str(), fault })?;
-            let answered = ticket.over(flow, bytes, ANSWER_WITHIN).await;
-            let response = answered.map_err(|error| of_request(&error, draft.method))?;
+            let proofs: Vec<_> = sessions.iter_mut().map(|(name, session)| (*name, draft.prove(session))).collect();
+            let response = self.exchange(flow, draft, &proofs).await?;
             let (asks, answers) = match response.status() {
                 Some(401) => (Name::WwwAuthenticate, Name::Authorization),
                 Some(407) => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
-                _ => return Ok(response),
+                _ => {
+                    inner.proofs.keep(sessions, draft.method, &response);
+                    return Ok(response);
+                }
             };
-            let Some(challenge) = strongest(&response, asks, *inner.digest.lock()) else { return Ok(response) };
-            let known = proofs.iter().position(|(name, _)| *name == answers);
+            let Some(challenge) = challenge(&response, asks, *inner.digest.lock()) else { return Ok(response) };
             // RFC 3261 §22: the same credentials are not tried twice; only a nonce that was too old is.
-            if attempt == ATTEMPTS_MAX || (known.is_some() && !challenge.stale) {
+            if answered.len() == CHALLENGES_MAX || (answered.contains(&answers) && !challenge.stale) {
                 return Ok(response);
             }
-            let Some(proof) = draft.prove(&challenge, &inner.options) else { return Ok(response) };
-            if let Some(known) = known {
-                proofs.remove(known);
-            }
-            proofs.push((answers, proof));
-            attempt += 1;
+            sessions.retain(|(name, _)| *name != answers);
+            sessions.push((answers, Session::new(challenge, &inner.options.user, &inner.options.password)));
+            answered.push(answers);
         }
+    }
+
+    /// The request with these proofs, and its final answer.
+    async fn exchange(
+        &self,
+        flow: &Arc<Flow>,
+        draft: &Draft<'_>,
+        proofs: &[(Name, String)],
+    ) -> Result<Message, PhoneError> {
+        let inner = &self.inner;
+        let ticket = inner.requests.open(rand::random()).map_err(|error| of_request(&error, draft.method))?;
+        let sequence = inner.sequence.fetch_add(1, Ordering::Relaxed);
+        let printed = draft.print(&inner.options, flow, ticket.branch(), sequence, proofs);
+        let bytes = printed.map_err(|fault| PhoneError::Unprintable { method: draft.method.as_str(), fault })?;
+        let answered = ticket.over(flow, bytes, ANSWER_WITHIN).await;
+        answered.map_err(|error| of_request(&error, draft.method))
     }
 }
 
@@ -342,5 +357,5 @@ fn of_request(error: &RequestError, method: Method<'static>) -> PhoneError {
 
 /// RFC 3261 §17.1.2.2: timer F, 64*T1.
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
-/// Requests sent for one: the first, a proxy's and the registrar's challenge, and one nonce that was too old.
-const ATTEMPTS_MAX: usize = 4;
+/// Challenges answered for one request: a proxy's, the registrar's, and one nonce that was too old.
+const CHALLENGES_MAX: usize = 3;

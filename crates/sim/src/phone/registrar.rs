@@ -42,6 +42,10 @@ pub(super) struct Desk {
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Conduct {
     Friendly,
+    /// Wants bodies to be covered.
+    AuthInt,
+    /// Gives the next nonce with each grant.
+    NextNonce,
     /// Calls the first nonce stale.
     StaleOnce,
     /// Refuses those whom it knows, and says why.
@@ -75,7 +79,7 @@ impl Registrar {
         let listener = bind(([127, 0, 0, 1], 0).into(), ListenLimits::default());
         let address = listener.local_addr();
         let desk = Arc::new(Desk {
-            server: Server::new("contoso.com", &[7; 32], Millis(60_000)),
+            server: Server::new("contoso.com", &Algorithm::ALL, &[7; 32], Millis(60_000)),
             requests: Requests::new(),
             conduct: Mutex::new(Conduct::Friendly),
             seen: Mutex::default(),
@@ -159,7 +163,11 @@ impl Desk {
                 (true, Conduct::Refuse(status)) => respond(flow, request, status, |response| {
                     response.header(Name::Warning, "399 home \"not today\"");
                 }),
-                (true, _) => grant(flow, request),
+                (true, Conduct::NextNonce) => {
+                    let nonce = self.server.nonce(Millis(1), rand::random());
+                    grant(flow, request, Some(&format!("nextnonce=\"{nonce}\"")));
+                }
+                (true, _) => grant(flow, request, None),
             }
         }
         self.seen_count.send_replace(count);
@@ -170,17 +178,22 @@ impl Desk {
         let method = request.method().unwrap();
         credentials.username == "bob"
             && Some(&*credentials.uri) == request.request_uri()
-            && self.server.verify(credentials, method.as_str(), &stored, Millis(1)).is_ok()
+            && self.server.verify(credentials, method.as_str(), request.body_bytes(), &stored, Millis(1)).is_ok()
     }
 
-    /// The weaker digest stands first, so that the phone has to choose.
+    /// The weakest digest stands first, so that the phone has to choose.
     fn challenge(&self, flow: &Flow, request: &Message, stale: bool) {
         let nonce = self.server.nonce(Millis(1), rand::random());
-        let [strong, weak] = self.server.challenges(&nonce, stale).map(|challenge| challenge.to_string());
+        let auth_int = *self.conduct.lock() == Conduct::AuthInt;
+        let mut challenges: Vec<_> = self.server.challenges(&nonce, stale).collect();
+        challenges.reverse();
+        challenges.iter_mut().for_each(|one| (one.qop_auth, one.qop_auth_int) = (!auth_int, auth_int));
         let register = request.method() == Some(Method::Register);
         let (status, name) = if register { (401, Name::WwwAuthenticate) } else { (407, Name::ProxyAuthenticate) };
         respond(flow, request, status, |response| {
-            response.header(name, &weak).header(name, &strong);
+            for challenge in &challenges {
+                response.header(name, format_args!("{challenge}"));
+            }
         });
     }
 }
@@ -205,20 +218,28 @@ impl Handler for Desk {
     }
 }
 
-/// Yes to REGISTER, among the bindings of another device; 202 to a message, unless it is for nobody.
-fn grant(flow: &Flow, request: &Message) {
-    match (request.method(), request.request_uri()) {
-        (Some(Method::Register), _) if request.expires() == Some(0) => respond(flow, request, 200, |_| {}),
-        (Some(Method::Register), _) => respond(flow, request, 200, |response| {
+/// Yes to REGISTER, among the bindings of another device; 202 to a message, unless it is for nobody. `info` is what the
+/// client is told about its proof.
+fn grant(flow: &Flow, request: &Message, info: Option<&str>) {
+    let register = request.method() == Some(Method::Register);
+    let name = if register { "Authentication-Info" } else { "Proxy-Authentication-Info" };
+    let status = match request.request_uri() {
+        _ if register => 200,
+        Some("sip:nobody@contoso.com") => 404,
+        _ => 202,
+    };
+    respond(flow, request, status, |response| {
+        if let Some(info) = info {
+            response.other_header(name, info);
+        }
+        if register && request.expires() != Some(0) {
             let contact = request.header(Name::Contact).unwrap();
             response
                 .header(Name::Contact, "<sip:bob@192.0.2.1>;+sip.instance=\"<urn:uuid:other>\";expires=77")
                 .header(Name::Contact, format_args!("{contact};expires=600"))
                 .header(Name::FeatureCaps, "*;+sip.pns=\"apns\"");
-        }),
-        (_, Some("sip:nobody@contoso.com")) => respond(flow, request, 404, |_| {}),
-        _ => respond(flow, request, 202, |_| {}),
-    }
+        }
+    });
 }
 
 fn respond(flow: &Flow, request: &Message, status: u16, more: impl FnOnce(&mut ResponseBuilder<'_>)) {

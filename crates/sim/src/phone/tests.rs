@@ -66,6 +66,37 @@ async fn md5_is_used_when_it_is_preferred_and_a_stale_nonce_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_next_nonce_saves_the_challenge_of_the_next_request() {
+    let registrar = Registrar::tcp();
+    registrar.desk.conduct(Conduct::NextNonce);
+    let bob = bob(&registrar);
+    bob.sign_in().await.unwrap();
+    for _ in 0..2 {
+        bob.refresh().await.unwrap();
+        assert_eq!(bob.send("alice@contoso.com", "Hello").await.unwrap(), 202);
+    }
+    let proven = |method| registrar.desk.seen(method).iter().map(|seen| seen.algorithm.is_some()).collect::<Vec<_>>();
+    assert_eq!(proven(Method::Register), [false, true, true, true]);
+    // The proxy's nonces are others than the registrar's.
+    assert_eq!(proven(Method::Message), [false, true, true]);
+    bob.shutdown().await;
+    registrar.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_is_covered_where_nothing_less_is_offered() {
+    let registrar = Registrar::tcp();
+    registrar.desk.conduct(Conduct::AuthInt);
+    let bob = bob(&registrar);
+    bob.sign_in().await.unwrap();
+    assert_eq!(bob.send("alice@contoso.com", "Grüße").await.unwrap(), 202);
+    let sent = registrar.desk.seen(Method::Message);
+    assert!(sent[1].header(Name::ProxyAuthorization).contains(", qop=auth-int, nc=00000001, "));
+    bob.shutdown().await;
+    registrar.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_tried_once_and_leaves_no_connection() {
     let registrar = Registrar::tcp();
     let eve = Phone::new(PhoneOptions { password: "a guess".into(), ..options(&registrar) });

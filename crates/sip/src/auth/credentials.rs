@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use smallvec::SmallVec;
-
-use super::{Algorithm, Challenge, Ha1, Qop};
+use super::params::{DigestParams, check_digest};
+use super::{Algorithm, Challenge, Covered, Ha1, Qop};
 use crate::error::SyntaxError;
-use crate::list::{elements, quoted_end};
-use crate::text::{hex, is_token, quote, trim, unquote};
+use crate::text::quote;
 
 /// The answer to a challenge, as a client sent it.
 #[derive(Clone, Eq, PartialEq)]
@@ -25,10 +23,8 @@ pub struct Credentials<'a> {
     pub response: Cow<'a, str>,
     /// MD5 if not given.
     pub algorithm: Algorithm,
-    /// Of `qop=auth`; `None` in the old form.
-    pub nonce_count: Option<u32>,
-    /// Of `qop=auth`; `None` in the old form.
-    pub cnonce: Option<Cow<'a, str>>,
+    /// `None` in the old form.
+    pub qop: Option<Qop<'a>>,
     /// Given back from the challenge.
     pub opaque: Option<Cow<'a, str>>,
 }
@@ -37,21 +33,13 @@ impl<'a> Credentials<'a> {
     /// Reads one header value.
     pub fn parse(value: &'a str) -> Result<Self, SyntaxError> {
         let params = DigestParams::parse(value)?;
-        let algorithm = match params.find("algorithm") {
-            None => Algorithm::Md5,
-            Some(name) => Algorithm::parse(&name).ok_or(SyntaxError::new("its algorithm is not supported"))?,
-        };
-        let response = params.required("response")?;
-        if response.len() != algorithm.hex_length() || !response.bytes().all(|digit| hex(digit).is_some()) {
-            return Err(SyntaxError::new("its response is not a digest of its algorithm"));
+        // RFC 7616 §3.4.4: only where a challenge has offered it, and no challenge of ours does.
+        if params.is_true("userhash") {
+            return Err(SyntaxError::new("its user name is hashed (userhash=true), which was not offered"));
         }
-        let (nonce_count, cnonce) = match params.find("qop") {
-            None => (None, None),
-            Some(qop) if qop == "auth" => {
-                (Some(nonce_count(&params.required("nc")?)?), Some(params.required("cnonce")?))
-            }
-            Some(_) => return Err(SyntaxError::new("its qop is not auth")),
-        };
+        let algorithm = params.algorithm()?;
+        let response = params.required("response")?;
+        check_digest(&response, algorithm)?;
         Ok(Self {
             username: params.required("username")?,
             realm: params.required("realm")?,
@@ -59,15 +47,9 @@ impl<'a> Credentials<'a> {
             uri: params.required("uri")?,
             response,
             algorithm,
-            nonce_count,
-            cnonce,
+            qop: params.qop()?,
             opaque: params.find("opaque"),
         })
-    }
-
-    /// What `qop=auth` adds, if it was used.
-    pub fn qop(&self) -> Option<Qop<'_>> {
-        Some(Qop { nonce_count: self.nonce_count?, cnonce: self.cnonce.as_deref()? })
     }
 }
 
@@ -78,7 +60,7 @@ impl fmt::Debug for Credentials<'_> {
             .field("username", &self.username)
             .field("realm", &self.realm)
             .field("algorithm", &self.algorithm)
-            .field("nonce_count", &self.nonce_count)
+            .field("nonce_count", &self.qop.as_ref().map(|qop| qop.nonce_count))
             .finish_non_exhaustive()
     }
 }
@@ -86,103 +68,59 @@ impl fmt::Debug for Credentials<'_> {
 /// The value of Authorization or Proxy-Authorization which answers `challenge`.
 ///
 /// `ha1` has to be of the challenge's algorithm. `cnonce` is the caller's randomness, `nonce_count` how often this
-/// nonce is used, from 1; both matter only if the challenge offers qop.
+/// nonce is used, from 1; both matter only if the challenge offers qop. A [`Session`](super::Session) counts by itself.
 pub fn answer(
     challenge: &Challenge<'_>,
     username: &str,
     ha1: &Ha1,
-    method: &str,
-    uri: &str,
+    covered: Covered<'_>,
     cnonce: &str,
     nonce_count: u32,
 ) -> Result<String, SyntaxError> {
     if ha1.algorithm() != challenge.algorithm {
         return Err(SyntaxError::new("the stored hash is of another algorithm than the challenge"));
     }
-    let qop = challenge.qop_auth.then_some(Qop { nonce_count, cnonce });
-    let response = ha1.response(method, uri, &challenge.nonce, qop);
+    let qop = challenge.protection().map(|protection| Qop { protection, nonce_count, cnonce: cnonce.into() });
+    let response = ha1.response(covered, &challenge.nonce, qop.as_ref());
     let mut value = format!(
         "Digest username={}, realm={}, nonce={}, uri={}, response=\"{response}\", algorithm={}",
         quote(username),
         quote(&challenge.realm),
         quote(&challenge.nonce),
-        quote(uri),
+        quote(covered.uri),
         challenge.algorithm.as_str(),
     );
     if let Some(opaque) = &challenge.opaque {
         value.push_str(", opaque=");
         value.push_str(&quote(opaque));
     }
-    if qop.is_some() {
+    if let Some(qop) = qop {
+        let (protection, cnonce) = (qop.protection.as_str(), quote(cnonce));
         // RFC 7616 §3.4: qop and nc stand without quotation marks here.
-        value.push_str(&format!(", qop=auth, nc={nonce_count:08x}, cnonce={}", quote(cnonce)));
+        value.push_str(&format!(", qop={protection}, nc={nonce_count:08x}, cnonce={cnonce}"));
     }
     Ok(value)
 }
 
-/// The parameters behind the word `Digest`.
-pub(crate) struct DigestParams<'a> {
-    pairs: SmallVec<[(&'a str, &'a str); 12]>,
-}
-
-impl<'a> DigestParams<'a> {
-    pub(crate) fn parse(value: &'a str) -> Result<Self, SyntaxError> {
-        let (scheme, rest) = trim(value).split_once([' ', '\t']).ok_or(SyntaxError::new("it has no parameters"))?;
-        if !scheme.eq_ignore_ascii_case("Digest") {
-            return Err(SyntaxError::new("its scheme is not Digest"));
-        }
-        let mut pairs: SmallVec<[(&str, &str); 12]> = SmallVec::new();
-        for element in elements(rest) {
-            let (name, value) = element.split_once('=').ok_or(SyntaxError::new("a parameter has no value"))?;
-            let (name, value) = (trim(name), trim(value));
-            if !is_token(name.as_bytes()) || (value.starts_with('"') && quoted_end(value) != Some(value.len())) {
-                return Err(SyntaxError::new("a parameter is malformed"));
-            }
-            // Two values for one name would mean two things to two readers.
-            if pairs.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-                return Err(SyntaxError::new("a parameter stands twice"));
-            }
-            if pairs.len() == PARAMS_MAX {
-                return Err(SyntaxError::new("it has too many parameters"));
-            }
-            pairs.push((name, value));
-        }
-        Ok(Self { pairs })
-    }
-
-    pub(crate) fn find(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.pairs.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| unquote(value))
-    }
-
-    pub(crate) fn required(&self, name: &str) -> Result<Cow<'a, str>, SyntaxError> {
-        self.find(name).ok_or(SyntaxError::new("a mandatory digest parameter is missing"))
-    }
-}
-
-/// Eight hexadecimal digits (RFC 7616 §3.4).
-fn nonce_count(text: &str) -> Result<u32, SyntaxError> {
-    if text.len() != 8 || !text.bytes().all(|digit| hex(digit).is_some()) {
-        return Err(SyntaxError::new("its nonce count is not eight hexadecimal digits"));
-    }
-    u32::from_str_radix(text, 16).map_err(|_| SyntaxError::new("its nonce count is not a number"))
-}
-
-/// RFC 7616 knows eleven; more are noise, and looking for repetitions costs their square.
-const PARAMS_MAX: usize = 24;
-
 #[cfg(test)]
 mod tests {
+    use super::super::Protection;
     use super::*;
 
     const VALUE: &str = r#"Digest username="bob", realm="biloxi.com", nonce="dcd98b71", uri="sip:bob@biloxi.com", qop=auth, nc=0000000a, cnonce="0a4f113b", response="6629fae49393a05397450978507c4ef1", opaque="5ccc069c""#;
 
     #[test]
     fn credentials_are_taken_apart_and_not_shown() {
-        let credentials = Credentials::parse(VALUE).unwrap();
-        assert_eq!(credentials.username, "bob");
-        assert_eq!(credentials.algorithm, Algorithm::Md5);
-        assert_eq!(credentials.qop(), Some(Qop { nonce_count: 10, cnonce: "0a4f113b" }));
-        assert!(!format!("{credentials:?}").contains("6629fae4"));
+        let qop = |value: &str| {
+            let credentials = Credentials::parse(value).unwrap();
+            assert_eq!((&*credentials.username, credentials.algorithm), ("bob", Algorithm::Md5));
+            assert!(!format!("{credentials:?}").contains("6629fae4"));
+            credentials.qop.map(|qop| (qop.protection, qop.nonce_count, qop.cnonce.into_owned()))
+        };
+        assert_eq!(qop(VALUE), Some((Protection::Auth, 10, "0a4f113b".to_owned())));
+        let body_too = VALUE.replace("qop=auth", "qop=auth-int, userhash=false");
+        assert_eq!(qop(&body_too), Some((Protection::AuthInt, 10, "0a4f113b".to_owned())));
+        assert_eq!(qop(&VALUE.replace("qop=auth, ", "")), None);
     }
 
     #[test]
@@ -191,29 +129,38 @@ mod tests {
             ("nc=0000000a", "nc=a"),
             ("nc=0000000a", "nc=+000000a"),
             ("nc=0000000a, ", ""),
-            ("qop=auth", "qop=auth-int"),
+            ("cnonce=\"0a4f113b\", ", ""),
+            ("qop=auth", "qop=auth-conf"),
             ("6629fae4", ""),
             ("Digest", "Basic"),
             ("username=\"bob\"", "username=\"bob\", USERNAME=\"eve\""),
             ("username=\"bob\"", "username=\"bob"),
             ("username=\"bob\", ", ""),
             ("opaque=", "algorithm=SHA-256, opaque="),
+            ("opaque=", "algorithm=SHA-512-256, opaque="),
         ] {
             assert!(Credentials::parse(&VALUE.replacen(from, to, 1)).is_err(), "{from} -> {to}");
         }
+        let hashed = VALUE.replace("opaque=", "userhash=true, opaque=");
+        let refused = Credentials::parse(&hashed).unwrap_err();
+        assert!(refused.to_string().contains("its user name is hashed"), "{refused}");
     }
 
     #[test]
     fn an_answer_reads_back_as_what_was_answered() {
-        let challenge =
-            Challenge::parse(r#"Digest realm="r", nonce="n", opaque="o", algorithm=SHA-256, qop="auth""#).unwrap();
-        let ha1 = Ha1::of_password(Algorithm::Sha256, "b\"ob", "r", "secret");
-        let value = answer(&challenge, "b\"ob", &ha1, "REGISTER", "sip:r", "cn", 2).unwrap();
-        let credentials = Credentials::parse(&value).unwrap();
-        assert_eq!((&*credentials.username, credentials.opaque.as_deref()), ("b\"ob", Some("o")));
-        let expected = ha1.response("REGISTER", "sip:r", "n", Some(Qop { nonce_count: 2, cnonce: "cn" }));
-        assert_eq!(credentials.response, expected);
-        let other = Ha1::of_password(Algorithm::Md5, "bob", "r", "secret");
-        assert!(answer(&challenge, "bob", &other, "REGISTER", "sip:r", "cn", 2).is_err());
+        for (qop, protection) in [("auth", Protection::Auth), ("auth-int", Protection::AuthInt)] {
+            let value = format!(r#"Digest realm="r", nonce="n", opaque="o", algorithm=SHA-256, qop="{qop}""#);
+            let challenge = Challenge::parse(&value).unwrap();
+            let ha1 = Ha1::of_password(Algorithm::Sha256, "b\"ob", "r", "secret");
+            let covered = Covered { method: "MESSAGE", uri: "sip:r", body: b"Hello" };
+            let value = answer(&challenge, "b\"ob", &ha1, covered, "cn", 2).unwrap();
+            let credentials = Credentials::parse(&value).unwrap();
+            assert_eq!((&*credentials.username, credentials.opaque.as_deref()), ("b\"ob", Some("o")));
+            let qop = Qop { protection, nonce_count: 2, cnonce: "cn".into() };
+            assert_eq!(credentials.response, ha1.response(covered, "n", Some(&qop)));
+            assert_eq!(credentials.qop, Some(qop));
+            let other = Ha1::of_password(Algorithm::Md5, "bob", "r", "secret");
+            assert!(answer(&challenge, "bob", &other, covered, "cn", 2).is_err());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The grammars of header values: no text makes one panic, and what reads can be written so that it reads the same.
 
-use reveille_sip::auth::{Challenge, Credentials};
+use reveille_sip::auth::{AuthenticationInfo, Challenge, Covered, Credentials, Session};
 use reveille_sip::{
     CSeq, Host, Method, NameAddr, Params, PushOffer, Uri, Via, elements, escape_param, quote, strip_push_params,
     unescape, unquote,
@@ -99,12 +99,23 @@ fn digest(text: &str) {
         let safe = |text: &str| !text.contains('\0');
         if safe(&challenge.realm) && safe(&challenge.nonce) && challenge.opaque.as_deref().is_none_or(safe) {
             assert_eq!(Challenge::parse(&challenge.to_string()).as_ref(), Ok(&challenge));
+            answered(challenge);
         }
     }
+    let _ = AuthenticationInfo::parse(text);
     if let Ok(credentials) = Credentials::parse(text) {
-        let _ = credentials.qop();
         assert!(!format!("{credentials:?}").contains(&*credentials.response), "a digest is not shown");
     }
+}
+
+/// Whatever was asked for, the answer reads back.
+fn answered(challenge: Challenge<'_>) {
+    let (nonce, protection) = (challenge.nonce.clone(), challenge.protection());
+    let mut session = Session::new(challenge.clone(), "bob", "secret");
+    let value = session.answer(Covered { method: "MESSAGE", uri: "sip:a@b", body: b"x" }, "c");
+    let credentials = Credentials::parse(&value).expect("an answer reads back");
+    assert_eq!(credentials.nonce, nonce);
+    assert_eq!(credentials.qop.map(|qop| qop.protection), protection);
 }
 
 fn quoting(text: &str) {
