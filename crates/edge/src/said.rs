@@ -2,7 +2,7 @@
 
 use reveille_federation::answer::quotable;
 use reveille_sip::proxy::Edits;
-use reveille_sip::{Forward, Message, Name};
+use reveille_sip::{Forward, Message, Name, Params};
 
 use crate::crossing::{From, Stamp};
 use crate::partners::Partner;
@@ -62,7 +62,7 @@ impl Said {
             }
             (_, From::Outside) => {
                 let warning = inside.and_then(reason).map(|reason| format!("399 reveille \"{reason}\""));
-                let public = inside.filter(|_| public.is_none()).map(public_diagnostics);
+                let public = inside.filter(|_| public.is_none()).and_then(public_diagnostics);
                 Self { inside: None, public, warning }
             }
             (_, From::Inside) => Self::default(),
@@ -89,19 +89,20 @@ fn silent(partner: &Partner, source: Option<&str>) -> String {
     )
 }
 
-/// A diagnosis without its source, fault and advice: number and reason only.
-fn public_diagnostics(inside: &str) -> String {
+/// A diagnosis without its source, fault and advice: number and reason only. `None` if it has no number.
+fn public_diagnostics(inside: &str) -> Option<String> {
     let id = inside.split(';').next().unwrap_or_default().trim();
-    match reason(inside) {
+    let is_number = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| match reason(inside) {
         Some(reason) => format!("{id};reason=\"{reason}\""),
         None => id.to_owned(),
-    }
+    })
 }
 
-/// The sentence of a diagnosis.
-fn reason(diagnostics: &str) -> Option<&str> {
-    let (_, rest) = diagnostics.split_once("reason=\"")?;
-    Some(rest.split_once('"')?.0)
+/// The sentence of a diagnosis, such that it may stand between quotation marks again.
+fn reason(diagnostics: &str) -> Option<String> {
+    let (_, params) = diagnostics.split_once(';')?;
+    Params::new(params).unquoted("reason").map(|reason| quotable(&reason))
 }
 
 #[cfg(test)]
@@ -153,8 +154,33 @@ mod tests {
     #[test]
     fn a_diagnosis_that_leaves_has_no_source() {
         let inside = "90103;reason=\"x is not an allowed domain\";source=\"edge.contoso.com\";advice=\"do\"";
-        assert_eq!(public_diagnostics(inside), "90103;reason=\"x is not an allowed domain\"");
-        assert_eq!(public_diagnostics("1034"), "1034");
+        let expected = "90103;reason=\"x is not an allowed domain\"";
+        assert_eq!(public_diagnostics(inside).as_deref(), Some(expected));
+        assert_eq!(public_diagnostics("1034").as_deref(), Some("1034"));
+    }
+
+    #[test]
+    fn a_sentence_that_leaves_ends_where_its_quotation_marks_say() {
+        for (inside, public, warning) in [
+            (r#"1;reason="a\"b""#, Some(r#"1;reason="a'b""#), Some(r#"399 reveille "a'b""#)),
+            (r#"1;reason="a\\";source="x""#, Some(r#"1;reason="a'""#), Some(r#"399 reveille "a'""#)),
+            (r#"1;reason="a\\\"b";x=1"#, Some(r#"1;reason="a''b""#), Some(r#"399 reveille "a''b""#)),
+            (r#"1;reason="\c\d""#, Some(r#"1;reason="cd""#), Some(r#"399 reveille "cd""#)),
+            (r#"1;source=";reason=\"no\"";reason="yes""#, Some(r#"1;reason="yes""#), Some(r#"399 reveille "yes""#)),
+            (r#"1 ; Reason = "a;b" "#, Some(r#"1;reason="a;b""#), Some(r#"399 reveille "a;b""#)),
+            (
+                r#"1;reason="never closed\"#,
+                Some(r#"1;reason="'never closed'""#),
+                Some(r#"399 reveille "'never closed'""#),
+            ),
+            (r#"1";x=1"#, None, None),
+            (r#"1;reason"#, Some("1"), None),
+            (r#";reason="a""#, None, Some(r#"399 reveille "a""#)),
+        ] {
+            let more = format!("ms-diagnostics: {inside}\r\n");
+            let said = Said::by(&answer(403, &more), None, From::Outside, "edge");
+            assert_eq!((said.public.as_deref(), said.warning.as_deref()), (public, warning), "{inside}");
+        }
     }
 
     #[test]
