@@ -126,6 +126,16 @@ impl Hop {
         Next::Waits { connect }
     }
 
+    /// Whether a connection is to be made, there being none and none under way.
+    pub(crate) fn lacks_connection(&self) -> bool {
+        let mut books = self.books.lock();
+        books.links.retain(|link| !link.flow.is_closed());
+        let lacks = books.links.is_empty() && books.connecting == 0;
+        let lacks = lacks && books.circuit.closed_to(Instant::now(), false).is_none();
+        books.connecting += usize::from(lacks);
+        lacks
+    }
+
     /// A connection whose peer has spoken, whose turn it is, when the books ask for nothing else.
     pub(crate) fn ready(&self, target: &Target, limits: &PoolLimits) -> Option<Arc<Flow>> {
         let most = target.connections_max().unwrap_or(limits.connections_per_target);
@@ -233,7 +243,17 @@ impl Hop {
     pub(crate) fn shun(&self, address: SocketAddr, error: &ConnectError, pause: Duration) -> bool {
         let now = Instant::now();
         let mut books = self.books.lock();
-        books.circuit.shun(address, error, now + pause);
+        books.shun(address, error, now + pause);
+        books.circuit.has_sound(&books.servers, now)
+    }
+
+    /// The same for one request's sake, which takes back nothing that the server has asked for itself.
+    pub(crate) fn pass_by(&self, address: SocketAddr, error: &ConnectError, pause: Duration) -> bool {
+        let now = Instant::now();
+        let mut books = self.books.lock();
+        if !books.circuit.is_shunned(address, now + pause) {
+            books.shun(address, error, now + pause);
+        }
         books.circuit.has_sound(&books.servers, now)
     }
 
@@ -317,6 +337,13 @@ impl Books {
             }
         }
         self.servers = servers.clone();
+    }
+
+    fn shun(&mut self, address: SocketAddr, error: &ConnectError, until: Instant) {
+        // A connection that the peer has made to us does not tell which of its servers it is from.
+        if priority(&self.servers, address).is_some() {
+            self.circuit.shun(address, error, until);
+        }
     }
 
     /// Which connection takes the next parcel.
@@ -706,7 +733,10 @@ mod tests {
         for _ in 0..8 {
             assert_eq!(bench.goes_to(), at(2));
         }
-        assert!(!bench.hop.shun(at(2), &refused(), minute), "nobody else is left");
+        assert!(bench.hop.pass_by(at(1), &refused(), Duration::ZERO));
+        assert_eq!(bench.goes_to(), at(2), "what it has asked for holds");
+        assert!(bench.hop.shun(at(9), &refused(), minute), "none of its addresses");
+        assert!(!bench.hop.pass_by(at(2), &refused(), minute), "nobody else is left");
         let reached: Vec<SocketAddr> = (0..16).map(|_| bench.goes_to()).collect();
         assert!(reached.contains(&at(1)) && reached.contains(&at(2)), "so both are used");
         bench.hop.shun(at(2), &refused(), Duration::ZERO);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use reveille_sip::{Limits, Message, Side};
+use reveille_sip::{Limits, Message, Name, Side};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -215,6 +215,22 @@ impl Pool {
         }
     }
 
+    /// Connects to a next hop that nothing has to be sent to now; of no effect while there is a connection. Whoever waits
+    /// for its peer hears of it by [`Handler::opened`].
+    pub fn reach(&self, target: &Target) {
+        let inner = &self.inner;
+        let reaches = matches!(target.transport(), Transport::Tcp | Transport::Tls) && target.first_address().is_some();
+        if !reaches || inner.stop.is_cancelled() || target.transport() == Transport::Tls && inner.tls.is_none() {
+            return;
+        }
+        // Without room for another next hop this one is not reached, and its peer may still come by itself.
+        if let Ok(hop) = inner.hop(target)
+            && hop.lacks_connection()
+        {
+            inner.connect(target, &hop, Goal::Any);
+        }
+    }
+
     /// A connection to write on directly with [`Flow::write_with`], which spares a parcel; `None` unless one works and
     /// there is nothing else to do for this next hop. Then, or if the connection does not take what is written, the
     /// way is [`Pool::send`].
@@ -251,6 +267,23 @@ impl Pool {
     pub fn shun(&self, target: &Target, flow: &Flow, pause: Duration) -> bool {
         let error = ConnectError::Overloaded { address: flow.remote() };
         self.inner.known(target).is_some_and(|hop| hop.shun(flow.remote(), &error, pause.min(SHUN_MAX)))
+    }
+
+    /// The same for the sake of one request that this server could not help with, so that the next try passes it by.
+    pub(crate) fn pass_by(&self, target: &Target, flow: &Flow, pause: Duration) -> bool {
+        let error = ConnectError::Overloaded { address: flow.remote() };
+        self.inner.known(target).is_some_and(|hop| hop.pass_by(flow.remote(), &error, pause))
+    }
+
+    /// Leaves it alone for as long as a 503 asks: without Retry-After it says nothing about other requests (RFC 3261 §21.5.4).
+    pub fn heed(&self, target: &Target, flow: &Flow, response: &Message) {
+        // §20.33: seconds, and then a comment or parameters.
+        let seconds = response.header(Name::RetryAfter).and_then(|value| value.split([' ', '(', ';']).next());
+        if response.status() == Some(503)
+            && let Some(seconds) = seconds.and_then(|seconds| seconds.parse().ok())
+        {
+            self.shun(target, flow, Duration::from_secs(seconds));
+        }
     }
 
     /// The connections made to a next hop until now take nothing new, and close when nothing is under way on them. The

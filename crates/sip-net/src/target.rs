@@ -88,6 +88,11 @@ impl Target {
         reachable.min_by_key(|server| server.priority).map(|server| server.addresses[0])
     }
 
+    /// How many addresses there are to choose from.
+    pub(crate) fn choices(&self) -> usize {
+        self.servers.iter().map(|server| server.addresses.len()).sum()
+    }
+
     pub(crate) fn key(&self) -> &Arc<Key> {
         &self.key
     }
@@ -155,7 +160,7 @@ mod tests {
         let servers = [server(20, &[at(3, 1), at(1, 1)]), server(10, &[at(1, 1), at(2, 1)])];
         assert_eq!(drawn(&servers, |_| 0), [at(1, 1), at(2, 1), at(3, 1)]);
         let target = Target::served_by("a.example", &servers[..], Transport::Tls);
-        assert_eq!(target.first_address(), Some(at(1, 1)));
+        assert_eq!((target.first_address(), target.choices()), (Some(at(1, 1)), 4));
         assert_eq!(Target::served_by("a.example", vec![], Transport::Tls).first_address(), None);
     }
 

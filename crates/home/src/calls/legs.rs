@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reveille_core::Aor;
 use reveille_sip::proxy::Reply;
 use reveille_sip::{Method, Name};
-use reveille_sip_net::proxy::{Leg, Plan, To};
+use reveille_sip_net::proxy::{Back, Leg, Plan, To};
 use reveille_sip_net::{Flow, Transport};
 use tracing::debug;
 
@@ -111,7 +111,7 @@ impl Calls {
         let edits = plan::edits(&ask.request, ask.origin, &self.realm);
         debug!(to = ?side, in_dialog, method = ?ask.request.method(), "a call goes on");
         let owner = Arc::new(Owner::new(side, in_dialog));
-        let plan = Plan { legs, routed: ask.routed, record_route: Vec::new(), edits, owner };
+        let plan = Plan { legs, routed: ask.routed, record_route: Vec::new(), edits, owner, back: Back::default() };
         match ask.request.method() {
             Some(Method::Ack) => self.proxy.pass_ack(&ask.flow, &ask.request, plan),
             _ => self.proxy.forward(&ask.flow, &ask.request, plan),

@@ -10,6 +10,8 @@
 //! and no peer has more than its share.
 
 mod plan;
+mod reunion;
+mod senders;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,9 +32,10 @@ use reveille_sip::{Message, Method, Millis, Name, Reliability};
 use smallvec::SmallVec;
 use tracing::debug;
 
-pub use plan::{Leg, Plan, ProxyConfig, Share, Taken, To};
+pub use plan::{Back, Leg, Plan, ProxyConfig, Share, Taken, To};
 pub use tokens::TokenError;
 
+use self::senders::is_same_peer;
 use self::table::{Entry, Road, ServerKey, Shard, Table, Unclaimed};
 use self::timing::Alarm;
 use self::tokens::Named;
@@ -40,6 +43,7 @@ use crate::connect::ConnectError;
 use crate::flow::{Flow, SendError, Transport};
 use crate::parcel::Parcel;
 use crate::pool::{Senders, Sent};
+use crate::target::Target;
 
 /// Places that one request may be sent to.
 pub const LEGS_MAX: usize = 64;
@@ -163,6 +167,8 @@ impl Proxy {
             context: Context::new(request, upstream, self.alarm.now()),
             key,
             back: Arc::clone(flow),
+            sender: flow.peer().map(|peer| self.table.senders.by_certificate(peer)),
+            server: None,
             roads: SmallVec::new(),
             hash,
             affinity: self.table.affinity(request),
@@ -219,16 +225,19 @@ impl Proxy {
     /// Sends a request taken before to its legs. One that was cancelled, answered or given up meanwhile goes nowhere, and
     /// its owner hears that it has ended with 487.
     pub fn forward(&self, flow: &Arc<Flow>, request: &Message, plan: Plan) {
-        let Plan { legs, routed, record_route, edits, owner } = plan;
+        let Plan { legs, routed, record_route, edits, owner, back } = plan;
         let Some(number) = self.number_of(flow, request) else { return owner.ended(487, None) };
         let mut shard = self.table.shard(number);
         let Some(entry) = shard.entries.get_mut(&number).filter(|entry| entry.context.is_undecided()) else {
             drop(shard);
             return owner.ended(487, None);
         };
+        entry.sender = back.sender.map(|name| self.table.senders.by_name(&name)).or(entry.sender);
+        entry.server = back.server;
         let mut plans = Vec::new();
         for leg in legs {
-            for (rank, to) in leg.to.into_iter().enumerate() {
+            let roads = leg.to.into_iter().flat_map(|to| (0..to.tries()).map(move |again| (to.clone(), again > 0)));
+            for (rank, (to, again)) in roads.enumerate() {
                 let at = plans.len();
                 if at == LEGS_MAX {
                     break;
@@ -239,12 +248,12 @@ impl Proxy {
                     request_uri: leg.request_uri.clone(),
                     q: leg.q,
                     instead_of: (rank > 0).then(|| at - 1),
-                    again: false,
+                    again,
                     record_route: leg.record_route.clone().unwrap_or_else(|| record_route.clone()),
                     edits: leg.edits.clone(),
                     reliability: reliability(to.transport()),
                 });
-                entry.roads.push(Road { to, flow: None, key: branch.key });
+                entry.roads.push(Road { to, again, flow: None, key: branch.key });
             }
         }
         let todo = entry.context.forward(routed, edits, plans, owner, self.alarm.now());
@@ -338,9 +347,10 @@ impl Proxy {
         let Some(Branch { context: number, leg, key, .. }) = branch else { return false };
         let mut shard = self.table.shard(number);
         let road = shard.entries.get_mut(&number).and_then(|entry| entry.roads.get_mut(usize::from(leg)));
-        // Over UDP an answer may come from another port than the one asked; the key proves enough.
+        // Over UDP an answer may come from another port than the one asked; the key proves enough. A connection is another
+        // one if its peer could not answer on the first (§18.2.2).
         let there = |road: &Road| match &road.flow {
-            Some(left_on) if flow.transport().is_reliable() => left_on.id() == flow.id(),
+            Some(left_on) if flow.transport().is_reliable() => left_on.id() == flow.id() || is_same_peer(left_on, flow),
             Some(_) | None => true,
         };
         let Some(road) = road.filter(|road| road.key == key && there(road)) else {
@@ -348,9 +358,12 @@ impl Proxy {
             return true;
         };
         // An answer can come before the flow is noted.
-        if road.flow.is_none() {
+        if road.flow.as_ref().is_none_or(|left_on| left_on.is_closed()) {
             road.flow = Some(Arc::clone(flow));
             self.table.attach(flow.id(), number);
+        }
+        if let To::Hop(pool, target) = &road.to {
+            pool.heed(target, flow, response);
         }
         let now = self.alarm.now();
         let todo = match shard.entries.get_mut(&number) {
@@ -361,9 +374,10 @@ impl Proxy {
         true
     }
 
-    /// A connection is gone: what came on it is cancelled, what left on it has failed. UDP remotes do not go.
+    /// A connection is gone: what came on it is cancelled and what left on it has failed, unless its peer comes back. UDP
+    /// remotes do not go.
     pub fn flow_gone(&self, flow: &Flow) {
-        let contexts = self.table.gone(flow.id());
+        let contexts = self.table.gone(flow);
         if !flow.transport().is_reliable() {
             return;
         }
@@ -380,11 +394,11 @@ impl Proxy {
             let mut todo = Todo::new();
             for at in 0..entry.roads.len() {
                 if entry.roads[at].flow.as_ref().is_some_and(|left_on| left_on.id() == flow.id()) {
-                    todo.extend(entry.context.on_failed(at, &why, now));
+                    todo.extend(self.leg_went(entry, at, &why, now));
                 }
             }
             if entry.back.id() == flow.id() {
-                todo.extend(entry.context.on_upstream_gone(now));
+                todo.extend(self.sender_went(entry, number, now));
             }
             self.perform(&mut shard, number, todo);
         }
@@ -492,6 +506,7 @@ impl Proxy {
 
     fn send_down(&self, entry: &mut Entry, number: u64, leg: usize, bytes: Bytes) -> Result<(), Failure> {
         let affinity = entry.affinity;
+        let before = leg.checked_sub(1).and_then(|before| entry.roads[before].flow.clone());
         let Some(road) = entry.roads.get_mut(leg) else { return Ok(()) };
         if let Some(flow) = &road.flow {
             return sent_on(flow, bytes);
@@ -503,6 +518,12 @@ impl Proxy {
                 flow
             }
             To::Hop(pool, target) => {
+                // RFC 3263 §4.3: to the next server, and not to the same again.
+                if let Some(before) = before.filter(|_| road.again)
+                    && !pool.pass_by(target, &before, STAND_ASIDE)
+                {
+                    return Err(nobody_else(target));
+                }
                 let parcel = Parcel::new(token(number, leg), bytes).with_affinity(affinity);
                 match pool.send(target, parcel) {
                     Ok(Sent::On(flow)) => flow,
@@ -569,6 +590,11 @@ fn closed(flow: &Flow) -> Failure {
     Failure { kind: FailureKind::Gone, label: "closed", sentence, cause: None }
 }
 
+fn nobody_else(target: &Target) -> Failure {
+    let sentence = format!("{} has no other server that could be asked", target.name());
+    Failure { kind: FailureKind::Unreachable, label: "no-other", sentence, cause: None }
+}
+
 fn unreachable(error: &ConnectError) -> Failure {
     let (kind, cause) = (FailureKind::Unreachable, Arc::new(error.clone()));
     Failure { kind, label: error.label(), sentence: error.to_string(), cause: Some(cause) }
@@ -592,6 +618,9 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// How long a server that could not help with one request stands behind the others of its name: long enough for that request
+/// to pass it by. It says nothing about other requests, unless it says for how long (RFC 3261 §21.5.4).
+const STAND_ASIDE: Duration = Duration::from_secs(2);
 /// What fits into one datagram over IPv4, which has less room for it than IPv6.
 const DATAGRAM_MAX: usize = 65_507;
 /// The mark of our tokens; other users of a pool count from 1.

@@ -61,6 +61,10 @@ impl std::fmt::Debug for ProxyConfig {
     }
 }
 
+/// Servers of one next hop that are asked for one request after the first could not help (RFC 3263 §4.3). Those that
+/// cannot be reached at all are no matter of this bound: the pool passes them by.
+const TRIES_MAX: usize = 4;
+
 /// The standard names no time. One address may take 4 s to connect and 5 s to shake hands ([`crate::PoolLimits`]); and a
 /// caller who is gone for good should not keep a phone ringing.
 const RETURN_WITHIN: Duration = Duration::from_secs(10);
@@ -115,6 +119,17 @@ pub struct Plan {
     pub edits: Edits,
     /// Who is asked while answers come back.
     pub owner: Arc<dyn Owner>,
+    /// Where those go when the connection that the request came on is gone.
+    pub back: Back,
+}
+
+/// Whoever sent a request, beyond the connection that it came on (RFC 3261 §18.2.2).
+#[derive(Clone, Debug, Default)]
+pub struct Back {
+    /// What the role calls it in [`super::Proxy::sender_is_on`]; without it, its certificate tells, if it has shown one.
+    pub sender: Option<String>,
+    /// Where it listens: a connection is made to there, and counts if who answers shows the same certificate.
+    pub server: Option<(Pool, Target)>,
 }
 
 /// One place that a request is to go to.
@@ -144,7 +159,14 @@ pub enum To {
 impl Plan {
     /// One leg, nothing changed.
     pub fn to(leg: Leg, routed: Routed, owner: Arc<dyn Owner>) -> Self {
-        Self { legs: vec![leg], routed, record_route: Vec::new(), edits: Edits::default(), owner }
+        Self {
+            legs: vec![leg],
+            routed,
+            record_route: Vec::new(),
+            edits: Edits::default(),
+            owner,
+            back: Back::default(),
+        }
     }
 }
 
@@ -156,6 +178,14 @@ impl Leg {
 }
 
 impl To {
+    /// To how many of its servers a request goes at most, one after the other.
+    pub(super) fn tries(&self) -> usize {
+        match self {
+            Self::Hop(_, target) if target.transport().is_reliable() => target.choices().clamp(1, TRIES_MAX),
+            Self::Flow(_) | Self::Hop(..) => 1,
+        }
+    }
+
     pub(super) fn transport(&self) -> Transport {
         match self {
             Self::Flow(flow) => flow.transport(),

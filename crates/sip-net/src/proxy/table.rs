@@ -12,13 +12,20 @@ use reveille_sip::{HeaderError, Message, Method, Millis, TransactionKey};
 use smallvec::SmallVec;
 
 use super::plan::To;
+use super::senders::{Sender, Senders};
 use crate::flow::{Flow, FlowId};
+use crate::pool::Pool;
+use crate::target::Target;
 
 /// One request under way, and the roads its messages take.
 pub(super) struct Entry {
     pub(super) context: Context,
     pub(super) key: ServerKey,
     pub(super) back: Arc<Flow>,
+    /// Who has sent it, if that is known beyond the connection it came on.
+    pub(super) sender: Option<Sender>,
+    /// Where that sender listens, if the role knows.
+    pub(super) server: Option<(Pool, Target)>,
     pub(super) roads: SmallVec<[Road; 1]>,
     pub(super) hash: LoopHash,
     /// Keeps what belongs to one call in order on its way through a pool.
@@ -29,6 +36,8 @@ pub(super) struct Entry {
 /// The way of one leg.
 pub(super) struct Road {
     pub(super) to: To,
+    /// Whether it is the next hop of the road before once more, for another of its servers.
+    pub(super) again: bool,
     /// Known once its request has left.
     pub(super) flow: Option<Arc<Flow>>,
     /// The part of the branch that only who has seen the request knows.
@@ -51,6 +60,7 @@ pub(super) struct Table {
     flows: Vec<Mutex<HashMap<FlowId, Carried>>>,
     /// How many keys each peer has among the names.
     peers: Vec<Mutex<HashMap<u64, usize>>>,
+    pub(super) senders: Senders,
     hash: RandomState,
 }
 
@@ -73,6 +83,8 @@ pub(super) struct Shard {
 #[derive(Default)]
 struct Carried {
     contexts: HashSet<u64>,
+    /// Whose connection it is.
+    senders: SmallVec<[Sender; 1]>,
     /// Set once a token names the flow.
     named: Option<Weak<Flow>>,
 }
@@ -84,18 +96,22 @@ impl Table {
             names: (0..SHARDS).map(|_| Mutex::default()).collect(),
             flows: (0..SHARDS).map(|_| Mutex::default()).collect(),
             peers: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            senders: Senders::new(),
             hash: RandomState::new(),
         }
     }
 
     /// The key of a request as if it were of this method.
     pub(super) fn key(&self, flow: &Flow, request: &Message, method: Method<'_>) -> Result<ServerKey, HeaderError> {
-        let peer = match flow.peer() {
+        Ok(ServerKey { peer: self.peer(flow), transaction: TransactionKey::server(request, method)? })
+    }
+
+    fn peer(&self, flow: &Flow) -> u64 {
+        match flow.peer() {
             // A partner may use several connections, and open another for the CANCEL.
             Some(peer) => self.hash.hash_one(&peer.sha256_fingerprint),
             None => self.hash.hash_one(canonical(flow.remote().ip())),
-        };
-        Ok(ServerKey { peer, transaction: TransactionKey::server(request, method)? })
+        }
     }
 
     pub(super) fn affinity(&self, request: &Message) -> u64 {
@@ -116,6 +132,27 @@ impl Table {
         peers.insert(key.peer, held + 1);
         names.insert(key.clone(), context);
         Ok(())
+    }
+
+    /// Makes a key one of whoever is on this flow, who may have another address now, and will CANCEL from there.
+    pub(super) fn move_key(&self, key: &mut ServerKey, flow: &Flow, context: u64) {
+        let moved = ServerKey { peer: self.peer(flow), transaction: key.transaction.clone() };
+        if moved != *key && self.claim(&moved, context, usize::MAX).is_ok() {
+            self.unclaim(key);
+            *key = moved;
+        }
+    }
+
+    fn unclaim(&self, key: &ServerKey) {
+        if self.names_of(key).lock().remove(key).is_some() {
+            let mut peers = self.peers_of(key).lock();
+            if let Entries::Occupied(mut held) = peers.entry(key.peer) {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
+            }
+        }
     }
 
     pub(super) fn find(&self, key: &ServerKey) -> Option<u64> {
@@ -140,15 +177,10 @@ impl Table {
         for flow in flows {
             self.release(flow.id(), context);
         }
-        if self.names_of(&entry.key).lock().remove(&entry.key).is_some() {
-            let mut peers = self.peers_of(&entry.key).lock();
-            if let Entries::Occupied(mut held) = peers.entry(entry.key.peer) {
-                *held.get_mut() -= 1;
-                if *held.get() == 0 {
-                    held.remove();
-                }
-            }
+        if let Some(sender) = entry.sender.filter(|_| entry.back.is_closed()) {
+            self.senders.leave(sender, context);
         }
+        self.unclaim(&entry.key);
         true
     }
 
@@ -157,19 +189,46 @@ impl Table {
         self.carried(flow).lock().entry(flow).or_default().contexts.insert(context);
     }
 
+    /// The same for a flow that may have closed in this very moment; says whether it is open.
+    pub(super) fn attach_open(&self, flow: &Flow, context: u64) -> bool {
+        let mut flows = self.carried(flow.id()).lock();
+        // One that has closed already would never be forgotten again.
+        let is_open = !flow.is_closed();
+        if is_open {
+            flows.entry(flow.id()).or_default().contexts.insert(context);
+        }
+        is_open
+    }
+
+    /// A flow is one of this sender's, until it is gone; says which contexts have waited for one.
+    pub(super) fn came(&self, sender: Sender, flow: &Arc<Flow>) -> HashSet<u64> {
+        let mut flows = self.carried(flow.id()).lock();
+        if flow.is_closed() {
+            return HashSet::new();
+        }
+        let carried = flows.entry(flow.id()).or_default();
+        if carried.senders.len() >= SENDERS_MAX || carried.senders.contains(&sender) {
+            return HashSet::new();
+        }
+        carried.senders.push(sender);
+        self.senders.came(sender, flow)
+    }
+
     fn release(&self, flow: FlowId, context: u64) {
         let mut flows = self.carried(flow).lock();
         if let Some(carried) = flows.get_mut(&flow) {
             carried.contexts.remove(&context);
-            if carried.contexts.is_empty() && carried.named.is_none() {
+            if carried.contexts.is_empty() && carried.senders.is_empty() && carried.named.is_none() {
                 flows.remove(&flow);
             }
         }
     }
 
     /// Everything that ends or fails with this flow; it is not remembered any more.
-    pub(super) fn gone(&self, flow: FlowId) -> HashSet<u64> {
-        self.carried(flow).lock().remove(&flow).map(|carried| carried.contexts).unwrap_or_default()
+    pub(super) fn gone(&self, flow: &Flow) -> HashSet<u64> {
+        let carried = self.carried(flow.id()).lock().remove(&flow.id()).unwrap_or_default();
+        carried.senders.into_iter().for_each(|sender| self.senders.went(sender, flow));
+        carried.contexts
     }
 
     /// Makes a flow one that [`Table::named`] finds, until it is gone.
@@ -184,6 +243,11 @@ impl Table {
     pub(super) fn named(&self, flow: u64) -> Option<Arc<Flow>> {
         let flows = self.flows[flow as usize % SHARDS].lock();
         flows.get(&FlowId::from_u64(flow))?.named.as_ref()?.upgrade().filter(|flow| !flow.is_closed())
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembers_nobody(&self) -> bool {
+        self.senders.is_empty() && self.flows.iter().all(|shard| shard.lock().is_empty())
     }
 
     fn carried(&self, flow: FlowId) -> &Mutex<HashMap<FlowId, Carried>> {
@@ -205,3 +269,5 @@ fn canonical(ip: IpAddr) -> IpAddr {
 }
 
 const SHARDS: usize = 32;
+/// Users of one connection who are found on it again.
+const SENDERS_MAX: usize = 8;

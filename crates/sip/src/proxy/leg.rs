@@ -187,7 +187,8 @@ impl Leg {
         if self.finished || matches!(self.cancel, Cancel::Sent(_)) {
             return Saying::new();
         }
-        if !transaction.is_proceeding() {
+        // While its connection is gone there is nobody to be told; who answers on another is told then.
+        if !transaction.is_proceeding() || self.away.is_some() {
             self.cancel = Cancel::Wanted(reason.map(str::to_owned));
             return Saying::new();
         }

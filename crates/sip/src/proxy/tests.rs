@@ -625,9 +625,14 @@ fn a_callee_whose_connection_is_gone_while_it_rings_may_answer_on_another() {
     let mut cancelled = Story::calling(ONE);
     cancelled.hears(0, 180);
     cancelled.parted(0);
-    assert_eq!(cancelled.cancelled(), "0:CANCEL");
-    let todo = cancelled.context.on_failed(0, &failure(FailureKind::Gone), cancelled.now);
-    assert_eq!(cancelled.did(todo), "up 487", "whoever has hung up hears that it has");
+    assert_eq!(cancelled.cancelled(), "", "there is nobody to be told");
+    assert_eq!(cancelled.passes(10_000), "up 487", "whoever has hung up hears that it has");
+    let mut back = Story::calling(ONE);
+    back.hears(0, 180);
+    back.parted(0);
+    back.cancelled();
+    assert_eq!(back.hears(0, 180), "up 180, 0:CANCEL");
+    assert_eq!(back.hears(0, 487), "0:ACK, up 487");
 }
 
 #[test]
