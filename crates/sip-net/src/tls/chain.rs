@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use webpki::{EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 
-use super::lists::{List, ListsRunOut};
+use super::lists::{ListsRunOut, orders};
 use super::refusal::HandshakeRefusal;
 use super::roots::TrustRoots;
 use super::{finding, provider};
@@ -86,12 +86,34 @@ impl ChainCheck {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
-        let lists: Vec<_> = self.trust.lists.iter().map(List::checked).collect();
+        let mut outcome = Ok(());
+        for lists in orders(&self.trust.lists) {
+            outcome = self.verify_with(&lists, end, leaf, others, now);
+            // Another list of that name may be the one made with this key.
+            if !matches!(
+                outcome,
+                Err(webpki::Error::InvalidCrlSignatureForPublicKey
+                    | webpki::Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_))
+            ) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn verify_with(
+        &self,
+        lists: &[&webpki::CertRevocationList<'_>],
+        end: End,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
         let expiration = match self.trust.run_out {
             ListsRunOut::Alarm => ExpirationPolicy::Ignore,
             ListsRunOut::Refuse => ExpirationPolicy::Enforce,
         };
-        let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let revocation = webpki::RevocationOptionsBuilder::new(lists).ok().map(|options| {
             options.with_status_policy(webpki::UnknownStatusPolicy::Allow).with_expiration_policy(expiration).build()
         });
         EndEntityCert::try_from(leaf)?

@@ -73,11 +73,35 @@ pub(super) fn sort(lists: &mut [List]) {
     lists.sort_by_key(|list| std::cmp::Reverse(list.facts.this_update));
 }
 
-impl List {
-    pub(super) fn checked(&self) -> &webpki::CertRevocationList<'static> {
-        &self.checked
+/// The orders in which to ask the lists, the newest first to begin with; one at least.
+///
+/// The chain check asks the first list of an issuer's name and no other. An authority that has changed its key under one
+/// name (RFC 5280 §4.2.1.1) has two lists, each signed with one of the keys, and only trying tells which belongs to
+/// a certificate. So each list of a name is first in some order.
+pub(super) fn orders(lists: &[List]) -> impl Iterator<Item = Vec<&webpki::CertRevocationList<'static>>> {
+    let mut names: Vec<Vec<&List>> = Vec::new();
+    for list in lists {
+        match names.iter_mut().find(|of_name| of_name[0].facts.issuer == list.facts.issuer) {
+            Some(of_name) => of_name.push(list),
+            None => names.push(vec![list]),
+        }
     }
+    let all = names.iter().fold(1_usize, |all, of_name| all.saturating_mul(of_name.len()));
+    (0..all.min(ORDERS_MAX)).map(move |mut number| {
+        let mut order = Vec::new();
+        for of_name in &names {
+            let first = number % of_name.len();
+            number /= of_name.len();
+            order.extend(of_name[first..].iter().chain(&of_name[..first]).map(|list| &*list.checked));
+        }
+        order
+    })
+}
 
+/// Most tries for one chain.
+const ORDERS_MAX: usize = 16;
+
+impl List {
     /// Whether this certificate is on it.
     pub(super) fn holds(&self, certificate: &PeerCertificate) -> bool {
         self.facts.issuer == certificate.issuer

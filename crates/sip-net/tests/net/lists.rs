@@ -133,6 +133,23 @@ async fn a_list_that_has_run_out_counts_on_or_refuses_as_told() {
 }
 
 #[tokio::test]
+async fn an_authority_with_two_keys_has_two_lists_and_each_counts_for_its_own() {
+    let (older, newer) = (Authority::new("Roll CA"), Authority::new("Roll CA"));
+    let lists = [older.list(&[13], (2021, 2090)), newer.list(&[14], (2022, 2090))];
+    let roots = TrustRoots::from_pem(format!("{}{}", older.pem, newer.pem).as_bytes()).expect("two roots");
+    let partners =
+        [(&older, 13), (&older, 14), (&newer, 13), (&newer, 14)].map(|(by, serial)| by.issue(&partner(serial)));
+    let mut scene = Scene::of(newer, |_| {
+        lists.iter().fold(roots, |roots, list| roots.with_revocations(list.der()).expect("a list"))
+    });
+    let mut said = Vec::new();
+    for partner in &partners {
+        said.push(scene.refusal_of(partner).await.map(|refusal| refusal.label()));
+    }
+    assert_eq!(said, [Some("revoked"), None, None, Some("revoked")]);
+}
+
+#[tokio::test]
 async fn a_list_that_its_issuer_did_not_sign_is_our_mistake_to_mend() {
     let impostor = Authority::new("Contoso CA").list(&[14], (2021, 2090));
     let mut scene =
