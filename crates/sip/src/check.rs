@@ -14,7 +14,7 @@ pub(crate) fn first_fault(message: &Message, nul: bool) -> Option<Fault> {
     if std::str::from_utf8(message.head_bytes()).is_err() {
         return Some(Fault::NotUtf8);
     }
-    if nul && !every_nul_is_quoted(message) {
+    if nul && !message.raw_fields().iter().all(|field| nul_is_taken(field.name, message.raw_value(field))) {
         return Some(Fault::NulInHeader);
     }
     let mut seen = 0_u64;
@@ -96,38 +96,24 @@ impl Message {
     }
 }
 
-/// Whether every NUL stands where §25.1 lets it: behind a backslash in a quoted string (RFC 4475 §3.1.1.2). What makes up
-/// a transaction's identity stays without it in any case.
-fn every_nul_is_quoted(message: &Message) -> bool {
-    let bytes = message.as_bytes();
-    let fields_sound = message.raw_fields().iter().all(|field| {
-        let value = &bytes[field.value.range()];
-        let never =
-            matches!(field.name, Name::Via | Name::CallId | Name::CSeq | Name::ContentLength | Name::MaxForwards);
-        !value.contains(&0) || !never && nul_only_as_quoted_pair(value)
-    });
-    let tags_sound = [message.from(), message.to()]
-        .into_iter()
-        .all(|address| address.ok().and_then(|address| address.tag()).is_none_or(|tag| !tag.contains('\0')));
-    fields_sound && tags_sound
-}
-
-/// Whether the value of a field has a NUL nowhere but behind a backslash in a quoted string.
-pub(crate) fn nul_only_as_quoted_pair(value: &[u8]) -> bool {
-    if memchr::memchr(0, value).is_none() {
-        return true;
+/// Whether the value of a field has a NUL only where one is taken: behind a backslash in the quoted display name of From
+/// or To. §25.1 would let it stand in every quoted string, and RFC 4475 §3.1.1.2 asks for it in To. Nobody needs it
+/// elsewhere, where what is read is compared and written again; From and To are only ever copied whole.
+pub(crate) fn nul_is_taken(name: Name, value: &[u8]) -> bool {
+    let Some(last) = memchr::memrchr(0, value) else { return true };
+    if !matches!(name, Name::From | Name::To) || value[0] != b'"' {
+        return false;
     }
-    let (mut quoted, mut escaped) = (false, false);
-    for byte in value {
-        match byte {
-            _ if escaped => escaped = false,
+    let mut at = 1;
+    while at < value.len() {
+        match value[at] {
+            b'\\' => at += 2,
+            b'"' => return at > last,
             0 => return false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
+            _ => at += 1,
         }
     }
-    true
+    false
 }
 
 /// Fields which may stand only once and whose repetition would mean two things to two readers. Content-Length belongs
@@ -149,6 +135,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::framing::{Limits, parse_datagram};
+    use crate::name_addr::NameAddr;
 
     fn checked(more: &str) -> Result<(), String> {
         let text = format!(
@@ -160,28 +147,38 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_taken_behind_a_backslash_in_quotation_marks_and_nowhere_else() {
-        let parsed = |line: &str| {
+    fn a_nul_is_taken_behind_a_backslash_in_the_display_name_of_from_or_to_and_nowhere_else() {
+        let parsed = |start: &str, lines: &str| {
             let text = format!(
-                "OPTIONS sip:c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a@c>;tag=1\r\n\
-                 Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n{line}\r\n\r\n"
+                "{start}\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n{lines}\r\n\r\n"
             );
             parse_datagram(Bytes::from(text), &Limits::default()).map_err(|error| error.to_string())
         };
-        let message = parsed("To: \"a\\\0b\" <sip:b@c>").expect("a quoted pair");
-        assert_eq!(message.to().ok().and_then(|to| to.display_name()).as_deref(), Some("a\0b"));
+        let sound = "To: \"a\\\0b\" <sip:b@c>\r\nf: \"\\\0\\\"\" <sip:a@c>;tag=1";
+        let message = parsed("OPTIONS sip:c SIP/2.0", sound).expect("quoted pairs");
+        let shown =
+            |address: Result<NameAddr<'_>, _>| address.ok().and_then(|one| Some(one.display_name()?.into_owned()));
+        assert_eq!((shown(message.to()), shown(message.from())), (Some("a\0b".into()), Some("\0\"".into())));
         for line in [
             "To: \"a\0b\" <sip:b@c>",
             "To: a\\\0b <sip:b@c>",
             "To: \"a\\\\\0b\" <sip:b@c>",
             "To: \"a\\\"\0b\" <sip:b@c>",
             "To: <sip:b@c>;tag=\"\\\0\"",
+            "To: \"a\" <sip:b@c>;x=\"\\\0\"",
+            "To: \"never closed \\\0 <sip:b@c>",
+            "To: <sip:b@c>\r\nContact: \"A\\\0\" <sip:b@c>",
+            "To: <sip:b@c>\r\nRequire: \"\\\0\"",
+            "To: <sip:b@c>\r\nContent-Type: text/plain;x=\"\\\0\"",
+            "To: <sip:b@c>\r\nX-Other: \"\\\0\"",
             "To: <sip:b@c>\r\nVia: SIP/2.0/TLS b;x=\"\\\0\"",
             "To: <sip:b@c>\r\nSubject: \0",
             "To: <sip:b@c>\r\n\0: 1",
         ] {
-            let said = parsed(line).expect_err("a NUL out of place");
-            assert!(said.contains("NUL") || said.starts_with("header line 6"), "{line:?}: {said}");
+            for start in ["OPTIONS sip:c SIP/2.0", "SIP/2.0 200 OK"] {
+                let said = parsed(start, &format!("f: <sip:a@c>;tag=1\r\n{line}")).expect_err("a NUL out of place");
+                assert!(said.contains("NUL") || said.starts_with("header line 6"), "{line:?}: {said}");
+            }
         }
     }
 

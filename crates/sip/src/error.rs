@@ -117,8 +117,8 @@ pub enum Fault {
     /// The value of a header field does not follow its grammar.
     #[error(transparent)]
     HeaderValue(#[from] HeaderError),
-    /// A NUL which is not, behind a backslash, part of a quoted string (§25.1 `quoted-pair`).
-    #[error("the header holds a NUL outside of a quoted string")]
+    /// A NUL elsewhere than behind a backslash in the quoted display name of From or To (RFC 4475 §3.1.1.2).
+    #[error("the header holds a NUL outside of the quoted display names of From and To")]
     NulInHeader,
     /// §7.3.1: header text is UTF-8.
     #[error("the header is not UTF-8")]

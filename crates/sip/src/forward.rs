@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use smallvec::SmallVec;
 
+use crate::abridged::Abridged;
 use crate::error::PrintError;
 use crate::list::first_element;
 use crate::message::Message;
@@ -40,6 +41,7 @@ pub struct Forward<'a> {
     message: &'a Message,
     request_uri: Option<&'a str>,
     push_via: Option<Value<'a>>,
+    vias: Option<&'a Abridged>,
     pop_via: bool,
     pop_route: bool,
     max_forwards: Option<u8>,
@@ -66,6 +68,7 @@ impl<'a> Forward<'a> {
             message,
             request_uri: None,
             push_via: None,
+            vias: None,
             pop_via: false,
             pop_route: false,
             max_forwards: None,
@@ -86,6 +89,13 @@ impl<'a> Forward<'a> {
     pub fn push_via(mut self, value: impl Into<Value<'a>>) -> Self {
         self.push_via = Some(value.into());
         self
+    }
+
+    /// Instead of its own Vias those of this request, behind ours if one is pushed. A response goes back the way that its
+    /// request came, and not one which whoever answered wrote; a request leaves with the same.
+    pub fn vias(mut self, request: &'a Abridged) -> Self {
+        (self.vias, self.pop_via, self.source) = (Some(request), false, None);
+        self.strip(Name::Via)
     }
 
     /// Takes the topmost Via value off (§16.7 step 3).
@@ -155,6 +165,9 @@ impl<'a> Forward<'a> {
         self.start_line(&mut pen);
         if let Some(via) = self.push_via {
             pen.field(Name::Via, via);
+        }
+        if let Some(request) = self.vias {
+            pen.raw(request.vias());
         }
         for (name, value) in &self.insert {
             if Name::recognise(name.as_bytes()) == Name::ContentLength {
@@ -397,8 +410,23 @@ mod tests {
             written(&forward),
             "MESSAGE sip:b@c SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1;received=192.0.2.7\r\n\
              V: SIP/2.0/TLS z;branch=z9hG4bK0\r\nFrom: <sip:a>;tag=1\r\nto:<sip:b>\r\nCall-ID: 1\r\n\
-             CSeq: 1 MESSAGE\r\nX-Odd: 2  \r\nContent-Length: 2\r\nMax-Forwards: 69\r\n\r\nhi"
+             CSeq: 1 MESSAGE\r\nX-Odd: 2\r\nContent-Length: 2\r\nMax-Forwards: 69\r\n\r\nhi"
         );
+        let blank = REQUEST.replace("X-Private: 1", "X-Private: 1\r\n \r\n\t").replace("v:SIP", "v:\r\n \r\n SIP");
+        let blank = message(
+            &blank
+                .replace("t: <sip:b>", "t: <sip:b>\r\n  \r\n ;x=1")
+                .replace("<sip:p1;lr>,", "<sip:p1;lr>\r\n\t\r\n ,"),
+        );
+        for forward in [Forward::request(&blank), Forward::request(&blank).source(source).pop_route()] {
+            let text = written(&forward);
+            let (header, body) = text.split_once("\r\n\r\n").expect("a header");
+            assert!(body == "hi" && header.lines().all(|line| !line.trim().is_empty()), "{text}");
+            assert!(
+                header.contains("\r\nX-Private: 1\r\n") && header.contains("\r\nt: <sip:b>       ;x=1\r\n"),
+                "{text}"
+            );
+        }
         for length in ["Content-Length:\r\n 2", "l: 02", "Content-Length: 2\r\n \r\n\t"] {
             let text = format!("{}\r\n\r\nhi", REQUEST.split("Content-Length").next().unwrap().to_owned() + length);
             let forwarded = written(&Forward::request(&message(&text)));

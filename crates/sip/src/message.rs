@@ -30,6 +30,7 @@ pub struct Message {
     fields: Fields,
     head_end: u32,
     odd: bool,
+    nul: bool,
 }
 
 /// One header field, as [`Message::fields`] shows it.
@@ -63,6 +64,7 @@ impl Message {
             fields: head.fields,
             head_end: head.end,
             odd: head.odd,
+            nul: head.nul,
         }
     }
 
@@ -265,6 +267,16 @@ impl Message {
 
     pub(crate) fn head_end(&self) -> usize {
         self.head_end as usize
+    }
+
+    /// Whether there is a NUL in the header, in its place or not.
+    pub(crate) fn has_nul(&self) -> bool {
+        self.nul
+    }
+
+    /// The value of a field as it came, folding included.
+    pub(crate) fn raw_value(&self, field: &HeaderField) -> &[u8] {
+        &self.raw[field.value.range()]
     }
 
     /// Whether any field is not to leave as it came; see [`HeaderField::is_odd`].

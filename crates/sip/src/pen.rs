@@ -9,7 +9,7 @@ use memchr::memchr3;
 use crate::error::PrintError;
 use crate::list::Params;
 use crate::name::Name;
-use crate::text::is_token;
+use crate::text::{ends_uri, is_token};
 use crate::uri::Host;
 use crate::via::Via;
 
@@ -126,8 +126,7 @@ impl<'a> Pen<'a> {
 
     /// `METHOD URI SIP/2.0`.
     pub(crate) fn request_line(&mut self, method: &str, uri: &str) {
-        let splits = |byte: u8| byte.is_ascii_whitespace() || byte == 0;
-        if !is_token(method.as_bytes()) || uri.is_empty() || uri.bytes().any(splits) {
+        if !is_token(method.as_bytes()) || uri.is_empty() || uri.bytes().any(ends_uri) {
             return self.fail(PrintError::StartLine);
         }
         self.raw(method.as_bytes());
@@ -173,6 +172,11 @@ impl<'a> Pen<'a> {
                 IpAddr::V6(ip) => self.value(format_args!(";received={ip}")),
             }
         }
+    }
+
+    /// Keeps what was written, whatever it is.
+    pub(crate) fn keep(mut self) {
+        self.finished = true;
     }
 
     /// Keeps what was written, or takes it back and says why.

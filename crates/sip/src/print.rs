@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use crate::check::nul_only_as_quoted_pair;
+use crate::check::nul_is_taken;
 use crate::error::PrintError;
 use crate::list::first_element;
 use crate::message::Message;
@@ -175,32 +175,32 @@ impl<'a> ResponseBuilder<'a> {
         pen.raw(b" ");
         pen.value(self.reason.unwrap_or_else(|| reason_phrase(status)));
         pen.raw(b"\r\n");
-        // The topmost Via is the first value, and not the first field if that is empty.
-        let mut source = self.source;
-        for field in fields_of(request, Name::Via) {
-            let holds_any = || request.text(field.value).is_some_and(|value| first_element(value).is_some());
-            match source.take_if(|_| holds_any()) {
-                Some(source) => stamped_field(pen, request, field, source),
-                None => copied_field(pen, request, field),
-            }
-        }
+        vias(pen, request, self.source);
         for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
             let Some(field) = fields_of(request, name).next() else { continue };
-            if !nul_only_as_quoted_pair(&request.as_bytes()[field.value.range()]) {
-                pen.fail(PrintError::ControlCharacter);
-            }
             // §8.2.6.2: a To with a tag is repeated as it is; so is one whose tag is empty, since a second would not be read.
             let has_tag = || request.to().is_ok_and(|to| to.has_tag());
             match self.to_tag {
                 Some(tag) if name == Name::To && status != 100 && !has_tag() => {
                     field_name(pen, request, field);
-                    pen.raw(&request.as_bytes()[field.value.range()]);
+                    copied_value(pen, request, field);
                     pen.raw(b";tag=");
                     pen.value(tag);
                     pen.raw(b"\r\n");
                 }
                 _ => copied_field(pen, request, field),
             }
+        }
+    }
+}
+
+/// All Via fields, with the source noted in the topmost value: the first one, and not the first field if that is empty.
+pub(crate) fn vias(pen: &mut Pen<'_>, message: &Message, mut source: Option<SocketAddr>) {
+    for field in fields_of(message, Name::Via) {
+        let holds_any = || message.text(field.value).is_some_and(|value| first_element(value).is_some());
+        match source.take_if(|_| holds_any()) {
+            Some(source) => stamped_field(pen, message, field, source),
+            None => copied_field(pen, message, field),
         }
     }
 }
@@ -212,33 +212,37 @@ pub(crate) fn fields_of(message: &Message, name: Name) -> impl Iterator<Item = &
 
 /// A field as it came, or in its canonical form if it [is odd](HeaderField::is_odd).
 pub(crate) fn copied_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
-    if field.is_odd() {
+    if field.is_odd() || has_nul_out_of_place(message, field) {
         return canonical_field(pen, message, field);
     }
-    let bytes = &message.as_bytes()[field.start as usize..field.end as usize];
-    // Of a faulty request whose Call-ID holds a NUL no answer can be made that is one itself.
-    if !nul_only_as_quoted_pair(bytes) {
-        return pen.fail(PrintError::ControlCharacter);
-    }
-    pen.raw(bytes);
+    pen.raw(&message.as_bytes()[field.start as usize..field.end as usize]);
 }
 
-/// A field in the form that every parser reads alike: its name, a colon, a blank, its value.
+/// A field in the form that every parser reads alike: its name, a colon, a blank, its value on one line.
 pub(crate) fn canonical_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
-    let bytes = message.as_bytes();
-    pen.raw(&bytes[field.name_span().range()]);
+    pen.raw(&message.as_bytes()[field.name_span().range()]);
     pen.raw(b": ");
+    copied_value(pen, message, field);
+    pen.raw(b"\r\n");
+}
+
+/// The value of a field, unfolded. Of whatever was received this can always be written.
+pub(crate) fn copied_value(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
+    let value = &message.head_bytes()[field.value.range()];
     if field.name == Name::ContentLength {
         // Read as decimal, so that a zero in front means nothing; elsewhere it might mean octal.
-        let digits = &bytes[field.value.range()];
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count().min(digits.len().saturating_sub(1));
-        pen.raw(&digits[zeros..]);
-        pen.raw(b"\r\n");
-    } else if nul_only_as_quoted_pair(&bytes[field.value.range()]) {
-        pen.raw(&bytes[field.value.start as usize..field.end as usize]);
+        let zeros = value.iter().take_while(|digit| **digit == b'0').count().min(value.len().saturating_sub(1));
+        pen.raw(&value[zeros..]);
+    } else if has_nul_out_of_place(message, field) {
+        // Only in the answer to a faulty request, which its sender may not recognise; but no reader stumbles over it.
+        value.iter().for_each(|byte| pen.raw(&[if *byte == 0 { b' ' } else { *byte }]));
     } else {
-        pen.fail(PrintError::ControlCharacter);
+        pen.raw(value);
     }
+}
+
+fn has_nul_out_of_place(message: &Message, field: &HeaderField) -> bool {
+    message.has_nul() && !nul_is_taken(field.name, message.raw_value(field))
 }
 
 /// Name and colon, with the white space behind it, up to where the value begins.
@@ -254,18 +258,15 @@ fn field_name(pen: &mut Pen<'_>, message: &Message, field: &HeaderField) {
 
 /// A Via field whose first value gets the real source noted; see [`Pen::stamped_via`].
 pub(crate) fn stamped_field(pen: &mut Pen<'_>, message: &Message, field: &HeaderField, source: SocketAddr) {
-    let bytes = message.as_bytes();
     let located = message.text(field.value).and_then(|value| Some((value, first_element(value)?)));
-    let Some((value, (element, _))) = located else {
+    let (Some((value, (element, _))), false) = (located, has_nul_out_of_place(message, field)) else {
         return copied_field(pen, message, field);
     };
-    if !nul_only_as_quoted_pair(&bytes[field.value.range()]) {
-        pen.fail(PrintError::ControlCharacter);
-    }
     field_name(pen, message, field);
-    pen.raw(&bytes[field.value.start as usize..field.value.start as usize + element.start]);
+    pen.raw(&value.as_bytes()[..element.start]);
     pen.stamped_via(&value[element.clone()], source);
-    pen.raw(&bytes[field.value.start as usize + element.end..field.end as usize]);
+    pen.raw(&value.as_bytes()[element.end..]);
+    pen.raw(b"\r\n");
 }
 
 /// The usual phrase of a status code (§21 and the RFCs which added some).

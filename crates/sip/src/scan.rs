@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::error::{Fault, FrameError};
 use crate::framing::Limits;
 use crate::name::Name;
-use crate::text::{is_token, token_length, trim_end_bytes, trim_start_bytes};
+use crate::text::{ends_uri, is_token, token_length, trim_end_bytes, trim_start_bytes};
 
 /// A half-open range of bytes of the message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -51,8 +51,9 @@ impl HeaderField {
 
     /// Whether the field is not to leave as it came. White space before the colon is legal (§25.1 `HCOLON`), but a
     /// parser behind us may take `Content-Length : 5` for another field, or for none, and then sees other messages than
-    /// we counted. The same holds for a Content-Length that is folded or written with leading zeros. Such a field is
-    /// passed on in the one form which everybody reads as we did.
+    /// we counted. The same holds for a Content-Length that is folded or written with leading zeros, and for a field that
+    /// goes on with a line of white space only, which may be taken for the end of the header. Such a field is passed on in
+    /// the one form which everybody reads as we did.
     pub(crate) fn is_odd(&self) -> bool {
         self.odd
     }
@@ -253,9 +254,13 @@ impl HeadScanner {
             return self.malformed_line(start, end);
         };
         let more = trimmed(line, 0, start);
+        // Whoever trims lines sees the end of the header there, and a body of headers behind it.
+        let blank = more.start == more.end;
+        field.odd |= blank;
+        self.odd |= blank;
         if field.value.start == field.value.end {
             field.value = more;
-        } else if more.start != more.end {
+        } else if !blank {
             field.value.end = more.end;
         }
         field.end = offset(end + 2);
@@ -351,7 +356,7 @@ fn request_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), 
         // HTTP, a TLS hello, noise: nothing that a SIP answer would help.
         return Err(FrameError::NotSip);
     }
-    let fault = if !is_token(method) || uri.is_empty() || uri.iter().any(|byte| matches!(byte, b' ' | b'\t')) {
+    let fault = if !is_token(method) || uri.is_empty() || uri.iter().copied().any(ends_uri) {
         Some(Fault::RequestLineMalformed)
     } else if ours {
         None
@@ -396,6 +401,7 @@ mod tests {
         assert_eq!(fault("OPTIONS sip:a@b SIP/2.0  "), Ok(Some(Fault::RequestLineMalformed)));
         assert_eq!(fault("OPTIONS  sip:a@b SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
         assert_eq!(fault("OPTIONS sip:a@b; lr SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
+        assert_eq!(fault("OPTIONS sip:a@b\u{c} SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
         assert_eq!(fault("OPTIONS SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
         assert_eq!(fault("OPT(IONS sip:a@b SIP/2.0"), Ok(Some(Fault::RequestLineMalformed)));
         assert_eq!(fault("GET / HTTP/1.1"), Err(FrameError::NotSip));

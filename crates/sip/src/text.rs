@@ -9,6 +9,11 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && token_length(text) == text.len()
 }
 
+/// Whether a byte can be no part of a Request-URI in the line that it stands in: white space and controls (§25.1).
+pub(crate) fn ends_uri(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7f
+}
+
 /// How many bytes at the front of `text` may stand in a token.
 pub(crate) fn token_length(text: &[u8]) -> usize {
     text.iter().position(|byte| !TOKEN[*byte as usize]).unwrap_or(text.len())

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::SyntaxError;
 use crate::list::Params;
-use crate::text::{decimal_u32, unescape};
+use crate::text::{decimal_u32, ends_uri, unescape};
 
 /// A URI, taken apart without copying.
 ///
@@ -58,7 +58,7 @@ pub enum Host<'a> {
 impl<'a> Uri<'a> {
     /// Reads a URI. Any scheme is taken; ask [`Uri::scheme`]. Only sip and sips are taken apart further.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
-        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)) {
+        if text.bytes().any(|byte| ends_uri(byte) || matches!(byte, b'<' | b'>' | b'"')) {
             return Err(SyntaxError::new("a URI holds white space, quotation marks, brackets or controls"));
         }
         let (scheme_text, rest) = text.split_once(':').ok_or(SyntaxError::new("a URI has no scheme"))?;

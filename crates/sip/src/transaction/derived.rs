@@ -2,51 +2,74 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::error::ParseError;
 use crate::framing::{Limits, parse_datagram};
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::Name;
-use crate::print::RequestBuilder;
+use crate::pen::Pen;
+use crate::print::{copied_value, fields_of};
 
-/// The ACK for an answer of 300 to 699 (§17.1.1.3). `None` if the INVITE is no message that this crate would read.
+/// The ACK for an answer of 300 to 699 (§17.1.1.3). `None` if the INVITE is no message that this crate would write.
 pub(crate) fn ack(invite: &Bytes, answer: &Message) -> Option<Bytes> {
     // §17.1.1.3: To is that of the answer, whose tag belongs to the one who answered.
-    derive(invite, Method::Ack, answer.header(Name::To)?, None)
+    derive(&read(invite)?, Method::Ack, answer, None)
 }
 
 /// The CANCEL of an INVITE (§9.1), with the reason for it (RFC 3326) if there is one.
 pub(crate) fn cancel(invite: &Bytes, reason: Option<&str>) -> Option<Bytes> {
-    derive(invite, Method::Cancel, read(invite)?.header(Name::To)?, reason)
+    let invite = read(invite)?;
+    derive(&invite, Method::Cancel, &invite, reason)
 }
 
-/// Request-URI, top Via, From, Call-ID, the number of CSeq and all Routes are those of the INVITE (§9.1, §17.1.1.3).
-fn derive(invite: &Bytes, method: Method<'_>, to: &str, reason: Option<&str>) -> Option<Bytes> {
-    let invite = read(invite)?;
+/// Request-URI, top Via, From, Call-ID, the number of CSeq and all Routes are those of the INVITE (§9.1, §17.1.1.3), byte
+/// for byte: what could be sent in it can be sent again.
+fn derive(invite: &Message, method: Method<'_>, to: &Message, reason: Option<&str>) -> Option<Bytes> {
     let mut out = BytesMut::with_capacity(512);
-    let mut request = RequestBuilder::new(&mut out, method, invite.request_uri()?);
-    request
-        .header(Name::Via, invite.values(Name::Via).next()?)
-        .header(Name::MaxForwards, "70")
-        .header(Name::From, invite.header(Name::From)?)
-        .header(Name::To, to)
-        .header(Name::CallId, invite.call_id()?)
-        .header(Name::CSeq, format_args!("{} {}", invite.cseq().ok()?.number, method.as_str()));
-    for route in invite.headers(Name::Route) {
-        request.header(Name::Route, route);
-    }
+    let mut pen = Pen::new(&mut out);
+    pen.request_line(method.as_str(), invite.request_uri()?);
+    pen.field(Name::Via, invite.values(Name::Via).next()?);
+    pen.field(Name::MaxForwards, "70");
+    copy(&mut pen, invite, Name::From);
+    copy(&mut pen, to, Name::To);
+    copy(&mut pen, invite, Name::CallId);
+    pen.field(Name::CSeq, format_args!("{} {}", invite.cseq().ok()?.number, method.as_str()));
+    copy(&mut pen, invite, Name::Route);
     if let Some(reason) = reason {
-        request.header(Name::Reason, reason);
+        pen.field(Name::Reason, reason);
     }
-    request.finish().ok()?;
-    drop(request);
+    pen.content_length(0);
+    pen.raw(b"\r\n");
+    pen.finish().ok()?;
+    drop(pen);
     Some(out.freeze())
+}
+
+/// All fields of that name.
+fn copy(pen: &mut Pen<'_>, message: &Message, name: Name) {
+    for field in fields_of(message, name) {
+        pen.raw(name.as_str().as_bytes());
+        pen.raw(b": ");
+        copied_value(pen, message, field);
+        pen.raw(b"\r\n");
+    }
 }
 
 /// What we wrote ourselves is read again when it is needed, which is seldom; keeping it apart would cost every call.
 fn read(invite: &Bytes) -> Option<Message> {
-    let wide =
-        Limits { header_bytes_max: 1 << 20, header_count_max: 1024, body_bytes_max: 1 << 20, ..Limits::default() };
-    parse_datagram(invite.clone(), &wide).ok()
+    // Whatever its limits were, it was within them.
+    let limits = Limits {
+        header_bytes_max: u32::MAX,
+        header_count_max: u16::MAX,
+        body_bytes_max: u32::MAX,
+        ..Limits::default()
+    };
+    match parse_datagram(invite.clone(), &limits) {
+        Ok(invite) => Some(invite),
+        // Its body may not be kept.
+        Err(ParseError::Bad { message, .. }) => Some(*message),
+        Err(ParseError::Unreadable(_)) => None,
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +110,21 @@ mod tests {
              Route: <sip:p1;lr>, <sip:p2;lr>\r\nRoute: <sip:p3;lr>\r\n\
              Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn whatever_an_invite_has_in_it_it_can_be_cancelled_and_its_refusal_acknowledged() {
+        let folded = "From : \"A\\\0\"\r\n \r\n <sip:alice@a.example>;tag=1";
+        let odd = INVITE.replace("From: <sip:alice@a.example>;tag=1", folded).replace("t: <sip", "t: \"\\\0\" <sip");
+        let whole = parse_datagram(odd.clone().into(), &Limits::default()).expect("sound");
+        let headed = odd.strip_suffix("v=0").expect("a body").to_owned();
+        for invite in [odd, headed] {
+            for request in [text(cancel(&invite.clone().into(), None)), text(ack(&invite.into(), &whole))] {
+                let from = "From: \"A\\\0\"      <sip:alice@a.example>;tag=1\r\n";
+                assert!(request.contains(from) && request.contains("To: \"\\\0\" <sip"), "{request:?}");
+                let again = parse_datagram(request.into(), &Limits::default()).expect("sound");
+                assert_eq!(again.from().map(|from| from.tag()), Ok(Some("1")));
+            }
+        }
     }
 }
