@@ -49,23 +49,30 @@ pub fn route(request: &Message, ours: &dyn Fn(&Uri<'_>) -> bool) -> Routed {
     };
     // §16.4: a strict router has put what we once recorded into the Request-URI, and the real one behind all Routes.
     if let Some(user) = own(&routed.request_uri, ours)
-        && let Some(last) = routed.routes.pop()
+        && let Some(real) = routed.routes.last().and_then(|last| uri_of(last))
     {
+        routed.routes.pop();
         routed.ours = true;
         routed.token = user;
-        routed.request_uri = NameAddr::parse(&last).map_or_else(|_| last.clone(), |last| last.uri_text().to_owned());
+        routed.request_uri = real;
     }
     if let Some(plain) = without_maddr(&routed.request_uri, ours) {
         routed.request_uri = plain;
     }
     // RFC 5658 §4: we may have recorded ourselves twice, once for each side.
     let names_us = |value: &String| NameAddr::parse(value).ok().and_then(|route| own(route.uri_text(), ours));
-    while let Some(user) = routed.routes.first().and_then(names_us) {
-        routed.routes.remove(0);
-        routed.ours = true;
-        routed.token = routed.token.or(user);
-    }
+    let named = routed.routes.iter().map_while(names_us);
+    let (count, token) = named.fold((0, routed.token), |(count, token), user| (count + 1, token.or(user)));
+    routed.token = token;
+    routed.ours |= count > 0;
+    routed.routes.drain(..count);
     routed
+}
+
+/// The URI of a Route value, if it reads as one: else it is nothing that a request line could hold.
+fn uri_of(route: &str) -> Option<String> {
+    let route = NameAddr::parse(route).ok()?;
+    route.uri().ok().map(|uri| uri.as_str().to_owned())
 }
 
 /// Whether this is a URI that we put into Record-Route, all of which have `lr`; and its user part.
@@ -148,6 +155,14 @@ mod tests {
                 "sip:b@10.0.0.1",
                 Some("tok"),
                 &["<sip:p.example;lr>"],
+            ),
+            // Nobody's URI stands behind the Routes of this one.
+            (
+                "sip:tok@edge.example;lr",
+                &["<sip:p.example;lr>", "<sip:a b>"],
+                "sip:tok@edge.example;lr",
+                None,
+                &["<sip:p.example;lr>", "<sip:a b>"],
             ),
             // A request for the edge itself is none of those.
             ("sip:edge.example", &["<sip:p.example;lr>"], "sip:edge.example", None, &["<sip:p.example;lr>"]),
