@@ -237,10 +237,10 @@ fn exercise(message: &Message) {
     let source = "192.0.2.1:5060".parse().unwrap();
     let mut out = BytesMut::new();
     let written = ResponseBuilder::to(&mut out, message, 400).to_tag("t").source(source).finish();
-    assert!(written.is_ok() || message.as_bytes().contains(&0), "{written:?}");
+    assert_eq!(written, Ok(()));
     let forward = Forward::request(message).push_via("SIP/2.0/TLS a;branch=z9hG4bK1").source(source);
     let written = forward.max_forwards(3).strip(Name::Route).strip_other("x").write(&mut out);
-    assert!(written.is_ok() || message.as_bytes().contains(&0), "{written:?}");
+    assert_eq!(written, Ok(()));
     let _ = Forward::response(message).pop_via().pop_route().write(&mut out);
 }
 

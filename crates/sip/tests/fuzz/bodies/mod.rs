@@ -8,6 +8,7 @@
 mod differential;
 mod headers;
 mod message;
+mod proxied;
 mod stream;
 
 pub(crate) use differential::{Standing, differential, standing};
