@@ -192,12 +192,12 @@ impl Leg {
             self.cancel = Cancel::Wanted(reason.map(str::to_owned));
             return Saying::new();
         }
+        self.timer_c = None;
+        // §9.1: after 64*T1 without a final answer the INVITE counts as cancelled; so it does if it cannot be told.
+        self.give_up.get_or_insert(now + Millis(times.timers.t1.0.saturating_mul(64)));
         let Some(bytes) = transaction.invite().and_then(|invite| cancel(invite, reason)) else { return Saying::new() };
         let (transaction, actions) = ClientTransaction::start(bytes, self.plan.reliability, times.timers, now);
         self.cancel = Cancel::Sent(transaction);
-        self.timer_c = None;
-        // §9.1: after 64*T1 without a final answer the INVITE counts as cancelled.
-        self.give_up = Some(now + Millis(times.timers.t1.0.saturating_mul(64)));
         sends(actions)
     }
 
@@ -311,4 +311,35 @@ fn sends(actions: Actions) -> Saying {
             Action::Deliver | Action::Terminated | Action::Timeout | Action::TransportFailed => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{Limits, parse_datagram};
+
+    #[test]
+    fn an_invite_that_no_cancel_can_be_made_of_is_given_up_all_the_same() {
+        let plan = LegPlan {
+            via: String::new(),
+            request_uri: None,
+            q: 1000,
+            instead_of: None,
+            again: false,
+            record_route: Vec::new(),
+            edits: Edits::default(),
+            reliability: Reliability::Reliable,
+        };
+        let times = Times { timers: Timers::default(), timer_c: Millis(181_000) };
+        let mut leg = Leg::new(plan);
+        leg.start(Bytes::from_static(b"no message"), true, times, Millis(0));
+        let ringing = "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/TCP us;branch=z9hG4bK1\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\n\
+            Call-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
+        leg.on_response(&parse_datagram(ringing.into(), &Limits::default()).expect("sound"), times, Millis(1));
+        assert!(leg.cancel(None, times, Millis(10)).is_empty());
+        assert_eq!(leg.next_deadline(), Some(Millis(32_010)));
+        assert!(leg.cancel(None, times, Millis(20)).is_empty());
+        assert_eq!(leg.on_timer(times, Millis(32_010))[..], [Said::TimedOut]);
+        assert!(leg.is_over());
+    }
 }
