@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use reveille_core::Aor;
+use reveille_sip_net::proxy::Proxy;
 use reveille_sip_net::{Flow, FlowId, Transport, UdpSender};
 
 /// Cut so that connections seldom meet.
@@ -25,17 +26,29 @@ pub(crate) struct Flows {
     shards: [Mutex<HashMap<FlowId, Vec<Known>>>; SHARDS as usize],
     /// The socket for clients over UDP, once the doors are open.
     udp: OnceLock<UdpSender>,
+    /// Who carries calls, once the doors are open.
+    proxy: OnceLock<Arc<Proxy>>,
+}
+
+/// What the proxy calls a device: it may lose its connection in the midst of a call and be back on another.
+pub(crate) fn sender(user: &Aor, device: &str) -> String {
+    format!("{user} {device}")
 }
 
 /// Whether two flows lead to the same client: over UDP, where there is no connection, the same address.
 pub(crate) fn is_same(one: &Flow, other: &Flow) -> bool {
     let both_udp = one.transport() == Transport::Udp && other.transport() == Transport::Udp;
-    one.id() == other.id() || both_udp && one.remote() == other.remote()
+    one.id() == other.id() || both_udp && one.reaches() == other.reaches()
 }
 
 impl Flows {
     fn shard(&self, flow: FlowId) -> &Mutex<HashMap<FlowId, Vec<Known>>> {
         &self.shards[(flow.as_u64() % SHARDS) as usize]
+    }
+
+    /// Tells who is to know on which connections devices are. Once.
+    pub(crate) fn tell(&self, proxy: Arc<Proxy>) {
+        drop(self.proxy.set(proxy));
     }
 
     /// Tells which socket serves clients over UDP. Once.
@@ -47,7 +60,7 @@ impl Flows {
     /// holds for as long as it says.
     pub(crate) fn lasting(&self, flow: &Arc<Flow>) -> Arc<Flow> {
         match self.udp.get() {
-            Some(udp) if flow.transport() == Transport::Udp => udp.flow_to(flow.remote()),
+            Some(udp) if flow.transport() == Transport::Udp => udp.flow_to(flow.reaches()),
             _ => Arc::clone(flow),
         }
     }
@@ -66,6 +79,14 @@ impl Flows {
                 known.push(Known { user: user.clone(), device: device.map(str::to_owned) });
             }
             Some(_) | None => {}
+        }
+    }
+
+    /// The user's device has heard that it is registered on this connection: what it has asked before on one that is gone is
+    /// answered here (RFC 3261 §18.2.2, RFC 5626 §4.2).
+    pub(crate) fn is_back(&self, flow: &Arc<Flow>, user: &Aor) {
+        if let (Some(device), Some(proxy)) = (self.device(flow, user), self.proxy.get()) {
+            proxy.sender_is_on(&sender(user, &device), flow);
         }
     }
 

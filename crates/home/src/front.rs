@@ -105,6 +105,12 @@ impl Handler for Clients {
 }
 
 impl Handler for Servers {
+    fn opened(&self, flow: &Arc<Flow>) {
+        if let Some(calls) = self.0.calls.get() {
+            calls.proxy().flow_opened(flow);
+        }
+    }
+
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         let edge = self.0.edge_of(flow);

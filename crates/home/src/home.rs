@@ -173,6 +173,7 @@ impl Home {
             front.flows.open(udp);
         }
         let proxy = proxy(&config.name, front.users.domain(), &listeners);
+        front.flows.tell(Arc::clone(&proxy));
         let senders = Senders { requests: Arc::clone(&front.requests), proxy: Arc::clone(&proxy) };
         let pool = Pool::new(
             Arc::clone(&servers) as _,

@@ -6,7 +6,7 @@ use reveille_core::Aor;
 use reveille_sip::proxy::Reply;
 use reveille_sip::{Method, Name};
 use reveille_sip_net::proxy::{Back, Leg, Plan, To};
-use reveille_sip_net::{Flow, Transport};
+use reveille_sip_net::{Flow, Pool, Target, Transport};
 use tracing::debug;
 
 use super::plan::{self, Owner, Side};
@@ -111,11 +111,17 @@ impl Calls {
         let edits = plan::edits(&ask.request, ask.origin, &self.realm);
         debug!(to = ?side, in_dialog, method = ?ask.request.method(), "a call goes on");
         let owner = Arc::new(Owner::new(side, in_dialog));
-        let plan = Plan { legs, routed: ask.routed, record_route: Vec::new(), edits, owner, back: Back::default() };
+        let back = Back { sender: ask.device.take(), server: self.server_of(&ask) };
+        let plan = Plan { legs, routed: ask.routed, record_route: Vec::new(), edits, owner, back };
         match ask.request.method() {
             Some(Method::Ack) => self.proxy.pass_ack(&ask.flow, &ask.request, plan),
             _ => self.proxy.forward(&ask.flow, &ask.request, plan),
         }
+    }
+
+    /// Where whoever sent a request listens. Only our edge does.
+    fn server_of(&self, ask: &Ask) -> Option<(Pool, Target)> {
+        (ask.origin == Origin::Edge).then(|| (self.pool.clone(), self.edge.clone()))
     }
 
     /// The Record-Route URI that faces whoever sent a request.

@@ -21,7 +21,7 @@ use reveille_sip_net::proxy::{Proxy, Share, Taken, TokenError};
 use reveille_sip_net::{Flow, Pool, Target};
 
 use crate::auth::Unproven;
-use crate::flows::is_same;
+use crate::flows::{is_same, sender};
 use crate::front::{Front, address};
 
 pub(crate) use route::Origin;
@@ -48,6 +48,8 @@ struct Ask {
     origin: Origin,
     /// Of a client: who has proven himself.
     user: Option<Aor>,
+    /// And, if it has registered, what the proxy calls his device.
+    device: Option<String>,
 }
 
 /// Whether a request belongs to a call: whoever takes it up must have it proxied.
@@ -93,7 +95,7 @@ impl Calls {
             Taken::Done => {}
             Taken::Refused { request, reply } => self.proxy.refuse(flow, &request, &reply),
             Taken::Ack { ack, routed } => {
-                let ask = Ask { flow: Arc::clone(flow), request: ack, routed, origin, user: None };
+                let ask = Ask { flow: Arc::clone(flow), request: ack, routed, origin, user: None, device: None };
                 match self.toward(front, &ask) {
                     Ok(toward) if self.lets_through(front, &ask) => self.pass(front, ask, toward),
                     // An ACK is never answered (RFC 3261 §17), and so nobody can be asked to prove himself.
@@ -101,9 +103,13 @@ impl Calls {
                 }
             }
             Taken::Request { request, routed } => {
-                let mut ask = Ask { flow: Arc::clone(flow), request, routed, origin, user: None };
+                let mut ask = Ask { flow: Arc::clone(flow), request, routed, origin, user: None, device: None };
                 match self.permit(front, &mut ask).and_then(|()| self.decide(front, &ask)) {
-                    Ok(toward) => self.pass(front, ask, toward),
+                    Ok(toward) => {
+                        ask.device =
+                            ask.user.as_ref().and_then(|user| Some(sender(user, &front.flows.device(flow, user)?)));
+                        self.pass(front, ask, toward);
+                    }
                     // Without state (RFC 3261 §22.3 needs none for a challenge): a stranger costs nothing, and what he
                     // sends in another's name is repeated to nobody.
                     Err(reply) => self.proxy.refuse(flow, &ask.request, &reply),

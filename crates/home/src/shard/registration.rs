@@ -152,6 +152,7 @@ impl Shard {
                 response.header(Name::FeatureCaps, format_args!("*;+sip.pns=\"{provider}\""));
             }
         });
+        self.shared.flows.is_back(&own, &user);
         if !account.live(now).is_empty() {
             self.resume(user);
         }

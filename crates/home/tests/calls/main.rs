@@ -470,3 +470,48 @@ async fn a_call_outlives_the_home_that_it_began_through_and_without_its_key_is_o
         after.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_phone_that_loses_its_connection_while_it_rings_hears_the_answer_on_the_next() {
+    let rig = Rig::start().await;
+    let mut bob = rig.client("bob").await;
+    bob.register("desk", "").await;
+    let mut before = rig.client("alice").await;
+    before.register("mobile", "").await;
+    let (ringing, invite) = tokio::join!(before.call(BOB, "lost", ""), async {
+        let invite = bob.expect("INVITE").await;
+        bob.answer(&invite, 180, "").await;
+        invite
+    });
+    assert_eq!(said(&ringing), "180");
+    drop(before);
+    // Another of her devices is not the one that has called.
+    let mut other = rig.secure_client("alice").await;
+    other.register("desk", "").await;
+    let mut after = rig.secure_client("alice").await;
+    after.register("mobile", "").await;
+    after.expect("180").await;
+    bob.answer(&invite, 200, "").await;
+    let answer = after.expect("200").await;
+    let ack = after.within("ACK", &answer, 2);
+    after.send(&ack).await;
+    bob.expect("ACK").await;
+    let bye = bob.back("BYE", &invite, 1);
+    bob.send(&bye).await;
+    let heard = after.expect("BYE").await;
+    after.answer(&heard, 200, "").await;
+    bob.expect("200").await;
+    assert_eq!(said(&other.call("sip:nobody@contoso.com", "first", "").await), "404", "it has heard nothing else");
+
+    // And who calls without having registered has hung up with its connection.
+    let mut gone = rig.client("alice").await;
+    let (_, invite) = tokio::join!(gone.call(BOB, "gone", ""), async {
+        let invite = bob.expect("INVITE").await;
+        bob.answer(&invite, 180, "").await;
+        invite
+    });
+    drop(gone);
+    let cancel = bob.expect("CANCEL").await;
+    assert_eq!(cancel.call_id(), invite.call_id());
+    rig.stop().await;
+}
