@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::flow::Flow;
+use crate::guard::{Guarded, Opened};
 use crate::handler::{BadMessage, Handler};
 use crate::metric;
 use crate::spare;
@@ -52,9 +53,8 @@ pub(crate) async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    metric::opened(flow);
-    let _over = Over(flow);
-    handler.opened(flow);
+    let handler = Guarded::new(handler);
+    let opened = Opened::new(flow, handler);
     let mut conversation = Conversation::new(stream, flow, handler, terms);
     let why = conversation.hold(stop).await;
     // From here on nothing more is taken; what is queued may leave.
@@ -63,22 +63,14 @@ where
         conversation.say_goodbye(&why).await;
     }
     drop(conversation);
-    flow.finish(&why);
-    metric::closed(flow, &why);
-    match &why {
-        CloseReason::QueueFull { .. } | CloseReason::Framing(_) => {
-            tracing::info!(flow = %flow.id(), peer.address = %flow.remote(), %why, "connection closed");
-        }
-        _ => tracing::debug!(flow = %flow.id(), peer.address = %flow.remote(), %why, "connection closed"),
-    }
-    handler.closed(flow, &why);
+    opened.ends(&why);
     why
 }
 
 struct Conversation<'a, S> {
     stream: S,
     flow: &'a Arc<Flow>,
-    handler: &'a dyn Handler,
+    handler: Guarded<'a>,
     terms: Terms,
     framer: StreamFramer,
     inbox: BytesMut,
@@ -108,7 +100,7 @@ impl<'a, S> Conversation<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(stream: S, flow: &'a Arc<Flow>, handler: &'a dyn Handler, terms: Terms) -> Self {
+    fn new(stream: S, flow: &'a Arc<Flow>, handler: Guarded<'a>, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -423,15 +415,6 @@ where
     }
 }
 
-/// Ends the flow also if a handler panics, so that nobody waits for it for ever.
-struct Over<'a>(&'a Flow);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.finish(&CloseReason::Asked { why: "its task failed" });
-    }
-}
-
 enum Turn {
     /// There may be more to read at once.
     More,
@@ -592,7 +575,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_handler_ends_the_flow() {
+    async fn a_panic_in_a_handler_ends_the_flow_and_not_its_task() {
         let (mut far, flow, task) = begin(Panicking, |_| {});
         far.write_all(
             b"MESSAGE sip:b@b SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\n\
@@ -600,7 +583,7 @@ mod tests {
         )
         .await
         .expect("room");
-        assert!(task.await.is_err_and(|error| error.is_panic()));
+        assert!(matches!(task.await.expect("it ends well"), CloseReason::Asked { .. }));
         flow.closed().await;
         assert!(flow.is_closed());
     }

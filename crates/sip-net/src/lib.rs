@@ -17,6 +17,7 @@ mod connect;
 mod conversation;
 mod drain;
 mod flow;
+mod guard;
 mod handler;
 mod hop;
 mod hop_state;

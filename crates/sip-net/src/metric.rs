@@ -39,6 +39,11 @@ pub(crate) fn bad_message(transport: Transport) {
     metrics::counter!("reveille_sip_messages_bad_total", "transport" => word(transport)).increment(1);
 }
 
+/// A handler panicked over what came over this transport.
+pub(crate) fn handler_panicked(transport: &'static str) {
+    metrics::counter!("reveille_sip_handler_panics_total", "transport" => transport).increment(1);
+}
+
 pub(crate) fn datagram_dropped(why: &'static str) {
     metrics::counter!("reveille_sip_datagrams_dropped_total", "why" => why).increment(1);
 }
@@ -47,7 +52,7 @@ pub(crate) fn connect_failed(why: &'static str) {
     metrics::counter!("reveille_sip_connects_failed_total", "why" => why).increment(1);
 }
 
-fn word(transport: Transport) -> &'static str {
+pub(crate) fn word(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp => "tcp",
         Transport::Tls => "tls",

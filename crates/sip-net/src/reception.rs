@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::conversation::{Terms, converse};
 use crate::flow::{Flow, Transport};
+use crate::guard::Guarded;
 use crate::handler::Handler;
 use crate::listen::{ListenLimits, PONG, tune};
 use crate::metric;
@@ -159,7 +160,7 @@ impl Reception {
             Err(refusal) => {
                 metric::handshake_refused(&refusal, "accepted");
                 refusal.log(remote, None);
-                self.handler.refused(remote, &refusal);
+                Guarded::new(&*self.handler).refused(remote, &refusal);
             }
         }
     }

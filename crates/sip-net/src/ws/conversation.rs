@@ -24,6 +24,7 @@ use super::Metered;
 use crate::close::CloseReason;
 use crate::conversation::Terms;
 use crate::flow::Flow;
+use crate::guard::{Guarded, Opened};
 use crate::handler::{BadMessage, Handler};
 use crate::metric;
 
@@ -38,26 +39,22 @@ pub(crate) async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    metric::opened(flow);
-    let _over = Over(flow);
-    handler.opened(flow);
+    let handler = Guarded::new(handler);
+    let opened = Opened::new(flow, handler);
     let mut conversation = Conversation::new(stream, flow, handler, terms);
     let why = conversation.hold(stop).await;
     // From here on nothing more is taken; what is queued may leave.
     flow.close(why.clone());
     conversation.say_goodbye(&why).await;
     drop(conversation);
-    flow.finish(&why);
-    metric::closed(flow, &why);
-    tracing::debug!(flow = %flow.id(), peer.address = %flow.remote(), %why, "WebSocket closed");
-    handler.closed(flow, &why);
+    opened.ends(&why);
     why
 }
 
 struct Conversation<'a, S> {
     stream: WebSocketStream<Metered<S>>,
     flow: &'a Arc<Flow>,
-    handler: &'a dyn Handler,
+    handler: Guarded<'a>,
     terms: Terms,
     batch: Vec<Message>,
     queued: VecDeque<Bytes>,
@@ -80,7 +77,7 @@ impl<'a, S> Conversation<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(stream: WebSocketStream<Metered<S>>, flow: &'a Arc<Flow>, handler: &'a dyn Handler, terms: Terms) -> Self {
+    fn new(stream: WebSocketStream<Metered<S>>, flow: &'a Arc<Flow>, handler: Guarded<'a>, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -339,15 +336,6 @@ where
             let _ = self.stream.get_mut().shutdown().await;
         })
         .await;
-    }
-}
-
-/// Ends the flow also if a handler panics, so that nobody waits for it for ever.
-struct Over<'a>(&'a Flow);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.finish(&CloseReason::Asked { why: "its task failed" });
     }
 }
 
