@@ -69,7 +69,8 @@ pub enum SendError {
 }
 
 enum Out {
-    Datagrams(UdpSender),
+    /// Where to is the peer's address, and not always the port that it sends from.
+    Datagrams(UdpSender, SocketAddr),
     Stream(Mutex<Queue>),
 }
 
@@ -109,8 +110,8 @@ impl Flow {
     /// some seconds, and until then being full is the answer to one sender.
     pub fn send(&self, bytes: Bytes) -> Result<(), SendError> {
         match &self.out {
-            Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed),
-            Out::Datagrams(socket) => socket.send_to(&bytes, self.remote),
+            Out::Datagrams(..) if self.is_closed() => Err(SendError::Closed),
+            Out::Datagrams(socket, to) => socket.send_to(&bytes, *to),
             Out::Stream(queue) => {
                 let mut queue = queue.lock();
                 if queue.closing.is_some() {
@@ -131,11 +132,11 @@ impl Flow {
     /// builders of `reveille_sip` do. It is called with the queue locked, so it should only write.
     pub fn write_with(&self, write: impl FnOnce(&mut BytesMut) -> Result<(), PrintError>) -> Result<(), WriteError> {
         match &self.out {
-            Out::Datagrams(_) if self.is_closed() => Err(SendError::Closed.into()),
-            Out::Datagrams(socket) => {
+            Out::Datagrams(..) if self.is_closed() => Err(SendError::Closed.into()),
+            Out::Datagrams(socket, to) => {
                 let mut datagram = spare::take();
                 write(&mut datagram)?;
-                let sent = socket.send_to(&datagram, self.remote);
+                let sent = socket.send_to(&datagram, *to);
                 spare::give(datagram);
                 Ok(sent?)
             }
@@ -183,7 +184,7 @@ impl Flow {
     pub fn close(&self, why: CloseReason) {
         self.open.store(false, Ordering::Release);
         match &self.out {
-            Out::Datagrams(_) => self.gone.cancel(),
+            Out::Datagrams(..) => self.gone.cancel(),
             Out::Stream(queue) => {
                 let mut queue = queue.lock();
                 queue.closing.get_or_insert(why);
@@ -207,7 +208,7 @@ impl Flow {
     /// For how long nothing is to be read from now on; asked once, it is forgotten.
     pub(crate) fn take_hold(&self) -> Duration {
         match &self.out {
-            Out::Datagrams(_) => Duration::ZERO,
+            Out::Datagrams(..) => Duration::ZERO,
             Out::Stream(queue) => std::mem::take(&mut queue.lock().hold),
         }
     }
@@ -242,9 +243,18 @@ impl Flow {
         self.local
     }
 
-    /// The peer's address.
+    /// The peer's address, and the port that it sends from.
     pub fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Where what is sent goes: to where the peer sends from, except over UDP to a peer that wants its answers on
+    /// another port of its address (RFC 3261 §18.2.2, RFC 3581 §4).
+    pub fn reaches(&self) -> SocketAddr {
+        match &self.out {
+            Out::Datagrams(_, to) => *to,
+            Out::Stream(_) => self.remote,
+        }
     }
 
     /// The peer's certificate, if it showed one; then it was verified.
@@ -260,7 +270,7 @@ impl Flow {
     /// Bytes waiting to be written. Always 0 for UDP.
     pub fn queued_bytes(&self) -> usize {
         match &self.out {
-            Out::Datagrams(_) => 0,
+            Out::Datagrams(..) => 0,
             Out::Stream(queue) => queue.lock().bytes(),
         }
     }
@@ -289,9 +299,10 @@ impl Flow {
         Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
     }
 
-    pub(crate) fn datagrams(socket: UdpSender, side: Side, remote: SocketAddr) -> Arc<Self> {
-        let local = socket.local_addr();
-        Self::of(Transport::Udp, side, local, remote, None, Out::Datagrams(socket))
+    /// A UDP remote that is to be answered on this port of its address.
+    pub(crate) fn datagrams(socket: UdpSender, side: Side, remote: SocketAddr, port: u16) -> Arc<Self> {
+        let (local, to) = (socket.local_addr(), SocketAddr::new(remote.ip(), port));
+        Self::of(Transport::Udp, side, local, remote, None, Out::Datagrams(socket, to))
     }
 
     fn of(
@@ -361,7 +372,7 @@ impl Flow {
     /// Why the flow is to be closed, if somebody asked for it.
     pub fn closing(&self) -> Option<CloseReason> {
         match &self.out {
-            Out::Datagrams(_) => None,
+            Out::Datagrams(..) => None,
             Out::Stream(queue) => queue.lock().closing.clone(),
         }
     }

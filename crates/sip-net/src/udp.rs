@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reveille_sip::{Message, ParseError, Side, parse_datagram};
+use reveille_sip::{Message, ParseError, Side, Transport, parse_datagram};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::flow::{Flow, SendError};
+use crate::guard::Guarded;
 use crate::handler::{BadMessage, Handler};
 use crate::listen::ListenLimits;
 use crate::metric;
@@ -36,7 +37,7 @@ impl UdpSender {
 
     /// A flow to a remote which has not spoken yet. Never closes by itself.
     pub fn flow_to(&self, remote: SocketAddr) -> Arc<Flow> {
-        Flow::datagrams(self.clone(), Side::Initiated, remote)
+        Flow::datagrams(self.clone(), Side::Initiated, remote, remote.port())
     }
 
     /// The address that the socket is bound to.
@@ -72,6 +73,7 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Receives until `stop`.
     pub(crate) async fn run(self, handler: &dyn Handler, stop: &CancellationToken) {
+        let handler = Guarded::new(handler);
         let mut remotes = Remotes::new(self.sender.clone(), &self.limits);
         let mut scratch = vec![0; DATAGRAM_BYTES_MAX];
         let mut arena = BytesMut::new();
@@ -115,29 +117,33 @@ impl Receiver {
         remote: SocketAddr,
         remotes: &mut Remotes,
         batch: &mut Batch,
-        handler: &dyn Handler,
+        handler: Guarded<'_>,
         now: Instant,
     ) {
-        if batch.flow.as_ref().is_none_or(|flow| flow.remote() != remote || flow.is_closed()) {
-            batch.hand_over(handler);
-            batch.flow = remotes.flow(remote, handler, now);
-        }
-        let Some(flow) = &batch.flow else {
-            return metric::datagram_dropped("remotes-per-address");
-        };
         match datagram.as_ref() {
             b"\r\n\r\n" => {
-                let _ = flow.send(Bytes::from_static(b"\r\n"));
+                if let Some(flow) = batch.of(remote, remote.port(), remotes, handler, now) {
+                    let _ = flow.send(Bytes::from_static(b"\r\n"));
+                }
                 return;
             }
             // Other keep-alives: CRLF, NUL bytes or blanks as several phones send them.
-            other if other.iter().all(|byte| matches!(byte, 0 | b'\r' | b'\n' | b' ')) => return,
+            other if other.iter().all(|byte| matches!(byte, 0 | b'\r' | b'\n' | b' ')) => {
+                batch.of(remote, remote.port(), remotes, handler, now);
+                return;
+            }
             _ => {}
         }
         match parse_datagram(datagram, &self.limits.message) {
-            Ok(message) => batch.messages.push(message),
+            Ok(message) => {
+                if batch.of(remote, answer_port(&message, remote), remotes, handler, now).is_some() {
+                    batch.messages.push(message);
+                }
+            }
             Err(ParseError::Bad { message, fault }) => {
-                let flow = flow.clone();
+                let Some(flow) = batch.of(remote, answer_port(&message, remote), remotes, handler, now).cloned() else {
+                    return;
+                };
                 batch.deliver(handler);
                 metric::bad_message(flow.transport());
                 handler.bad(&flow, BadMessage { message: *message, fault });
@@ -150,6 +156,23 @@ impl Receiver {
     }
 }
 
+/// The port that a message's sender hears answers on. RFC 3581 §4: the one it sends from, if its Via asks for that; else
+/// RFC 3261 §18.2.2: the one that its Via names, for some phones send from any port and listen on one.
+///
+/// The address is always the one that the datagram came from. §18.2.2 would have `maddr` name another; whoever can write
+/// a datagram could then aim our answers at anybody, and nobody multicasts SIP any more.
+fn answer_port(message: &Message, remote: SocketAddr) -> u16 {
+    if message.method().is_none() {
+        return remote.port();
+    }
+    match message.top_via() {
+        Ok(via) if via.rport().is_none() => {
+            via.port().filter(|port| *port != 0).unwrap_or_else(|| Transport::Udp.default_port())
+        }
+        Ok(_) | Err(_) => remote.port(),
+    }
+}
+
 /// Messages of one remote that came in a row.
 struct Batch {
     flow: Option<Arc<Flow>>,
@@ -157,7 +180,27 @@ struct Batch {
 }
 
 impl Batch {
-    fn deliver(&mut self, handler: &dyn Handler) {
+    /// The flow of a remote that hears answers on this port. What came before from another is handed over first.
+    fn of(
+        &mut self,
+        remote: SocketAddr,
+        port: u16,
+        remotes: &mut Remotes,
+        handler: Guarded<'_>,
+        now: Instant,
+    ) -> Option<&Arc<Flow>> {
+        let is_its = |flow: &Arc<Flow>| flow.remote() == remote && flow.reaches().port() == port && !flow.is_closed();
+        if !self.flow.as_ref().is_some_and(is_its) {
+            self.hand_over(handler);
+            self.flow = remotes.flow(remote, port, handler, now);
+        }
+        if self.flow.is_none() {
+            metric::datagram_dropped("remotes-per-address");
+        }
+        self.flow.as_ref()
+    }
+
+    fn deliver(&mut self, handler: Guarded<'_>) {
         if let Some(flow) = &self.flow
             && !self.messages.is_empty()
         {
@@ -167,18 +210,21 @@ impl Batch {
         }
     }
 
-    fn hand_over(&mut self, handler: &dyn Handler) {
+    fn hand_over(&mut self, handler: Guarded<'_>) {
         self.deliver(handler);
         self.flow = None;
     }
 }
 
+/// A remote, and the port of its address that it hears answers on.
+type Remote = (SocketAddr, u16);
+
 /// Flows by remote, in two generations: whoever is not heard from during a whole generation is forgotten.
 struct Remotes {
     sender: UdpSender,
     sources: Sources,
-    young: HashMap<SocketAddr, Arc<Flow>>,
-    old: HashMap<SocketAddr, Arc<Flow>>,
+    young: HashMap<Remote, Arc<Flow>>,
+    old: HashMap<Remote, Arc<Flow>>,
     generation_max: usize,
     generation: Duration,
     since: Instant,
@@ -199,21 +245,22 @@ impl Remotes {
     }
 
     /// The flow of a remote; a new one, if its address may have one more.
-    fn flow(&mut self, remote: SocketAddr, handler: &dyn Handler, now: Instant) -> Option<Arc<Flow>> {
-        if let Some(flow) = self.young.get(&remote)
+    fn flow(&mut self, remote: SocketAddr, port: u16, handler: Guarded<'_>, now: Instant) -> Option<Arc<Flow>> {
+        let key = (remote, port);
+        if let Some(flow) = self.young.get(&key)
             && !flow.is_closed()
         {
             return Some(flow.clone());
         }
         let source = remote.ip().to_canonical();
-        if let Some(over) = self.young.remove(&remote) {
+        if let Some(over) = self.young.remove(&key) {
             self.sources.unseat(source);
             handler.closed(&over, &CloseReason::Asked { why: "closed while datagrams still came" });
         }
         if self.young.len() >= self.generation_max {
             self.turn_over(handler, now);
         }
-        let flow = match self.old.remove(&remote) {
+        let flow = match self.old.remove(&key) {
             Some(flow) if !flow.is_closed() => flow,
             over => {
                 if let Some(over) = over {
@@ -223,38 +270,38 @@ impl Remotes {
                 if !self.sources.seat(source) {
                     return None;
                 }
-                let flow = Flow::datagrams(self.sender.clone(), Side::Accepted, remote);
+                let flow = Flow::datagrams(self.sender.clone(), Side::Accepted, remote, port);
                 flow.note_heard();
                 handler.opened(&flow);
                 flow
             }
         };
-        self.young.insert(remote, flow.clone());
+        self.young.insert(key, flow.clone());
         Some(flow)
     }
 
-    fn forget_silent(&mut self, handler: &dyn Handler, now: Instant) {
+    fn forget_silent(&mut self, handler: Guarded<'_>, now: Instant) {
         if now.duration_since(self.since) >= self.generation {
             self.turn_over(handler, now);
         }
     }
 
-    fn turn_over(&mut self, handler: &dyn Handler, now: Instant) {
+    fn turn_over(&mut self, handler: Guarded<'_>, now: Instant) {
         self.since = now;
         let forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-        for remote in forgotten.keys() {
+        for (remote, _) in forgotten.keys() {
             self.sources.unseat(remote.ip().to_canonical());
         }
         forget(forgotten, handler, &CloseReason::Forgotten);
     }
 
-    fn forget_all(self, handler: &dyn Handler) {
+    fn forget_all(self, handler: Guarded<'_>) {
         forget(self.young, handler, &CloseReason::Stopping);
         forget(self.old, handler, &CloseReason::Stopping);
     }
 }
 
-fn forget(flows: HashMap<SocketAddr, Arc<Flow>>, handler: &dyn Handler, why: &CloseReason) {
+fn forget(flows: HashMap<Remote, Arc<Flow>>, handler: Guarded<'_>, why: &CloseReason) {
     for flow in flows.into_values() {
         flow.finish(why);
         handler.closed(&flow, why);

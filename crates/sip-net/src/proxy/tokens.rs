@@ -37,7 +37,7 @@ pub(super) enum Named {
 impl Named {
     pub(super) fn of(flow: &Flow) -> Self {
         match flow.transport() {
-            Transport::Udp => Self::Remote(flow.remote()),
+            Transport::Udp => Self::Remote(flow.reaches()),
             Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => Self::Connection(flow.id().as_u64()),
         }
     }

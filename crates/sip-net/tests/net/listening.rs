@@ -5,9 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_sip::{Fault, FrameError, Limits};
 use reveille_sip_net::{ClientAuth, CloseReason, ListenLimits, Listener, TrustRoots};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 
-use crate::support::{Authority, Raw, Running, Seen, Witness, loopback, numbers, ok, request, server, within};
+use crate::support::{
+    Authority, Raw, Running, Seen, Superstitious, Witness, loopback, numbers, ok, request, server, within,
+};
 
 fn short(change: impl FnOnce(&mut ListenLimits)) -> ListenLimits {
     let mut limits = ListenLimits::default();
@@ -250,6 +253,85 @@ async fn udp_remotes_keep_their_flow_and_get_their_answers() {
     assert_eq!(later.remote(), phone.local_addr().expect("an address"));
     listener.stop.cancel();
     assert_eq!(listener.closed().await, CloseReason::Stopping);
+}
+
+#[tokio::test]
+async fn over_udp_answers_go_to_the_port_that_via_names_and_never_to_another_address() {
+    let listener = Listener::udp(loopback(), ListenLimits::default()).expect("a port");
+    let mut listener = Running::start(listener, Witness::answering());
+    let (speaks, hears) = (udp_phone(&listener).await, UdpSocket::bind(loopback()).await.expect("a port"));
+    let port = hears.local_addr().expect("an address").port();
+    let mut buffer = [0; 2048];
+    let sound = String::from_utf8(request(1).to_vec()).expect("text");
+    for (via, asks) in [
+        (format!("192.0.2.1:{port}"), false),
+        (format!("192.0.2.1:{port};maddr=192.0.2.2;received=192.0.2.3"), false),
+        (format!("192.0.2.1:{port};rport"), true),
+        // Nobody else can be named by this one's answer.
+        (format!("192.0.2.1:{port};rport=9"), true),
+    ] {
+        let (heard, silent) = if asks { (&speaks, &hears) } else { (&hears, &speaks) };
+        for wrong in [false, true] {
+            let cseq = if wrong { "CSeq: 1 INVITE" } else { "CSeq: 1 MESSAGE" };
+            let datagram = sound.replace("a.example;rport", &via).replace("CSeq: 1 MESSAGE", cseq);
+            speaks.send(datagram.as_bytes()).await.expect("sent");
+            let length = within(heard.recv(&mut buffer)).await.expect("an answer");
+            let status: &[u8] = if wrong { b"SIP/2.0 400" } else { b"SIP/2.0 200" };
+            assert!(buffer[..length].starts_with(status), "{via}: {}", String::from_utf8_lossy(&buffer[..length]));
+            assert!(silent.try_recv(&mut [0; 2048]).is_err(), "{via}");
+        }
+    }
+    let flow = listener.opened().await;
+    assert_eq!(flow.reaches().port(), port);
+    assert_eq!(flow.remote(), speaks.local_addr().expect("an address"));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_handled_costs_its_sender_the_connection_and_nobody_else_anything() {
+    // One seat: what is not given back is missed at once.
+    let listener = Listener::tcp(loopback(), short(|limits| limits.seats = 1)).expect("a port");
+    let mut listener = Running::start(listener, Superstitious::answering());
+    for _ in 0..3 {
+        let mut raw = within(async {
+            loop {
+                // The seat of the one before may not be free yet.
+                let mut raw = Raw::connect(listener.address).await;
+                let mut answer = vec![0; ok().len()];
+                if raw.0.write_all(&request(1)).await.is_ok() && raw.0.read_exact(&mut answer).await.is_ok() {
+                    break raw;
+                }
+            }
+        })
+        .await;
+        raw.write(&request(13)).await;
+        let why = listener.closed().await;
+        assert!(matches!(why, CloseReason::Asked { .. }), "{why}");
+        assert_eq!(raw.read_to_end().await, b"");
+    }
+    listener.end().await;
+}
+
+#[tokio::test]
+async fn a_datagram_that_cannot_be_handled_silences_nobody() {
+    let listener = Listener::udp(loopback(), ListenLimits::default()).expect("a port");
+    let mut listener = Running::start(listener, Superstitious::answering());
+    let (phone, neighbour) = (udp_phone(&listener).await, udp_phone(&listener).await);
+    phone.send(&request(13)).await.expect("sent");
+    // What came together with it may be lost, too: over UDP who is not answered repeats.
+    let mut buffer = [0; 2048];
+    for phone in [&neighbour, &phone] {
+        within(async {
+            loop {
+                phone.send(&request(1)).await.expect("sent");
+                if tokio::time::timeout(Duration::from_millis(200), phone.recv(&mut buffer)).await.is_ok() {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+    assert!(matches!(listener.closed().await, CloseReason::Asked { .. }), "the flow it came on");
+    listener.end().await;
 }
 
 #[tokio::test]

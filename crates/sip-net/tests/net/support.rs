@@ -186,6 +186,31 @@ impl Handler for Witness {
     }
 }
 
+/// Panics over message 13, and over nothing else.
+pub(crate) struct Superstitious(Arc<Witness>);
+
+impl Superstitious {
+    pub(crate) fn answering() -> (Arc<Self>, mpsc::UnboundedReceiver<Seen>) {
+        let (witness, seen) = Witness::answering();
+        (Arc::new(Self(witness)), seen)
+    }
+}
+
+impl Handler for Superstitious {
+    fn opened(&self, flow: &Arc<Flow>) {
+        self.0.opened(flow);
+    }
+
+    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
+        assert!(!numbers(batch).contains(&13), "it cannot be handled");
+        self.0.messages(flow, batch);
+    }
+
+    fn closed(&self, flow: &Arc<Flow>, why: &CloseReason) {
+        self.0.closed(flow, why);
+    }
+}
+
 /// The fates of parcels.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Fate {
@@ -221,10 +246,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(listener: Listener, (witness, seen): (Arc<Witness>, mpsc::UnboundedReceiver<Seen>)) -> Self {
+    pub(crate) fn start(
+        listener: Listener,
+        (handler, seen): (Arc<impl Handler>, mpsc::UnboundedReceiver<Seen>),
+    ) -> Self {
         let stop = CancellationToken::new();
         let address = listener.local_addr();
-        let task = tokio::spawn(listener.run(witness, stop.clone()));
+        let task = tokio::spawn(listener.run(handler, stop.clone()));
         Self { address, seen, stop, task }
     }
 
@@ -297,7 +325,7 @@ pub(crate) fn parcel(number: u64) -> Parcel {
 /// A sound MESSAGE whose CSeq is `number`.
 pub(crate) fn request(number: u64) -> Bytes {
     Bytes::from(format!(
-        "MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS a.example;branch=z9hG4bK{number}\r\n\
+        "MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS a.example;rport;branch=z9hG4bK{number}\r\n\
          Max-Forwards: 70\r\nFrom: <sip:alice@contoso.com>;tag=1\r\nTo: <sip:bob@contoso.com>\r\n\
          Call-ID: c{number}\r\nCSeq: {number} MESSAGE\r\nContent-Length: 5\r\n\r\nhello"
     ))

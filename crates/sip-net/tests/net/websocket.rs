@@ -14,7 +14,9 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::{Authority, Raw, Running, Seen, Witness, loopback, numbers, ok, request, server, within};
+use crate::support::{
+    Authority, Raw, Running, Seen, Superstitious, Witness, loopback, numbers, ok, request, server, within,
+};
 
 fn listening(origins: Origins, change: impl FnOnce(&mut ListenLimits)) -> Running {
     let mut limits = ListenLimits::default();
@@ -75,6 +77,19 @@ async fn messages_travel_both_ways_one_by_one_as_text_or_binary() {
     within(socket.close(None)).await.expect("open");
     assert_eq!(listener.closed().await, CloseReason::PeerClosed);
     assert!(matches!(within(socket.next()).await, Some(Ok(Close(_))) | None), "the close is answered");
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_handled_costs_its_sender_the_connection_and_nobody_else_anything() {
+    let listener = Listener::ws(loopback(), Origins::Any, ListenLimits::default()).expect("a port");
+    let mut listener = Running::start(listener, Superstitious::answering());
+    let mut neighbour = opened(&listener).await;
+    let mut unlucky = opened(&listener).await;
+    within(unlucky.send(text(&request(13)))).await.expect("room");
+    assert_eq!(closing(unlucky).await, 1000);
+    assert!(matches!(listener.closed().await, CloseReason::Asked { .. }));
+    within(neighbour.send(text(&request(1)))).await.expect("room");
+    assert_eq!(next(&mut neighbour).await, text(&ok()));
 }
 
 #[tokio::test]
