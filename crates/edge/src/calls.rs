@@ -14,9 +14,9 @@ use reveille_core::SipDomain;
 use reveille_federation::answer::{Answer, Audience, PROBLEM_TYPE, answer, status_outbound};
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply};
-use reveille_sip::{Message, Method, Name};
+use reveille_sip::{Limits, Message, Method, Name};
 use reveille_sip_net::proxy::{Leg, Plan, Proxy, ProxyConfig, Share, Taken, To};
-use reveille_sip_net::{ConnectError, Flow, Senders};
+use reveille_sip_net::{ConnectError, Flow, Pool, Senders};
 use tokio_util::sync::CancellationToken;
 
 use crate::crossing::{Crossing, From, StampBack};
@@ -26,8 +26,9 @@ use crate::dialogs::Dialogs;
 use crate::edge::Config;
 use crate::partners::Passage;
 use crate::refusals::unreachable;
-use crate::relay::Relay;
+use crate::relay::{Relay, too_long};
 use crate::said::{self, Said};
+use crate::ways_back::WaysBack;
 
 /// What edges do for partners, in the order in which Allow lists it.
 pub(crate) const ALLOW: &str =
@@ -38,6 +39,7 @@ pub(crate) struct Calls {
     proxy: Arc<Proxy>,
     name: SipDomain,
     dialogs: Arc<Dialogs>,
+    ways_back: WaysBack,
 }
 
 impl Calls {
@@ -48,12 +50,14 @@ impl Calls {
             timer_c: config.limits.ring,
             ..ProxyConfig::new(config.name.as_str(), move |uri| ours.is_ours(uri))
         };
-        Self { proxy: Proxy::new(proxy), name: config.name.clone(), dialogs }
+        let ways_back = WaysBack::new(config);
+        Self { proxy: Proxy::new(proxy), name: config.name.clone(), dialogs, ways_back }
     }
 
-    /// Tells where its two sides listen. Once.
-    pub(crate) fn open(&self, outer: u16, inner: u16) {
+    /// Tells where its two sides listen, and the ways outside and inside. Once.
+    pub(crate) fn open(&self, (outer, outside): (u16, Pool), (inner, inside): (u16, Pool)) {
         self.dialogs.open(outer, inner);
+        self.ways_back.open(outside, inside);
     }
 
     /// Runs its timers.
@@ -145,6 +149,7 @@ impl Calls {
         });
         let mut plan = Plan::to(leg, self.dialogs.route(request), Arc::clone(&owner) as _);
         plan.edits = said::edits(&stamp);
+        plan.back = self.ways_back.to(from, back, request);
         plan.record_route = self.dialogs.record_route(request, from, destination);
         if is_ack {
             owner.passed();
@@ -167,6 +172,11 @@ impl Calls {
     /// Takes an answer; says whether it is to something carried here.
     pub(crate) fn on_response(&self, flow: &Arc<Flow>, response: &Message) -> bool {
         self.proxy.on_response(flow, response)
+    }
+
+    /// A connection is there, by which answers may go back to whoever has lost another.
+    pub(crate) fn flow_opened(&self, flow: &Arc<Flow>) {
+        self.proxy.flow_opened(flow);
     }
 
     pub(crate) fn flow_gone(&self, flow: &Flow) {
@@ -215,6 +225,11 @@ impl Under {
             passage.passed();
         }
     }
+
+    fn reply(&self, refusal: &Refusal) -> Reply {
+        let Answer { status, headers, problem } = told(self.name.as_str(), self.from, refusal);
+        Reply { status, headers, content: Some((PROBLEM_TYPE, Bytes::from(problem))) }
+    }
 }
 
 impl Owner for Under {
@@ -247,10 +262,19 @@ impl Owner for Under {
                 unreachable(self.destination.clone(), error, self.from, retry_in)
             }
         };
-        let Answer { status, headers, problem } = told(self.name.as_str(), self.from, &refusal);
+        let reply = self.reply(&refusal);
         // §16.8: silence is a 408, which says more than that nobody could be reached.
-        let status = if why.kind == FailureKind::TimedOut { 408 } else { status };
-        Reply { status, headers, content: Some((PROBLEM_TYPE, Bytes::from(problem))) }
+        let status = if why.kind == FailureKind::TimedOut { 408 } else { reply.status };
+        Reply { status, ..reply }
+    }
+
+    fn unfit(&self, response: &Message) -> Option<Reply> {
+        let limits = match self.from {
+            From::Inside => Limits::default(),
+            // A partner would close the connection over it, on which others wait for theirs.
+            From::Outside => Limits::between_organisations(),
+        };
+        (!limits.leave_room(response)).then(|| self.reply(&too_long(response)))
     }
 
     fn ended(&self, status: u16, _leg: Option<usize>) {

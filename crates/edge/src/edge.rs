@@ -157,13 +157,14 @@ impl Edge {
         let (inner, outer) = (PoolLimits::default(), PoolLimits { message: between, ..PoolLimits::default() });
         // Whatever comes back on a connection is handled as if its peer had connected to that side.
         let senders: Arc<dyn reveille_sip_net::Senders> = Tellers::new(&self.relay, &self.calls);
-        self.calls.open(external.local_addr().port(), internal.local_addr().port());
         // While the edge drains, its connections still carry answers.
         let end = CancellationToken::new();
         let pool =
             |handler, tls, limits| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
         let outside = pool(Arc::clone(&inbound) as _, external_tls, outer);
         let inside = pool(Arc::clone(&outbound) as _, internal_tls, inner);
+        let (outer, inner) = (external.local_addr().port(), internal.local_addr().port());
+        self.calls.open((outer, outside.clone()), (inner, inside.clone()));
         self.relay.open(outside.clone());
         inbound.open(inside.clone(), Arc::clone(&outbound));
         outbound.open(outside.clone(), inside.clone());

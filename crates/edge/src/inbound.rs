@@ -363,6 +363,7 @@ impl Handler for Inbound {
             }
             flow.close(CloseReason::Asked { why: "the peer has as many connections as it may" });
         }
+        self.edge.calls.flow_opened(flow);
     }
 
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {

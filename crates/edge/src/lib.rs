@@ -26,6 +26,7 @@ mod said;
 mod seats;
 mod status;
 mod ways;
+mod ways_back;
 
 pub use edge::{Config, Edge, Served};
 pub use limits::Limits;

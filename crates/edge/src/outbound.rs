@@ -286,6 +286,10 @@ impl Outbound {
 }
 
 impl Handler for Outbound {
+    fn opened(&self, flow: &Arc<Flow>) {
+        self.edge.calls.flow_opened(flow);
+    }
+
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         let inside = &self.edge.config.inside;
         let behind = self.edge.config.domains.values().map(|served| &served.name);

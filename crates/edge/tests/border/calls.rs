@@ -541,3 +541,48 @@ async fn nothing_leaves_by_our_certificate_in_the_name_of_another() {
     border.end().await;
     partner.end().await;
 }
+
+#[tokio::test]
+async fn a_partner_whose_connection_ends_while_it_rings_hears_the_answer_on_its_next_and_nobody_else_does() {
+    let (mut border, mut first) = with_partner(Limits::default()).await;
+    let client = border.office.client(THEIR_EDGE);
+    let (mut caller, mut callee) = (Party::new(THEIRS, "a"), Party::new(OURS, "b"));
+    let mut outside = RawSip::tls(border.external, &client, EDGE).await.unwrap();
+    outside.send(caller.invite(OURS), PATIENCE).await.unwrap();
+    let (house, invite) = called(&mut border.house, Method::Invite).await;
+    house.send(answer(&invite, 180, "b")).unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(180));
+    drop(outside);
+    // `first` is open all the while, and has another certificate of that name.
+    let mut outside = RawSip::tls(border.external, &client, EDGE).await.unwrap();
+    assert_eq!(told_by(&mut outside).await.status(), Some(180), "once more: it may have been lost");
+    house.send(answer(&invite, 200, "b")).unwrap();
+    let accepted = told_by(&mut outside).await;
+    assert_eq!(accepted.status(), Some(200));
+    caller.learn_as_caller(&accepted);
+    callee.learn_as_callee(&invite);
+    outside.send(caller.within(Method::Ack, &callee), PATIENCE).await.unwrap();
+    called(&mut border.house, Method::Ack).await;
+    // What the first one asks is all that it hears.
+    first.send(request(THEIRS, OURS, 7), PATIENCE).await.unwrap();
+    border.house.answer(200).await;
+    assert_eq!(call_id(&next(&mut first).await), "call-7");
+    assert_eq!(border.edge.in_flight(), 0);
+    border.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_would_be_too_long_for_a_partner_is_refused_in_its_place() {
+    let (mut border, mut outside) = with_partner(Limits::default()).await;
+    let caller = Party::new(THEIRS, "a");
+    outside.send(caller.invite(OURS), PATIENCE).await.unwrap();
+    let (house, invite) = called(&mut border.house, Method::Invite).await;
+    let long = "x".repeat(23 * 1024);
+    house.send(answer_with(&invite, 183, "b", &[(Name::Subject, &long)])).unwrap();
+    house.send(answer_with(&invite, 486, "b", &[(Name::Subject, &long)])).unwrap();
+    let refused = told_by(&mut outside).await;
+    assert_eq!(refused.status(), Some(513), "and nothing of the 183");
+    assert!(refused.header(Name::MsDiagnosticsPublic).is_some() && refused.header(Name::Subject).is_none());
+    called(&mut border.house, Method::Ack).await;
+    border.end().await;
+}
