@@ -99,7 +99,9 @@ fn each_way_to_have_no_record_is_told_apart() -> Result<()> {
             border.knot.pause()?;
         }
         let diagnosis = border.fails(domain)?;
-        let begin = format!("1008;reason=\"no SRV record _sipfederationtls._tcp.{domain}: ");
+        let begin = format!(
+            "1008;reason=\"the server for {domain} is not found through its SRV record _sipfederationtls._tcp.{domain}: "
+        );
         ensure!(diagnosis.starts_with(&begin) && diagnosis.contains(sentence), "{domain}: {diagnosis}");
         ensure!(diagnosis.contains(&format!("fault=\"{fault}\";advice=\"{advice}")), "{domain}: {diagnosis}");
         let refusal = border.refusal(&format!("_sipfederationtls._tcp.{domain}: "))?;

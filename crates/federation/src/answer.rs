@@ -95,7 +95,10 @@ pub const fn status_outbound(refusal: &Refusal) -> u16 {
 /// The whole answer for a refusal.
 pub fn answer(refusal: &Refusal, audience: Audience<'_>, retry_after: Option<Duration>) -> Answer {
     let diagnosis = refusal.diagnosis();
-    let sentence = quotable(&refusal.to_string());
+    let sentence = quotable(&match audience {
+        Audience::Inside { .. } => refusal.to_string(),
+        Audience::Outside => refusal.outside(),
+    });
     let status = status(refusal);
     let mut headers = Vec::with_capacity(3);
     match audience {
@@ -154,6 +157,38 @@ mod tests {
         let inside = answer(&refusal, Audience::Inside { source: "edge.push.example.net" }, None);
         assert!(inside.headers[0].1.contains("source=\"edge.push.example.net\""));
         assert!(inside.headers[0].1.contains("New-CsAllowedDomain -Identity fabrikam.com"));
+    }
+
+    #[test]
+    fn neither_our_settings_nor_what_others_said_leave_with_an_answer() {
+        let domain: reveille_core::SipDomain = "fabrikam.com".parse().unwrap();
+        let secret: reveille_core::SipDomain = "edge7.hoster.example".parse().unwrap();
+        let why = || "no name server answered".to_owned();
+        for (refusal, reason) in [
+            (
+                Refusal::CertificateNamesAnother { domain: domain.clone(), wanted: secret.clone() },
+                "the certificate presented is not that of the server that speaks for fabrikam.com",
+            ),
+            (
+                Refusal::CertificateNamesAnother { domain: domain.clone(), wanted: domain.clone() },
+                "the certificate presented does not name fabrikam.com, which it must to speak for fabrikam.com",
+            ),
+            (
+                Refusal::AddressNotFound { domain: domain.clone(), host: secret, why: why(), remedy: None },
+                "the server for fabrikam.com is not found",
+            ),
+            (
+                Refusal::SrvNotFound { domain: domain.clone(), why: why(), remedy: None },
+                "the server for fabrikam.com is not found",
+            ),
+            (Refusal::PeerUnreachable { domain, why: why() }, "the server for fabrikam.com cannot be reached"),
+        ] {
+            let outside = answer(&refusal, Audience::Outside, None);
+            let id = refusal.diagnosis().id;
+            assert_eq!(outside.headers[0].1, format!("{id};reason=\"{reason}\""));
+            let all = format!("{outside:?}");
+            assert!(!all.contains("hoster") && !all.contains("name server"), "{all}");
+        }
     }
 
     #[test]

@@ -151,6 +151,8 @@ pub fn respond(request: &Message, status: u16, tag: &str, more: impl FnOnce(&mut
     respond_with(request, status, tag, ("", &[]), more)
 }
 
+/// Never fails: of an answer with something in it that cannot be written (a line break in a peer's words, say) the bare
+/// status is left, and nothing at all where not even that can be.
 fn respond_with(
     request: &Message,
     status: u16,
@@ -159,15 +161,58 @@ fn respond_with(
     more: impl FnOnce(&mut ResponseBuilder<'_>),
 ) -> Bytes {
     let mut out = BytesMut::with_capacity(512 + body.len());
-    {
+    let whole = {
         let mut response = ResponseBuilder::to(&mut out, request, status);
         response.to_tag(tag);
         more(&mut response);
         if !body.is_empty() {
             response.content(content_type, body);
         }
-        // What is copied came from a message that parsed, and every value of ours is made printable before.
-        response.finish().expect("an answer to a message that parsed can always be written");
+        response.finish()
+    };
+    // On an error nothing was written.
+    if whole.is_err() {
+        let bare = ResponseBuilder::to(&mut out, request, status).to_tag(tag).finish();
+        debug_assert!(bare.is_ok(), "the answer to a message that parsed can be written: {bare:?}");
     }
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip::{Limits, parse_datagram};
+
+    use super::*;
+
+    fn request() -> Message {
+        let text = "MESSAGE sip:push@push.example.net SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
+                    From: \"A\\\u{0}\" <sip:bob@contoso.com>;tag=1\r\nTo: \"\\\u{0}\" <sip:push@push.example.net>\r\n\
+                    Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
+        parse_datagram(text.into(), &Limits::default()).expect("RFC 4475 §3.1.1.2 has such names")
+    }
+
+    fn read(answer: Bytes) -> Message {
+        parse_datagram(answer, &Limits::default()).expect("a sound answer")
+    }
+
+    #[test]
+    fn what_cannot_be_written_costs_an_answer_its_details_and_nobody_his_answer() {
+        let request = request();
+        for value in ["a\r\nX-Forged: b", "a\u{0}b", "a\nb"] {
+            let more = |response: &mut ResponseBuilder<'_>| {
+                response.header(Name::Unsupported, value);
+            };
+            let answer = read(respond(&request, 420, "t", more));
+            assert_eq!((answer.status(), answer.to().expect("To").tag()), (Some(420), Some("t")), "{value:?}");
+            assert_eq!(answer.header(Name::Unsupported), None);
+            assert_eq!(answer.call_id(), request.call_id());
+            let headers = [("Warning", value.to_owned())];
+            let answer = read(refused_with(&request, 403, &headers, "{}", "t"));
+            assert_eq!((answer.status(), answer.body_bytes().len()), (Some(403), 0), "{value:?}");
+        }
+        let plain = read(respond(&request, 200, "t", |response| {
+            response.header(Name::Accept, "a/b");
+        }));
+        assert_eq!(plain.header(Name::Accept), Some("a/b"));
+    }
 }

@@ -154,7 +154,7 @@ pub enum Refusal {
         target: SipDomain,
     },
     /// There is no usable SRV record.
-    #[error("no SRV record _sipfederationtls._tcp.{domain}: {why}")]
+    #[error("the server for {domain} is not found through its SRV record _sipfederationtls._tcp.{domain}: {why}")]
     SrvNotFound {
         /// The domain.
         domain: SipDomain,
@@ -262,6 +262,25 @@ impl Refusal {
                 Diagnosis { fault: Fault::Configuration, advice, ..diagnosis }
             }
             _ => diagnosis,
+        }
+    }
+
+    /// The sentence for another organisation. Which names our settings ask for, and what our name servers and the servers
+    /// of third parties have said, is not for whoever holds a certificate.
+    pub fn outside(&self) -> String {
+        match self {
+            Self::CertificateNamesAnother { domain, wanted } if wanted != domain => {
+                format!("the certificate presented is not that of the server that speaks for {domain}")
+            }
+            Self::AddressNotFound { domain, .. } | Self::SrvNotFound { domain, .. } => {
+                format!("the server for {domain} is not found")
+            }
+            Self::PeerPaused { domain, .. }
+            | Self::PeerRejectsUs { domain, .. }
+            | Self::PeerUnreachable { domain, .. }
+            | Self::PeerUntrusted { domain, .. } => format!("the server for {domain} cannot be reached"),
+            Self::StoreFull => "this server cannot take anything at the moment".to_owned(),
+            other => other.to_string(),
         }
     }
 
