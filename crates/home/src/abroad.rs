@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use reveille_sip::auth::Credentials;
-use reveille_sip::{Forward, Message, Name};
+use reveille_sip::{Forward, Message, Name, PrintError};
 use reveille_sip_net::{Flow, RequestError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -47,25 +47,30 @@ async fn pass(road: &Road, reply: Reply) {
     if reply.request().max_forwards() == Some(0) {
         return reply.send(483);
     }
-    match ask(road, &reply).await {
+    let ticket = match road.requests.open(rand::random()) {
+        Ok(ticket) => ticket,
+        Err(error) => return closed(road, reply, &error),
+    };
+    let bytes = match onward(reply.request(), reply.flow(), road, ticket.branch()) {
+        Ok(bytes) => bytes,
+        Err(fault) => return reply.refuse(400, &format!("the message cannot be passed on: {fault}")),
+    };
+    match ticket.through(&road.pool, &road.edge, bytes, ANSWER_WITHIN).await {
         Ok(response) => back(reply, &response),
         // RFC 4320 §4.2: a 408 to a non-INVITE request comes too late to help anybody.
         Err(RequestError::TimedOut { .. }) => debug!("a message for abroad was not answered"),
-        Err(error) => {
-            info!(%error, "a message for abroad did not leave");
-            reply.refuse(504, &format!("the way out of {} is closed: {error}", road.domain));
-        }
+        Err(error) => closed(road, reply, &error),
     }
 }
 
-async fn ask(road: &Road, reply: &Reply) -> Result<Message, RequestError> {
-    let ticket = road.requests.open(rand::random())?;
-    let bytes = onward(reply.request(), reply.flow(), road, ticket.branch());
-    ticket.through(&road.pool, &road.edge, bytes, ANSWER_WITHIN).await
+/// The message did not leave.
+fn closed(road: &Road, reply: Reply, error: &RequestError) {
+    info!(%error, "a message for abroad did not leave");
+    reply.refuse(504, &format!("the way out of {} is closed: {error}", road.domain));
 }
 
 /// The message as our edge gets it (RFC 3261 §16.6).
-fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Bytes {
+fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Result<Bytes, PrintError> {
     let kept = foreign_credentials(request, road.domain.as_str());
     let via = format!("SIP/2.0/TLS {};branch={branch}", road.name);
     let hops = request.max_forwards().map_or(HOPS, |hops| hops.saturating_sub(1));
@@ -75,8 +80,8 @@ fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Bytes {
         forward = forward.insert(*name, *value);
     }
     let mut out = BytesMut::new();
-    forward.write(&mut out).expect("what was parsed can be written again, and no value of ours breaks a line");
-    out.freeze()
+    forward.write(&mut out)?;
+    Ok(out.freeze())
 }
 
 /// The request without what its sender claims to be, and without what proves it here.

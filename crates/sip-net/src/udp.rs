@@ -47,6 +47,9 @@ impl UdpSender {
 
     /// Straight to the socket: a datagram that does not fit now is as good as lost, and SIP over UDP repeats.
     pub(crate) fn send_to(&self, bytes: &[u8], remote: SocketAddr) -> Result<(), SendError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         match SockRef::from(&*self.socket).send_to(bytes, &remote.into()) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
