@@ -24,7 +24,9 @@ fn taken_off(stamp: &Stamp) -> impl Iterator<Item = Name> {
     let leaves = match stamp {
         // What the inside says about itself stays inside (lync.md §3.5); a warning names who warns.
         Stamp::Assertion(_) => &[Name::MsDiagnostics, Name::Warning][..],
-        Stamp::Trust(_) | Stamp::None => &[],
+        // And who is outside has no word in the inner form: its source and its advice would read like ours.
+        Stamp::Trust(_) => &[Name::MsDiagnostics],
+        Stamp::None => &[],
     };
     // The one is said to our own servers only, the other by whoever sends outward; and no partner is of our trust domain,
     // nor we of its (RFC 3325 §5).
@@ -60,12 +62,16 @@ impl Said {
             (Some(partner), From::Outside) if refuses && inside.is_none() && public.is_none() => {
                 Self { public: Some(silent(partner, None)), ..Self::default() }
             }
+            (Some(_), From::Inside) => {
+                let public = inside.filter(|_| public.is_none()).and_then(public_diagnostics);
+                Self { public, ..Self::default() }
+            }
             (_, From::Outside) => {
                 let warning = inside.and_then(reason).map(|reason| format!("399 reveille \"{reason}\""));
                 let public = inside.filter(|_| public.is_none()).and_then(public_diagnostics);
                 Self { inside: None, public, warning }
             }
-            (_, From::Inside) => Self::default(),
+            (None, From::Inside) => Self::default(),
         }
     }
 
@@ -134,7 +140,8 @@ mod tests {
             // From a partner to the inside.
             (403, "", true, From::Inside, vec![format!("ms-diagnostics: {silent};source=\"edge\"{at}")]),
             (403, outer, true, From::Inside, vec![]),
-            (403, inner, true, From::Inside, vec![]),
+            (403, inner, true, From::Inside, vec![public.into()]),
+            (403, &format!("{outer}{inner}"), true, From::Inside, vec![]),
             (200, "", true, From::Inside, vec![]),
             (302, "", true, From::Inside, vec![]),
             // From the inside to a partner.
@@ -191,11 +198,7 @@ mod tests {
                    Warning: 399 home \"x\"\r\nReason: SIP;cause=200\r\n";
         let message = answer(200, all);
         for (stamp, put_on, kept) in [
-            (
-                Stamp::Trust("t".into()),
-                vec!["ms-edge-proxy-message-trust: t"],
-                vec!["ms-diagnostics", "Warning", "Reason"],
-            ),
+            (Stamp::Trust("t".into()), vec!["ms-edge-proxy-message-trust: t"], vec!["Warning", "Reason"]),
             (Stamp::Assertion(true), vec!["ms-asserted-verification-level: "], vec!["Reason"]),
             (Stamp::None, vec![], vec!["ms-diagnostics", "Warning", "Reason"]),
         ] {
