@@ -1,6 +1,7 @@
 //! What is asked of every message at once when it is parsed, and what a role may ask beyond that.
 
 use crate::error::{Fault, HeaderError};
+use crate::list::Params;
 use crate::message::Message;
 use crate::name::Name;
 use crate::name_addr::NameAddr;
@@ -17,14 +18,10 @@ pub(crate) fn first_fault(message: &Message, nul: bool) -> Option<Fault> {
     if nul && !message.raw_fields().iter().all(|field| nul_is_taken(field.name, message.raw_value(field))) {
         return Some(Fault::NulInHeader);
     }
-    let mut seen = 0_u64;
-    for field in message.raw_fields() {
-        let bit = field.name.bit();
-        if seen & bit & ONCE != 0 {
-            return Some(Fault::HeaderRepeated { name: field.name });
-        }
-        seen |= bit;
+    if message.repeated() & ONCE != 0 {
+        return first_repeated(message);
     }
+    let seen = message.names();
     // §8.1.1: six fields are mandatory; Max-Forwards is let go as §16.3 does for the sake of RFC 2543.
     for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq] {
         if seen & name.bit() == 0 {
@@ -40,12 +37,30 @@ pub(crate) fn first_fault(message: &Message, nul: bool) -> Option<Fault> {
         Ok(cseq) => cseq,
         Err(error) => return Some(error.into()),
     };
-    if message.method().is_some_and(|method| method != cseq.method) {
-        return Some(Fault::CSeqMethodMismatch);
+    if let Some(method) = message.method() {
+        if method != cseq.method {
+            return Some(Fault::CSeqMethodMismatch);
+        }
+        if has_two_branches(message) {
+            return Some(HeaderError::Malformed { name: Name::Via, problem: "its branch stands twice" }.into());
+        }
     }
     if seen & Name::MaxForwards.bit() != 0 && message.max_forwards().is_none() {
         let name = Name::MaxForwards;
         return Some(HeaderError::Malformed { name, problem: "it is not a number up to 255" }.into());
+    }
+    None
+}
+
+/// The first field that stands a second time and may not.
+fn first_repeated(message: &Message) -> Option<Fault> {
+    let mut seen = 0_u64;
+    for field in message.raw_fields() {
+        let bit = field.name.bit();
+        if seen & bit & ONCE != 0 {
+            return Some(Fault::HeaderRepeated { name: field.name });
+        }
+        seen |= bit;
     }
     None
 }
@@ -94,6 +109,13 @@ impl Message {
         }
         Ok(())
     }
+}
+
+/// §7.3.1: no parameter may stand twice. Two branches would be two transactions to two readers.
+fn has_two_branches(request: &Message) -> bool {
+    let Some(via) = request.values(Name::Via).next() else { return false };
+    let params = via.find(';').map_or("", |at| &via[at..]);
+    Params::new(params).filter(|(name, _)| name.eq_ignore_ascii_case("branch")).nth(1).is_some()
 }
 
 /// Whether the value of a field has a NUL only where one is taken: behind a backslash in the quoted display name of From
@@ -180,6 +202,23 @@ mod tests {
                 assert!(said.contains("NUL") || said.starts_with("header line 6"), "{line:?}: {said}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_transaction_is_known_by_stands_once() {
+        let told = |via: &str, from: &str, to: &str| {
+            let text = format!(
+                "OPTIONS sip:c SIP/2.0\r\nVia: SIP/2.0/TLS a;{via}\r\nFrom: <sip:a@c>;{from}\r\nTo: <sip:b@c>{to}\r\n\
+                 Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            let taken = parse_datagram(Bytes::from(text), &Limits::default()).map_err(|error| error.to_string())?;
+            taken.check().map_err(|fault| fault.to_string())
+        };
+        let (sound, two) = ("branch=z9hG4bK1", "branch=z9hG4bK1;rport;Branch=z9hG4bK2");
+        assert_eq!(told(&format!("{sound}, SIP/2.0/TLS b;{sound}"), "tag=1", ";tag=2"), Ok(()));
+        assert_eq!(told(two, "tag=1", ""), Err("Via is malformed: its branch stands twice".into()));
+        assert_eq!(told(sound, "tag=1;tag=1", ""), Err("From is malformed: its tag stands twice".into()));
+        assert_eq!(told(sound, "tag=1", ";tag=1;x;tag=2"), Err("To is malformed: its tag stands twice".into()));
     }
 
     #[test]

@@ -140,9 +140,15 @@ impl StreamFramer {
     /// How many bytes the message in hand still needs, if its header is complete: a hint for the next read.
     pub fn missing(&self, buffer: &BytesMut) -> usize {
         match &self.head {
-            Some(head) => (head.end as usize).saturating_add(body_length(head)).saturating_sub(buffer.len()),
+            Some(head) => whole_length(head).saturating_sub(buffer.len()),
             None => 0,
         }
+    }
+
+    /// Whether `buffer`, after [`StreamFramer::next`] gave nothing, holds the beginning of a message. Line ends are none: a
+    /// peer may keep its connection alive with a single CRLF, of which nobody knows yet whether a second one follows.
+    pub fn has_begun(&self, buffer: &BytesMut) -> bool {
+        self.skip > 0 || buffer.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     fn cut(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
@@ -154,26 +160,29 @@ impl StreamFramer {
         if buffer.is_empty() {
             return Ok(None);
         }
-        if self.head.is_none() {
-            if self.scanner.is_fresh() && buffer[0] == b'\r' {
-                return self.keep_alive(buffer);
-            }
-            let Some(head) = self.scanner.advance(buffer, &self.limits)? else { return Ok(None) };
-            let length = match (head.broken, head.content_length) {
-                (Some(error), _) => return Ok(Some(self.broken(head, error, buffer))),
-                (None, None) => return Ok(Some(self.broken(head, FrameError::ContentLengthMissing, buffer))),
-                (None, Some(length)) => length,
-            };
-            if length > u64::from(self.limits.body_bytes_max) {
-                return Ok(Some(self.oversized(head, length, buffer)));
-            }
-            self.head = Some(head);
+        if let Some(head) = self.head.take_if(|head| buffer.len() >= whole_length(head)) {
+            return Ok(Some(whole(head, buffer)));
         }
-        let Some(head) = self.head.take_if(|head| buffer.len() >= head.end as usize + body_length(head)) else {
+        if self.head.is_some() {
             return Ok(None);
+        }
+        if self.scanner.is_fresh() && buffer[0] == b'\r' {
+            return self.keep_alive(buffer);
+        }
+        let Some(head) = self.scanner.advance(buffer, &self.limits)? else { return Ok(None) };
+        let length = match (head.broken, head.content_length) {
+            (Some(error), _) => return Ok(Some(self.broken(head, error, buffer))),
+            (None, None) => return Ok(Some(self.broken(head, FrameError::ContentLengthMissing, buffer))),
+            (None, Some(length)) => length,
         };
-        let bytes = buffer.split_to(head.end as usize + body_length(&head)).freeze();
-        Ok(Some(frame(bytes, head)))
+        if length > u64::from(self.limits.body_bytes_max) {
+            return Ok(Some(self.oversized(head, length, buffer)));
+        }
+        if buffer.len() < whole_length(&head) {
+            self.head = Some(head);
+            return Ok(None);
+        }
+        Ok(Some(whole(head, buffer)))
     }
 
     fn keep_alive(&self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
@@ -256,22 +265,26 @@ pub fn parse_datagram(datagram: Bytes, limits: &Limits) -> Result<Message, Parse
     }
 }
 
-fn frame(bytes: Bytes, head: Head) -> Frame {
+/// Takes a message that is there in whole off the front of `buffer`.
+fn whole(head: Head, buffer: &mut BytesMut) -> Frame {
+    let bytes = buffer.split_to(whole_length(&head)).freeze();
     match Message::assemble(bytes, head) {
         (message, None) => Frame::Message(message),
         (message, Some(fault)) => Frame::Bad { message, fault },
     }
 }
 
-/// Only asked for a head whose Content-Length is present and within the limit.
-fn body_length(head: &Head) -> usize {
-    head.content_length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
+/// How long the message is. Only asked for a head whose Content-Length is present and within the limit.
+fn whole_length(head: &Head) -> usize {
+    let body = head.content_length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    (head.end as usize).saturating_add(body)
 }
 
 impl Message {
     /// A message of a scanned head, with the first fault found in either.
     fn assemble(bytes: Bytes, head: Head) -> (Self, Option<Fault>) {
-        let (scanned, nul) = (head.fault.clone(), head.nul);
+        let mut head = head;
+        let (scanned, nul) = (head.fault.take(), head.nul);
         let message = Self::of(bytes, head);
         let fault = scanned.or_else(|| check::first_fault(&message, nul));
         (message, fault)
@@ -384,6 +397,28 @@ mod tests {
         let mut buffer = BytesMut::from(&MESSAGE[..MESSAGE.len() - 3]);
         assert!(matches!(framer.next(&mut buffer), Ok(None)));
         assert_eq!(framer.missing(&buffer), 3);
+    }
+
+    #[test]
+    fn line_ends_are_no_beginning_of_a_message() {
+        let limits = Limits { body_bytes_max: 5, ..Limits::default() };
+        let skipped = std::str::from_utf8(MESSAGE).unwrap().replace("Length: 5\r\n\r\nhello", "Length: 9\r\n\r\n");
+        for (bytes, begun) in [
+            ("", false),
+            ("\r", false),
+            ("\r\n", false),
+            ("\r\n\r", false),
+            ("\r\n\r\n", false),
+            ("\r\nM", true),
+            ("M", true),
+            (std::str::from_utf8(&MESSAGE[..MESSAGE.len() - 1]).unwrap(), true),
+            (std::str::from_utf8(MESSAGE).unwrap(), false),
+            (&skipped, true),
+        ] {
+            let (mut framer, mut buffer) = (StreamFramer::new(limits, Side::Accepted), BytesMut::from(bytes));
+            while framer.next(&mut buffer).expect("sound").is_some() {}
+            assert_eq!(framer.has_begun(&buffer), begun, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Lists inside header values: elements between commas, parameters between semicolons (§7.3.1).
 
-use crate::text::{trim, unquote};
+use crate::text::{find, split_once, trim, unquote};
 
 /// The elements of a comma-separated value. Commas inside quotation marks or angle brackets do not separate; empty
 /// elements are left out.
@@ -18,15 +18,14 @@ impl<'a> Iterator for Elements<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        loop {
-            let rest = self.rest.take()?;
-            let end = top_level(rest, b',');
-            let element = trim(&rest[..end]);
-            self.rest = rest.get(end + 1..);
-            if !element.is_empty() {
-                return Some(element);
-            }
+        // Empty elements are passed over in one step: a list may be nothing else.
+        let rest = behind_empty(self.rest.take()?, b',');
+        if rest.is_empty() {
+            return None;
         }
+        let end = top_level(rest, b',');
+        self.rest = rest.get(end + 1..);
+        Some(trim(&rest[..end]))
     }
 }
 
@@ -75,19 +74,17 @@ impl<'a> Iterator for Params<'a> {
     type Item = (&'a str, Option<&'a str>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let end = top_level(self.rest, b';');
-            let param = trim(&self.rest[..end]);
-            self.rest = self.rest.get(end + 1..).unwrap_or_default();
-            if param.is_empty() {
-                continue;
-            }
-            return Some(match param.split_once('=') {
-                Some((name, value)) => (trim(name), Some(trim(value))),
-                None => (param, None),
-            });
+        let rest = behind_empty(self.rest, b';');
+        let end = top_level(rest, b';');
+        let param = trim(&rest[..end]);
+        self.rest = rest.get(end + 1..).unwrap_or_default();
+        if param.is_empty() {
+            return None;
         }
-        None
+        Some(match split_once(param, b'=') {
+            Some((name, value)) => (trim(name), Some(trim(value))),
+            None => (param, None),
+        })
     }
 }
 
@@ -95,11 +92,22 @@ impl<'a> Iterator for Params<'a> {
 pub(crate) fn first_element(value: &str) -> Option<(std::ops::Range<usize>, Option<usize>)> {
     let first = elements(value).next()?;
     // Elements are slices of the value in order, so the first one is found where it begins.
-    let start = value.find(|character| !matches!(character, ' ' | '\t' | ','))?;
+    let start = value.bytes().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;
     let end = start + first.len();
-    let comma = value[end..].find(',').map(|at| end + at + 1);
+    let comma = find(&value[end..], b',').map(|at| end + at + 1);
     let more = comma.filter(|at| elements(&value[*at..]).next().is_some());
     Some((start..end, more))
+}
+
+/// Whether a comma-separated value has an element at all.
+pub(crate) fn has_element(value: &[u8]) -> bool {
+    value.iter().any(|byte| !matches!(byte, b' ' | b'\t' | b','))
+}
+
+/// What is left of a list behind the empty elements at its front.
+fn behind_empty(text: &str, separator: u8) -> &str {
+    let skip = text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t') || *byte == separator).count();
+    &text[skip..]
 }
 
 /// Where `separator` first stands outside quotation marks and angle brackets; the length of `text` if nowhere.
@@ -108,13 +116,12 @@ pub(crate) fn first_element(value: &str) -> Option<(std::ops::Range<usize>, Opti
 /// own parser then refuses.
 pub(crate) fn top_level(text: &str, separator: u8) -> usize {
     let bytes = text.as_bytes();
-    // Most values hold no separator at all.
-    let Some(first) = memchr::memchr(separator, bytes) else { return bytes.len() };
-    let Some(special) = memchr::memchr2(b'"', b'<', bytes) else { return first };
-    if first < special {
+    // The look stops at whichever comes first: looking further for each element would cost the square of the list.
+    let Some(first) = memchr::memchr3(separator, b'"', b'<', bytes) else { return bytes.len() };
+    if bytes[first] == separator {
         return first;
     }
-    let (mut quoted, mut bracketed, mut at) = (false, false, special);
+    let (mut quoted, mut bracketed, mut at) = (false, false, first);
     while at < bytes.len() {
         match bytes[at] {
             b'\\' if quoted => at += 1,
@@ -153,6 +160,8 @@ mod tests {
         let list = |text| elements(text).collect::<Vec<_>>();
         assert_eq!(list("a, b ,,c"), ["a", "b", "c"]);
         assert_eq!(list(""), [""; 0]);
+        assert_eq!(list(" ,\t, ,"), [""; 0]);
+        assert_eq!(list(",,a,,,, ,b, ,"), ["a", "b"]);
         assert_eq!(list(r#""x, \", y" <sip:a,b@c>, d"#), [r#""x, \", y" <sip:a,b@c>"#, "d"]);
         assert_eq!(list(r#"<sip:a"b@c>, d"#), [r#"<sip:a"b@c>"#, "d"]);
         assert_eq!(list(r#""never closed, d"#), [r#""never closed, d"#]);
@@ -176,5 +185,7 @@ mod tests {
         assert_eq!(params.value("empty"), Some(""));
         assert_eq!(params.find("none"), None);
         assert_eq!(params.count(), 4);
+        assert_eq!(Params::new(";; ;a;;b=1; ;").collect::<Vec<_>>(), [("a", None), ("b", Some("1"))]);
+        assert_eq!(Params::new(" ;; ").next(), None);
     }
 }

@@ -28,6 +28,9 @@ pub struct Message {
     start_line: StartLine,
     fields_start: u32,
     fields: Fields,
+    /// The names of the fields, by [`Name::bit`], and those that stand more than once.
+    names: u64,
+    repeated: u64,
     head_end: u32,
     odd: bool,
     nul: bool,
@@ -62,6 +65,8 @@ impl Message {
             start_line: head.start_line,
             fields_start: head.fields_start,
             fields: head.fields,
+            names: head.names,
+            repeated: head.repeated,
             head_end: head.end,
             odd: head.odd,
             nul: head.nul,
@@ -76,6 +81,7 @@ impl Message {
     /// The method of a request.
     pub fn method(&self) -> Option<Method<'_>> {
         match self.start_line {
+            StartLine::Request { known: Some(known), .. } => Some(known),
             StartLine::Request { method, .. } => self.text(method).map(Method::parse),
             StartLine::Response { .. } => None,
         }
@@ -112,10 +118,13 @@ impl Message {
 
     /// The values of all fields of that name, from top to bottom, each as written.
     pub fn headers(&self, name: Name) -> impl Iterator<Item = &str> + Clone {
-        self.fields
-            .iter()
-            .filter(move |field| field.name == name && name != Name::Other)
-            .filter_map(|field| self.text(field.value))
+        let fields = if self.has(name) { &self.fields[..] } else { &[] };
+        fields.iter().filter(move |field| field.name == name).filter_map(|field| self.text(field.value))
+    }
+
+    /// Whether there is a field of that name. Costs next to nothing. Always `false` for [`Name::Other`].
+    pub fn has(&self, name: Name) -> bool {
+        name != Name::Other && self.names & name.bit() != 0
     }
 
     /// The elements of all fields of that name, where each field may be a comma-separated list (§7.3.1).
@@ -252,6 +261,16 @@ impl Message {
         &self.fields
     }
 
+    /// The names of all fields, by [`Name::bit`].
+    pub(crate) const fn names(&self) -> u64 {
+        self.names
+    }
+
+    /// Those that stand more than once.
+    pub(crate) const fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
     pub(crate) fn start_line(&self) -> StartLine {
         self.start_line
     }
@@ -301,7 +320,8 @@ impl Message {
 impl<'a> CSeq<'a> {
     /// Reads a CSeq value.
     pub fn parse(value: &'a str) -> Result<Self, SyntaxError> {
-        let number_end = value.find([' ', '\t']).ok_or(SyntaxError::new("it is not a number and a method"))?;
+        let blank = value.bytes().position(|byte| matches!(byte, b' ' | b'\t'));
+        let number_end = blank.ok_or(SyntaxError::new("it is not a number and a method"))?;
         let (number, method) = (&value[..number_end], trim(&value[number_end..]));
         // §8.1.1.5: the number must be below 2^31.
         let number = decimal_u32(number)

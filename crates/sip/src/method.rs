@@ -42,23 +42,28 @@ pub enum Method<'a> {
 impl<'a> Method<'a> {
     /// Reads a method. Any text is some method; whether it is a token was the parser's question.
     pub fn parse(text: &'a str) -> Self {
-        match text {
-            "ACK" => Method::Ack,
-            "BYE" => Method::Bye,
-            "CANCEL" => Method::Cancel,
-            "INFO" => Method::Info,
-            "INVITE" => Method::Invite,
-            "MESSAGE" => Method::Message,
-            "NOTIFY" => Method::Notify,
-            "OPTIONS" => Method::Options,
-            "PRACK" => Method::Prack,
-            "PUBLISH" => Method::Publish,
-            "REFER" => Method::Refer,
-            "REGISTER" => Method::Register,
-            "SUBSCRIBE" => Method::Subscribe,
-            "UPDATE" => Method::Update,
-            other => Method::Other(other),
-        }
+        Method::known(text.as_bytes()).unwrap_or(Method::Other(text))
+    }
+
+    /// The method, if it is one of those above.
+    pub(crate) fn known(text: &[u8]) -> Option<Method<'static>> {
+        Some(match text {
+            b"ACK" => Method::Ack,
+            b"BYE" => Method::Bye,
+            b"CANCEL" => Method::Cancel,
+            b"INFO" => Method::Info,
+            b"INVITE" => Method::Invite,
+            b"MESSAGE" => Method::Message,
+            b"NOTIFY" => Method::Notify,
+            b"OPTIONS" => Method::Options,
+            b"PRACK" => Method::Prack,
+            b"PUBLISH" => Method::Publish,
+            b"REFER" => Method::Refer,
+            b"REGISTER" => Method::Register,
+            b"SUBSCRIBE" => Method::Subscribe,
+            b"UPDATE" => Method::Update,
+            _ => return None,
+        })
     }
 
     /// The method as it stands on the wire.

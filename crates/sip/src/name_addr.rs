@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::SyntaxError;
 use crate::list::{Params, quoted_end};
-use crate::text::{decimal_u32, is_token, trim, unquote};
+use crate::text::{decimal_u32, find, is_token, split_before, trim, trim_start, unquote};
 use crate::uri::Uri;
 
 /// The value of From, To, Contact, Route, Path and their like.
@@ -22,16 +22,16 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Reads one address. A Contact of `*` is none; ask before.
     pub fn parse(value: &'a str) -> Result<Self, SyntaxError> {
-        let start = value.len() - value.trim_start_matches([' ', '\t']).len();
+        let start = value.len() - trim_start(value).len();
         let text = &value[start..];
         let (display, bracket) = if text.starts_with('"') {
             let end = quoted_end(text).ok_or(SyntaxError::new("a quotation mark never closes"))?;
-            let blank = text[end..].len() - text[end..].trim_start_matches([' ', '\t']).len();
+            let blank = text[end..].len() - trim_start(&text[end..]).len();
             if !text[end + blank..].starts_with('<') {
                 return Err(SyntaxError::new("no <URI> follows the display name"));
             }
             (Some(&text[..end]), end + blank)
-        } else if let Some(bracket) = text.find('<') {
+        } else if let Some(bracket) = find(text, b'<') {
             let name = trim(&text[..bracket]);
             // §25.1: without quotation marks a display name is tokens and blanks. A semicolon before the bracket would
             // let `sip:x;a=<sip:y>` mean two things. UTF-8 is taken although the grammar asks for quotes.
@@ -44,7 +44,7 @@ impl<'a> NameAddr<'a> {
             return Self::bare(text, start);
         };
         let inner = &text[bracket + 1..];
-        let close = inner.find('>').ok_or(SyntaxError::new("an angle bracket never closes"))?;
+        let close = find(inner, b'>').ok_or(SyntaxError::new("an angle bracket never closes"))?;
         let params = trim(&inner[close + 1..]);
         if !params.is_empty() && !params.starts_with(';') {
             return Err(SyntaxError::new("something other than parameters follows the URI"));
@@ -59,15 +59,15 @@ impl<'a> NameAddr<'a> {
     /// Without angle brackets every parameter belongs to the header, and the URI may hold no comma, semicolon or
     /// question mark (§20.10).
     fn bare(text: &'a str, start: usize) -> Result<Self, SyntaxError> {
-        let end = text.find(';').unwrap_or(text.len());
-        let uri = trim(&text[..end]);
+        let (uri, params) = split_before(text, b';');
+        let uri = trim(uri);
         if uri.is_empty() {
             return Err(SyntaxError::new("there is no URI"));
         }
         if uri.contains(['?', ',', '>', ' ', '\t', '"']) {
             return Err(SyntaxError::new("a URI which needs angle brackets has none"));
         }
-        Ok(Self { display: None, uri, params: checked(&text[end..])?, uri_offset: start })
+        Ok(Self { display: None, uri, params: checked(params)?, uri_offset: start })
     }
 
     /// The display name without quotation marks and backslashes.
@@ -141,12 +141,18 @@ impl<'a> NameAddr<'a> {
 /// Parameters whose names are tokens and whose quotation marks close.
 fn checked(text: &str) -> Result<Params<'_>, SyntaxError> {
     let params = Params::new(text);
-    let mut each = params;
-    let sound = each.all(|(name, value)| {
-        is_token(name.as_bytes())
-            && value.is_none_or(|value| !value.starts_with('"') || quoted_end(value) == Some(value.len()))
-    });
-    if sound { Ok(params) } else { Err(SyntaxError::new("a parameter is malformed")) }
+    let mut tagged = false;
+    for (name, value) in params {
+        let closes = |value: &str| !value.starts_with('"') || quoted_end(value) == Some(value.len());
+        if !is_token(name.as_bytes()) || !value.is_none_or(closes) {
+            return Err(SyntaxError::new("a parameter is malformed"));
+        }
+        // §7.3.1: no parameter may stand twice. Two tags would be two dialogs to two readers.
+        if name.eq_ignore_ascii_case("tag") && std::mem::replace(&mut tagged, true) {
+            return Err(SyntaxError::new("its tag stands twice"));
+        }
+    }
+    Ok(params)
 }
 
 #[cfg(test)]
@@ -186,6 +192,8 @@ mod tests {
             "sip:a@b;x=<sip:c@d>",
             "<sip:a@b>;=5",
             "<sip:a@b>;x=\"y",
+            "<sip:a@b>;tag=1;x=2;TAG=1",
+            "sip:a@b;tag;tag=1",
             ";tag=1",
         ] {
             assert!(NameAddr::parse(bad).is_err(), "{bad}");

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::check::nul_is_taken;
 use crate::error::PrintError;
-use crate::list::first_element;
+use crate::list::{first_element, has_element};
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::Name;
@@ -197,7 +197,7 @@ impl<'a> ResponseBuilder<'a> {
 /// All Via fields, with the source noted in the topmost value: the first one, and not the first field if that is empty.
 pub(crate) fn vias(pen: &mut Pen<'_>, message: &Message, mut source: Option<SocketAddr>) {
     for field in fields_of(message, Name::Via) {
-        let holds_any = || message.text(field.value).is_some_and(|value| first_element(value).is_some());
+        let holds_any = || has_element(&message.head_bytes()[field.value.range()]);
         match source.take_if(|_| holds_any()) {
             Some(source) => stamped_field(pen, message, field, source),
             None => copied_field(pen, message, field),

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Fault, FrameError};
 use crate::framing::Limits;
+use crate::method::Method;
 use crate::name::Name;
 use crate::text::{ends_uri, is_token, token_length, trim_end_bytes, trim_start_bytes};
 
@@ -59,8 +60,9 @@ impl HeaderField {
     }
 }
 
-/// Enough room for the header of nearly every message, so that parsing one allocates nothing.
-pub(crate) type Fields = SmallVec<[HeaderField; 24]>;
+/// Enough room for the header of most messages, so that parsing one allocates nothing. Not more, since a message moves with
+/// it several times.
+pub(crate) type Fields = SmallVec<[HeaderField; 16]>;
 
 /// The first line.
 #[derive(Clone, Copy, Debug)]
@@ -68,21 +70,29 @@ pub(crate) enum StartLine {
     Request {
         method: Span,
         uri: Span,
+        /// The method, if it is one of those that this crate knows.
+        known: Option<Method<'static>>,
     },
     /// A status of 0 stands for one which could not be read.
-    Response {
-        status: u16,
-        reason: Span,
-    },
+    Response { status: u16, reason: Span },
+}
+
+impl Default for StartLine {
+    fn default() -> Self {
+        Self::Response { status: 0, reason: Span::default() }
+    }
 }
 
 /// A whole header.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) start_line: StartLine,
     /// Just behind the CRLF of the first line.
     pub(crate) fields_start: u32,
     pub(crate) fields: Fields,
+    /// The names of the fields, by [`Name::bit`], and those that stand more than once.
+    pub(crate) names: u64,
+    pub(crate) repeated: u64,
     /// Just behind the empty line: where the body begins.
     pub(crate) end: u32,
     pub(crate) content_length: Option<u64>,
@@ -102,13 +112,10 @@ pub(crate) struct Head {
 pub(crate) struct HeadScanner {
     position: usize,
     line_start: usize,
-    start_line: Option<StartLine>,
-    fields_start: u32,
-    fields: Fields,
-    folded: bool,
-    odd: bool,
-    nul: bool,
-    fault: Option<Fault>,
+    /// Whether the first line has been read.
+    begun: bool,
+    /// What is known so far.
+    head: Head,
 }
 
 impl HeadScanner {
@@ -132,9 +139,9 @@ impl HeadScanner {
             match window[at] {
                 b'\n' => return Err(FrameError::BareLf { offset: offset(at) }),
                 // A TLS hello or other noise; in a header field it may stand in a quoted string.
-                0 if self.start_line.is_none() => return Err(FrameError::Nul { offset: offset(at) }),
+                0 if !self.begun => return Err(FrameError::Nul { offset: offset(at) }),
                 0 => {
-                    self.nul = true;
+                    self.head.nul = true;
                     self.position = at + 1;
                     continue;
                 }
@@ -150,13 +157,13 @@ impl HeadScanner {
             }
             let line_start = self.line_start;
             self.position = at + 2;
-            if line_start == at && self.start_line.is_some() {
+            if line_start == at && self.begun {
                 self.line_start = at + 2;
-                return Ok(self.finish(window));
+                return Ok(Some(self.finish(window)));
             }
-            if self.start_line.is_some() && self.fields.len() >= usize::from(limits.header_count_max) {
+            if self.begun && self.head.fields.len() >= usize::from(limits.header_count_max) {
                 let (count, limit) = (limits.header_count_max.saturating_add(1), limits.header_count_max);
-                return Ok(self.give_up(FrameError::TooManyHeaders { count, limit }));
+                return Ok(Some(self.give_up(FrameError::TooManyHeaders { count, limit })));
             }
             self.line_start = at + 2;
             self.line(window, line_start, at)?;
@@ -168,19 +175,19 @@ impl HeadScanner {
             return Ok(None);
         }
         let error = FrameError::HeaderTooLong { limit: limits.header_bytes_max };
-        if self.start_line.is_none() {
+        if !self.begun {
             return Err(error);
         }
-        Ok(self.give_up(error))
+        Ok(Some(self.give_up(error)))
     }
 
     /// The header, its empty line seen.
-    fn finish(&mut self, window: &[u8]) -> Option<Head> {
-        let mut lengths = self.fields.iter_mut().filter(|field| field.name == Name::ContentLength);
+    fn finish(&mut self, window: &[u8]) -> Head {
+        let mut lengths = self.head.fields.iter_mut().filter(|field| field.name == Name::ContentLength);
         let length = lengths.next().map(|field| {
             let text = &window[field.value.range()];
             field.odd |= field.folded || text.len() > 1 && text[0] == b'0';
-            self.odd |= field.odd;
+            self.head.odd |= field.odd;
             decimal(text)
         });
         let (content_length, broken) = match (length, lengths.next()) {
@@ -194,35 +201,25 @@ impl HeadScanner {
     }
 
     /// What was seen of a header that goes beyond a limit: its whole lines, enough to answer.
-    fn give_up(&mut self, error: FrameError) -> Option<Head> {
+    fn give_up(&mut self, error: FrameError) -> Head {
         self.position = self.line_start;
         self.head(None, Some(error))
     }
 
-    fn head(&mut self, content_length: Option<u64>, broken: Option<FrameError>) -> Option<Head> {
-        let done = std::mem::take(self);
-        Some(Head {
-            start_line: done.start_line?,
-            fields_start: done.fields_start,
-            fields: done.fields,
-            end: offset(done.position),
-            content_length,
-            folded: done.folded,
-            odd: done.odd,
-            nul: done.nul,
-            fault: done.fault,
-            broken,
-        })
+    fn head(&mut self, content_length: Option<u64>, broken: Option<FrameError>) -> Head {
+        self.head.end = offset(self.position);
+        (self.head.content_length, self.head.broken) = (content_length, broken);
+        (self.position, self.line_start, self.begun) = (0, 0, false);
+        std::mem::take(&mut self.head)
     }
 
     /// Takes one line, without its CRLF.
     fn line(&mut self, buffer: &[u8], start: usize, end: usize) -> Result<(), FrameError> {
         let line = &buffer[start..end];
-        if self.start_line.is_none() {
-            let (start_line, fault) = first_line(line, start)?;
-            self.start_line = Some(start_line);
-            self.fields_start = offset(end + 2);
-            self.fault = fault;
+        if !self.begun {
+            (self.head.start_line, self.head.fault) = first_line(line, start)?;
+            self.head.fields_start = offset(end + 2);
+            self.begun = true;
             return Ok(());
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
@@ -234,13 +231,16 @@ impl HeadScanner {
             return Ok(());
         };
         let odd = name_text.len() != colon;
-        self.odd |= odd;
-        self.fields.push(HeaderField {
+        let name = Name::recognise(name_text);
+        self.head.odd |= odd;
+        self.head.repeated |= self.head.names & name.bit();
+        self.head.names |= name.bit();
+        self.head.fields.push(HeaderField {
             start: offset(start),
             name_end: offset(start + name_text.len()),
             value: trimmed(line, colon + 1, start),
             end: offset(end + 2),
-            name: Name::recognise(name_text),
+            name,
             folded: false,
             odd,
         });
@@ -249,7 +249,7 @@ impl HeadScanner {
 
     /// §7.3.1: a line which begins with white space continues the field before it.
     fn continuation(&mut self, line: &[u8], start: usize, end: usize) {
-        let Some(field) = self.fields.last_mut() else {
+        let Some(field) = self.head.fields.last_mut() else {
             // The first line cannot be continued.
             return self.malformed_line(start, end);
         };
@@ -257,7 +257,7 @@ impl HeadScanner {
         // Whoever trims lines sees the end of the header there, and a body of headers behind it.
         let blank = more.start == more.end;
         field.odd |= blank;
-        self.odd |= blank;
+        self.head.odd |= blank;
         if field.value.start == field.value.end {
             field.value = more;
         } else if !blank {
@@ -265,14 +265,14 @@ impl HeadScanner {
         }
         field.end = offset(end + 2);
         field.folded = true;
-        self.folded = true;
+        self.head.folded = true;
     }
 
     /// Keeps a line which is no header field, so that a line folded behind it does not join the field before.
     fn malformed_line(&mut self, start: usize, end: usize) {
-        let line = u16::try_from(self.fields.len() + 1).unwrap_or(u16::MAX);
-        self.fault.get_or_insert(Fault::HeaderLineMalformed { line });
-        self.fields.push(HeaderField {
+        let line = u16::try_from(self.head.fields.len() + 1).unwrap_or(u16::MAX);
+        self.head.fault.get_or_insert(Fault::HeaderLineMalformed { line });
+        self.head.fields.push(HeaderField {
             start: offset(start),
             name_end: offset(start),
             value: Span::new(start, end),
@@ -366,8 +366,11 @@ fn request_line(line: &[u8], base: usize) -> Result<(StartLine, Option<Fault>), 
         Some(Fault::RequestLineMalformed)
     };
     let uri_start = base + (first + 1).min(line.len());
-    let start_line =
-        StartLine::Request { method: Span::new(base, base + first), uri: Span::new(uri_start, uri_start + uri.len()) };
+    let start_line = StartLine::Request {
+        method: Span::new(base, base + first),
+        uri: Span::new(uri_start, uri_start + uri.len()),
+        known: Method::known(method),
+    };
     Ok((start_line, fault))
 }
 

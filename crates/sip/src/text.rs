@@ -19,6 +19,21 @@ pub(crate) fn token_length(text: &[u8]) -> usize {
     text.iter().position(|byte| !TOKEN[*byte as usize]).unwrap_or(text.len())
 }
 
+/// Where a byte of ASCII first stands. The searches of `str` by a character take several times as long on short text.
+pub(crate) fn find(text: &str, byte: u8) -> Option<usize> {
+    memchr::memchr(byte, text.as_bytes())
+}
+
+/// What stands before the first `byte`, which is ASCII, and what behind it.
+pub(crate) fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
+    find(text, byte).map(|at| (&text[..at], &text[at + 1..]))
+}
+
+/// What stands before the first `byte`, which is ASCII, and the rest with it.
+pub(crate) fn split_before(text: &str, byte: u8) -> (&str, &str) {
+    text.split_at(find(text, byte).unwrap_or(text.len()))
+}
+
 /// Blanks and tabs at the front are no part of a value.
 pub(crate) fn trim_start_bytes(text: &[u8]) -> &[u8] {
     let skip = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -33,7 +48,13 @@ pub(crate) fn trim_end_bytes(text: &[u8]) -> &[u8] {
 
 /// Without blanks and tabs around; `str::trim` would also take what only Unicode calls white space.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    let text = trim_start(text);
+    &text[..trim_end_bytes(text.as_bytes()).len()]
+}
+
+/// Without blanks and tabs in front.
+pub(crate) fn trim_start(text: &str) -> &str {
+    &text[text.len() - trim_start_bytes(text.as_bytes()).len()..]
 }
 
 /// Digits and nothing else, below 2^32.
@@ -50,7 +71,7 @@ pub(crate) fn decimal_u32(text: &str) -> Option<u32> {
 /// The result may hold any character, also CR, LF and NUL: never print it into a header without [`escape_param`] or
 /// [`quote`].
 pub fn unescape(text: &str) -> Result<Cow<'_, str>, SyntaxError> {
-    if !text.contains('%') {
+    if find(text, b'%').is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut bytes = Vec::with_capacity(text.len());

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::SyntaxError;
 use crate::list::Params;
-use crate::text::{decimal_u32, ends_uri, unescape};
+use crate::text::{decimal_u32, ends_uri, find, split_before, split_once, trim, trim_start, unescape};
 
 /// A URI, taken apart without copying.
 ///
@@ -61,7 +61,7 @@ impl<'a> Uri<'a> {
         if text.bytes().any(|byte| ends_uri(byte) || matches!(byte, b'<' | b'>' | b'"')) {
             return Err(SyntaxError::new("a URI holds white space, quotation marks, brackets or controls"));
         }
-        let (scheme_text, rest) = text.split_once(':').ok_or(SyntaxError::new("a URI has no scheme"))?;
+        let (scheme_text, rest) = split_once(text, b':').ok_or(SyntaxError::new("a URI has no scheme"))?;
         let scheme = Scheme::parse(scheme_text)?;
         if rest.is_empty() {
             return Err(SyntaxError::new("a URI ends behind its scheme"));
@@ -79,7 +79,7 @@ impl<'a> Uri<'a> {
         match scheme {
             Scheme::Sip | Scheme::Sips => uri.split_sip(rest)?,
             Scheme::Tel => {
-                let (number, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+                let (number, params) = split_before(rest, b';');
                 (uri.user, uri.params) = (Some(number), Params::new(params));
             }
             Scheme::Other(_) => {}
@@ -89,13 +89,13 @@ impl<'a> Uri<'a> {
 
     fn split_sip(&mut self, rest: &'a str) -> Result<(), SyntaxError> {
         // Neither userinfo nor anything behind it may hold a bare @ (§25.1), while ; ? and / may stand in the user.
-        let after_user = match rest.split_once('@') {
+        let after_user = match split_once(rest, b'@') {
             None => rest,
             Some((userinfo, after)) => {
-                if after.contains('@') {
+                if find(after, b'@').is_some() {
                     return Err(SyntaxError::new("a URI has two @"));
                 }
-                let (user, password) = match userinfo.split_once(':') {
+                let (user, password) = match split_once(userinfo, b':') {
                     Some((user, password)) => (user, Some(password)),
                     None => (userinfo, None),
                 };
@@ -107,11 +107,11 @@ impl<'a> Uri<'a> {
                 after
             }
         };
-        let (before_headers, headers) = match after_user.split_once('?') {
+        let (before_headers, headers) = match split_once(after_user, b'?') {
             Some((before, headers)) => (before, headers),
             None => (after_user, ""),
         };
-        let (host_port, params) = before_headers.split_at(before_headers.find(';').unwrap_or(before_headers.len()));
+        let (host_port, params) = split_before(before_headers, b';');
         let (host, port) = Host::parse_with_port(host_port)?;
         (self.host, self.port) = (Some(host), port);
         (self.params, self.headers) = (Params::new(params), headers);
@@ -170,6 +170,8 @@ impl<'a> Uri<'a> {
         }
         // A default port written out is not the same as none; a user never equals the absence of one.
         self.scheme == other.scheme
+            && has_few(self.params)
+            && has_few(other.params)
             && same_escaped(self.user, other.user, false)
             && same_escaped(self.password, other.password, false)
             && self.host == other.host
@@ -182,14 +184,16 @@ impl<'a> Uri<'a> {
 
 impl<'a> Scheme<'a> {
     fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        // Most are this one.
+        if text.eq_ignore_ascii_case("sip") {
+            return Ok(Scheme::Sip);
+        }
         // RFC 3986 §3.1.
         let rest_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         if !text.starts_with(|first: char| first.is_ascii_alphabetic()) || !text.bytes().all(rest_allowed) {
             return Err(SyntaxError::new("the scheme of a URI is malformed"));
         }
-        Ok(if text.eq_ignore_ascii_case("sip") {
-            Scheme::Sip
-        } else if text.eq_ignore_ascii_case("sips") {
+        Ok(if text.eq_ignore_ascii_case("sips") {
             Scheme::Sips
         } else if text.eq_ignore_ascii_case("tel") {
             Scheme::Tel
@@ -210,10 +214,9 @@ impl<'a> Host<'a> {
         if text.is_empty() || text.len() > 255 || !text.bytes().all(allowed) || text.starts_with('.') {
             return Err(SyntaxError::new("a host name is malformed"));
         }
-        Ok(match text.parse() {
-            Ok(address) => Host::V4(address),
-            Err(_) => Host::Domain(text),
-        })
+        // Every IPv4 address ends in a digit, and hardly any name does.
+        let address = if text.ends_with(|last: char| last.is_ascii_digit()) { text.parse().ok() } else { None };
+        Ok(address.map_or(Host::Domain(text), Host::V4))
     }
 
     /// Reads `host` or `host:port`, with white space around the colon as Via allows it.
@@ -221,17 +224,17 @@ impl<'a> Host<'a> {
         let host_end = if text.starts_with('[') {
             text.find(']').map(|at| at + 1).ok_or(SyntaxError::new("an IPv6 address is not closed"))?
         } else {
-            text.find([':', ' ', '\t']).unwrap_or(text.len())
+            text.bytes().position(|byte| matches!(byte, b':' | b' ' | b'\t')).unwrap_or(text.len())
         };
         let (host, rest) = text.split_at(host_end);
         let host = Self::parse(host)?;
-        let rest = rest.trim_matches([' ', '\t']);
+        let rest = trim(rest);
         if rest.is_empty() {
             return Ok((host, None));
         }
         let port = rest
             .strip_prefix(':')
-            .and_then(|digits| decimal_u32(digits.trim_start_matches([' ', '\t'])))
+            .and_then(|digits| decimal_u32(trim_start(digits)))
             .and_then(|port| u16::try_from(port).ok())
             .ok_or(SyntaxError::new("a port is not a number up to 65535"))?;
         Ok((host, Some(port)))
@@ -290,6 +293,13 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
         v4.parse::<Ipv4Addr>().ok()?;
         format!("{before}::{v4}").parse().ok()
     })
+}
+
+/// Each parameter of one URI is looked for in the other. Two with more of them than any peer has a use for are the same only
+/// if their text is.
+fn has_few(mut params: Params<'_>) -> bool {
+    const PARAMS_MAX: usize = 64;
+    params.nth(PARAMS_MAX).is_none()
 }
 
 /// §19.1.4: a parameter in both must match; of those in one only, these five matter.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::error::SyntaxError;
 use crate::list::Params;
-use crate::text::{decimal_u32, is_token, trim};
+use crate::text::{decimal_u32, split_before, split_once, token_length, trim, trim_start};
 use crate::uri::Host;
 
 /// One Via value.
@@ -42,18 +42,17 @@ pub enum Transport<'a> {
 impl<'a> Via<'a> {
     /// Reads one Via value: `SIP/2.0/TLS host:port;params`, with white space wherever §25.1 allows it.
     pub fn parse(value: &'a str) -> Result<Self, SyntaxError> {
-        let malformed = SyntaxError::new("it is not SIP/2.0/transport and a host");
-        let (protocol, rest) = value.split_once('/').ok_or(malformed)?;
-        let (version, rest) = rest.split_once('/').ok_or(malformed)?;
-        if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
-            return Err(SyntaxError::new("its protocol is not SIP/2.0"));
+        let rest = match value.strip_prefix("SIP/2.0/") {
+            Some(rest) => rest,
+            None => behind_protocol(value)?,
+        };
+        let rest = trim_start(rest);
+        let transport_end = token_length(rest.as_bytes());
+        let (transport, rest) = rest.split_at(transport_end);
+        if transport.is_empty() || !rest.starts_with([' ', '\t']) {
+            return Err(MALFORMED);
         }
-        let rest = trim(rest);
-        let (transport, rest) = rest.split_once([' ', '\t']).ok_or(malformed)?;
-        if !is_token(transport.as_bytes()) {
-            return Err(malformed);
-        }
-        let (sent_by, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (sent_by, params) = split_before(rest, b';');
         let sent_by = trim(sent_by);
         let (host, port) = Host::parse_with_port(sent_by)?;
         Ok(Self { transport: Transport::parse(transport), sent_by, host, port, params: Params::new(params) })
@@ -148,6 +147,18 @@ impl<'a> Transport<'a> {
         }
     }
 }
+
+/// What follows the protocol, which most write without white space and in capitals.
+fn behind_protocol(value: &str) -> Result<&str, SyntaxError> {
+    let (protocol, rest) = split_once(value, b'/').ok_or(MALFORMED)?;
+    let (version, rest) = split_once(rest, b'/').ok_or(MALFORMED)?;
+    if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
+        return Err(SyntaxError::new("its protocol is not SIP/2.0"));
+    }
+    Ok(rest)
+}
+
+const MALFORMED: SyntaxError = SyntaxError::new("it is not SIP/2.0/transport and a host");
 
 impl fmt::Display for Transport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
