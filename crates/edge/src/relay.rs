@@ -4,6 +4,7 @@
 //! memory is freed with its final response.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash as _, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_federation::answer::{Audience, answer, status_outbound};
 use reveille_federation::{Refusal, message};
-use reveille_sip::{Abridged, Forward, Limits, Message, Name, Via};
+use reveille_sip::{Abridged, Forward, Limits, Message, Name, PrintError, Via};
 use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Side, WriteError};
 use tracing::debug;
 
@@ -48,6 +49,16 @@ struct Onward {
     stamp_back: StampBack,
     /// The places that it holds, since it came.
     passage: Passage,
+}
+
+/// What a response is an answer to.
+enum Answered {
+    /// To this, which is over with it.
+    Finally(Onward),
+    /// To something under way, which stays so.
+    Provisionally,
+    /// To nothing, or not from there, or not in its words.
+    Nothing,
 }
 
 /// Requests under way by their numbers, which we give ourselves, one after the other: there is nothing to hash.
@@ -101,13 +112,15 @@ impl Relay {
         }
         let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random::<u64>());
         let via = format_args!("SIP/2.0/TLS {};branch={BRANCH}{id:x}.{key:016x}.{mark:016x}", self.name);
-        let forward = Forward::request(request).push_via(via).max_forwards(hops).source(back.remote());
+        let abridged = request.abridged(back.remote());
+        let vias = abridged.vias();
+        let forward = Forward::request(request).push_via(via).max_forwards(hops).vias(&vias);
         let forward = stamped(forward, &stamp);
         let ready = pool.ready(target);
         let onward = Onward {
             back: Arc::clone(back),
             from,
-            request: request.abridged(),
+            request: abridged,
             destination: destination.clone(),
             left_on: ready.as_ref().map(|flow| flow.id()),
             key,
@@ -168,7 +181,7 @@ impl Relay {
     }
 
     /// A request that could not be written goes nowhere.
-    fn take_back(&self, id: u64, fault: &reveille_sip::PrintError) -> Result<(), Refusal> {
+    fn take_back(&self, id: u64, fault: &PrintError) -> Result<(), Refusal> {
         let refusal = Refusal::BadBody(fault.to_string());
         let onward = self.shard(id).lock().remove(&id);
         match onward {
@@ -179,50 +192,59 @@ impl Relay {
 
     /// Sends an answer back the way its request came.
     pub(crate) fn on_response(&self, flow: &Flow, response: &Message) {
-        let Some((id, key, _)) = response.top_via().ok().and_then(|via| own_branch(via.branch()?)) else {
-            return self.stray(flow);
-        };
-        let is_final = response.status().is_some_and(|status| status >= 200);
-        let (onward, back, from, stamp) = {
-            let mut shard = self.shard(id).lock();
-            // An answer can come before the flow is noted; then the key alone tells that the peer has the request.
-            let ours = shard
-                .get(&id)
-                .filter(|onward| onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id()));
-            let Some(ours) = ours else {
-                drop(shard);
-                return self.stray(flow);
-            };
-            let (back, from, stamp) = (Arc::clone(&ours.back), ours.from, ours.stamp_back.on(response));
-            let onward = if is_final { shard.remove(&id) } else { None };
-            (onward, back, from, stamp)
-        };
-        let said = Said::by(response, onward.as_ref().and_then(|onward| onward.stamp_back.partner()), from, &self.name);
-        let mut forward = stamped(Forward::response(response).pop_via(), &stamp);
+        let branch = response.top_via().ok().and_then(|via| own_branch(via.branch()?));
+        let onward = branch.map_or(Answered::Nothing, |(id, key, _)| self.answered(id, key, flow, response));
+        match onward {
+            Answered::Finally(onward) => self.answer(flow, response, onward),
+            // A 100 goes no further (§16.7 step 5), and to anything but an INVITE no other tells anybody anything (RFC 4320
+            // §4.1). Nor does it keep a request alive: whoever sent that counts for itself.
+            Answered::Provisionally => {}
+            Answered::Nothing => self.stray(flow),
+        }
+    }
+
+    /// What a response is to, which is taken out of the books if it is a final one.
+    fn answered(&self, id: u64, key: u64, flow: &Flow, response: &Message) -> Answered {
+        let mut shard = self.shard(id).lock();
+        let Entry::Occupied(entry) = shard.entry(id) else { return Answered::Nothing };
+        let onward = entry.get();
+        // An answer can come before the flow is noted; then the key alone tells that the peer has the request.
+        let there = onward.key == key && onward.left_on.is_none_or(|left_on| left_on == flow.id());
+        if !there || !onward.request.is_answered_by(response) {
+            return Answered::Nothing;
+        }
+        match response.status() {
+            Some(200..) => Answered::Finally(entry.remove()),
+            _ => Answered::Provisionally,
+        }
+    }
+
+    /// Passes a final answer back: with the Vias of its request, whatever way the answer itself names.
+    fn answer(&self, flow: &Flow, response: &Message, onward: Onward) {
+        let (stamp, vias) = (onward.stamp_back.on(response), onward.request.vias());
+        let said = Said::by(response, onward.stamp_back.partner(), onward.from, &self.name);
+        let mut forward = stamped(Forward::response(response).vias(&vias), &stamp);
         for (name, value) in said.more() {
             forward = forward.insert(name, value);
         }
-        let fits = from == From::Inside || Limits::between_organisations().leave_room(response);
-        match &onward {
+        let fits = onward.from == From::Inside || Limits::between_organisations().leave_room(response);
+        let unfit = match fits {
             // A partner would close the connection over it, on which others wait for theirs.
-            Some(onward) if !fits => {
-                refuse(&back, &onward.request.clone().restore(), from, &self.name, &too_long(response));
-            }
-            None if !fits => {}
-            // A peer that has gone needs no answer.
-            Some(_) | None => {
-                if let Err(WriteError::Print(fault)) = back.write_with(|out| forward.write(out)) {
-                    debug!(%fault, "a response could not be passed on");
-                }
-            }
+            false => Some(too_long(response)),
+            true => match onward.back.write_with(|out| forward.write(out)) {
+                Err(WriteError::Print(fault)) => Some(unwritable(&onward.destination, &fault)),
+                // A peer that has gone needs no answer.
+                Ok(()) | Err(WriteError::Send(_)) => None,
+            },
+        };
+        if let Some(refusal) = unfit {
+            refuse(&onward.back, &onward.request.clone().restore(), onward.from, &self.name, &refusal);
         }
-        if let Some(onward) = onward {
-            if response.status() == Some(503) {
-                self.leave_alone(flow, response, &onward);
-            }
-            let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
-            onward.passage.answered(response.status().unwrap_or_default(), diagnosis);
+        if response.status() == Some(503) {
+            self.leave_alone(flow, response, &onward);
         }
+        let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
+        onward.passage.answered(response.status().unwrap_or_default(), diagnosis);
     }
 
     /// A response to nothing that went this way: late, repeated or made up.
@@ -233,11 +255,9 @@ impl Relay {
 
     /// A partner's server says that it can take nothing now: its others, if it has any, go first for as long as it asks.
     fn leave_alone(&self, flow: &Flow, response: &Message, onward: &Onward) {
-        let secs =
-            response.header(Name::RetryAfter).and_then(|value| value.split([' ', '(', ';']).next()?.parse().ok());
         let target = onward.stamp_back.partner().and_then(|partner| partner.books.lock().target.clone());
-        if let (Some(secs), Some(target), Some(outside)) = (secs, target, self.outside.get()) {
-            outside.shun(&target, flow, Duration::from_secs(secs));
+        if let Some((target, outside)) = target.zip(self.outside.get()) {
+            outside.heed(&target, flow, response);
         }
     }
 
@@ -332,6 +352,11 @@ impl Hasher for Numbered {
     }
 }
 
+/// An answer that cannot be passed on. Its sender is told so, or would wait for one until its own time is up.
+fn unwritable(destination: &SipDomain, fault: &PrintError) -> Refusal {
+    Refusal::PeerUnreachable { domain: destination.clone(), why: format!("its answer cannot be passed on: {fault}") }
+}
+
 /// A message that its next hop would not take as it leaves.
 pub(crate) fn too_long(message: &Message) -> Refusal {
     Refusal::HeaderTooLong { fields: message.field_count(), bytes: message.header_len() }
@@ -392,32 +417,106 @@ mod tests {
         Flow::carried(Transport::Tls, Side::Initiated, address, address, None, 10_000)
     }
 
-    #[test]
-    fn a_next_hop_that_ends_before_it_was_noted_is_told_to_the_asker() {
-        let domain: SipDomain = "push.example.net".parse().unwrap();
-        let (relay, back, next_hop) = (Relay::new(&domain), flow(), flow());
-        let text = "MESSAGE sip:push@push.example.net SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
-                    From: <sip:mcx@a.example>;tag=1\r\nTo: <sip:push@push.example.net>\r\nCall-ID: 1\r\n\
-                    CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
+    const REQUEST: &str = "MESSAGE sip:push@push.example.net SIP/2.0\r\nVia: SIP/2.0/TLS a.example;branch=z9hG4bK1\r\n\
+        Via: SIP/2.0/TLS home.a.example;branch=z9hG4bK0\r\nFrom: <sip:mcx@a.example>;tag=1\r\n\
+        To: <sip:push@push.example.net>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
+
+    /// A request under way, with number and key 1, that has left on this flow, if on any.
+    fn under_way(relay: &Relay, back: &Arc<Flow>, left_on: Option<&Flow>) {
         let onward = Onward {
-            back: Arc::clone(&back),
+            back: Arc::clone(back),
             from: From::Outside,
-            request: parse_datagram(text.into(), &Limits::default()).unwrap().abridged(),
-            destination: domain,
-            left_on: None,
+            request: message(REQUEST).abridged(back.remote()),
+            destination: "push.example.net".parse().unwrap(),
+            left_on: left_on.map(Flow::id),
             key: 1,
             stamp_back: StampBack::None,
             passage: crate::partners::tests::passage(),
         };
         relay.shard(1).lock().insert(1, onward);
+    }
+
+    fn message(text: &str) -> Message {
+        parse_datagram(text.to_owned().into(), &Limits::default()).unwrap()
+    }
+
+    /// What has been sent back.
+    fn told(back: &Flow) -> String {
+        let mut told = VecDeque::new();
+        back.take_queued(&mut told);
+        told.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_next_hop_that_ends_before_it_was_noted_is_told_to_the_asker() {
+        let (relay, back, next_hop) = (Relay::new(&"push.example.net".parse().unwrap()), flow(), flow());
+        under_way(&relay, &back, None);
         // The order in which another thread may see it: queued, ended, noted.
         next_hop.finish(&CloseReason::Idle);
         relay.flow_gone(&next_hop);
         assert_eq!(relay.in_flight(), 1);
         relay.sent(1, &next_hop);
         assert_eq!(relay.in_flight(), 0);
-        let mut told = VecDeque::new();
-        assert!(back.take_queued(&mut told) && told[0].starts_with(b"SIP/2.0 504 "));
+        assert!(told(&back).starts_with("SIP/2.0 504 "));
+    }
+
+    #[test]
+    fn an_answer_goes_back_only_if_it_is_one_and_only_the_way_of_its_request() {
+        let sound = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS push.example.net;branch=z9hG4bKe1.0000000000000001.2\r\n\
+            Via: SIP/2.0/TLS a.example;branch=z9hG4bK1;received=127.0.0.1\r\n\
+            Via: SIP/2.0/TLS home.a.example;branch=z9hG4bK0\r\nFrom: <sip:mcx@a.example>;tag=1\r\n\
+            To: <sip:push@push.example.net>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
+        let back_from = |edited: &str| {
+            let start = edited.split_once("Via: ").unwrap().0;
+            let fields = edited.split_once("From: ").unwrap().1;
+            format!(
+                "{start}Via: SIP/2.0/TLS a.example;branch=z9hG4bK1;received=127.0.0.1\r\n\
+                 Via: SIP/2.0/TLS home.a.example;branch=z9hG4bK0\r\nFrom: {fields}"
+            )
+        };
+        let next = "Via: SIP/2.0/TLS a.example;branch=z9hG4bK1;received=127.0.0.1\r\n";
+        let after = "Via: SIP/2.0/TLS home.a.example;branch=z9hG4bK0\r\n";
+        for (edits, passes, why) in [
+            (&[("", "")][..], true, "as it should be"),
+            (&[("a.example;branch=z9hG4bK1", "victim.example;branch=z9hG4bKv")], true, "but not to where it says"),
+            (&[("home.a.example", "victim.example")], true, "nor from there on to another"),
+            (&[(after, "")], true, "nor without its last hop"),
+            (&[(next, ""), (after, "")], false, "it ends here (RFC 3261 §16.7 step 3)"),
+            (&[("Call-ID: 1", "Call-ID: 2")], false, "another Call-ID"),
+            (&[("CSeq: 1 MESSAGE", "CSeq: 2 MESSAGE")], false, "another number"),
+            (&[("CSeq: 1 MESSAGE", "CSeq: 1 BYE")], false, "another method (§17.1.3)"),
+            (&[("mcx@a.example>;tag=1", "mcx@a.example>;tag=3")], false, "another caller"),
+            (&[("0000000000000001.2", "0000000000000002.2")], false, "another key"),
+            (&[("e1.", "e2.")], false, "nothing under way"),
+            (&[("200 OK", "100 Trying")], false, "for us only (§16.7 step 5)"),
+            (&[("200 OK", "183 Session Progress")], false, "for nobody (RFC 4320 §4.1)"),
+        ] {
+            let edited = edits.iter().fold(sound.to_owned(), |text, (from, to)| {
+                assert!(text.contains(from), "{why}: {from}");
+                text.replacen(from, to, 1)
+            });
+            let (relay, back, next_hop) = (Relay::new(&"push.example.net".parse().unwrap()), flow(), flow());
+            under_way(&relay, &back, Some(&next_hop));
+            relay.on_response(&next_hop, &message(&edited));
+            let expected = if passes { back_from(&edited) } else { String::new() };
+            assert_eq!(told(&back), expected, "{why}");
+            assert_eq!(relay.in_flight(), usize::from(!passes), "{why}");
+            // What was none has changed nothing.
+            relay.on_response(&next_hop, &message(sound));
+            assert_eq!(told(&back), if passes { String::new() } else { back_from(sound) }, "{why}");
+        }
+        let (relay, back, next_hop) = (Relay::new(&"push.example.net".parse().unwrap()), flow(), flow());
+        under_way(&relay, &back, Some(&next_hop));
+        relay.on_response(&flow(), &message(sound));
+        assert_eq!(told(&back), "", "from somebody else");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_written_is_told_of_as_one_that_never_came() {
+        let (back, request) = (flow(), message(REQUEST));
+        let refusal = unwritable(&"push.example.net".parse().unwrap(), &PrintError::ControlCharacter);
+        refuse(&back, &request, From::Outside, "edge", &refusal);
+        assert!(told(&back).starts_with("SIP/2.0 504 "));
     }
 
     #[test]

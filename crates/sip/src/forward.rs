@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use smallvec::SmallVec;
 
-use crate::abridged::Abridged;
+use crate::abridged::Vias;
 use crate::error::PrintError;
 use crate::list::first_element;
 use crate::message::Message;
@@ -41,7 +41,7 @@ pub struct Forward<'a> {
     message: &'a Message,
     request_uri: Option<&'a str>,
     push_via: Option<Value<'a>>,
-    vias: Option<&'a Abridged>,
+    vias: Option<&'a Vias>,
     pop_via: bool,
     pop_route: bool,
     max_forwards: Option<u8>,
@@ -91,10 +91,10 @@ impl<'a> Forward<'a> {
         self
     }
 
-    /// Instead of its own Vias those of this request, behind ours if one is pushed. A response goes back the way that its
-    /// request came, and not one which whoever answered wrote; a request leaves with the same.
-    pub fn vias(mut self, request: &'a Abridged) -> Self {
-        (self.vias, self.pop_via, self.source) = (Some(request), false, None);
+    /// Instead of its own Vias these, behind ours if one is pushed. A response goes back the way that its request came, and
+    /// not one which whoever answered wrote; a request leaves with the same, where its source is noted already.
+    pub fn vias(mut self, vias: &'a Vias) -> Self {
+        (self.vias, self.pop_via, self.source) = (Some(vias), false, None);
         self.strip(Name::Via)
     }
 
@@ -166,8 +166,8 @@ impl<'a> Forward<'a> {
         if let Some(via) = self.push_via {
             pen.field(Name::Via, via);
         }
-        if let Some(request) = self.vias {
-            pen.raw(request.vias());
+        if let Some(vias) = self.vias {
+            pen.raw(vias.as_bytes());
         }
         for (name, value) in &self.insert {
             if Name::recognise(name.as_bytes()) == Name::ContentLength {
@@ -381,6 +381,25 @@ mod tests {
         assert!(first.starts_with("SIP/2.0 202 Accepted\r\nv: SIP/2.0/TLS a"), "{first}");
         let second = written(&Forward::response(&message(&first)).pop_via());
         assert!(second.starts_with("SIP/2.0 202 Accepted\r\nVia: SIP/2.0/UDP z;branch=z9hG4bK0\r\nFrom"), "{second}");
+    }
+
+    #[test]
+    fn a_request_leaves_and_its_answer_goes_back_with_the_same_vias() {
+        let kept = message(REQUEST).abridged("192.0.2.7:5061".parse().unwrap()).vias();
+        let vias = "v:SIP/2.0/TLS a;branch=z9hG4bK1;received=192.0.2.7 , SIP/2.0/UDP z;branch=z9hG4bK0\r\n";
+        let request = written(&Forward::request(&message(REQUEST)).push_via("SIP/2.0/TLS us").vias(&kept));
+        let expected = REQUEST.replacen("v:SIP/2.0/TLS a;branch=z9hG4bK1 , SIP/2.0/UDP z;branch=z9hG4bK0\r\n", "", 1);
+        assert_eq!(request, expected.replacen("\r\n", &format!("\r\nVia: SIP/2.0/TLS us\r\n{vias}"), 1));
+        let ours = "Via: SIP/2.0/TLS us;branch=z9hG4bK2\r\n";
+        let (start, fields) = ("SIP/2.0 202 Accepted\r\n", RESPONSE.split_once("bK0\r\n").unwrap().1);
+        for theirs in [
+            "v: SIP/2.0/TLS a;branch=z9hG4bK1, SIP/2.0/UDP z;branch=z9hG4bK0\r\n",
+            "Via: SIP/2.0/UDP victim.example;branch=z9hG4bKv;received=192.0.2.66\r\n",
+            "",
+        ] {
+            let response = message(&format!("{start}{ours}{theirs}{fields}"));
+            assert_eq!(written(&Forward::response(&response).vias(&kept)), format!("{start}{vias}{fields}"));
+        }
     }
 
     #[test]

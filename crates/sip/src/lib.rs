@@ -31,7 +31,7 @@ mod transaction;
 mod uri;
 mod via;
 
-pub use abridged::Abridged;
+pub use abridged::{Abridged, Vias};
 pub use error::{Fault, FrameError, HeaderError, ParseError, PrintError, SyntaxError};
 pub use forward::Forward;
 pub use framing::{Frame, Limits, Side, StreamFramer, parse_datagram};
