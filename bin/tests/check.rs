@@ -32,7 +32,7 @@ impl Machine {
         let ca = Ca::new("Check test authority")?;
         folder.write("ca.pem", &ca.pem())?;
         for host in ["home.contoso.com", "edge.contoso.com", "house.push.example.net"] {
-            let identity = ca.issue(Leaf::new(host, &[host]))?;
+            let identity = ca.issue(Leaf::new(host, &[host, "contoso.com"]))?;
             folder.write(&format!("{host}.pem"), &identity.chain_pem())?;
             folder.write(&format!("{host}.key"), &identity.key_pem())?;
         }
@@ -294,12 +294,13 @@ fn what_will_not_go_well_for_long_is_a_warning_with_its_key() -> Result<()> {
     let machine = Machine::new("check-warnings")?;
     let ca = Ca::new("Another test authority")?;
     let day = Duration::from_secs(86_400);
-    let (now, names) = (SystemTime::now(), ["edge.contoso.com"]);
+    let (now, names) = (SystemTime::now(), ["edge.contoso.com", "contoso.com"]);
     let until = |not_after| ca.issue(Leaf { not_after, ..Leaf::new("edge.contoso.com", &names) });
     machine.folder.write("another.pem", &ca.pem())?;
     machine.folder.write("old.crl", &ca.revocation_list(&[], now - day / 2)?)?;
     machine.folder.write("current.crl", &ca.revocation_list(&[], now + day)?)?;
-    let stranger = ca.issue(Leaf::new("fabrikam.com", &["fabrikam.com"]))?;
+    let stranger = ca.issue(Leaf::new("fabrikam.com", &["fabrikam.com", "contoso.com"]))?;
+    let bare = ca.issue(Leaf::new("edge.contoso.com", &["edge.contoso.com"]))?;
     let rows = [
         (
             "ends soon",
@@ -317,8 +318,15 @@ fn what_will_not_go_well_for_long_is_a_warning_with_its_key() -> Result<()> {
             "names another",
             stranger,
             "",
-            "edge.tls.certificate: the certificate names fabrikam.com, not edge.contoso.com as edge.name says; who looks for \
-             that refuses it",
+            "edge.tls.certificate: the certificate names fabrikam.com, contoso.com, not edge.contoso.com as edge.name says; \
+             who looks for that refuses it",
+        ),
+        (
+            "names only the host",
+            bare,
+            "",
+            "edge.domains[0].domain: the certificate in edge.tls.certificate does not name contoso.com: partners that find \
+             it by its SRV record refuse this edge, and only those that were given edge.contoso.com as its ProxyFqdn do not",
         ),
         (
             "an old list",

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reveille_core::{Provider, SipDomain, Timestamp};
 
-use super::raw::{App, EdgeLimits, Raw, Tls};
+use super::raw::{App, Edge, EdgeLimits, Raw, Tls};
 use crate::certificates::{Urgency, day};
 use crate::tls::Material;
 use crate::{clearinghouse, users_file};
@@ -100,6 +100,7 @@ pub fn warnings(raw: &Raw, now: Timestamp) -> Vec<Fault> {
     }
     if let Some(edge) = &raw.edge {
         found.warn_tls("edge.tls", &edge.tls, "edge.name", &edge.name, now);
+        found.warn_served(edge);
         if let Some(tls) = &edge.internal_tls {
             found.warn_tls("edge.internal_tls", tls, "edge.name", &edge.name, now);
         }
@@ -195,6 +196,23 @@ impl Faults {
             self.add(
                 &format!("{key}.revocation_lists"),
                 format!("the list of {} in {} has run out: its next one was due on {due}", list.issuer, list.origin),
+            );
+        }
+    }
+
+    /// RFC 5922 §7.3: who comes by a domain's SRV record wants to see that domain.
+    fn warn_served(&mut self, edge: &Edge) {
+        let Ok(material) = Material::read("edge.tls", &edge.tls) else { return };
+        let own = &material.chain()[0];
+        for (index, served) in edge.domains.iter().enumerate().filter(|(_, served)| !own.names(served.domain.as_str()))
+        {
+            self.add(
+                &format!("edge.domains[{index}].domain"),
+                format!(
+                    "the certificate in edge.tls.certificate does not name {}: partners that find it by its SRV record \
+                     refuse this edge, and only those that were given {} as its ProxyFqdn do not",
+                    served.domain, edge.name
+                ),
             );
         }
     }
