@@ -59,7 +59,10 @@ impl TransactionKey {
         key.exact("");
         key.exact(request.request_uri().unwrap_or_default());
         key.exact(request.from()?.tag().unwrap_or_default());
-        key.exact(request.to()?.tag().unwrap_or_default());
+        // The ACK of a refusal has the tag that we gave; what it acknowledges and what a CANCEL ends had none.
+        if method != Method::Invite {
+            key.exact(request.to()?.tag().unwrap_or_default());
+        }
         key.exact(request.required(Name::CallId)?);
         let cseq = request.cseq()?;
         key.bytes.extend_from_slice(&cseq.number.to_be_bytes());
@@ -122,6 +125,21 @@ mod tests {
         let ours = TransactionKey::client("z9hG4bKx", Method::Message);
         assert_eq!(ours, key("SIP/2.0 202 Accepted", "us;branch=z9hG4bKx", "MESSAGE"));
         assert_ne!(ours, key("SIP/2.0 202 Accepted", "us;branch=z9hG4bKx", "INFO"));
+    }
+
+    #[test]
+    fn a_peer_without_the_cookie_acknowledges_with_our_tag_and_cancels_without() {
+        let tagged = |method: &str, to: &str| {
+            let text = format!(
+                "{method} sip:x SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=1\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>{to}\r\n\
+                 Call-ID: 1\r\nCSeq: 1 {method}\r\n\r\n"
+            );
+            parse_datagram(Bytes::from(text), &Limits::default()).expect("a sound message")
+        };
+        let key = |method: &str, to: &str| tagged(method, to).transaction_key().expect("a key");
+        assert_eq!(key("INVITE", ""), key("ACK", ";tag=ours"));
+        assert_eq!(TransactionKey::server(&tagged("CANCEL", ""), Method::Invite), Ok(key("INVITE", "")));
+        assert_ne!(key("BYE", ""), key("BYE", ";tag=ours"));
     }
 
     #[test]
