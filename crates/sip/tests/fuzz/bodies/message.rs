@@ -56,6 +56,7 @@ fn answered(request: &Message, sound: bool) {
                 assert_eq!(answer.header(name), request.header(name));
             }
             assert_eq!(answer.values(Name::Via).count(), request.values(Name::Via).count());
+            passed_back(&answer);
             // Only what cannot be read, or has a tag without a value, is repeated without one of ours.
             let repeated = |to: NameAddr<'_>| to.params().any(|(name, _)| name.eq_ignore_ascii_case("tag"));
             match request.to() {
@@ -89,15 +90,22 @@ fn passed_on(message: &Message) {
     let touched = [Name::Via, Name::MaxForwards, Name::EdgeTrust, Name::RecordRoute, Name::ContentLength];
     assert_eq!(Reading::of(&edited).without(&touched), Reading::of(message).without(&touched));
 
-    let hops: Vec<&str> = message.values(Name::Via).collect();
-    if hops.len() > 1 {
-        let popped = forwarded(Forward::response(message).pop_via(), message);
-        assert_eq!(popped.values(Name::Via).collect::<Vec<_>>(), hops[1..]);
+    if !message.is_request() {
+        passed_back(message);
     }
     let routes: Vec<&str> = message.values(Name::Route).collect();
     if !routes.is_empty() {
         let popped = forwarded(Forward::request(message).pop_route(), message);
         assert_eq!(popped.values(Name::Route).collect::<Vec<_>>(), routes[1..]);
+    }
+}
+
+/// A response loses one Via on its way back, and nothing else.
+fn passed_back(response: &Message) {
+    let hops: Vec<&str> = response.values(Name::Via).collect();
+    if hops.len() > 1 {
+        let popped = forwarded(Forward::response(response).pop_via(), response);
+        assert_eq!(popped.values(Name::Via).collect::<Vec<_>>(), hops[1..]);
     }
 }
 
