@@ -52,14 +52,7 @@ mod tests {
 
     fn identity(message: bool, voip: bool) -> PushIdentity {
         let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Production };
-        let mut identity = PushIdentity {
-            id: IdentityId::from_u128(1),
-            app,
-            message: None,
-            voip: None,
-            generation: 0,
-            dead: Vec::new(),
-        };
+        let mut identity = PushIdentity::new(IdentityId::from_u128(1), app);
         let now = Timestamp::from_millis(1);
         identity.refresh(message.then(|| DeviceToken::new("m")), voip.then(|| DeviceToken::new("v")), now, &[]);
         identity

@@ -142,6 +142,11 @@ pub struct PushIdentity {
 }
 
 impl PushIdentity {
+    /// An identity that no token was given for yet.
+    pub fn new(id: IdentityId, app: AppKey) -> Self {
+        Self { id, app, message: None, voip: None, generation: 0, dead: Vec::new() }
+    }
+
     /// The living token of one channel.
     pub fn token(&self, channel: Channel) -> Option<&RegisteredToken> {
         match channel {
@@ -223,14 +228,7 @@ mod tests {
 
     fn fresh() -> PushIdentity {
         let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Production };
-        let mut identity = PushIdentity {
-            id: IdentityId::from_parts(at(1), 7),
-            app,
-            message: None,
-            voip: None,
-            generation: 0,
-            dead: Vec::new(),
-        };
+        let mut identity = PushIdentity::new(IdentityId::from_parts(at(1), 7), app);
         identity.refresh(Some(token("message-1")), Some(token("voip-1")), at(10), &[]);
         identity
     }

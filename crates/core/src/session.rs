@@ -106,7 +106,7 @@ mod tests {
         let at = Timestamp::from_millis;
         let app = AppKey { provider: Provider::Fcm, app: "project".into(), environment: Environment::Production };
         let id = IdentityId::from_u128(1);
-        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: Vec::new() };
+        let mut identity = PushIdentity::new(id, app);
         identity.refresh(Some(DeviceToken::new("t")), None, at(1), &[]);
         let gates = GateFacts {
             provider_on: true,

@@ -130,7 +130,7 @@ mod tests {
     fn device() -> DeviceRecord {
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
         let id = IdentityId::from_u128(2);
-        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: Vec::new() };
+        let mut identity = PushIdentity::new(id, app);
         identity.refresh(Some(DeviceToken::new("token-1")), None, at(10), &[]);
         DeviceRecord {
             user: "bob@contoso.com".parse().unwrap(),

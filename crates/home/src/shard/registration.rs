@@ -71,14 +71,7 @@ impl Shard {
         device.record.suspended_since = None;
         if let Some(offer) = &contact.push {
             let known = device.record.identity.take().filter(|identity| identity.app == offer.app);
-            let mut identity = known.unwrap_or_else(|| PushIdentity {
-                id: fresh_id,
-                app: offer.app.clone(),
-                message: None,
-                voip: None,
-                generation: 0,
-                dead: Vec::new(),
-            });
+            let mut identity = known.unwrap_or_else(|| PushIdentity::new(fresh_id, offer.app.clone()));
             let (message, voip) = (offer.token(Channel::Message).cloned(), offer.token(Channel::Voip).cloned());
             identity.refresh(message, voip, now, &device.record.dead_tokens);
             device.record.identity = Some(identity);
