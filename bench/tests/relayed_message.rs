@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use reveille_bench::{Counting, allocations, count_this_thread};
-use reveille_core::settings::{AccessEdgeConfiguration, AllowedDomain, Setting, SettingChange, Snapshot};
+use reveille_core::settings::{AccessEdgeConfiguration, AllowedDomain, Setting, Snapshot};
 use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_edge::{Config, Edge, Limits, Served};
 use reveille_federation::message;
@@ -106,18 +106,9 @@ fn domain(name: &str) -> SipDomain {
 }
 
 fn settings() -> Snapshot {
-    let allowed = AllowedDomain {
-        identity: domain("fabrikam.example"),
-        proxy_fqdn: Some(domain(PARTNER)),
-        verification_level: None,
-        comment: String::new(),
-    };
+    let allowed = AllowedDomain { proxy_fqdn: Some(domain(PARTNER)), ..AllowedDomain::new(domain("fabrikam.example")) };
     let switch = AccessEdgeConfiguration { allow_federated_users: true, ..Default::default() };
-    [Setting::AccessEdgeConfiguration(switch), Setting::AllowedDomain(allowed)]
-        .into_iter()
-        .fold(Snapshot::default(), |snapshot, setting| {
-            snapshot.with(&SettingChange::Put(setting), "bench", Timestamp::from_millis(1)).unwrap()
-        })
+    Snapshot::of([Setting::AccessEdgeConfiguration(switch), Setting::AllowedDomain(allowed)]).unwrap()
 }
 
 /// Runs an edge on a thread whose allocations are counted; answers where it listens for partners.

@@ -129,18 +129,22 @@ impl Standing {
 pub enum Admission {
     /// It may.
     Admitted(Standing),
-    /// It may if the SRV record of the domain leads to this provider: look it up, then call [`carried_by`].
+    /// It may if the SRV record of the domain leads to a provider that it is: look it up, then call [`carried_by`].
     IfCarriedBy(Carriage),
 }
 
-/// A provider that wants to speak for one of its customers.
+/// A provider that wants to speak for one of its customers; several, if its certificate names more than one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Carriage(Standing);
+pub struct Carriage {
+    domain: SipDomain,
+    /// One for each provider.
+    standings: Vec<Standing>,
+}
 
 impl Carriage {
     /// Whose SRV record is to be looked up.
     pub const fn domain(&self) -> &SipDomain {
-        &self.0.domain
+        &self.domain
     }
 }
 
@@ -176,19 +180,20 @@ pub fn admit(
     if names(domain) {
         return Ok(Admission::Admitted(listing.same_domain()));
     }
-    match settings.carriers().find(|carrier| names(carrier.proxy)) {
-        Some(carrier) => Ok(Admission::IfCarriedBy(Carriage(listing.carried(carrier)))),
-        None => Err(another(domain)),
+    let named = settings.carriers().filter(|carrier| names(carrier.proxy));
+    let standings: Vec<Standing> = named.map(|carrier| listing.carried(carrier)).collect();
+    if standings.is_empty() {
+        return Err(another(domain));
     }
+    Ok(Admission::IfCarriedBy(Carriage { domain: domain.clone(), standings }))
 }
 
 /// Completes an admission with the targets of the domain's SRV record.
 pub fn carried_by(carriage: Carriage, srv_targets: &[SipDomain]) -> Result<Standing, Refusal> {
-    let Carriage(standing) = carriage;
-    if !srv_targets.contains(&standing.remote) {
-        return Err(Refusal::CertificateNamesAnother { wanted: standing.domain.clone(), domain: standing.domain });
-    }
-    Ok(standing)
+    let Carriage { domain, standings } = carriage;
+    let leads_to = |standing: &Standing| srv_targets.contains(&standing.remote);
+    let carries = standings.into_iter().find(leads_to);
+    carries.ok_or_else(|| Refusal::CertificateNamesAnother { wanted: domain.clone(), domain })
 }
 
 /// One domain as the settings know it: the rules that hold in both directions.
@@ -288,10 +293,7 @@ pub fn readmit(_: &TrustedEdge, trust: Option<&str>, from: &SipDomain) -> Result
 
 #[cfg(test)]
 mod tests {
-    use reveille_core::Timestamp;
-    use reveille_core::settings::{
-        BlockedDomain, HostingProvider, PublicProvider, RoutingMethod, Setting, SettingChange,
-    };
+    use reveille_core::settings::{BlockedDomain, HostingProvider, PublicProvider, RoutingMethod, Setting};
 
     use super::*;
 
@@ -300,9 +302,7 @@ mod tests {
     }
 
     fn snapshot(rows: impl IntoIterator<Item = Setting>) -> Snapshot {
-        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
-            snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(1)).unwrap()
-        })
+        Snapshot::of(rows).unwrap()
     }
 
     fn access_edge(change: impl FnOnce(&mut AccessEdgeConfiguration)) -> Setting {
@@ -312,11 +312,11 @@ mod tests {
     }
 
     fn allowed(name: &str, proxy: Option<&str>, level: Option<VerificationLevel>) -> Setting {
+        let proxy_fqdn = proxy.map(domain);
         Setting::AllowedDomain(AllowedDomain {
-            identity: domain(name),
-            proxy_fqdn: proxy.map(domain),
+            proxy_fqdn,
             verification_level: level,
-            comment: String::new(),
+            ..AllowedDomain::new(domain(name))
         })
     }
 

@@ -73,10 +73,7 @@ pub fn by_srv(settings: &Snapshot, domain: &SipDomain, targets: &[(SipDomain, u1
 
 #[cfg(test)]
 mod tests {
-    use reveille_core::Timestamp;
-    use reveille_core::settings::{
-        AccessEdgeConfiguration, AllowedDomain, HostingProvider, RoutingMethod, Setting, SettingChange,
-    };
+    use reveille_core::settings::{AccessEdgeConfiguration, AllowedDomain, HostingProvider, RoutingMethod, Setting};
 
     use super::*;
     use crate::trust::SourceType;
@@ -86,9 +83,7 @@ mod tests {
     }
 
     fn snapshot(rows: impl IntoIterator<Item = Setting>) -> Snapshot {
-        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
-            snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(1)).unwrap()
-        })
+        Snapshot::of(rows).unwrap()
     }
 
     fn access_edge(change: impl FnOnce(&mut AccessEdgeConfiguration)) -> Setting {
@@ -98,12 +93,7 @@ mod tests {
     }
 
     fn allowed(name: &str, proxy: Option<&str>) -> Setting {
-        Setting::AllowedDomain(AllowedDomain {
-            identity: domain(name),
-            proxy_fqdn: proxy.map(domain),
-            verification_level: None,
-            comment: String::new(),
-        })
+        Setting::AllowedDomain(AllowedDomain { proxy_fqdn: proxy.map(domain), ..AllowedDomain::new(domain(name)) })
     }
 
     fn provider(enabled: bool) -> Setting {

@@ -155,9 +155,9 @@ fn owed(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use reveille_core::settings::{
-        AccessEdgeConfiguration, AllowedDomain, PushNotificationConfiguration, Setting, SettingChange,
+        AccessEdgeConfiguration, AllowedDomain, McxConfiguration, PushNotificationConfiguration, Setting,
     };
     use reveille_core::{AppKey, DeviceToken, Environment, Provider, PushIdentity};
     use reveille_sip_net::{Flow, Side, Transport};
@@ -168,39 +168,25 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn settings() -> Snapshot {
+    /// Everything that a push by APNs needs, for a site whose publisher is push.example.net.
+    pub(crate) fn settings() -> Snapshot {
+        let edge = AccessEdgeConfiguration { allow_federated_users: true, ..Default::default() };
+        let push = PushNotificationConfiguration { enable_apple_push_notification_service: true, ..Default::default() };
+        let push_notification_proxy_uri = "sip:push@push.example.net".into();
+        let mcx = McxConfiguration { push_notification_proxy_uri, ..Default::default() };
         let rows = [
-            Setting::AccessEdgeConfiguration(AccessEdgeConfiguration {
-                allow_federated_users: true,
-                ..Default::default()
-            }),
-            Setting::AllowedDomain(AllowedDomain {
-                identity: "push.example.net".parse().unwrap(),
-                proxy_fqdn: None,
-                verification_level: None,
-                comment: String::new(),
-            }),
-            Setting::PushNotificationConfiguration(PushNotificationConfiguration {
-                enable_apple_push_notification_service: true,
-                ..Default::default()
-            }),
+            Setting::AccessEdgeConfiguration(edge),
+            Setting::AllowedDomain(AllowedDomain::new("push.example.net".parse().unwrap())),
+            Setting::PushNotificationConfiguration(push),
+            Setting::McxConfiguration(mcx),
         ];
-        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
-            snapshot.with(&SettingChange::Put(setting), "tester", NOW).unwrap()
-        })
+        Snapshot::of(rows).unwrap()
     }
 
     fn device(name: &str, message: Option<&str>, voip: Option<&str>, live: bool) -> Device {
         let user: Aor = "bob@contoso.com".parse().unwrap();
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
-        let mut identity = PushIdentity {
-            id: IdentityId::from_u128(9),
-            app,
-            message: None,
-            voip: None,
-            generation: 0,
-            dead: Vec::new(),
-        };
+        let mut identity = PushIdentity::new(IdentityId::from_u128(9), app);
         identity.refresh(message.map(DeviceToken::new), voip.map(DeviceToken::new), NOW, &[]);
         let address = ([127, 0, 0, 1], 5060).into();
         let flow = Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, 1000);

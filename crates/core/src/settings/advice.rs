@@ -74,10 +74,7 @@ mod tests {
     use super::super::*;
 
     fn snapshot(rows: &[&str]) -> Snapshot {
-        rows.iter().fold(Snapshot::default(), |snapshot, row| {
-            let setting = serde_json::from_str(row).unwrap();
-            snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(1)).unwrap()
-        })
+        Snapshot::of(rows.iter().map(|row| serde_json::from_str(row).unwrap())).unwrap()
     }
 
     #[test]

@@ -130,6 +130,13 @@ impl Snapshot {
         Self { rows: rows.into_iter().map(|row| (row.setting.key(), row)).collect(), version }
     }
 
+    /// These settings, put one after the other by nobody at no time: for programs without a store, such as tests.
+    pub fn of(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Conflict> {
+        settings.into_iter().try_fold(Self::default(), |snapshot, setting| {
+            snapshot.with(&SettingChange::Put(setting), "", Timestamp::from_millis(0))
+        })
+    }
+
     /// The number of the latest change.
     pub const fn version(&self) -> u64 {
         self.version

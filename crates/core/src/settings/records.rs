@@ -35,6 +35,13 @@ pub struct AllowedDomain {
     pub comment: String,
 }
 
+impl AllowedDomain {
+    /// A domain whose edge its SRV record tells, and that is believed as far as it asserts.
+    pub fn new(identity: SipDomain) -> Self {
+        Self { identity, proxy_fqdn: None, verification_level: None, comment: String::new() }
+    }
+}
+
 /// `BlockedDomain`: dropped in both directions, whatever else says.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

@@ -226,12 +226,7 @@ mod tests {
     }
 
     fn allowed(name: &str, proxy: Option<&str>) -> Setting {
-        Setting::AllowedDomain(AllowedDomain {
-            identity: domain(name),
-            proxy_fqdn: proxy.map(domain),
-            verification_level: None,
-            comment: String::new(),
-        })
+        Setting::AllowedDomain(AllowedDomain { proxy_fqdn: proxy.map(domain), ..AllowedDomain::new(domain(name)) })
     }
 
     fn blocked(name: &str) -> Setting {

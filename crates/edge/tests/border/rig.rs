@@ -272,12 +272,7 @@ pub(crate) fn domain(text: &str) -> SipDomain {
 }
 
 pub(crate) fn allowed(name: &str, proxy: Option<&str>) -> Setting {
-    Setting::AllowedDomain(AllowedDomain {
-        identity: domain(name),
-        proxy_fqdn: proxy.map(domain),
-        verification_level: None,
-        comment: String::new(),
-    })
+    Setting::AllowedDomain(AllowedDomain { proxy_fqdn: proxy.map(domain), ..AllowedDomain::new(domain(name)) })
 }
 
 pub(crate) fn blocked(name: &str) -> Setting {

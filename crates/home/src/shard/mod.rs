@@ -215,13 +215,11 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use reveille_core::settings::{
-        AccessEdgeConfiguration, AllowedDomain, McxConfiguration, PushNotificationConfiguration, Setting, SettingChange,
-    };
     use reveille_core::{AppKey, DeviceToken, Environment, Event as Occasion, Provider};
     use reveille_store::SqliteHome;
 
     use super::*;
+    use crate::inbox::tests::settings;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -233,32 +231,6 @@ mod tests {
         }
     }
 
-    fn settings() -> Snapshot {
-        let rows = [
-            Setting::AccessEdgeConfiguration(AccessEdgeConfiguration {
-                allow_federated_users: true,
-                ..Default::default()
-            }),
-            Setting::AllowedDomain(AllowedDomain {
-                identity: "push.example.net".parse().unwrap(),
-                proxy_fqdn: None,
-                verification_level: None,
-                comment: String::new(),
-            }),
-            Setting::PushNotificationConfiguration(PushNotificationConfiguration {
-                enable_apple_push_notification_service: true,
-                ..Default::default()
-            }),
-            Setting::McxConfiguration(McxConfiguration {
-                push_notification_proxy_uri: "sip:push@push.example.net".into(),
-                ..Default::default()
-            }),
-        ];
-        rows.into_iter().fold(Snapshot::default(), |snapshot, setting| {
-            snapshot.with(&SettingChange::Put(setting), "tester", NOW).unwrap()
-        })
-    }
-
     #[tokio::test]
     async fn a_phone_that_was_on_screen_when_home_stopped_is_owed_a_push_after_the_start() {
         let folder = std::env::temp_dir().join(format!("reveille-home-shard-{}", std::process::id()));
@@ -267,7 +239,7 @@ mod tests {
         let bob: Aor = "bob@contoso.com".parse().unwrap();
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
         let id = IdentityId::from_u128(9);
-        let mut identity = PushIdentity { id, app, message: None, voip: None, generation: 0, dead: Vec::new() };
+        let mut identity = PushIdentity::new(id, app);
         identity.refresh(Some(DeviceToken::new("token")), None, Timestamp::from_millis(1), &[]);
         let before = Timestamp::from_millis(NOW.millis() - 60_000);
         let record = DeviceRecord {

@@ -6,12 +6,8 @@ use super::{Backend, at, outcome};
 use crate::settings::{Settings, SettingsError};
 
 fn allowed(domain: &str) -> Setting {
-    Setting::AllowedDomain(AllowedDomain {
-        identity: domain.parse().unwrap(),
-        proxy_fqdn: None,
-        verification_level: None,
-        comment: "a \"comment\"".into(),
-    })
+    let allowed = AllowedDomain::new(domain.parse().unwrap());
+    Setting::AllowedDomain(AllowedDomain { comment: "a \"comment\"".into(), ..allowed })
 }
 
 fn blocked(domain: &str) -> Setting {

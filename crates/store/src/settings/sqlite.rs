@@ -309,13 +309,7 @@ mod tests {
     use reveille_core::settings::{AllowedDomain, BlockedDomain};
 
     fn allowed() -> Setting {
-        let identity = "a.example".parse().unwrap();
-        Setting::AllowedDomain(AllowedDomain {
-            identity,
-            proxy_fqdn: None,
-            verification_level: None,
-            comment: String::new(),
-        })
+        Setting::AllowedDomain(AllowedDomain::new("a.example".parse().unwrap()))
     }
 
     fn blocked() -> Setting {
