@@ -435,6 +435,28 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_several_providers_speaks_for_the_domains_of_each() {
+        let mut rows = rows(access_edge(|_| ()));
+        rows.push(provider(VerificationLevel::AlwaysVerifiable));
+        rows.push(Setting::HostingProvider(HostingProvider {
+            enabled: true,
+            verification_level: VerificationLevel::AlwaysUnverifiable,
+            ..HostingProvider::new("Another", domain("sip.another.example"))
+        }));
+        let settings = snapshot(rows);
+        let both = ["sipfed.online.lync.com", "sip.another.example"];
+        for (target, verified) in both.into_iter().zip([true, false]) {
+            let names = |name: &SipDomain| both.contains(&name.as_str());
+            let Ok(Admission::IfCarriedBy(carriage)) = admit(&settings, &|_| false, &domain("push.lync.com"), &names)
+            else {
+                panic!("not asked about {target}");
+            };
+            let found = carried_by(carriage, &[domain(target)]).unwrap();
+            assert_eq!((found.remote().as_str(), found.verified(None)), (target, verified));
+        }
+    }
+
+    #[test]
     fn a_public_provider_is_one_of_another_network() {
         let public = Setting::PublicProvider(PublicProvider {
             identity: "Messenger".into(),
