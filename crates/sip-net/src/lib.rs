@@ -21,6 +21,7 @@ mod guard;
 mod handler;
 mod hop;
 mod hop_state;
+mod household;
 mod listen;
 mod metric;
 mod names;

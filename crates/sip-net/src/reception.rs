@@ -19,6 +19,7 @@ use crate::conversation::{Terms, converse};
 use crate::flow::{Flow, Transport};
 use crate::guard::Guarded;
 use crate::handler::Handler;
+use crate::household::household;
 use crate::listen::{ListenLimits, PONG, tune};
 use crate::metric;
 use crate::names::PeerCertificate;
@@ -112,7 +113,7 @@ impl Reception {
             refuse("seats");
             return None;
         };
-        let address = remote.ip().to_canonical();
+        let address = household(remote.ip());
         let mut by_address = self.by_address.lock();
         let share = self.limits.handshakes_per_address.max(1);
         let held = by_address

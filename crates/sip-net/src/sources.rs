@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The sources of one UDP socket, by address. Forgets who was silent, and holds a bounded number.
+use crate::household::household;
+
+/// The sources of one UDP socket, by address (IPv6: by /64). Forgets who was silent, and holds a bounded number.
 pub(crate) struct Sources {
     rate: u32,
     remotes_max: usize,
@@ -44,7 +46,7 @@ impl Sources {
             self.since = now;
             self.old = std::mem::take(&mut self.young);
         }
-        let full = f64::from(self.rate);
+        let (source, full) = (household(source), f64::from(self.rate));
         let known = self.old.remove(&source).unwrap_or(Bucket { left: full, at: now });
         let bucket = self.young.entry(source).or_insert(known);
         let elapsed = now.saturating_duration_since(bucket.at).as_secs_f64();
@@ -58,7 +60,7 @@ impl Sources {
 
     /// Counts one more remote of this address, if it may have one.
     pub(crate) fn seat(&mut self, source: IpAddr) -> bool {
-        let held = self.remotes.entry(source).or_insert(0);
+        let held = self.remotes.entry(household(source)).or_insert(0);
         let fits = *held < self.remotes_max;
         if fits {
             *held += 1;
@@ -68,6 +70,7 @@ impl Sources {
 
     /// One of its remotes is forgotten.
     pub(crate) fn unseat(&mut self, source: IpAddr) {
+        let source = household(source);
         if let Some(held) = self.remotes.get_mut(&source) {
             *held = held.saturating_sub(1);
             if *held == 0 {
@@ -121,5 +124,15 @@ mod tests {
             sources.unseat(at(last));
         }
         assert!(sources.remotes.is_empty());
+    }
+    #[test]
+    fn addresses_of_one_64_share_what_one_may_have() {
+        let now = Instant::now();
+        let mut sources = Sources::new(10, 2, 8, now);
+        let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+        assert_eq!((0..100).filter(|last| sources.takes(v6(*last), now)).count(), 10);
+        assert!(sources.seat(v6(1)) && sources.seat(v6(2)) && !sources.seat(v6(3)));
+        sources.unseat(v6(4));
+        assert!(sources.seat(v6(3)));
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::household::household;
+
 /// Lines that an address gets at once.
 const BURST: u32 = 20;
 /// After that, one more in this time.
@@ -86,14 +88,6 @@ impl Account {
         let mut then = *self;
         then.refill(now);
         then.left == BURST && then.unwritten == 0
-    }
-}
-
-/// Who has one address of IPv6 has a /64 of them.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
