@@ -122,7 +122,9 @@ impl Dialogs {
         let callee = Party { domain: destination.clone(), side };
         let between = Between { caller: Party { domain: sender, side: from }, callee };
         let token = self.secret.seal(&label(request), &between.write());
-        let uri = |side| format!("sip:{token}@{}:{};transport=tls;lr", self.name, ports.of(side));
+        // RFC 3261 §16.6 step 4; §26.2.2: transport=tls has no meaning there.
+        let (scheme, by) = if self.route(request).is_secure() { ("sips", "") } else { ("sip", ";transport=tls") };
+        let uri = |side| format!("{scheme}:{token}@{}:{}{by};lr", self.name, ports.of(side));
         // RFC 5658 §3: twice only where the two sides differ.
         if side == from { vec![uri(side)] } else { vec![uri(side), uri(from)] }
     }
@@ -277,6 +279,26 @@ mod tests {
             let bye = request("BYE", callee, caller, &of_callee);
             assert_eq!(edge.destination(side, &bye), Ok(domain(caller)), "{callee} hangs up");
             assert_eq!(edge.sender(side, &bye), Ok(domain(callee)));
+        }
+    }
+
+    #[test]
+    fn a_secured_request_is_recorded_as_such_and_its_dialog_finds_its_way_back() {
+        let edge = edge(1);
+        let plain = request("INVITE", "far.example", "a.example", &[]);
+        let text = String::from_utf8(plain.as_bytes().to_vec()).expect("text");
+        let secured = text.replace("INVITE sip:x@a.example", "INVITE sips:x@a.example");
+        let routed = text.replace("From: <sip:x@far", "Route: <sips:edge.b.example;lr>\r\nFrom: <sip:x@far");
+        for (text, secure) in [(text, false), (secured, true), (routed, true)] {
+            let invite = parse_datagram(text.into(), &Limits::default()).expect("sound");
+            let mut routes = edge.record_route(&invite, From::Outside, &domain("a.example"));
+            for route in &routes {
+                assert_eq!(route.starts_with("sips:"), secure, "{route}");
+                assert_eq!(route.contains("transport=tls"), !secure, "{route}");
+            }
+            routes.reverse();
+            let bye = request("BYE", "far.example", "a.example", &routes);
+            assert_eq!(edge.destination(From::Outside, &bye), Ok(domain("a.example")));
         }
     }
 

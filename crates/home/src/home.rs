@@ -241,7 +241,8 @@ fn proxy(name: &SipDomain, domain: &SipDomain, listeners: &Listeners) -> Arc<Pro
     let clients = listeners.clients.iter();
     let listening: Vec<SocketAddr> = clients.clone().chain([&listeners.internal]).map(Listener::local_addr).collect();
     let is_own = |listener: &&Listener| !listener.local_addr().ip().is_unspecified();
-    let sent_by = clients.clone().filter(is_own).map(|one| (one.transport(), one.local_addr().to_string())).collect();
+    let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port()).to_string();
+    let sent_by = clients.clone().filter(is_own).map(|one| (one.transport(), canonical(one.local_addr()))).collect();
     let names = [name.to_string(), domain.to_string()];
     Proxy::new(ProxyConfig {
         sent_by,

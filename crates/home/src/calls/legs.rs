@@ -1,5 +1,6 @@
 //! Sending a request of a call on: to our edge, to a connection, or to the phones that the shard of their user finds.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reveille_core::Aor;
@@ -10,7 +11,7 @@ use reveille_sip_net::{Flow, Pool, Target, Transport};
 use tracing::debug;
 
 use super::plan::{self, Owner, Side};
-use super::route::{Origin, Toward};
+use super::route::{EDGE, Origin, Toward};
 use super::token::Party;
 use super::{Ask, Calls, in_dialog, warned};
 use crate::account::Phone;
@@ -24,11 +25,12 @@ impl Calls {
         match toward {
             Toward::Edge => {
                 let leg = Leg::to(To::Hop(self.pool.clone(), self.edge.clone()));
-                self.forward(front, ask, vec![(leg, self.inner.clone())], Side::Edge);
+                let facing = self.facing_edge(&ask);
+                self.forward(front, ask, vec![(leg, facing)], Side::Edge);
             }
             Toward::Flow(token) => match self.proxy.flow_of(&token) {
                 Ok(flow) => {
-                    let facing = self.facing_flow(front, &flow, None);
+                    let facing = self.facing_flow(front, &flow, None, ask.routed.is_secure());
                     self.forward(front, ask, vec![(Leg::to(To::Flow(flow)), facing)], Side::Phone);
                 }
                 Err(_) => self.refuse(&ask, &warned(430, "the connection that this dialog belongs to is gone")),
@@ -57,7 +59,7 @@ impl Calls {
     /// The shard has told where a user can be reached now: a leg for each phone that this request is for, and the
     /// Record-Route URI that faces it.
     fn ring(&self, ask: &Ask, user: &Aor, party: Option<&Party>, phones: Vec<Phone>, name: &str) -> Vec<(Leg, String)> {
-        let secure = ask.routed.request_uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+        let secure = ask.routed.is_secure();
         let own = |flow: &Flow| ask.origin == Origin::Client && party.is_none() && is_same(flow, &ask.flow);
         let mut legs = Vec::new();
         for phone in phones {
@@ -70,7 +72,7 @@ impl Calls {
             let flows: Vec<Arc<Flow>> = phone.flows.into_iter().filter(usable).collect();
             let Some(first) = flows.first() else { continue };
             let token = self.tokens.write(&Party { user: user.clone(), device });
-            let facing = facing_uri(&token, first, name);
+            let facing = facing_uri(&token, first, name, secure);
             let to = flows.iter().map(|flow| To::Flow(Arc::clone(flow))).collect();
             // In a dialog the Request-URI is what the phone itself once said.
             let request_uri = party.is_none().then_some(phone.uri);
@@ -127,13 +129,20 @@ impl Calls {
     /// The Record-Route URI that faces whoever sent a request.
     fn facing_sender(&self, front: &Front, ask: &Ask) -> String {
         match ask.origin {
-            Origin::Edge => self.inner.clone(),
-            Origin::Client | Origin::Proxy => self.facing_flow(front, &ask.flow, ask.user.as_ref()),
+            Origin::Edge => self.facing_edge(ask),
+            Origin::Client | Origin::Proxy => {
+                self.facing_flow(front, &ask.flow, ask.user.as_ref(), ask.routed.is_secure())
+            }
         }
     }
 
+    /// The Record-Route URI that faces our edge.
+    fn facing_edge(&self, ask: &Ask) -> String {
+        written(EDGE, &self.inner, Transport::Tls, ask.routed.is_secure())
+    }
+
     /// The Record-Route URI that faces a connection: it names the phone that has registered there, else the connection.
-    fn facing_flow(&self, front: &Front, flow: &Arc<Flow>, user: Option<&Aor>) -> String {
+    fn facing_flow(&self, front: &Front, flow: &Arc<Flow>, user: Option<&Aor>, secure: bool) -> String {
         let device = user.and_then(|user| Some((user, front.flows.device(flow, user)?)));
         let token = match device {
             Some((user, device)) => {
@@ -141,7 +150,7 @@ impl Calls {
             }
             None => self.proxy.flow_token(flow),
         };
-        facing_uri(&token, flow, &front.name)
+        facing_uri(&token, flow, &front.name, secure)
     }
 
     /// Answers instead of sending on. An ACK is never answered.
@@ -154,12 +163,21 @@ impl Calls {
 
 /// The Record-Route URI of one side: the address that the connection has here, since a client that came by a name or
 /// an address which it cannot look up again still has the connection.
-fn facing_uri(token: &str, flow: &Flow, name: &str) -> String {
-    let transport = parameter(flow.transport());
-    let local = flow.local();
-    match local.ip().is_unspecified() {
-        true => format!("sip:{token}@{name}:{};transport={transport};lr", local.port()),
-        false => format!("sip:{token}@{local};transport={transport};lr"),
+fn facing_uri(token: &str, flow: &Flow, name: &str, secure: bool) -> String {
+    // A socket for both families writes IPv4 as an IPv6 address that no IPv4 phone can send to.
+    let (ip, port) = (flow.local().ip().to_canonical(), flow.local().port());
+    let at = if ip.is_unspecified() { format!("{name}:{port}") } else { SocketAddr::new(ip, port).to_string() };
+    written(token, &at, flow.transport(), secure)
+}
+
+/// RFC 3261 §16.6 step 4: a SIPS URI for a request that asks for one, wherever the connection can keep what that says.
+fn written(user: &str, at: &str, transport: Transport, secure: bool) -> String {
+    let by = parameter(transport);
+    match (secure && transport.is_secure(), transport) {
+        // RFC 3261 §26.2.2: the scheme says it, and transport=tls has no meaning there.
+        (true, Transport::Tls) => format!("sips:{user}@{at};lr"),
+        (true, _) => format!("sips:{user}@{at};transport={by};lr"),
+        (false, _) => format!("sip:{user}@{at};transport={by};lr"),
     }
 }
 
@@ -170,5 +188,33 @@ const fn parameter(transport: Transport) -> &'static str {
         Transport::Tls => "tls",
         Transport::Udp => "udp",
         Transport::Ws | Transport::Wss => "ws",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip_net::Side;
+
+    use super::*;
+
+    #[test]
+    fn record_route_names_the_address_and_the_scheme_that_the_other_side_can_use() {
+        let rows = [
+            (Transport::Udp, "127.0.0.1:5060", false, "sip:t@127.0.0.1:5060;transport=udp;lr"),
+            (Transport::Tcp, "[::ffff:127.0.0.1]:5060", false, "sip:t@127.0.0.1:5060;transport=tcp;lr"),
+            (Transport::Tcp, "[2001:db8::1]:5060", false, "sip:t@[2001:db8::1]:5060;transport=tcp;lr"),
+            (Transport::Udp, "[::]:5060", false, "sip:t@home.contoso.com:5060;transport=udp;lr"),
+            (Transport::Udp, "0.0.0.0:5060", false, "sip:t@home.contoso.com:5060;transport=udp;lr"),
+            (Transport::Tls, "127.0.0.1:5061", false, "sip:t@127.0.0.1:5061;transport=tls;lr"),
+            (Transport::Tls, "[::ffff:127.0.0.1]:5061", true, "sips:t@127.0.0.1:5061;lr"),
+            (Transport::Wss, "127.0.0.1:443", true, "sips:t@127.0.0.1:443;transport=ws;lr"),
+            // What is not secured cannot be made so by a name.
+            (Transport::Tcp, "127.0.0.1:5060", true, "sip:t@127.0.0.1:5060;transport=tcp;lr"),
+        ];
+        for (transport, local, secure, expected) in rows {
+            let local = local.parse().expect("an address");
+            let flow = Flow::carried(transport, Side::Accepted, local, local, None, 1000);
+            assert_eq!(facing_uri("t", &flow, "home.contoso.com", secure), expected);
+        }
     }
 }

@@ -9,14 +9,14 @@ mod plan;
 mod route;
 mod token;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use reveille_core::{Aor, TokenKey};
 use reveille_federation::policy::readmit;
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Reply, Routed};
-use reveille_sip::{Host, Message, Method, Name, NameAddr, Uri};
+use reveille_sip::{Host, Message, Method, Name, NameAddr, Scheme, Uri};
 use reveille_sip_net::proxy::{Proxy, Share, Taken, TokenError};
 use reveille_sip_net::{Flow, Pool, Target};
 
@@ -35,7 +35,7 @@ pub(crate) struct Calls {
     /// The way to our edge.
     pool: Pool,
     edge: Target,
-    /// What faces our edge in Record-Route.
+    /// Where our edge finds us: name and port.
     inner: String,
     realm: String,
 }
@@ -73,7 +73,7 @@ impl Calls {
         internal: SocketAddr,
         key: Option<TokenKey>,
     ) -> Arc<Self> {
-        let inner = format!("sip:{EDGE}@{}:{};transport=tls;lr", front.name, internal.port());
+        let inner = format!("{}:{}", front.name, internal.port());
         let key = key.unwrap_or_else(|| TokenKey::new(rand::random()));
         let tokens = Tokens::new(front.users.domain(), key.bytes());
         let realm = front.users.domain().to_string();
@@ -223,10 +223,11 @@ impl Calls {
 
 /// Whether a URI in Route means this home: one of its names, or an address that it listens on.
 pub(crate) fn ours(uri: &Uri<'_>, names: &[String], listening: &[SocketAddr]) -> bool {
-    let port =
-        || uri.port().unwrap_or_else(|| if uri.params().value("transport") == Some("tls") { 5061 } else { 5060 });
-    let at = |ip: std::net::IpAddr| {
-        listening.iter().any(|own| own.port() == port() && (own.ip() == ip || own.ip().is_unspecified()))
+    let is_secure = || uri.scheme() == Scheme::Sips || uri.params().value("transport") == Some("tls");
+    let port = || uri.port().unwrap_or_else(|| if is_secure() { 5061 } else { 5060 });
+    let at = |ip: IpAddr| {
+        let is_it = |own: IpAddr| own.is_unspecified() || own.to_canonical() == ip.to_canonical();
+        listening.iter().any(|own| own.port() == port() && is_it(own.ip()))
     };
     match uri.host() {
         Some(Host::Domain(host)) => names.iter().any(|name| name.eq_ignore_ascii_case(host)),
@@ -299,7 +300,7 @@ mod tests {
     fn a_route_means_this_home_by_name_and_by_the_addresses_that_it_listens_on() {
         let names = ["home.contoso.com".to_owned(), "contoso.com".to_owned()];
         let listening: Vec<SocketAddr> =
-            ["127.0.0.1:5060", "[::1]:5061", "0.0.0.0:5070"].map(|text| text.parse().expect("an address")).into();
+            ["127.0.0.1:5060", "[::1]:5061", "0.0.0.0:5070", "[::ffff:192.0.2.1]:5080"].map(|text| text.parse().expect("an address")).into();
         for (uri, expected) in [
             ("sip:HOME.contoso.com;lr", true),
             ("sip:x@contoso.com:5061;lr", true),
@@ -311,6 +312,12 @@ mod tests {
             ("sip:[::1];transport=tls;lr", true),
             ("sip:192.0.2.9:5070;lr", true),
             ("sip:192.0.2.9:5060;lr", false),
+            ("sips:[::1];lr", true),
+            ("sips:127.0.0.1;lr", false),
+            // One address in two forms.
+            ("sip:192.0.2.1:5080;lr", true),
+            ("sip:[::ffff:127.0.0.1];lr", true),
+            ("sip:[::ffff:192.0.2.2]:5080;lr", false),
         ] {
             assert_eq!(ours(&Uri::parse(uri).expect("sound"), &names, &listening), expected, "{uri}");
         }

@@ -26,6 +26,13 @@ impl Routed {
         self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri_text())
     }
 
+    /// Whether the request asks for connections that are secured to the end: then whatever we write into Record-Route has
+    /// to be a SIPS URI, too (§16.6 step 4).
+    pub fn is_secure(&self) -> bool {
+        let is_sips = |uri: &str| uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+        is_sips(&self.request_uri) || self.next().is_some_and(is_sips)
+    }
+
     /// Request-URI and Route values as they have to leave: for a next hop without `lr` they are turned round (§16.6
     /// step 6).
     pub(crate) fn leaving(&self, request_uri: &str) -> (String, Vec<String>) {
