@@ -30,8 +30,6 @@ use crate::said::{Said, stamped};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(34);
 /// Cut so that senders seldom meet.
 const SHARDS: u64 = 16;
-/// Hops that a request without Max-Forwards may still make (RFC 3261 §16.6 step 3).
-const HOPS: u8 = 70;
 
 /// One request under way: the way back, and of the request only what an answer of our own would need. The buffer that it
 /// came in is free as soon as it has left.
@@ -101,11 +99,7 @@ impl Relay {
     pub(crate) fn forward(&self, request: &Message, crossing: Crossing<'_>) -> Result<(), Refusal> {
         let Crossing { back, from, destination, pool, target, stamp, stamp_back, passage } = crossing;
         // RFC 3261 §16.3 step 3: at 0 the request goes no further.
-        let hops = match request.max_forwards() {
-            Some(0) => return Err(refused(passage, Refusal::TooManyHops)),
-            Some(hops) => hops - 1,
-            None => HOPS,
-        };
+        let Some(hops) = request.onward_hops() else { return Err(refused(passage, Refusal::TooManyHops)) };
         let mark = self.mark(request, from);
         if let Err(refusal) = passable(request, mark) {
             return Err(refused(passage, refusal));

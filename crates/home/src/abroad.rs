@@ -23,8 +23,6 @@ use crate::reply::Reply;
 const UNDER_WAY: usize = 2_000;
 /// How long the other side may take: the sender's own timer F (RFC 3261 §17.1.2.2: 64*T1).
 const ANSWER_WITHIN: Duration = Duration::from_secs(32);
-/// Hops of a request that came without Max-Forwards (RFC 3261 §16.6 step 3).
-const HOPS: u8 = 70;
 
 /// Passes on what the front hands over, until `stop`; who has no answer by then hears that this server is going.
 pub(crate) async fn run(road: Arc<Road>, mut messages: mpsc::Receiver<Reply>, stop: CancellationToken) {
@@ -43,15 +41,12 @@ pub(crate) async fn run(road: Arc<Road>, mut messages: mpsc::Receiver<Reply>, st
 
 /// Passes one message on, and its answer back.
 async fn pass(road: &Road, reply: Reply) {
-    // RFC 3261 §16.3 step 3.
-    if reply.request().max_forwards() == Some(0) {
-        return reply.send(483);
-    }
+    let Some(hops) = reply.request().onward_hops() else { return reply.send(483) };
     let ticket = match road.requests.open(rand::random()) {
         Ok(ticket) => ticket,
         Err(error) => return closed(road, reply, &error),
     };
-    let bytes = match onward(reply.request(), reply.flow(), road, ticket.branch()) {
+    let bytes = match onward(reply.request(), hops, reply.flow(), road, ticket.branch()) {
         Ok(bytes) => bytes,
         Err(fault) => return reply.refuse(400, &format!("the message cannot be passed on: {fault}")),
     };
@@ -70,10 +65,9 @@ fn closed(road: &Road, reply: Reply, error: &RequestError) {
 }
 
 /// The message as our edge gets it (RFC 3261 §16.6).
-fn onward(request: &Message, from: &Flow, road: &Road, branch: &str) -> Result<Bytes, PrintError> {
+fn onward(request: &Message, hops: u8, from: &Flow, road: &Road, branch: &str) -> Result<Bytes, PrintError> {
     let kept = foreign_credentials(request, road.domain.as_str());
     let via = format!("SIP/2.0/TLS {};branch={branch}", road.name);
-    let hops = request.max_forwards().map_or(HOPS, |hops| hops.saturating_sub(1));
     let forward = Forward::request(request).push_via(&*via).max_forwards(hops).source(from.remote());
     let mut forward = without_claims(forward);
     for (name, value) in &kept {

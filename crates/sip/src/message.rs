@@ -231,6 +231,12 @@ impl Message {
         decimal_u32(self.header(Name::MaxForwards)?).and_then(|hops| u8::try_from(hops).ok())
     }
 
+    /// What Max-Forwards says at the next hop: one less than here, 70 for a request that came without it (§16.6 step 3).
+    /// `None` at 0: the request goes no further (§16.3 step 3).
+    pub fn onward_hops(&self) -> Option<u8> {
+        self.max_forwards().map_or(Some(70), |hops| hops.checked_sub(1))
+    }
+
     /// Expires in seconds, if present and a number below 2^32 (§20.19).
     pub fn expires(&self) -> Option<u32> {
         decimal_u32(self.header(Name::Expires)?)
@@ -394,7 +400,7 @@ mod tests {
         assert_eq!(message.method(), Some(Method::Message));
         assert_eq!(message.request_uri(), Some("sip:bob@contoso.com"));
         assert_eq!(message.status(), None);
-        assert_eq!(message.max_forwards(), Some(70));
+        assert_eq!((message.max_forwards(), message.onward_hops()), (Some(70), Some(69)));
         assert_eq!(message.call_id(), Some("x@y"));
         assert_eq!(message.cseq(), Ok(CSeq { number: 7, method: Method::Message }));
         assert_eq!(message.media_type(), Some("text/plain"));
@@ -434,6 +440,13 @@ mod tests {
     fn debug_output_shows_no_addresses_and_no_text() {
         let shown = format!("{:?}", message(PLAIN));
         assert!(!shown.contains("alice") && !shown.contains("hello"), "{shown}");
+    }
+
+    #[test]
+    fn each_hop_leaves_one_less_and_none_at_the_end() {
+        let onward = |field: &str| message(&PLAIN.replace("Max-Forwards: 70\r\n", field)).onward_hops();
+        assert_eq!([onward("Max-Forwards: 255\r\n"), onward("Max-Forwards: 1\r\n")], [Some(254), Some(0)]);
+        assert_eq!([onward("Max-Forwards: 0\r\n"), onward("")], [None, Some(70)]);
     }
 
     #[test]
