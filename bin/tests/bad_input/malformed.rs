@@ -131,7 +131,7 @@ pub(crate) fn datagrams() -> Vec<(String, Vec<u8>, &'static str)> {
         ("a datagram with a negative Content-Length", length("Content-Length: -1\r\n"), "400"),
         ("a datagram that stops in its header", udp()[..60].to_owned(), "nothing"),
         ("a datagram with bare LF", udp().replace("\r\n", "\n"), "nothing"),
-        ("a datagram with NUL", udp().replace("Call-ID: 1", "Call-ID: 1\0"), "nothing"),
+        ("a datagram with NUL", udp().replace("Call-ID: 1", "Call-ID: 1\0"), "400"),
         ("noise in a datagram", "\u{1}\u{2}\u{3}\u{4}".repeat(200), "nothing"),
         ("an empty datagram", String::new(), "nothing"),
     ]
