@@ -8,7 +8,7 @@ use reveille_sim::phone::RawSip;
 use tokio::time::timeout;
 
 use crate::MB;
-use crate::call::callee;
+use crate::call::{Call, callee};
 use crate::letter::Letter;
 use crate::neighbour::ms;
 use crate::report::{Line, line};
@@ -49,18 +49,24 @@ pub(crate) fn evil() -> Witness {
     })
 }
 
-/// The same request on its way back, one hop older.
+/// The same request on its way back, and an answer for whoever sent it: nobody waits for ever.
 fn bounced(heard: &Heard, from: &str, to: &str) -> Vec<u8> {
-    if heard.status().is_some() {
+    if heard.status().is_some() || heard.method() == Some("ACK") {
         return Vec::new();
     }
     let mut letter = Letter::new(from, to, heard.call_id());
-    for via in heard.fields("via") {
-        letter.via = format!("{}\r\nVia: {via}", letter.via);
+    letter.method = if heard.method() == Some("INVITE") { "INVITE" } else { "MESSAGE" };
+    // As many hops as it had: whoever does this counts none.
+    letter.hops = heard.field("max-forwards").map(str::to_owned);
+    if !heard.call_id().contains("spiral") {
+        for via in heard.fields("via") {
+            letter.via = format!("{}\r\nVia: {via}", letter.via);
+        }
+    } else {
+        // With so many Vias it would soon be too long.
+        letter.uri = format!("sip:somebody{}@{to}", letter.hops.as_deref().unwrap_or_default());
     }
-    let hops = heard.field("max-forwards").and_then(|hops| hops.parse::<u8>().ok()).unwrap_or_default();
-    letter.hops = Some(hops.saturating_sub(1).to_string());
-    letter.text().into_bytes()
+    [letter.text().into_bytes(), heard.answer("480 Temporarily Unavailable", "")].concat()
 }
 
 fn unhex(text: &[u8]) -> Vec<u8> {
@@ -70,7 +76,15 @@ fn unhex(text: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) async fn play(world: &World) -> Result<Vec<Line>> {
-    Ok(vec![doubled(world).await?, stray(world).await?, wrong_connection(world).await?])
+    let mut lines = vec![doubled(world).await?];
+    for (method, counter, prefix) in [
+        ("MESSAGE", "reveille_edge_stray_responses_total", 'e'),
+        ("INVITE", "reveille_proxy_stray_responses_total", 'p'),
+    ] {
+        lines.push(stray(world, method, counter, prefix).await?);
+        lines.push(wrong_connection(world, method).await?);
+    }
+    Ok(lines)
 }
 
 /// A partner gives each final answer ten times.
@@ -96,23 +110,30 @@ async fn doubled(world: &World) -> Result<Line> {
     Ok(line("each final answer ten times", figure, format!("{REQUESTS}"), count == REQUESTS && heard.len() == count))
 }
 
-/// A partner sends answers to nothing, with branches of its own and of our form.
-async fn stray(world: &World) -> Result<Line> {
-    let (before, counted) = (world.memory()?, stray_counted(world)?);
+/// A partner sends answers to nothing, with branches of its own and of our form. Which part of the edge a branch is of
+/// says the letter in `prefix`, and that part counts them; what is not of our form at all, the relay.
+async fn stray(world: &World, method: &str, counter: &str, prefix: char) -> Result<Line> {
+    let (before, counted) = (world.memory()?, world.counted(counter)?);
     let mut link = world.place.link(EVIL).await?;
     let begun = Instant::now();
     for chunk in 0..STRAY / 100 {
         let mut text = String::new();
         for number in 0..100 {
-            let branch = match number % 3 {
-                0 => format!("z9hG4bK{:x}", rand::random::<u64>()),
+            let (count, key) = (chunk * 100 + number, rand::random::<u64>());
+            let status = ["100 Trying", "180 Ringing", "200 OK", "486 Busy Here"][number % 4];
+            let branch = match (prefix, number % 3) {
+                // Two numbers and a key that has to be guessed.
+                ('p', 0) => format!("z9hG4bKp{count:x}.0.{key:016x}.{key:016x}"),
+                ('p', 1) => format!("z9hG4bKp{count:x}.ff.0.0"),
+                ('p', _) => format!("z9hG4bKp{:x}.0.{key:016x}.{key:016x}", u64::MAX),
+                (_, 0) => format!("z9hG4bK{key:x}"),
                 // As ours look: a small number, and a key that has to be guessed.
-                1 => format!("z9hG4bKe{:x}.{:016x}", chunk * 100 + number, rand::random::<u64>()),
-                _ => format!("z9hG4bKe{:x}", chunk * 100 + number),
+                (_, 1) => format!("z9hG4bKe{count:x}.{key:016x}"),
+                (_, _) => format!("z9hG4bKe{count:x}"),
             };
             text += &format!(
-                "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS {EDGE};branch={branch}\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
-                 From: <sip:a@{INSIDE}>;tag=1\r\nTo: <sip:b@{EVIL}>;tag=2\r\nCall-ID: stray\r\nCSeq: 1 MESSAGE\r\n\
+                "SIP/2.0 {status}\r\nVia: SIP/2.0/TLS {EDGE};branch={branch}\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
+                 From: <sip:a@{INSIDE}>;tag=1\r\nTo: <sip:b@{EVIL}>;tag=2\r\nCall-ID: stray\r\nCSeq: 1 {method}\r\n\
                  Content-Length: 0\r\n\r\n"
             );
         }
@@ -122,32 +143,32 @@ async fn stray(world: &World) -> Result<Line> {
     let took = ms(begun.elapsed());
     ensure!(answer.status() == Some(200), "what follows them is answered {:?}", answer.status());
     let grown = world.memory()?.saturating_sub(before) / MB;
-    let counted = stray_counted(world)? - counted;
+    let counted = world.counted(counter)? - counted;
     let figure = format!("dropped in {took:.0} ms, {counted} counted; {grown} MB more");
-    let ok = grown <= GROWTH_MB && counted >= STRAY as f64;
-    Ok(line(format!("{STRAY} answers to nothing"), figure, format!("all dropped and counted; {GROWTH_MB} MB"), ok))
-}
-
-/// The edge's counter of answers that belong to nothing.
-fn stray_counted(world: &World) -> Result<f64> {
-    world.counted("reveille_edge_stray_responses_total")
+    let ok = grown <= GROWTH_MB && counted == STRAY as f64;
+    let attack = format!("{STRAY} answers to nothing, to {method}");
+    Ok(line(attack, figure, format!("all dropped and counted; {GROWTH_MB} MB"), ok))
 }
 
 /// The right branch on the wrong connection, while the request waits for its answer.
-async fn wrong_connection(world: &World) -> Result<Line> {
+async fn wrong_connection(world: &World, method: &'static str) -> Result<Line> {
     const REQUESTS: usize = 50;
     let mut link = world.place.link_to(world.place.edge_inside(), EDGE, WITNESS).await?;
     let mut waiting = Vec::new();
     for number in 0..REQUESTS {
-        let id = format!("look-silent-{number}");
-        link.send(Letter::new(INSIDE, SILENT, &id).text(), PROMPT).await?;
+        let id = format!("look-silent-{method}-{number}");
+        let mut call = Call::new(INSIDE, SILENT, &id);
+        call.letter.method = method;
+        link.send(call.invite(), PROMPT).await?;
         let heard = timeout(PROMPT * 2, world.silent.wait(&id, 1)).await.context("the silent partner hears nothing")?;
         waiting.extend(heard);
     }
     // The hostile partner knows everything that the silent one was told, and answers in its place.
     let mut other = world.place.link(EVIL).await?;
     for heard in &waiting {
-        other.send(heard.answer("200 OK", ""), PROMPT).await?;
+        for status in ["180 Ringing", "200 OK", "603 Decline"] {
+            other.send(heard.answer(status, "Contact: <sip:mallory@evil.example>\r\n"), PROMPT).await?;
+        }
     }
     other.send_and_wait(Letter::new(EVIL, INSIDE, "behind them").text(), PROMPT).await?;
     // Whatever of it came inside is there by now.
@@ -155,7 +176,7 @@ async fn wrong_connection(world: &World) -> Result<Line> {
     link.send(probe.text(), PROMPT).await?;
     let heard = until(&mut link, "probe").await?;
     let figure = format!("{} of {REQUESTS} were taken", heard.len());
-    Ok(line("right answers from a wrong connection", figure, "0", heard.is_empty()))
+    Ok(line(format!("right answers to {method}, wrong connection"), figure, "0", heard.is_empty()))
 }
 
 /// The Call-IDs of all answers that come before that of `last`.
@@ -167,6 +188,9 @@ async fn until(link: &mut RawSip, last: &str) -> Result<Vec<String>> {
         if id == last {
             return Ok(heard);
         }
-        heard.push(id);
+        // The edge's own word that it has an INVITE.
+        if answer.status() != Some(100) {
+            heard.push(id);
+        }
     }
 }

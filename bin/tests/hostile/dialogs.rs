@@ -1,22 +1,28 @@
 //! What claims to belong to a call, and does not: ACKs of nobody, and whatever would end or change the call of somebody
 //! else.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use reveille_sim::phone::RawSip;
 use tokio::time::timeout;
 
 use crate::call::Call;
-use crate::hose::{Hoses, Texts};
+use crate::hose::{Hoses, Texts, storm};
 use crate::letter::{Letter, told};
+use crate::neighbour::Neighbour;
 use crate::report::{Line, line};
-use crate::world::{EDGE, EVIL, GOOD, INSIDE, PROMPT, STRANGER, World};
+use crate::world::{DIRECT_EDGE, EDGE, EVIL, GOOD, INSIDE, PROMPT, STRANGER, World};
 
 /// ACKs, and how many connections they come on.
-const ACKS: usize = 20_000;
+const ACKS: usize = 10_000;
 const CONNECTIONS: usize = 8;
+/// How long a stranger sends them.
+const STORM: Duration = Duration::from_secs(2);
 
-pub(crate) async fn play(world: &World) -> Result<Vec<Line>> {
-    let mut lines = vec![acks(world).await?, nowhere(world).await?];
+pub(crate) async fn play(world: &World, caller: &Neighbour) -> Result<Vec<Line>> {
+    let mut lines = vec![acks(world, caller).await?, nowhere(world).await?];
     lines.extend(others(world).await?);
     lines.push(cancelled_by_another(world).await?);
     Ok(lines)
@@ -27,37 +33,37 @@ fn forged_route(from: &str) -> String {
     format!("<sip:00112233445566778899.o-{from}~i-{INSIDE}@{EDGE}:5061;transport=tls;lr>")
 }
 
-/// ACKs of strangers and of a partner, with and without a tag and a forged Route: to nothing.
-async fn acks(world: &World) -> Result<Line> {
-    let before = world.contexts()?;
-    for (name, share) in [(STRANGER, ACKS / 2), (EVIL, ACKS / 2)] {
-        let mut hoses = Hoses::open(&world.place, name, CONNECTIONS).await?;
-        let texts = (0..CONNECTIONS).map(|_| {
-            let ack = move |number: usize| {
-                let mut call = Call::new(name, INSIDE, "look-ack");
-                if number % 4 == 0 {
-                    call.routes = vec![forged_route(name)];
-                }
-                match number % 3 {
-                    // Without a tag, it is not even within a dialog.
-                    0 => Letter { method: "ACK", ..call.letter }.text(),
-                    _ => call.within("ACK", 1),
-                }
-            };
-            Box::new((0..share / CONNECTIONS).map(ack)) as Texts
-        });
-        hoses.pour(texts, |_| true).await?;
-        // Behind them on each connection.
-        let last = (0..CONNECTIONS).map(|_| Box::new(std::iter::once(question(name))) as Texts);
-        hoses.pour(last, |tally| tally.heard() >= CONNECTIONS as u64).await.context("behind the ACKs")?;
+/// An ACK to nothing: with and without a tag, with and without a Route that looks like ours.
+fn ack(from: &str, number: usize) -> String {
+    let mut call = Call::new(from, INSIDE, "look-ack");
+    if number % 4 == 0 {
+        call.routes = vec![forged_route(from)];
     }
-    let (arrived, more) = (world.inside.of("look-ack").len(), world.contexts()?.saturating_sub(before));
-    // The good partner makes up to a hundred calls a second.
+    match number % 3 {
+        // Without a tag, it is not even within a dialog.
+        0 => Letter { method: "ACK", ..call.letter }.text(),
+        _ => call.within("ACK", 1),
+    }
+}
+
+async fn acks(world: &World, caller: &Neighbour) -> Result<Line> {
+    let (before, begun) = (world.contexts()?, Instant::now());
+    let of_strangers = storm(&world.place, STRANGER, CONNECTIONS, STORM, || ack(STRANGER, rand::random_range(0..12)));
+    let sent = of_strangers.await?.sent.load(Ordering::Relaxed);
+    let mut hoses = Hoses::open(&world.place, EVIL, CONNECTIONS).await?;
+    let texts = (0..CONNECTIONS).map(|_| Box::new((0..ACKS / CONNECTIONS).map(|number| ack(EVIL, number))) as Texts);
+    hoses.pour(texts, |_| true).await?;
+    // Behind them on each connection.
+    let last = (0..CONNECTIONS).map(|_| Box::new(std::iter::once(question(EVIL))) as Texts);
+    let behind = hoses.pour(last, |tally| tally.heard() >= CONNECTIONS as u64).await.context("behind the ACKs")?;
+    let (arrived, now) = (world.inside.of("look-ack").len(), world.contexts()?);
+    let good = caller.served(begun).count as u64 + 3;
+    let left = now.saturating_sub(before + good);
     Ok(line(
-        format!("{ACKS} ACKs of nobody, half of them a partner's"),
-        format!("{arrived} arrived inside; {more} contexts more"),
-        "none arrives; the good partner's contexts only",
-        arrived == 0 && more < 5_000,
+        format!("ACKs of nobody: {sent} of a stranger, {ACKS} of a partner"),
+        format!("{arrived} arrived inside; {left} contexts; behind them {:?}", behind.statuses()),
+        "none arrives; no context; served behind them",
+        arrived == 0 && left == 0 && behind.of(200) == CONNECTIONS as u64,
     ))
 }
 
@@ -159,7 +165,7 @@ async fn cancelled_by_another(world: &World) -> Result<Line> {
     good.send(call.invite(), PROMPT).await?;
     ensure!(heard(&mut good).await? == 180, "the call does not ring");
     let mut answers = Vec::new();
-    for name in [EVIL, STRANGER] {
+    for name in [EVIL, DIRECT_EDGE] {
         let mut other = world.place.link(name).await?;
         answers.push(other.send_and_wait(call.beside("CANCEL"), PROMPT).await?.status().unwrap_or_default());
     }

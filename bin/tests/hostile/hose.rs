@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use memchr::memmem;
 use parking_lot::Mutex;
+use reveille_sip_net::TlsClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -16,6 +18,11 @@ use crate::world::{Duplex, Place};
 
 /// Requests that are written at once.
 const BATCH: usize = 50;
+/// Requests of one connection that may be unanswered before its writer waits a moment: the edge closes a connection
+/// whose reader lags behind by 1 MiB, and there are other tests for that.
+const WINDOW: u64 = 500;
+/// How long it waits. There are requests that nobody answers.
+const MOMENT: Duration = Duration::from_millis(10);
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether enough has come, on whichever connection.
@@ -25,6 +32,8 @@ const TURN: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
+    /// How often the edge has ended a connection.
+    pub(crate) closed: AtomicU64,
     retry_after: AtomicU64,
     statuses: Mutex<BTreeMap<u16, u64>>,
 }
@@ -44,6 +53,14 @@ struct Hose {
 pub(crate) struct Ear {
     reader: ReadHalf<Box<dyn Duplex>>,
     inbox: Vec<u8>,
+    heard: Arc<Heard>,
+}
+
+/// Answers of one connection.
+#[derive(Debug, Default)]
+struct Heard {
+    count: AtomicU64,
+    more: Notify,
 }
 
 impl Tally {
@@ -76,9 +93,7 @@ impl Hoses {
         let tls = place.client(name)?;
         let mut all = Vec::with_capacity(count);
         for number in 0..count {
-            let (stream, _) = place.wire(&tls, 60 + number).await?;
-            let (reader, writer) = tokio::io::split(stream);
-            all.push(Hose { ear: Ear::new(reader), writer });
+            all.push(Hose::open(place, &tls, number).await?);
         }
         Ok(Self(all))
     }
@@ -105,10 +120,52 @@ impl Hoses {
     }
 }
 
+/// Sends for so long, on so many connections of this name at once, and comes again whenever one of them is closed.
+pub(crate) async fn storm(
+    place: &Place,
+    name: &str,
+    connections: usize,
+    time: Duration,
+    text: impl Fn() -> String + Clone + Send + 'static,
+) -> Result<Arc<Tally>> {
+    let (tally, end) = (Arc::new(Tally::default()), Instant::now() + time);
+    let mut storming = JoinSet::new();
+    for number in 0..connections {
+        let (place, name, text) = (place.clone(), name.to_owned(), text.clone());
+        let tally = Arc::clone(&tally);
+        storming.spawn(async move {
+            while Instant::now() < end {
+                let text = text.clone();
+                let texts: Texts = Box::new(std::iter::from_fn(move || (Instant::now() < end).then(&text)));
+                let visit = async {
+                    let mut hose = Hose::open(&place, &place.client(&name)?, number).await?;
+                    hose.pour(texts, &tally, |_| Instant::now() >= end).await
+                };
+                if let Ok(Err(_)) = timeout(end.saturating_duration_since(Instant::now()), visit).await {
+                    tally.closed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    while let Some(stormed) = storming.join_next().await {
+        stormed?;
+    }
+    Ok(tally)
+}
+
 impl Hose {
+    async fn open(place: &Place, tls: &TlsClient, number: usize) -> Result<Self> {
+        let (stream, _) = place.wire(tls, 60 + number).await?;
+        let (reader, writer) = tokio::io::split(stream);
+        Ok(Self { ear: Ear::new(reader), writer })
+    }
+
     async fn pour(&mut self, mut texts: Texts, tally: &Tally, enough: impl Fn(&Tally) -> bool) -> Result<()> {
         let Self { ear, writer } = self;
+        let heard = Arc::clone(&ear.heard);
+        let before = heard.count.load(Ordering::Relaxed);
         let writing = async {
+            let mut sent = before;
             loop {
                 let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
                 if batch.is_empty() {
@@ -117,16 +174,19 @@ impl Hose {
                 writer.write_all(batch.concat().as_bytes()).await?;
                 writer.flush().await?;
                 tally.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                sent += batch.len() as u64;
+                if sent > heard.count.load(Ordering::Relaxed) + WINDOW {
+                    let _ = timeout(MOMENT, heard.more.notified()).await;
+                }
             }
         };
-        let (written, heard) = tokio::join!(writing, ear.listen(tally, enough));
-        written.and(heard)
+        tokio::try_join!(writing, ear.listen(tally, enough)).map(drop)
     }
 }
 
 impl Ear {
     pub(crate) fn new(reader: ReadHalf<Box<dyn Duplex>>) -> Self {
-        Self { reader, inbox: Vec::new() }
+        Self { reader, inbox: Vec::new(), heard: Arc::default() }
     }
 
     /// Counts what comes until `enough` has.
@@ -159,12 +219,14 @@ impl Ear {
                 let status =
                     line.get(at + 8..at + 11).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
                 *statuses.entry(status.unwrap_or_default()).or_default() += 1;
+                self.heard.count.fetch_add(1, Ordering::Relaxed);
             }
             if line.len() > 12 && line[..12].eq_ignore_ascii_case(b"retry-after:") {
                 tally.retry_after.fetch_add(1, Ordering::Relaxed);
             }
         }
         drop(statuses);
+        self.heard.more.notify_one();
         self.inbox.drain(..end);
     }
 }

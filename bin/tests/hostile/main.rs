@@ -88,7 +88,7 @@ async fn play(world: World, neighbour: Neighbour, caller: Neighbour) -> Result<(
     chapter.add("answers", answers::play(&world)).await;
     chapter.add("loops", loops::play(&world)).await;
     chapter.add("calls", calls::play(&world, &caller)).await;
-    chapter.add("dialogs", dialogs::play(&world)).await;
+    chapter.add("dialogs", dialogs::play(&world, &caller)).await;
     chapter.add("readers that do not read", deaf::play(&world)).await;
     chapter.add("flood", flood::play(&world, &neighbour)).await;
     chapter.add("coming and going", churn::play(&world)).await;

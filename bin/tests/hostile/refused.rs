@@ -19,6 +19,8 @@ const LOGGED_KB: usize = 512;
 pub(crate) async fn play(world: &World) -> Result<Vec<Line>> {
     let (memory, logged, cpu) = (world.memory()?, world.logged(), world.cpu());
     let mut link = world.place.link(EVIL).await?;
+    // Somebody who is known: strangers are not listened to for so long.
+    link.send_and_wait(Letter::new(EVIL, INSIDE, "its own").text(), PROMPT).await?;
     let begun = Instant::now();
     for _ in 0..REQUESTS / BATCH {
         // It speaks for somebody else.

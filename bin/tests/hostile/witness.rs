@@ -159,28 +159,27 @@ impl Witness {
         }
     }
 
-    /// Answers one of the many messages that nobody looks at, at once: a flood of them must not wait for this test.
+    /// Answers one of the many messages and calls that nobody looks at, at once: a flood of them must not wait for this
+    /// test. Messages are taken; calls ring until they are cancelled.
     fn plain(&self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         let end = memmem::find(bytes, b"\r\n\r\n")? + 4;
         let head = &bytes[..end];
-        if memmem::find(head, b"\r\nCall-ID: plain\r\n").is_none()
+        if memmem::find(head, b"\r\nCall-ID: plain").is_none()
             || memmem::find(head, b"\r\nContent-Length: 0\r\n").is_none()
         {
             return None;
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        out.extend(b"SIP/2.0 200 OK\r\n");
-        let mut rest = head;
-        while let Some(at) = memchr(b'\n', rest) {
-            let (line, after) = rest.split_at(at + 1);
-            rest = after;
-            match line {
-                [b'V', b'i', b'a', b':', ..] | [b'C', b'a', b'l', b'l', ..] | [b'C', b'S', ..] => out.extend(line),
-                [b'F', b'r', b'o', b'm', ..] | [b'T', b'o', b':', ..] => out.extend(line),
-                _ => {}
+        match head.split(|byte| *byte == b' ').next()? {
+            b"INVITE" => copy(head, b"SIP/2.0 180 Ringing\r\n", None, out),
+            b"CANCEL" => {
+                copy(head, b"SIP/2.0 200 OK\r\n", None, out);
+                // RFC 3261 §9.2: and the end of the INVITE.
+                copy(head, b"SIP/2.0 487 Request Terminated\r\n", Some(b"CSeq: 1 INVITE\r\n"), out);
             }
+            b"ACK" | b"SIP/2.0" => return Some(end),
+            _ => copy(head, b"SIP/2.0 200 OK\r\n", None, out),
         }
-        out.extend(b"Content-Length: 0\r\n\r\n");
+        self.requests.fetch_add(1, Ordering::Relaxed);
         Some(end)
     }
 
@@ -208,6 +207,28 @@ impl Witness {
         }
         Some(reading)
     }
+}
+
+/// Writes an answer with this first line, what it has to have of its request, and if so another CSeq.
+fn copy(head: &[u8], first: &[u8], cseq: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend(first);
+    let mut rest = head;
+    while let Some(at) = memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(at + 1);
+        rest = after;
+        match line {
+            [b'V', b'i', b'a', b':', ..] | [b'C', b'a', b'l', b'l', ..] | [b'F', b'r', b'o', b'm', ..] => {
+                out.extend(line);
+            }
+            [b'C', b'S', ..] => out.extend(cseq.unwrap_or(line)),
+            [b'T', b'o', b':', ..] => {
+                out.extend(line.trim_ascii_end());
+                out.extend(b";tag=w\r\n");
+            }
+            _ => {}
+        }
+    }
+    out.extend(b"Content-Length: 0\r\n\r\n");
 }
 
 /// The first message of a stream as a strict reader has it, where it ends, and what a careless one would read
