@@ -88,7 +88,7 @@ fn without_claims(forward: Forward<'_>) -> Forward<'_> {
 /// The credentials that are not for us: what proves a user here is nobody else's to see (RFC 3261 §22.3).
 pub(crate) fn foreign_credentials<'a>(request: &'a Message, realm: &str) -> Vec<(Name, &'a str)> {
     let values = |name| request.headers(name).map(move |value| (name, value));
-    let ours = |value: &str| Credentials::parse(value).map_or(true, |credentials| credentials.realm == realm);
+    let ours = |value: &str| Credentials::realm_of(value).map_or(true, |found| found == realm);
     values(Name::Authorization).chain(values(Name::ProxyAuthorization)).filter(|(_, value)| !ours(value)).collect()
 }
 
@@ -111,6 +111,26 @@ mod tests {
     use reveille_sip::{Limits, parse_datagram};
 
     use super::*;
+
+    #[test]
+    fn proofs_for_others_go_on_whatever_they_are_made_with_and_ours_do_not() {
+        let of = |realm: &str, more: &str| {
+            format!("Proxy-Authorization: Digest username=\"bob\", realm=\"{realm}\"{more}\r\n")
+        };
+        let fields = of("contoso.com", "")
+            + &of("fabrikam.com", ", algorithm=SHA3-512, response=\"ab\"")
+            + &of("example.net", ", userhash=true")
+            + "Authorization: Digest a=b\r\n";
+        let text = format!(
+            "MESSAGE sip:push@fabrikam.com SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
+             From: <sip:bob@contoso.com>;tag=1\r\nTo: <sip:push@fabrikam.com>\r\nCall-ID: 1\r\n\
+             CSeq: 1 MESSAGE\r\n{fields}Content-Length: 0\r\n\r\n"
+        );
+        let request = parse_datagram(text.into(), &Limits::default()).expect("sound");
+        let kept = foreign_credentials(&request, "contoso.com");
+        let realms: Vec<_> = kept.iter().map(|(_, value)| Credentials::realm_of(value).expect("a realm")).collect();
+        assert_eq!(realms, ["fabrikam.com", "example.net"]);
+    }
 
     #[test]
     fn a_message_leaves_without_what_its_sender_claims_to_be() {

@@ -51,6 +51,11 @@ impl<'a> Credentials<'a> {
             opaque: params.find("opaque"),
         })
     }
+
+    /// The realm alone, of credentials by any algorithm: whom they are for (§22.3).
+    pub fn realm_of(value: &'a str) -> Result<Cow<'a, str>, SyntaxError> {
+        DigestParams::parse(value)?.required("realm")
+    }
 }
 
 /// The response is worth guessing a password on, so it is not shown.
@@ -121,6 +126,9 @@ mod tests {
         let body_too = VALUE.replace("qop=auth", "qop=auth-int, userhash=false");
         assert_eq!(qop(&body_too), Some((Protection::AuthInt, 10, "0a4f113b".to_owned())));
         assert_eq!(qop(&VALUE.replace("qop=auth, ", "")), None);
+        let unknown = VALUE.replace("qop=auth", "qop=auth-conf, algorithm=SHA3-512");
+        assert_eq!(Credentials::realm_of(&unknown).as_deref(), Ok("biloxi.com"));
+        assert!(Credentials::realm_of("Basic realm=biloxi.com").is_err());
     }
 
     #[test]
