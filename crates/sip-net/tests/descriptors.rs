@@ -1,41 +1,18 @@
 //! A machine without a descriptor left. In a process of its own, whose limit it lowers.
 
+mod door;
+
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_sip::Message;
-use reveille_sip_net::{Flow, Handler, ListenLimits, Listener};
+use reveille_sip_net::{ListenLimits, Listener};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep};
 
-/// Far longer than anything here takes; only a broken test waits for it.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Says when a connection is there.
-struct Door(mpsc::UnboundedSender<Arc<Flow>>);
-
-impl Handler for Door {
-    fn opened(&self, flow: &Arc<Flow>) {
-        let _ = self.0.send(flow.clone());
-    }
-
-    fn messages(&self, _flow: &Arc<Flow>, _batch: &mut Vec<Message>) {}
-}
-
-fn loopback() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("it happens in time")
-}
+use door::{Open, loopback, within};
 
 /// Time that this process has used its processors, in hundredths of a second.
 fn used_ticks(stat: &mut File) -> u64 {
@@ -76,15 +53,13 @@ async fn without_descriptors_the_listener_waits_instead_of_spinning_and_then_goe
         fillers.push(filler);
     }
     fillers.truncate(fillers.len().saturating_sub(3));
-    let (door, mut opened) = mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(listener.run(Arc::new(Door(door)), stop.clone()));
-    within(opened.recv()).await.expect("one has a seat");
+    let mut open = Open::new(listener);
+    within(open.flows.recv()).await.expect("one has a seat");
     let (ticks, since) = (used_ticks(&mut stat), Instant::now());
     // Not to wait for something, but to see how much is done meanwhile.
     sleep(Duration::from_millis(800)).await;
     let (used, passed) = (used_ticks(&mut stat) - ticks, since.elapsed());
-    assert!(opened.len() < 7, "there were descriptors for all");
+    assert!(open.flows.len() < 7, "there were descriptors for all");
     assert!(used <= 20, "{used} hundredths of a second of work in {passed:?} of waiting");
     set_files(before);
     drop(fillers);
@@ -93,7 +68,6 @@ async fn without_descriptors_the_listener_waits_instead_of_spinning_and_then_goe
         within(guest.read_exact(&mut pong)).await.expect("an answer");
         assert_eq!(&pong, b"\r\n");
     }
-    stop.cancel();
     drop(guests);
-    within(task).await.expect("the listener ends well");
+    open.close().await;
 }

@@ -2,40 +2,16 @@
 //!
 //! REVEILLE_IDLE=8000 measures with so many connections instead of 500.
 
-use std::net::SocketAddr;
+mod door;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use reveille_sip::Message;
-use reveille_sip_net::{ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, TlsClient, TlsServer, TrustRoots};
+use reveille_sip_net::{ClientAuth, Identity, ListenLimits, Listener, TlsClient, TlsServer, TrustRoots};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-/// Far longer than anything here takes; only a broken test waits for it.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Says when a connection is there.
-struct Door(mpsc::UnboundedSender<Arc<Flow>>);
-
-impl Handler for Door {
-    fn opened(&self, flow: &Arc<Flow>) {
-        let _ = self.0.send(flow.clone());
-    }
-
-    fn messages(&self, _flow: &Arc<Flow>, _batch: &mut Vec<Message>) {}
-}
-
-fn loopback() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-async fn within<F: Future>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("it happens in time")
-}
+use door::{Open, loopback, within};
 
 /// A server and a client that trust each other, both with certificates.
 fn both_sides() -> (Arc<TlsServer>, TlsClient) {
@@ -71,9 +47,7 @@ async fn an_idle_tls_connection_costs_few_bytes() {
     let (server, client) = both_sides();
     let listener = Listener::tls(loopback(), server, ListenLimits::default()).expect("a port");
     let address = listener.local_addr();
-    let (door, mut opened) = mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(listener.run(Arc::new(Door(door)), stop.clone()));
+    let mut open = Open::new(listener);
     let mut kept: Vec<TcpStream> = Vec::new();
     // The first ones pay for what all share.
     let warm = 100;
@@ -84,16 +58,15 @@ async fn an_idle_tls_connection_costs_few_bytes() {
         }
         let stream = within(TcpStream::connect(address)).await.expect("a connection");
         let (stream, _) = within(client.connect(stream, "edge.example")).await.expect("a handshake");
-        within(opened.recv()).await.expect("a flow");
+        within(open.flows.recv()).await.expect("a flow");
         // The client's own state is not the server's cost; its socket stays open.
         kept.push(stream.into_inner().0);
     }
     let each = resident_bytes().saturating_sub(before) / count as u64;
     eprintln!("{count} idle TLS connections: {each} bytes each");
     assert!(each <= IDLE_BYTES_MAX, "{each} bytes for each of {count} idle connections");
-    stop.cancel();
     drop(kept);
-    within(task).await.expect("the listener ends well");
+    open.close().await;
 }
 
 /// What ARCHITECTURE.md states.
