@@ -549,7 +549,15 @@ impl Proxy {
 impl Senders for Proxy {
     fn failed(&self, token: u64, error: &ConnectError) {
         let (number, leg) = numbers(token);
-        self.with(number, |context, now| context.on_failed(leg, &unreachable(error), now));
+        let mut shard = self.table.shard(number);
+        let Some(entry) = shard.entries.get_mut(&number) else { return };
+        let mut why = unreachable(error);
+        if entry.roads.get(leg).is_some_and(|road| road.flow.is_some()) {
+            // It had a connection, which ended without a word: the name may have other servers.
+            why.kind = FailureKind::Gone;
+        }
+        let todo = entry.context.on_failed(leg, &why, self.alarm.now());
+        self.perform(&mut shard, number, todo);
     }
 
     fn sent(&self, token: u64, flow: &Arc<Flow>) {

@@ -1,5 +1,6 @@
-//! Connections on loopback: TLS and its refusals, listeners, the pool, real name servers.
+//! Connections on loopback: TLS and its refusals, listeners, the pool, calls, real name servers.
 
+mod calls;
 mod foreign;
 mod knot;
 mod listening;
