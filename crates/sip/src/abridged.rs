@@ -101,11 +101,14 @@ impl Abridged {
     fn agrees(&self, response: &Message, method: Option<Method<'_>>) -> bool {
         let request = self.clone().restore();
         let (Ok(asked), Ok(answered)) = (request.cseq(), response.cseq()) else { return false };
-        let (Ok(from), Ok(repeated)) = (request.from(), response.from()) else { return false };
-        request.call_id() == response.call_id()
+        let same_from = match (request.from(), response.from()) {
+            (Ok(from), Ok(repeated)) => from.tag() == repeated.tag(),
+            _ => request.header(Name::From) == response.header(Name::From),
+        };
+        same_from
+            && request.call_id() == response.call_id()
             && asked.number == answered.number
             && method.unwrap_or(asked.method) == answered.method
-            && from.tag() == repeated.tag()
     }
 
     /// Its Via fields.

@@ -60,6 +60,16 @@ impl Choice {
         }
     }
 
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        let best = match &self.best {
+            Some(Candidate::Received(response, _)) => response.as_bytes().len(),
+            Some(Candidate::Made(reply, _)) => reply.content.as_ref().map_or(0, |(_, body)| body.len()),
+            None => 0,
+        };
+        best + self.challenges.iter().map(|(_, _, value)| value.len()).sum::<usize>()
+    }
+
     /// The response to send and the challenges of other legs that it has to carry; `None` if there was none at all.
     pub(super) fn take(&mut self) -> Option<(Candidate, Challenges)> {
         let best = self.best.take()?;

@@ -12,6 +12,7 @@ use super::leg::{Leg, LegPlan, Said, Saying, Times};
 use super::reply::{Edits, Failure, FailureKind, Owner, Reply};
 use super::routing::Routed;
 use super::write::{Passage, back, pass};
+use crate::abridged::Abridged;
 use crate::message::Message;
 use crate::method::Method;
 use crate::timers::{Millis, Reliability, Timer, Timers};
@@ -57,7 +58,10 @@ pub struct Upstream {
 /// It begins undecided; [`Context::forward`] or [`Context::answer`] decides. What it says in its [`Todo`] has to be done
 /// in that order. Forget it once [`Context::is_over`].
 pub struct Context {
-    request: Option<Message>,
+    /// The whole request, until every leg has begun.
+    whole: Option<Message>,
+    /// What answers to it are known by and made of.
+    kept: Abridged,
     invite: bool,
     server: Server,
     owner: Arc<dyn Owner>,
@@ -125,7 +129,8 @@ impl Context {
             Server::Other(ServerTransaction::start(reliability, timers, now))
         };
         Self {
-            request: Some(request.detached()),
+            whole: Some(request.detached()),
+            kept: request.abridged(upstream.source),
             invite,
             server,
             owner: Arc::new(super::Nobody),
@@ -204,6 +209,7 @@ impl Context {
             Phase::Undecided(_) if self.invite => self.reply(&Reply::new(487), None, now, &mut todo),
             Phase::Forwarding(_) if self.invite => {
                 self.phase = Phase::Cancelled(reason.map(str::to_owned));
+                self.lighten();
                 self.cancel_all(reason, now, &mut todo);
                 self.settle(now, &mut todo);
             }
@@ -213,9 +219,19 @@ impl Context {
         todo
     }
 
+    /// Whether a response that carries a branch of ours is one to this request or to its CANCEL. Any other is dropped: its
+    /// CSeq, Call-ID and From are those of somebody else's transaction (§17.1.3, §8.2.6.2), or no Via is behind ours (§16.7
+    /// step 3).
+    pub fn is_answered_by(&self, response: &Message) -> bool {
+        self.kept.is_answered_by(response) || self.invite && self.kept.is_cancel_answered_by(response)
+    }
+
     /// A response with this leg's branch came.
     pub fn on_response(&mut self, leg: usize, response: &Message, now: Millis) -> Todo {
         let (mut todo, times) = (Todo::new(), self.times());
+        if !self.is_answered_by(response) {
+            return todo;
+        }
         let Some(found) = self.legs.get_mut(leg) else { return todo };
         let saying = found.on_response(response, times, now);
         self.hear(leg, saying, Some(response), now, &mut todo);
@@ -278,6 +294,7 @@ impl Context {
         }
         if self.invite && matches!(self.phase, Phase::Forwarding(_) | Phase::Cancelled(_)) {
             self.phase = Phase::Cancelled(None);
+            self.lighten();
             self.cancel_all(None, now, &mut todo);
             self.settle(now, &mut todo);
         } else {
@@ -347,10 +364,25 @@ impl Context {
         server && !waits && self.legs.iter().all(Leg::is_over)
     }
 
+    /// Bytes of messages that it holds.
+    pub fn held(&self) -> usize {
+        let server = match &self.server {
+            Server::Invite(transaction) => transaction.held(),
+            Server::Other(transaction) => transaction.held(),
+        };
+        let waiting = match &self.ear {
+            Ear::Away(_, Some((_, bytes))) => bytes.len(),
+            Ear::Away(_, None) | Ear::Deaf | Ear::Open => 0,
+        };
+        let whole = self.whole.as_ref().map_or(0, |whole| whole.as_bytes().len());
+        let legs: usize = self.legs.iter().map(Leg::held).sum();
+        whole + self.kept.len() + server + waiting + legs + self.choice.held()
+    }
+
     /// Whether the request is still held, with what it needs to be sent again.
     #[cfg(test)]
     pub(super) fn keeps_messages(&self) -> bool {
-        self.request.is_some() || self.way.is_some() || self.legs.iter().any(|leg| !leg.plan.via.is_empty())
+        self.whole.is_some() || self.way.is_some() || self.legs.iter().any(|leg| !leg.plan.via.is_empty())
     }
 
     /// Whether a leg has begun and no final answer has come on it.
@@ -536,7 +568,7 @@ impl Context {
         if let Some(reply) = self.owner.unfit(response) {
             return Err(reply);
         }
-        match back(response, &self.owner.edits(response), challenges) {
+        match back(response, &self.kept.vias(), &self.owner.edits(response), challenges) {
             Ok(bytes) if bytes.len() <= self.upstream.bytes_max => Ok(bytes),
             // §21.5.14: a length that exceeds what this way can carry.
             Ok(_) => Err(Reply::new(513)),
@@ -550,7 +582,7 @@ impl Context {
         let Some(q) = self.legs.iter().filter(waits).map(|leg| leg.plan.q).max() else { return false };
         let group: SmallVec<[usize; 4]> =
             (0..self.legs.len()).filter(|at| waits(&&self.legs[*at]) && self.legs[*at].plan.q == q).collect();
-        let breadth = usize::from(self.request.as_ref().and_then(breadth).unwrap_or(1));
+        let breadth = usize::from(self.whole.as_ref().and_then(breadth).unwrap_or(1));
         if group.len() > breadth {
             // RFC 5393 §5.3.3.1: it must not be spread wider than it says.
             group.iter().for_each(|leg| self.legs[*leg].end());
@@ -566,7 +598,7 @@ impl Context {
     }
 
     fn start(&mut self, at: usize, breadth: u16, now: Millis, todo: &mut Todo) {
-        let (Some(request), Some(way)) = (&self.request, &self.way) else { return };
+        let (Some(request), Some(way)) = (&self.whole, &self.way) else { return };
         let leg = &mut self.legs[at];
         leg.breadth = breadth;
         let written = pass(
@@ -586,6 +618,9 @@ impl Context {
                 leg.plan.forget_writing();
                 let times = self.times();
                 let saying = self.legs[at].start(bytes, self.invite, times, now);
+                if !self.legs.iter().any(Leg::is_waiting) {
+                    self.lighten();
+                }
                 self.hear(at, saying, None, now, todo);
             }
             Err(error) => {
@@ -595,6 +630,11 @@ impl Context {
                 self.count(at, &why, now, todo);
             }
         }
+    }
+
+    /// Nobody else will be sent the request, and answers need little of it.
+    fn lighten(&mut self) {
+        (self.whole, self.way) = (None, None);
     }
 
     fn cancel_all(&mut self, reason: Option<&str>, now: Millis, todo: &mut Todo) {
@@ -611,8 +651,10 @@ impl Context {
 
     /// An answer of our own.
     fn reply(&mut self, reply: &Reply, leg: Option<usize>, now: Millis, todo: &mut Todo) {
-        let Some(request) = &self.request else { return };
-        match reply.write(request, &self.upstream.tag, Some(self.upstream.source)) {
+        if self.is_answered() {
+            return;
+        }
+        match reply.write(&self.kept.clone().restore(), &self.upstream.tag, Some(self.upstream.source)) {
             Ok(bytes) if reply.status < 200 => {
                 self.send_up(reply.status, bytes, now, todo);
             }
@@ -635,7 +677,7 @@ impl Context {
             self.owner.ended(status, leg);
         }
         self.phase = Phase::Answered;
-        (self.request, self.way) = (None, None);
+        self.lighten();
         // RFC 4320 §4.2: what comes later to a request other than an INVITE has nowhere to go. And whoever stood by is not
         // needed any more.
         let invite = self.invite;

@@ -194,7 +194,8 @@ impl Leg {
         }
         self.timer_c = None;
         // §9.1: after 64*T1 without a final answer the INVITE counts as cancelled; so it does if it cannot be told.
-        self.give_up.get_or_insert(now + Millis(times.timers.t1.0.saturating_mul(64)));
+        let ended = now + Millis(times.timers.t1.0.saturating_mul(64));
+        self.give_up = self.give_up.or(Some(ended));
         let Some(bytes) = transaction.invite().and_then(|invite| cancel(invite, reason)) else { return Saying::new() };
         let (transaction, actions) = ClientTransaction::start(bytes, self.plan.reliability, times.timers, now);
         self.cancel = Cancel::Sent(transaction);
@@ -240,6 +241,20 @@ impl Leg {
             Cancel::No | Cancel::Wanted(_) => None,
         };
         [client, cancel, self.timer_c, self.give_up, self.away].into_iter().flatten().min()
+    }
+
+    /// Bytes of messages that it holds.
+    pub(super) fn held(&self) -> usize {
+        let client = match &self.client {
+            Client::Invite(transaction) => transaction.held(),
+            Client::Other(transaction) => transaction.held(),
+            Client::Over | Client::Waiting => 0,
+        };
+        let cancel = match &self.cancel {
+            Cancel::Sent(cancel) => cancel.held(),
+            Cancel::No | Cancel::Wanted(_) => 0,
+        };
+        client + cancel
     }
 
     /// Forgets it, whatever it was waiting for.

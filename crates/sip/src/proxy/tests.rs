@@ -127,7 +127,7 @@ impl Story {
 
     /// The leg answers its INVITE (or whatever it was sent first).
     fn hears_with(&mut self, leg: usize, status: u16, more: &str) -> String {
-        let method = if matches!(self.method(), Method::Invite) { "INVITE" } else { "MESSAGE" };
+        let method = self.method();
         let text = format!(
             "SIP/2.0 {status} X\r\nVia: SIP/2.0/TCP us;branch=z9hG4bKp1.{leg}.2.3\r\n\
              Via: SIP/2.0/TCP a.example;branch=z9hG4bKa\r\nFrom: <sip:a@a.example>;tag=1\r\n\

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::reply::Edits;
 use super::routing::Routed;
+use crate::abridged::Vias;
 use crate::error::PrintError;
 use crate::forward::Forward;
 use crate::message::Message;
@@ -69,9 +70,15 @@ pub fn pass(request: &Message, passage: &Passage<'_>) -> Result<Bytes, PrintErro
     Ok(out.freeze())
 }
 
-/// Writes a response as it goes back upstream: without our Via (§16.7 step 3), with the challenges of other legs.
-pub(super) fn back(response: &Message, edits: &Edits, challenges: &[(Name, String)]) -> Result<Bytes, PrintError> {
-    let mut forward = edited(Forward::response(response).pop_via(), edits);
+/// Writes a response as it goes back upstream: without our Via and with those of its request (§16.7 step 3), with the
+/// challenges of other legs.
+pub(super) fn back(
+    response: &Message,
+    vias: &Vias,
+    edits: &Edits,
+    challenges: &[(Name, String)],
+) -> Result<Bytes, PrintError> {
+    let mut forward = edited(Forward::response(response).vias(vias), edits);
     for (name, value) in challenges {
         forward = forward.insert(*name, value);
     }

@@ -114,6 +114,11 @@ impl ClientTransaction {
         Some(self.repeat.map_or(self.end, |(at, _)| at.min(self.end)))
     }
 
+    /// Bytes of messages that it holds.
+    pub fn held(&self) -> usize {
+        self.request.as_ref().map_or(0, Bytes::len)
+    }
+
     /// Whether it is over.
     pub fn is_terminated(&self) -> bool {
         self.state == State::Terminated

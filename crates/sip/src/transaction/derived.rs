@@ -22,6 +22,12 @@ pub(crate) fn cancel(invite: &Bytes, reason: Option<&str>) -> Option<Bytes> {
     derive(&invite, Method::Cancel, &invite, reason)
 }
 
+/// What has to be kept of an INVITE for its ACK and its CANCEL: a few hundred bytes from which either is made as from the
+/// whole. That is the CANCEL itself.
+pub(crate) fn stem(invite: &Bytes) -> Option<Bytes> {
+    cancel(invite, None)
+}
+
 /// Request-URI, top Via, From, Call-ID, the number of CSeq and all Routes are those of the INVITE (§9.1, §17.1.1.3), byte
 /// for byte: what could be sent in it can be sent again.
 fn derive(invite: &Message, method: Method<'_>, to: &Message, reason: Option<&str>) -> Option<Bytes> {
@@ -98,6 +104,21 @@ mod tests {
              From: <sip:alice@a.example>;tag=1\r\nTo: <sip:bob@b.example>;tag=2\r\nCall-ID: call\r\nCSeq: 7 ACK\r\n\
              Route: <sip:p1;lr>, <sip:p2;lr>\r\nRoute: <sip:p3;lr>\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn from_the_stem_of_an_invite_the_same_is_made_as_from_the_whole() {
+        let answer = INVITE
+            .replacen("INVITE sip:bob@192.0.2.4 SIP/2.0", "SIP/2.0 486 X", 1)
+            .replace("b.example>", "b.example>;tag=2");
+        let answer = parse_datagram(answer.into(), &Limits::default()).expect("a sound answer");
+        let whole = Bytes::from(
+            INVITE.replace("Length: 3\r\n\r\nv=0", &format!("Length: 60000\r\n\r\n{}", "v".repeat(60_000))),
+        );
+        let stem = stem(&whole).expect("made");
+        assert!(stem.len() < INVITE.len(), "{} bytes", stem.len());
+        assert_eq!(text(ack(&stem, &answer)), text(ack(&whole, &answer)));
+        assert_eq!(text(cancel(&stem, Some("SIP;cause=200"))), text(cancel(&whole, Some("SIP;cause=200"))));
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub struct InviteClientTransaction {
     state: State,
     timers: Timers,
     reliability: Reliability,
-    /// The INVITE until it is answered, then the ACK while it may have to be repeated.
+    /// The INVITE while it may have to be repeated, then its stem until it is answered, then the ACK while that may have to
+    /// be repeated.
     sent: Option<Bytes>,
     /// Timer A: when to repeat, and the interval that led there.
     repeat: Option<(Millis, Millis)>,
@@ -34,12 +35,13 @@ enum State {
 impl InviteClientTransaction {
     /// Sends the INVITE and begins to wait.
     pub fn start(invite: Bytes, reliability: Reliability, timers: Timers, now: Millis) -> (Self, Actions) {
+        let repeat = timers.span(Timer::A, reliability).map(|interval| (now + interval, interval));
         let transaction = Self {
             state: State::Calling,
             timers,
             reliability,
-            sent: Some(invite.clone()),
-            repeat: timers.span(Timer::A, reliability).map(|interval| (now + interval, interval)),
+            sent: if repeat.is_some() { Some(invite.clone()) } else { derived::stem(&invite) },
+            repeat,
             end: timers.span(Timer::B, reliability).map(|span| now + span),
         };
         (transaction, smallvec![Action::Send(invite)])
@@ -51,6 +53,9 @@ impl InviteClientTransaction {
         match (self.state, status) {
             (State::Calling | State::Proceeding, ..200) => {
                 // §17.1.1.2: neither repeated nor given up any more; a proxy has timer C for that.
+                if self.repeat.is_some() {
+                    self.sent = self.sent.as_ref().and_then(derived::stem);
+                }
                 (self.state, self.repeat, self.end) = (State::Proceeding, None, None);
                 Actions::from_iter([Action::Deliver])
             }
@@ -129,9 +134,14 @@ impl InviteClientTransaction {
         self.state == State::Proceeding
     }
 
-    /// The INVITE as it was sent, while it has no final answer.
+    /// The INVITE as it was sent or its stem, while it has no final answer.
     pub(crate) fn invite(&self) -> Option<&Bytes> {
         self.sent.as_ref().filter(|_| matches!(self.state, State::Calling | State::Proceeding))
+    }
+
+    /// Bytes of messages that it holds.
+    pub fn held(&self) -> usize {
+        self.sent.as_ref().map_or(0, Bytes::len)
     }
 
     /// Whether it is over.
@@ -250,6 +260,21 @@ mod tests {
         assert_eq!(transaction.next_deadline(), Some(Millis(32_000)));
         assert_eq!(words(&transaction.on_response(&response(486), Millis(1))), "ack deliver over");
         assert!(transaction.is_terminated() && transaction.next_deadline().is_none());
+    }
+
+    #[test]
+    fn only_while_it_may_be_repeated_is_the_whole_invite_held() {
+        let text = String::from_utf8(INVITE.to_vec()).expect("text");
+        let long =
+            Bytes::from(text.replace("Length: 0\r\n\r\n", &format!("Length: 60000\r\n\r\n{}", "v".repeat(60_000))));
+        let start =
+            |reliability| InviteClientTransaction::start(long.clone(), reliability, Timers::default(), Millis(0)).0;
+        assert!(start(Reliability::Reliable).held() < 500);
+        let mut over_udp = start(Reliability::Unreliable);
+        assert_eq!(over_udp.held(), long.len());
+        over_udp.on_response(&response(180), Millis(10));
+        assert!(over_udp.held() < 500);
+        assert_eq!(words(&over_udp.on_response(&response(486), Millis(20))), "ack deliver");
     }
 
     #[test]

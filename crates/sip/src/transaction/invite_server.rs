@@ -146,6 +146,11 @@ impl InviteServerTransaction {
         self.state == State::Proceeding
     }
 
+    /// Bytes of messages that it holds.
+    pub fn held(&self) -> usize {
+        self.trying.as_ref().map_or(0, |(_, trying)| trying.len()) + self.response.as_ref().map_or(0, Bytes::len)
+    }
+
     /// Whether it is over.
     pub fn is_terminated(&self) -> bool {
         self.state == State::Terminated

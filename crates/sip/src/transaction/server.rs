@@ -114,6 +114,11 @@ impl ServerTransaction {
         }
     }
 
+    /// Bytes of messages that it holds.
+    pub fn held(&self) -> usize {
+        self.response.as_ref().map_or(0, Bytes::len)
+    }
+
     /// Whether it is over.
     pub fn is_terminated(&self) -> bool {
         self.state == State::Terminated
