@@ -149,11 +149,14 @@ fn checked(text: &str) -> Result<Params<'_>, SyntaxError> {
         }
         // §7.3.1: no parameter may stand twice. Two tags would be two dialogs to two readers.
         if name.eq_ignore_ascii_case("tag") && std::mem::replace(&mut tagged, true) {
-            return Err(SyntaxError::new("its tag stands twice"));
+            return Err(TWO_TAGS);
         }
     }
     Ok(params)
 }
+
+/// What is said of an address with two tags.
+pub(crate) const TWO_TAGS: SyntaxError = SyntaxError::new("its tag stands twice");
 
 #[cfg(test)]
 mod tests {
