@@ -10,10 +10,14 @@ use super::*;
 use crate::framing::{Limits, parse_datagram};
 use crate::message::Message;
 use crate::method::Method;
+use crate::name::Name;
 use crate::timers::{Millis, Reliability, Timers};
 use crate::transaction::{
     Action, Actions, ClientTransaction, InviteClientTransaction, InviteServerTransaction, cancel,
 };
+
+/// The top Via of the caller's requests, as it stands in what they hear.
+const VIA_BACK: &str = "SIP/2.0/UDP a.example;branch=z9hG4bKa;received=192.0.2.1";
 
 /// xorshift64*: the same numbers for the same seed on every machine.
 struct Dice(u64);
@@ -54,6 +58,8 @@ enum Event {
     /// The caller's does, and it may come back in time.
     CallerAway,
     CallerBack,
+    /// Somebody who knows the branch of a leg answers on it what is none of its business.
+    Forges(usize),
 }
 
 /// What a callee has in mind: when it rings and answers, if at all.
@@ -85,6 +91,8 @@ struct World {
     passed_acks: usize,
     caller: InviteClientTransaction,
     invite: Bytes,
+    /// How many forged responses were dropped, with nothing said to anybody.
+    forgeries: usize,
     hang_up: Option<ClientTransaction>,
     caller_is_gone: bool,
     /// No answer ever reached the caller, who knows it by timer B.
@@ -104,6 +112,7 @@ struct Shown {
     answered: bool,
     refused: bool,
     cancelled: bool,
+    forged: bool,
 }
 
 fn read(bytes: &Bytes) -> Message {
@@ -156,6 +165,7 @@ impl World {
             passed_acks: 0,
             caller,
             invite,
+            forgeries: 0,
             hang_up: None,
             caller_is_gone: false,
             gave_up: false,
@@ -169,6 +179,10 @@ impl World {
         if world.dice.chance(40) {
             let at = world.dice.roll(20_000);
             world.later(at, Event::HangsUp);
+        }
+        for _ in 0..world.dice.roll(6) {
+            let (at, leg) = (world.dice.roll(20_000), world.dice.roll(world.callees.len() as u64) as usize);
+            world.later(at, Event::Forges(leg));
         }
         if reliability == Reliability::Reliable {
             if world.dice.chance(20) {
@@ -295,6 +309,7 @@ impl World {
                     self.proxy_does(todo);
                 }
             }
+            Event::Forges(leg) => self.forge(leg),
             Event::CallerAway => {
                 if let Some(context) = &mut self.context {
                     context.on_upstream_away(self.now);
@@ -337,6 +352,34 @@ impl World {
             (_, Who::Callee(callee)) if !self.callees[callee].broken => self.callee_hears(callee, message),
             _ => {}
         }
+    }
+
+    /// A response on the branch of a leg that is not one to its request, or to its CANCEL, changes nothing at all.
+    fn forge(&mut self, leg: usize) {
+        let Some(context) = &mut self.context else { return };
+        let status = [100, 180, 200, 302, 486, 503, 603][self.dice.roll(7) as usize];
+        let sound = format!(
+            "SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP us;branch=z9hG4bKp1.{leg}.2.3\r\n\
+             Via: SIP/2.0/UDP a.example;branch=z9hG4bKa\r\nFrom: <sip:a@a.example>;tag=1\r\n\
+             To: <sip:b@b.example>;tag=t0\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (words, instead) = [
+            ("Call-ID: c", "Call-ID: d"),
+            ("CSeq: 1 INVITE", "CSeq: 1 BYE"),
+            ("CSeq: 1 INVITE", "CSeq: 1 ACK"),
+            ("CSeq: 1 INVITE", "CSeq: 2 INVITE"),
+            ("CSeq: 1 INVITE", "CSeq: 2 CANCEL"),
+            (">;tag=1", ">;tag=2"),
+            (">;tag=1", ">"),
+            ("Via: SIP/2.0/UDP a.example;branch=z9hG4bKa\r\n", ""),
+        ][self.dice.roll(8) as usize];
+        let forged = sound.replacen(words, instead, 1);
+        assert_ne!(forged, sound);
+        let before = (format!("{context:?}"), context.next_deadline());
+        let todo = context.on_response(leg, &read(&forged.into()), self.now);
+        assert!(todo.is_empty(), "{todo:?} came of a forged response");
+        assert_eq!((format!("{context:?}"), context.next_deadline()), before, "a forged response left its mark");
+        self.forgeries += 1;
     }
 
     fn proxy_takes(&mut self, request: &Message) {
@@ -420,6 +463,8 @@ impl World {
             }
             return;
         }
+        let vias: Vec<&str> = response.values(Name::Via).collect();
+        assert_eq!(vias, [VIA_BACK], "the only way back is that of the request");
         let actions = self.caller.on_response(response, self.now);
         if actions.contains(&Action::Deliver) && status >= 200 {
             self.heard.push(status);
@@ -550,12 +595,20 @@ impl World {
             assert!(anybody || successes == 0, "a success out of nothing");
         }
         let cancelled = self.callees.iter().any(|callee| callee.cancelled);
-        Shown { trace: self.trace, answered: successes > 0, refused: !finals.is_empty(), cancelled }
+        let forged = self.forgeries > 0;
+        Shown { trace: self.trace, answered: successes > 0, refused: !finals.is_empty(), cancelled, forged }
     }
 }
 
+/// The callee's answer. Every other callee writes a way back of its own choice.
 fn answer(request: &Message, callee: usize, status: u16) -> Bytes {
-    Reply::new(status).write(request, &format!("t{callee}"), None).expect("written")
+    let written = Reply::new(status).write(request, &format!("t{callee}"), None).expect("written");
+    match callee % 2 {
+        0 => written,
+        _ => String::from_utf8_lossy(&written)
+            .replace("a.example;branch=z9hG4bKa", "victim.example;branch=z9hG4bKv")
+            .into(),
+    }
 }
 
 fn play(seed: u64) -> Shown {
@@ -572,9 +625,14 @@ fn calls_end_cleanly_however_the_network_behaves() {
     let shown: Vec<Shown> = (1..=2_000).map(play).collect();
     // The dice are such that every kind of end is seen often.
     let count = |kind: fn(&Shown) -> bool| shown.iter().filter(|shown| kind(shown)).count();
-    let (answered, refused, cancelled) =
-        (count(|shown| shown.answered), count(|shown| shown.refused), count(|shown| shown.cancelled));
-    assert!(answered > 200 && refused > 200 && cancelled > 200, "{answered} {refused} {cancelled}");
+    let (answered, refused, cancelled, forged) = (
+        count(|shown| shown.answered),
+        count(|shown| shown.refused),
+        count(|shown| shown.cancelled),
+        count(|shown| shown.forged),
+    );
+    let all = [answered, refused, cancelled, forged];
+    assert!(all.iter().all(|seen| *seen > 200), "{all:?}");
 }
 
 #[test]
