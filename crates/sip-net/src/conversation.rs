@@ -276,7 +276,7 @@ where
                 }
             }
         }
-        if self.inbox.is_empty() {
+        if !self.framer.has_begun(&self.inbox) {
             self.begun = None;
         } else if progress || self.begun.is_none() {
             self.begun = Some(self.active);
@@ -296,10 +296,13 @@ where
     /// Nothing more to read now. A quiet connection keeps no buffer: most phones are quiet most of the time. One that
     /// is in the middle of a message keeps what that needs, however much room the buffer had.
     fn rest(&mut self) {
+        // A line end that may be half a ping is no message.
+        let least = if self.begun.is_some() { READ_BYTES_MIN } else { 0 };
+        let needed = self.inbox.len().max(least);
         if self.inbox.is_empty() {
             spare::give(std::mem::take(&mut self.inbox));
-        } else if self.inbox.capacity() > 4 * self.inbox.len().max(READ_BYTES_MIN) {
-            let mut begun = BytesMut::with_capacity(self.inbox.len().max(READ_BYTES_MIN));
+        } else if self.inbox.capacity() > 4 * needed {
+            let mut begun = BytesMut::with_capacity(needed);
             begun.extend_from_slice(&self.inbox);
             spare::give(std::mem::replace(&mut self.inbox, begun));
         }
@@ -439,6 +442,7 @@ const LINGER_READS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use reveille_sip::Side;
     use tokio::io::DuplexStream;
     use tokio::task::JoinHandle;
 
@@ -465,9 +469,17 @@ mod tests {
         handler: impl Handler,
         change: impl FnOnce(&mut Terms),
     ) -> (DuplexStream, Arc<Flow>, JoinHandle<CloseReason>) {
+        begin_as(Side::Initiated, handler, change)
+    }
+
+    fn begin_as(
+        side: Side,
+        handler: impl Handler,
+        change: impl FnOnce(&mut Terms),
+    ) -> (DuplexStream, Arc<Flow>, JoinHandle<CloseReason>) {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let address = ([127, 0, 0, 1], 5060).into();
-        let flow = Flow::carried(Transport::Tcp, reveille_sip::Side::Initiated, address, address, None, 1024 * 1024);
+        let flow = Flow::carried(Transport::Tcp, side, address, address, None, 1024 * 1024);
         let mut terms = Terms {
             message: Limits::default(),
             first_byte: None,
@@ -558,6 +570,33 @@ mod tests {
         far.read_exact(&mut answer).await.expect("the third answer");
         let waited = start.elapsed();
         assert!((80..85).contains(&waited.as_millis()), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_line_end_keeps_a_connection_alive_and_is_no_message() {
+        let (mut far, flow, task) = begin_as(Side::Accepted, Slowing, |terms| {
+            terms.ping = None;
+            terms.idle = Duration::from_secs(120);
+        });
+        let message = b"MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\n\
+            From: <sip:a@b.example>;tag=1\r\nTo: <sip:bob@contoso.com>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\
+            Content-Length: 0\r\n\r\n";
+        for _ in 0..3 {
+            far.write_all(b"\r\n").await.expect("room");
+            tokio::time::advance(Duration::from_secs(100)).await;
+            assert!(!flow.is_closed());
+            // The second half of a ping, however late.
+            far.write_all(b"\r\n").await.expect("room");
+            far.read_exact(&mut [0; 2]).await.expect("a pong");
+        }
+        far.write_all(b"\r\n").await.expect("room");
+        tokio::time::advance(Duration::from_secs(100)).await;
+        far.write_all(message).await.expect("room");
+        far.read_exact(&mut [0]).await.expect("an answer");
+        far.write_all(b"\r\n").await.expect("room");
+        let start = Instant::now();
+        assert_eq!(task.await.expect("an end"), CloseReason::Idle);
+        assert_eq!(start.elapsed().as_secs(), 120);
     }
 
     #[tokio::test(start_paused = true)]
