@@ -19,8 +19,9 @@ use crate::SystemClock;
 use crate::config::{App, ClearingHouse as Config, Store};
 use crate::home::target;
 use crate::ops::House;
-use crate::server::{Part, StartError, bind};
+use crate::server::{Part, StartError};
 use crate::tls::Side;
+use crate::vitals::Doors;
 
 /// Starts a clearing house; answers its part and what status pages show of it.
 pub(crate) fn start(
@@ -32,7 +33,8 @@ pub(crate) fn start(
     let tls = Side::read("clearinghouse.tls", &config.tls, ClientAuth::Required)?;
     let at = config.listen;
     let limits = ListenLimits::default();
-    let listener = bind("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;
+    let mut doors = Doors::default();
+    let listener = doors.open("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;
     let journal = Arc::new(SqliteJournal::open(&store.dir.join("clearinghouse.db"))?);
     let clock = Arc::new(SystemClock);
     let fresh_feedback = Arc::new(Notify::new());
@@ -88,7 +90,7 @@ pub(crate) fn start(
         pool.finish().await;
         journal.close();
     });
-    Ok((Part { name: "clearinghouse", task, sides: vec![tls] }, house))
+    Ok((Part { name: "clearinghouse", task, sides: vec![tls], doors }, house))
 }
 
 fn app_key(app: &App) -> AppKey {

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::SystemClock;
 use crate::config::{Edge as Config, Store};
 use crate::names::Names;
-use crate::server::{Part, StartError, bind};
+use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::token_key;
+use crate::vitals::Doors;
 
 /// Starts an edge; answers its part and the edge, for status pages.
 pub(crate) fn start(
@@ -34,10 +35,11 @@ pub(crate) fn start(
     let message = reveille_sip::Limits::between_organisations();
     let outer = ListenLimits { seats_per_address: 10_000, message, ..ListenLimits::default() };
     let at = config.external;
-    let external = bind("edge.external", at, Listener::tls(at, Arc::clone(&external_tls.server), outer))?;
+    let mut doors = Doors::default();
+    let external = doors.open("edge.external", at, Listener::tls(at, Arc::clone(&external_tls.server), outer))?;
     let at = config.internal;
     let inner = Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default());
-    let internal = bind("edge.internal", at, inner)?;
+    let internal = doors.open("edge.internal", at, inner)?;
     let served = |domain: &crate::config::ServedDomain| {
         (domain.domain.clone(), Served { name: domain.name.clone(), address: domain.address })
     };
@@ -62,5 +64,5 @@ pub(crate) fn start(
     let task = tokio::spawn(async move {
         tokio::join!(running, following);
     });
-    Ok((Part { name: "edge", task, sides: vec![external_tls, internal_tls] }, edge))
+    Ok((Part { name: "edge", task, sides: vec![external_tls, internal_tls], doors }, edge))
 }

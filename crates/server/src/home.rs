@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
 use crate::config::{Digest, Home as Config, Hop, Store};
-use crate::server::{Part, StartError, bind};
+use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::token_key;
 use crate::users_file;
+use crate::vitals::Doors;
 
 /// Starts a home; answers its part and where others may ask it.
 pub(crate) fn start(
@@ -29,29 +30,36 @@ pub(crate) fn start(
     let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
     let users = users_file::read(&config.users, &config.domain)?;
     let limits = ListenLimits { message: reveille_sip::Limits::of_clients(), ..ListenLimits::default() };
-    let mut clients = Vec::new();
+    let (mut clients, mut doors) = (Vec::new(), Doors::default());
     if let Some(at) = config.sip_udp {
-        clients.push(bind("home.sip_udp", at, Listener::udp(at, limits))?);
+        clients.push(doors.open("home.sip_udp", at, Listener::udp(at, limits))?);
     }
     if let Some(at) = config.sip_tcp {
-        clients.push(bind("home.sip_tcp", at, Listener::tcp(at, limits))?);
+        clients.push(doors.open("home.sip_tcp", at, Listener::tcp(at, limits))?);
     }
     if let Some(at) = config.sip_tls {
-        clients.push(bind("home.sip_tls", at, Listener::tls(at, Arc::clone(&client_tls.server), limits))?);
+        clients.push(doors.open("home.sip_tls", at, Listener::tls(at, Arc::clone(&client_tls.server), limits))?);
     }
     let pages = match config.ws_origins.as_slice() {
         [] => Origins::Any,
         some => Origins::Only(some.into()),
     };
     if let Some(at) = config.sip_ws {
-        clients.push(bind("home.sip_ws", at, Listener::ws(at, pages.clone(), limits))?);
+        clients.push(doors.open("home.sip_ws", at, Listener::ws(at, pages.clone(), limits))?);
     }
     if let Some(at) = config.sip_wss {
-        clients.push(bind("home.sip_wss", at, Listener::wss(at, Arc::clone(&client_tls.server), pages, limits))?);
+        clients.push(doors.open(
+            "home.sip_wss",
+            at,
+            Listener::wss(at, Arc::clone(&client_tls.server), pages, limits),
+        )?);
     }
     let at = config.internal;
-    let internal =
-        bind("home.internal", at, Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()))?;
+    let internal = doors.open(
+        "home.internal",
+        at,
+        Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()),
+    )?;
     let kept = Arc::new(SqliteHome::open(&store.dir.join("home.db"))?);
     let role = reveille_home::Config {
         name: config.name.clone(),
@@ -71,7 +79,7 @@ pub(crate) fn start(
         // The last changes are on disk before the process may go.
         kept.close();
     });
-    Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls] }, desk))
+    Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls], doors }, desk))
 }
 
 /// Another process of ours as a next hop.

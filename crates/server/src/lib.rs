@@ -18,6 +18,7 @@ pub mod settings_file;
 mod tls;
 mod token_key;
 mod users_file;
+mod vitals;
 
 pub use clock::SystemClock;
 pub use ops::Status;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Certificates, summary};
+use crate::vitals::Vitals;
 
 /// What status pages show of the roles that run here.
 #[derive(Default)]
@@ -30,6 +31,7 @@ pub struct Status {
     pub(crate) house: Option<House>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) settings: Option<watch::Receiver<Arc<Snapshot>>>,
+    pub(crate) vitals: Vitals,
 }
 
 /// What status pages show of a clearing house.
@@ -104,7 +106,7 @@ pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
 pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>, stop: CancellationToken) {
     let app = Router::new()
         .route("/health", get(async || "alive\n"))
-        .route("/ready", get(async || "ready\n"))
+        .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(async |State(status): State<Arc<Status>>| Json(status.as_json())))
         .route("/status/users/{name}", get(user))
@@ -152,6 +154,14 @@ async fn metrics(State(status): State<Arc<Status>>) -> String {
     recorder().map(PrometheusHandle::render).unwrap_or_default() + &own + &certificates
 }
 
+/// Whether everything that was started still runs; else what does not, a line for each.
+async fn ready(State(status): State<Arc<Status>>) -> Response {
+    match &status.vitals.ended()[..] {
+        [] => "ready\n".into_response(),
+        ended => (StatusCode::SERVICE_UNAVAILABLE, ended.join("\n") + "\n").into_response(),
+    }
+}
+
 /// The border: each partner with its state, its figures and its last error.
 async fn partners(State(status): State<Arc<Status>>) -> Response {
     match &status.edge {
@@ -167,5 +177,26 @@ async fn user(State(status): State<Arc<Status>>, Path(name): Path<String>) -> Re
     match desk.user(&name).await {
         Some(user) => Json(user).into_response(),
         None => (StatusCode::NOT_FOUND, format!("no user \"{name}\" here\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reveille_sip_net::{ListenLimits, Listener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_ready_until_one_of_its_listeners_has_ended() {
+        let at = ([127, 0, 0, 1], 0).into();
+        let mut status = Status::default();
+        let listener = status.vitals.doors.open("home.sip_udp", at, Listener::udp(at, ListenLimits::default()));
+        let status = Arc::new(status);
+        assert_eq!(ready(State(Arc::clone(&status))).await.status(), StatusCode::OK);
+        drop(listener);
+        let answer = ready(State(status)).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(answer.into_body(), 1000).await.expect("a body");
+        assert!(String::from_utf8_lossy(&body).starts_with("home.sip_udp does not listen on 127.0.0.1:"), "{body:?}");
     }
 }

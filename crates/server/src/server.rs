@@ -8,7 +8,6 @@ use std::time::Duration;
 use reveille_core::settings::Snapshot;
 use reveille_core::{PushId, SipDomain, TokenKey};
 use reveille_home::Desk;
-use reveille_sip_net::Listener;
 use reveille_store::{Journal as _, Settings as _, SqliteSettings, StoreError, Traced};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +20,7 @@ use crate::names::Names;
 use crate::ops::{self, Status};
 use crate::tls::{Side, TlsFault};
 use crate::users_file::UsersError;
+use crate::vitals::Doors;
 use crate::{SystemClock, clearinghouse, edge, home};
 
 /// How long roles may take to finish after they were told to stop.
@@ -89,6 +89,7 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) task: JoinHandle<()>,
     pub(crate) sides: Vec<Side>,
+    pub(crate) doors: Doors,
 }
 
 /// A running server.
@@ -118,6 +119,10 @@ impl Server {
         let mut status = Status { settings: Some(settings.watch()), ..Status::default() };
         let mut parts = Vec::new();
         let outcome = start_roles(raw, &settings, &mut status, &mut parts, &stop).await;
+        for part in &mut parts {
+            status.vitals.roles.push((part.name, part.task.abort_handle()));
+            status.vitals.doors.join(std::mem::take(&mut part.doors));
+        }
         let sides = parts.iter_mut().flat_map(|part: &mut Part| {
             let name = part.name;
             part.sides.drain(..).map(move |side| (name, side))
@@ -240,13 +245,4 @@ async fn start_roles(
         status.desk = Some(desk);
     }
     Ok(())
-}
-
-/// Names the key of a listener that cannot be had.
-pub(crate) fn bind(
-    key: &'static str,
-    address: SocketAddr,
-    listener: io::Result<Listener>,
-) -> Result<Listener, StartError> {
-    listener.map_err(|source| StartError::Listen { key, address, source })
 }

@@ -43,7 +43,7 @@ pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
 pub use flow::{Flow, FlowId, SendError, Transport, WriteError};
 pub use handler::{BadMessage, Handler};
 pub use hop_state::{AddressState, Failures, HopState};
-pub use listen::{ListenLimits, Listener};
+pub use listen::{ListenLimits, Listener, Pulse};
 pub use names::{NameRule, PeerCertificate, UnreadableCertificate};
 pub use parcel::Parcel;
 pub use pool::{Pool, PoolLimits, Senders, Sent};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use reveille_sip::Limits;
@@ -89,6 +89,19 @@ pub struct Listener {
     door: Door,
     local: SocketAddr,
     limits: ListenLimits,
+    /// Gone when nobody listens any more.
+    alive: Arc<()>,
+}
+
+/// Whether a [`Listener`] listens, for whoever watches over it.
+#[derive(Clone, Debug)]
+pub struct Pulse(Weak<()>);
+
+impl Pulse {
+    /// Whether it listens, or will when it is run; not after it has ended, for whatever reason.
+    pub fn beats(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 enum Door {
@@ -102,13 +115,13 @@ impl Listener {
     /// SIP over TCP. Needs a tokio runtime, like its siblings.
     pub fn tcp(address: SocketAddr, limits: ListenLimits) -> io::Result<Self> {
         let listener = bind_tcp(address)?;
-        Ok(Self { local: listener.local_addr()?, door: Door::Tcp(listener), limits })
+        Ok(Self::of(listener.local_addr()?, Door::Tcp(listener), limits))
     }
 
     /// SIP over TLS.
     pub fn tls(address: SocketAddr, server: Arc<TlsServer>, limits: ListenLimits) -> io::Result<Self> {
         let listener = bind_tcp(address)?;
-        Ok(Self { local: listener.local_addr()?, door: Door::Tls(listener, server), limits })
+        Ok(Self::of(listener.local_addr()?, Door::Tls(listener, server), limits))
     }
 
     /// SIP over UDP.
@@ -117,13 +130,13 @@ impl Listener {
         // A burst of phones that register after an outage; the system may grant less.
         let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_BUFFER_BYTES);
         let sender = UdpSender::new(Arc::new(UdpSocket::from_std(socket.into())?))?;
-        Ok(Self { local: sender.local_addr(), door: Door::Udp(sender), limits })
+        Ok(Self::of(sender.local_addr(), Door::Udp(sender), limits))
     }
 
     /// SIP over WebSocket (RFC 7118).
     pub fn ws(address: SocketAddr, origins: Origins, limits: ListenLimits) -> io::Result<Self> {
         let listener = bind_tcp(address)?;
-        Ok(Self { local: listener.local_addr()?, door: Door::Ws(listener, None, origins), limits })
+        Ok(Self::of(listener.local_addr()?, Door::Ws(listener, None, origins), limits))
     }
 
     /// SIP over WebSocket over TLS.
@@ -134,7 +147,16 @@ impl Listener {
         limits: ListenLimits,
     ) -> io::Result<Self> {
         let listener = bind_tcp(address)?;
-        Ok(Self { local: listener.local_addr()?, door: Door::Ws(listener, Some(server), origins), limits })
+        Ok(Self::of(listener.local_addr()?, Door::Ws(listener, Some(server), origins), limits))
+    }
+
+    fn of(local: SocketAddr, door: Door, limits: ListenLimits) -> Self {
+        Self { door, local, limits, alive: Arc::new(()) }
+    }
+
+    /// Tells from now on whether it listens.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::downgrade(&self.alive))
     }
 
     /// Where it listens; with the real port if 0 was asked for.
@@ -164,7 +186,9 @@ impl Listener {
     /// Takes connections until `stop`; then takes no more, has every conversation write what is queued, and waits for
     /// them.
     pub async fn run(self, handler: Arc<dyn Handler>, stop: CancellationToken) {
-        let Self { door, local, limits } = self;
+        let transport = self.transport();
+        let Self { door, local, limits, alive } = self;
+        let _end = End { local, transport, stop: stop.clone(), _alive: alive };
         match door {
             Door::Tcp(listener) => Reception::new(local, limits, handler, None, None).run(listener, stop).await,
             Door::Tls(listener, server) => {
@@ -177,6 +201,23 @@ impl Listener {
                 let receiver = Receiver { sender, limits };
                 receiver.run(&*handler, &stop).await;
             }
+        }
+    }
+}
+
+/// Says so if a listener ends that was not told to.
+struct End {
+    local: SocketAddr,
+    transport: Transport,
+    stop: CancellationToken,
+    _alive: Arc<()>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.stop.is_cancelled() {
+            let advice = "restart this server, and report the lines before this one";
+            tracing::error!(local = %self.local, transport = %self.transport, advice, "a listener has ended by itself");
         }
     }
 }
