@@ -1,4 +1,9 @@
 //! Answering a request once, also when UDP brings it again (RFC 3261 §17.2.2).
+//!
+//! A merged request (§8.2.2.2: the same one with another branch, after somebody has forked it) gets no 482. It is never acted
+//! upon twice as it is: over UDP each request of a client proves itself, and a copy brings a nonce count that has been used,
+//! so that it is challenged. To know it earlier than that, one would have to remember From tag, Call-ID and CSeq of what has
+//! proven nothing yet, and then a forged datagram with those of another could have his own request refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

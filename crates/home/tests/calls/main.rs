@@ -515,3 +515,44 @@ async fn a_phone_that_loses_its_connection_while_it_rings_hears_the_answer_on_th
     assert_eq!(cancel.call_id(), invite.call_id());
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_copy_of_a_request_with_another_branch_is_challenged_and_not_acted_upon_again() {
+    let rig = Rig::start().await;
+    let mut bob = rig.client("bob").await;
+    bob.register("desk", "").await;
+    let mut alice = rig.datagram_client("alice").await;
+    let fields = "From: <sip:alice@contoso.com>;tag=1\r\nTo: <sip:bob@contoso.com>\r\nCall-ID: merged\r\nCSeq: 1 MESSAGE\r\n\
+                  Content-Type: text/plain\r\n";
+    let first = alice.request("MESSAGE", BOB, fields);
+    alice.send(&first).await;
+    let challenge = alice.expect("407").await;
+    let proof = alice.prove(&challenge, Name::ProxyAuthenticate, "MESSAGE", BOB);
+    let fields = format!("{fields}Proxy-Authorization: {proof}\r\n").replace("CSeq: 1", "CSeq: 2");
+    let proven = alice.request("MESSAGE", BOB, &fields);
+    alice.send(&proven).await;
+    let heard = bob.expect("MESSAGE").await;
+    bob.answer(&heard, 200, "").await;
+    assert_eq!(alice.next().await.status().map(|status| status / 100), Some(2));
+    let merged = alice.request("MESSAGE", BOB, &fields);
+    assert_ne!(merged, proven, "a branch of its own");
+    alice.send(&merged).await;
+    let challenge = alice.expect("407").await;
+    assert!(
+        challenge.headers(Name::ProxyAuthenticate).all(|value| value.contains("stale=true")),
+        "{}",
+        text(&challenge)
+    );
+    // What bob hears next is something else.
+    let fields = fields
+        .replace("merged", "next")
+        .replace(&proof, &alice.prove(&challenge, Name::ProxyAuthenticate, "MESSAGE", BOB));
+    let next =
+        alice.request("MESSAGE", BOB, &fields).replace("Content-Length: 0\r\n\r\n", "Content-Length: 5\r\n\r\nother");
+    alice.send(&next).await;
+    let other = bob.expect("MESSAGE").await;
+    assert!(text(&other).ends_with("\r\n\r\nother"), "{}", text(&other));
+    bob.answer(&other, 200, "").await;
+    assert_eq!(alice.next().await.status().map(|status| status / 100), Some(2));
+    rig.stop().await;
+}
