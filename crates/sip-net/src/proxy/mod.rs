@@ -55,6 +55,7 @@ pub struct Proxy {
     table: Table,
     next: AtomicU64,
     in_flight: AtomicUsize,
+    bytes: AtomicUsize,
     alarm: Alarm,
 }
 
@@ -67,6 +68,7 @@ impl Proxy {
             table: Table::new(),
             next: AtomicU64::new(1),
             in_flight: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             alarm: Alarm::new(),
         })
     }
@@ -74,6 +76,11 @@ impl Proxy {
     /// How many requests are under way, with those accepted within the last 32 s.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of messages they hold.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many of them have no final answer yet.
@@ -123,14 +130,22 @@ impl Proxy {
         if let Err(reply) = check(&request, hash, &[]) {
             return Taken::Refused { request, reply };
         }
-        if self.in_flight() >= self.config.contexts_max {
-            return full(request);
+        if self.in_flight() >= self.config.contexts_max && !self.make_room() {
+            return full(request, 503);
+        }
+        let size = request.as_bytes().len();
+        if self.bytes() + size > self.config.bytes_max {
+            return full(request, 503);
+        }
+        if share == Share::Part && self.table.weight(&key) + size > self.config.bytes_per_peer {
+            return full(request, 480);
         }
         match self.begin(flow, key, hash, share, &request) {
             Ok(()) => {}
             // Its twin came in this very moment on another connection.
             Err(Unclaimed::Twin) => return Taken::Done,
-            Err(Unclaimed::Full) => return full(request),
+            // A 503 would keep everybody else away from here as well (§21.5.4).
+            Err(Unclaimed::Full) => return full(request, 480),
         }
         if flow.is_closed() {
             // It may have closed before anybody knew that something depends on it.
@@ -173,6 +188,8 @@ impl Proxy {
             hash,
             affinity: self.table.affinity(request),
             deadline: None,
+            bytes: 0,
+            counts: true,
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // Whoever finds the key from now on, a CANCEL on another connection for one, waits for this lock.
@@ -346,14 +363,17 @@ impl Proxy {
         let branch = response.top_via().ok().and_then(|via| Branch::parse(via.branch()?));
         let Some(Branch { context: number, leg, key, .. }) = branch else { return false };
         let mut shard = self.table.shard(number);
-        let road = shard.entries.get_mut(&number).and_then(|entry| entry.roads.get_mut(usize::from(leg)));
         // Over UDP an answer may come from another port than the one asked; the key proves enough. A connection is another
         // one if its peer could not answer on the first (§18.2.2).
         let there = |road: &Road| match &road.flow {
             Some(left_on) if flow.transport().is_reliable() => left_on.id() == flow.id() || is_same_peer(left_on, flow),
             Some(_) | None => true,
         };
-        let Some(road) = road.filter(|road| road.key == key && there(road)) else {
+        let asked = shard.entries.get_mut(&number).and_then(|entry| {
+            let road = entry.roads.get_mut(usize::from(leg)).filter(|road| road.key == key && there(road))?;
+            entry.context.is_answered_by(response).then_some(road)
+        });
+        let Some(road) = asked else {
             metrics::counter!("reveille_proxy_stray_responses_total").increment(1);
             return true;
         };
@@ -482,8 +502,12 @@ impl Proxy {
                 }
             }
         }
-        if entry.context.is_over() {
+        self.weigh(entry, entry.context.held());
+        if entry.context.is_over() || self.is_burden(entry) {
             return self.forget(shard, number);
+        }
+        if entry.context.is_answered() {
+            self.table.answered(entry, number, self.config.contexts_max);
         }
         let deadline = entry.context.next_deadline();
         if deadline != entry.deadline {
@@ -498,7 +522,41 @@ impl Proxy {
         }
     }
 
+    /// Forgets one request that has had its answer; says whether there was one.
+    fn make_room(&self) -> bool {
+        while let Some(number) = self.table.longest_answered() {
+            let mut shard = self.table.shard(number);
+            if shard.entries.contains_key(&number) {
+                self.forget(&mut shard, number);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Notes how many bytes a context holds now.
+    fn weigh(&self, entry: &mut Entry, bytes: usize) {
+        let before = std::mem::replace(&mut entry.bytes, bytes);
+        if bytes != before {
+            self.table.weigh(&entry.key, before, bytes);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.bytes.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a context only remembers its answer, for which there is no room: answers are let in whatever they hold. On a
+    /// connection nobody need repeat anything.
+    fn is_burden(&self, entry: &Entry) -> bool {
+        self.bytes() > self.config.bytes_max
+            && entry.context.is_answered()
+            && entry.back.transport().is_reliable()
+            && !(0..entry.roads.len()).any(|leg| entry.context.is_pending(leg))
+    }
+
     fn forget(&self, shard: &mut Shard, number: u64) {
+        if let Some(entry) = shard.entries.get_mut(&number) {
+            self.weigh(entry, 0);
+        }
         if self.table.remove(shard, number) {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
@@ -574,10 +632,10 @@ impl Senders for Proxy {
     }
 }
 
-/// There is no room for another.
-fn full(request: Message) -> Taken {
+/// There is no room for another: here, or of this peer.
+fn full(request: Message, status: u16) -> Taken {
     metrics::counter!("reveille_proxy_full_total").increment(1);
-    Taken::Refused { request, reply: Reply::new(503).header("Retry-After", "5") }
+    Taken::Refused { request, reply: Reply::new(status).header("Retry-After", "5") }
 }
 
 fn sent_on(flow: &Arc<Flow>, bytes: Bytes) -> Result<(), Failure> {

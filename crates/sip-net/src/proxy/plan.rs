@@ -29,10 +29,16 @@ pub struct ProxyConfig {
     /// How long a call goes on when a connection that it needs is gone, and its peer may come back on another (RFC 3261
     /// §18.2.2).
     pub return_within: Duration,
-    /// Requests at once; beyond it the answer is 503.
+    /// Requests at once. When all are taken, those that came on connections and are answered go, the oldest first; when
+    /// there are none, the answer is 503.
     pub contexts_max: usize,
-    /// Of them those of one peer, by its certificate or else its address; [`Share::Whole`] lifts that.
+    /// Of them those of one peer, by its certificate or else its address, which are not answered (or came by UDP, where
+    /// even an answered one must be known again); beyond it the answer is 480. [`Share::Whole`] lifts that.
     pub contexts_per_peer: usize,
+    /// Bytes of messages that all of them hold; beyond it a new request is answered 503.
+    pub bytes_max: usize,
+    /// Of them those of one peer; beyond it the answer is 480. [`Share::Whole`] lifts that.
+    pub bytes_per_peer: usize,
     /// The socket for UDP remotes that a flow token names.
     pub udp: Option<UdpSender>,
 }
@@ -50,6 +56,8 @@ impl ProxyConfig {
             return_within: RETURN_WITHIN,
             contexts_max: 50_000,
             contexts_per_peer: 5_000,
+            bytes_max: 256 * 1024 * 1024,
+            bytes_per_peer: 32 * 1024 * 1024,
             udp: None,
         }
     }
@@ -94,7 +102,7 @@ pub enum Taken {
     Refused {
         /// The request.
         request: Message,
-        /// 400, 416, 420, 440, 482, 483 or 503.
+        /// 400, 416, 420, 440, 480, 482, 483 or 503.
         reply: Reply,
     },
     /// A new one: decide, then [`super::Proxy::forward`], [`super::Proxy::answer`] or [`super::Proxy::reply`]; or

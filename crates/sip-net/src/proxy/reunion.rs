@@ -68,7 +68,7 @@ impl Proxy {
             return None;
         }
         tracing::debug!(before = %entry.back.remote(), now = %flow.remote(), "answers go back on another connection");
-        self.table.move_key(&mut entry.key, &flow, number);
+        self.table.move_key(entry, &flow, number);
         entry.back = flow;
         Some(entry.context.on_upstream_back())
     }

@@ -1,7 +1,7 @@
 //! What is under way: contexts by number, what finds them, and when each wants to be woken.
 
 use std::collections::hash_map::Entry as Entries;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -31,6 +31,10 @@ pub(super) struct Entry {
     /// Keeps what belongs to one call in order on its way through a pool.
     pub(super) affinity: u64,
     pub(super) deadline: Option<Millis>,
+    /// How many bytes of messages it holds, as last noted.
+    pub(super) bytes: usize,
+    /// Whether it counts as one of its peer's.
+    pub(super) counts: bool,
 }
 
 /// The way of one leg.
@@ -58,8 +62,12 @@ pub(super) struct Table {
     contexts: Vec<Mutex<Shard>>,
     names: Vec<Mutex<HashMap<ServerKey, u64>>>,
     flows: Vec<Mutex<HashMap<FlowId, Carried>>>,
-    /// How many keys each peer has among the names.
+    /// How many contexts each peer has that count.
     peers: Vec<Mutex<HashMap<u64, usize>>>,
+    /// Those that do not any more, in the order of their final answers.
+    answered: Mutex<VecDeque<u64>>,
+    /// How many bytes the contexts of each peer hold.
+    weights: Vec<Mutex<HashMap<u64, usize>>>,
     pub(super) senders: Senders,
     hash: RandomState,
 }
@@ -96,6 +104,8 @@ impl Table {
             names: (0..SHARDS).map(|_| Mutex::default()).collect(),
             flows: (0..SHARDS).map(|_| Mutex::default()).collect(),
             peers: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            answered: Mutex::default(),
+            weights: (0..SHARDS).map(|_| Mutex::default()).collect(),
             senders: Senders::new(),
             hash: RandomState::new(),
         }
@@ -134,25 +144,71 @@ impl Table {
         Ok(())
     }
 
-    /// Makes a key one of whoever is on this flow, who may have another address now, and will CANCEL from there.
-    pub(super) fn move_key(&self, key: &mut ServerKey, flow: &Flow, context: u64) {
-        let moved = ServerKey { peer: self.peer(flow), transaction: key.transaction.clone() };
-        if moved != *key && self.claim(&moved, context, usize::MAX).is_ok() {
-            self.unclaim(key);
-            *key = moved;
+    /// Makes the key of a context one of whoever is on this flow, who may have another address now, and will CANCEL from
+    /// there.
+    pub(super) fn move_key(&self, entry: &mut Entry, flow: &Flow, context: u64) {
+        let moved = ServerKey { peer: self.peer(flow), transaction: entry.key.transaction.clone() };
+        if moved != entry.key && self.claim(&moved, context, usize::MAX).is_ok() {
+            self.unclaim(entry);
+            self.weigh(&entry.key, entry.bytes, 0);
+            self.weigh(&moved, 0, entry.bytes);
+            entry.key = moved;
+            if !entry.counts {
+                self.uncount(&entry.key);
+            }
         }
     }
 
-    fn unclaim(&self, key: &ServerKey) {
-        if self.names_of(key).lock().remove(key).is_some() {
-            let mut peers = self.peers_of(key).lock();
-            if let Entries::Occupied(mut held) = peers.entry(key.peer) {
-                *held.get_mut() -= 1;
-                if *held.get() == 0 {
-                    held.remove();
-                }
+    fn unclaim(&self, entry: &Entry) {
+        if self.names_of(&entry.key).lock().remove(&entry.key).is_some() && entry.counts {
+            self.uncount(&entry.key);
+        }
+    }
+
+    fn uncount(&self, key: &ServerKey) {
+        let mut peers = self.peers_of(key).lock();
+        if let Entries::Occupied(mut held) = peers.entry(key.peer) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
             }
         }
+    }
+
+    /// A context has its final answer. What is remembered of it is a courtesy to who repeats something, and on a
+    /// connection nobody has to: it is nobody's burden from now on, and goes first when `most` are remembered.
+    pub(super) fn answered(&self, entry: &mut Entry, context: u64, most: usize) {
+        if !entry.counts || !entry.back.transport().is_reliable() {
+            return;
+        }
+        entry.counts = false;
+        self.uncount(&entry.key);
+        let mut answered = self.answered.lock();
+        if answered.len() >= most {
+            // All but a few of them have been forgotten in their time, the oldest before the others.
+            answered.pop_front();
+        }
+        answered.push_back(context);
+    }
+
+    /// Those answered longest ago may be forgotten first.
+    pub(super) fn longest_answered(&self) -> Option<u64> {
+        self.answered.lock().pop_front()
+    }
+
+    /// Notes that a context of this key's peer holds so many bytes now, and not as many as before.
+    pub(super) fn weigh(&self, key: &ServerKey, before: usize, now: usize) {
+        let mut weights = self.weights[key.peer as usize % SHARDS].lock();
+        let held = weights.entry(key.peer).or_default();
+        *held = *held + now - before;
+        if *held == 0 {
+            weights.remove(&key.peer);
+        }
+    }
+
+    /// How many bytes the contexts of this key's peer hold.
+    pub(super) fn weight(&self, key: &ServerKey) -> usize {
+        self.weights[key.peer as usize % SHARDS].lock().get(&key.peer).copied().unwrap_or_default()
     }
 
     pub(super) fn find(&self, key: &ServerKey) -> Option<u64> {
@@ -180,7 +236,7 @@ impl Table {
         if let Some(sender) = entry.sender.filter(|_| entry.back.is_closed()) {
             self.senders.leave(sender, context);
         }
-        self.unclaim(&entry.key);
+        self.unclaim(&entry);
         true
     }
 
@@ -243,6 +299,11 @@ impl Table {
     pub(super) fn named(&self, flow: u64) -> Option<Arc<Flow>> {
         let flows = self.flows[flow as usize % SHARDS].lock();
         flows.get(&FlowId::from_u64(flow))?.named.as_ref()?.upgrade().filter(|flow| !flow.is_closed())
+    }
+
+    #[cfg(test)]
+    pub(super) fn weighs_nothing(&self) -> bool {
+        self.weights.iter().all(|shard| shard.lock().is_empty())
     }
 
     #[cfg(test)]
