@@ -1,11 +1,12 @@
 //! Digest authentication of clients (RFC 3261 §22, RFC 8760): challenges that need no memory, and replays that do.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
 use reveille_core::{Aor, Timestamp};
 use reveille_sip::auth::{Algorithm, Credentials, Refusal, Server, Verified};
-use reveille_sip::{Message, Method, Millis, Name};
+use reveille_sip::{Message, Method, Millis, Name, Uri};
 use reveille_sip_net::Transport;
 use tracing::debug;
 
@@ -41,7 +42,12 @@ pub(crate) enum Unproven {
     Wrong,
     /// Right ones with an old nonce, or with one that was used before.
     Stale,
+    /// Right ones, made for another request: no challenge helps who makes such.
+    Elsewhere,
 }
+
+/// What somebody hears who proves himself for another request than the one he sends.
+pub(crate) const ELSEWHERE: &str = "the credentials name another uri than the Request-URI";
 
 impl Authenticator {
     /// `digests` are offered in that order, and no other is accepted.
@@ -61,8 +67,14 @@ impl Authenticator {
         challenges.iter().map(ToString::to_string).collect()
     }
 
-    /// Who has sent this request, if it proves that.
-    pub(crate) fn verify(&self, request: &Message, users: &Users, now: Timestamp) -> Result<Aor, Unproven> {
+    /// Who has sent this request, if it proves that. `here` is our address on the connection that it came by.
+    pub(crate) fn verify(
+        &self,
+        request: &Message,
+        here: SocketAddr,
+        users: &Users,
+        now: Timestamp,
+    ) -> Result<Aor, Unproven> {
         let method = request.method().unwrap_or(Method::Other("")).as_str();
         let values = request.headers(Name::Authorization).chain(request.headers(Name::ProxyAuthorization));
         let mut unproven = Unproven::Wrong;
@@ -78,6 +90,7 @@ impl Authenticator {
             let Some(user) = users.user(&credentials.username) else { continue };
             let ha1 = user.ha1(credentials.algorithm);
             match self.server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis())) {
+                Ok(_) if !is_for(&credentials.uri, request, here) => unproven = Unproven::Elsewhere,
                 Ok(verified) if self.counts.lock().rises(&credentials.nonce, &verified, now.millis()) => {
                     if let Ok(aor) = Aor::new(&credentials.username, users.domain().clone()) {
                         return Ok(aor);
@@ -91,6 +104,23 @@ impl Authenticator {
         }
         Err(unproven)
     }
+}
+
+/// Whether a digest was made for this request and no other (RFC 7616 §3.4.6): else whoever overhears one over UDP might
+/// be first with it, for a target of his own. No proxy is between a client and us that could have rewritten the
+/// Request-URI.
+fn is_for(uri: &str, request: &Message, here: SocketAddr) -> bool {
+    let Some(asked) = request.request_uri() else { return false };
+    if uri == asked {
+        return true;
+    }
+    let (Ok(uri), Ok(asked)) = (Uri::parse(uri), Uri::parse(asked)) else { return false };
+    // SIPp names the server's own address, whatever it asks for.
+    let is_here = |ip: IpAddr| {
+        let (own, ip) = (here.ip().to_canonical(), ip.to_canonical());
+        uri.port() == Some(here.port()) && (own == ip || own.is_unspecified())
+    };
+    uri.equivalent(&asked) || uri.user().is_none() && uri.host().and_then(|host| host.ip()).is_some_and(is_here)
 }
 
 impl Counts {
@@ -126,6 +156,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
+    fn here() -> SocketAddr {
+        ([192, 0, 2, 1], 5060).into()
+    }
+
     fn users() -> Users {
         let bob: Aor = "bob@contoso.com".parse().unwrap();
         let user = User::with_password(&bob, "secret");
@@ -146,9 +180,13 @@ mod tests {
     }
 
     fn credentials(challenge: &str, password: &str, count: u32) -> String {
+        credentials_for("sip:contoso.com", challenge, password, count)
+    }
+
+    fn credentials_for(uri: &str, challenge: &str, password: &str, count: u32) -> String {
         let challenge = Challenge::parse(challenge).unwrap();
         let ha1 = Ha1::of_password(challenge.algorithm, "bob", "contoso.com", password);
-        let covered = Covered { method: "REGISTER", uri: "sip:contoso.com", body: b"" };
+        let covered = Covered { method: "REGISTER", uri, body: b"" };
         let value = answer(&challenge, "bob", &ha1, covered, "cnonce", count).unwrap();
         format!("Authorization: {value}\r\n")
     }
@@ -159,8 +197,8 @@ mod tests {
         // One nonce serves all algorithms, so its count rises over all.
         for (challenge, count) in authenticator.challenges(Transport::Tls, NOW, false).iter().zip(1..) {
             let first = request(&credentials(challenge, "secret", count));
-            assert_eq!(authenticator.verify(&first, &users, NOW).unwrap().to_string(), "bob@contoso.com");
-            assert_eq!(authenticator.verify(&first, &users, NOW), Err(Unproven::Stale), "{challenge}");
+            assert_eq!(authenticator.verify(&first, here(), &users, NOW).unwrap().to_string(), "bob@contoso.com");
+            assert_eq!(authenticator.verify(&first, here(), &users, NOW), Err(Unproven::Stale), "{challenge}");
         }
     }
 
@@ -169,10 +207,36 @@ mod tests {
         let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
         let challenges = authenticator.challenges(Transport::Tls, NOW, false);
         let wrong = request(&credentials(&challenges[0], "guess", 1));
-        assert_eq!(authenticator.verify(&wrong, &users, NOW), Err(Unproven::Wrong));
-        assert_eq!(authenticator.verify(&request(""), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&wrong, here(), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&request(""), here(), &users, NOW), Err(Unproven::Wrong));
         let hashed = credentials(&challenges[0], "secret", 1).replace("Digest ", "Digest userhash=true, ");
-        assert_eq!(authenticator.verify(&request(&hashed), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&request(&hashed), here(), &users, NOW), Err(Unproven::Wrong));
+    }
+
+    #[test]
+    fn what_was_proven_for_one_request_is_no_proof_for_another() {
+        let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
+        let any: SocketAddr = ([0, 0, 0, 0], 5060).into();
+        for (uri, at, expected) in [
+            ("sip:contoso.com", here(), Ok(())),
+            ("sip:CONTOSO.com", here(), Ok(())),
+            ("sip:fabrikam.com", here(), Err(Unproven::Elsewhere)),
+            ("sip:carol@contoso.com", here(), Err(Unproven::Elsewhere)),
+            ("sips:contoso.com", here(), Err(Unproven::Elsewhere)),
+            ("nothing", here(), Err(Unproven::Elsewhere)),
+            // What SIPp writes.
+            ("sip:192.0.2.1:5060", here(), Ok(())),
+            ("sip:192.0.2.1:5060", any, Ok(())),
+            ("sip:192.0.2.1:5061", here(), Err(Unproven::Elsewhere)),
+            ("sip:192.0.2.2:5060", here(), Err(Unproven::Elsewhere)),
+            ("sip:bob@192.0.2.1:5060", here(), Err(Unproven::Elsewhere)),
+        ] {
+            let challenges = authenticator.challenges(Transport::Udp, NOW, false);
+            let sent = request(&credentials_for(uri, &challenges[0], "secret", 1));
+            assert_eq!(authenticator.verify(&sent, at, &users, NOW).map(drop), expected, "{uri} at {at}");
+            let guessed = request(&credentials_for(uri, &challenges[0], "guess", 2));
+            assert_eq!(authenticator.verify(&guessed, at, &users, NOW), Err(Unproven::Wrong), "{uri}");
+        }
     }
 
     #[test]
@@ -181,7 +245,7 @@ mod tests {
         let challenges = authenticator.challenges(Transport::Tls, NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
         let request = request(&credentials(&challenges[0], "secret", 1));
-        assert_eq!(authenticator.verify(&request, &users, later), Err(Unproven::Stale));
+        assert_eq!(authenticator.verify(&request, here(), &users, later), Err(Unproven::Stale));
     }
 
     #[test]
@@ -190,8 +254,8 @@ mod tests {
         let challenges = strict.challenges(Transport::Wss, NOW, false);
         assert_eq!(challenges.len(), 1);
         let weak = challenges[0].replace("SHA-256", "MD5");
-        assert_eq!(strict.verify(&request(&credentials(&weak, "secret", 1)), &users, NOW), Err(Unproven::Wrong));
-        assert!(strict.verify(&request(&credentials(&challenges[0], "secret", 1)), &users, NOW).is_ok());
+        assert_eq!(strict.verify(&request(&credentials(&weak, "secret", 1)), here(), &users, NOW), Err(Unproven::Wrong));
+        assert!(strict.verify(&request(&credentials(&challenges[0], "secret", 1)), here(), &users, NOW).is_ok());
     }
 
     #[test]
@@ -212,7 +276,7 @@ mod tests {
         let (authenticator, users) = (authenticator(&[Algorithm::Sha256]), users());
         let at = |secs| NOW.plus(std::time::Duration::from_secs(secs));
         let sign_in = |now, challenge: &str, count| {
-            authenticator.verify(&request(&credentials(challenge, "secret", count)), &users, now).map(drop)
+            authenticator.verify(&request(&credentials(challenge, "secret", count)), here(), &users, now).map(drop)
         };
         let challenge = |now| authenticator.challenges(Transport::Tls, now, false).remove(0);
         let [used, unused] = [(); 2].map(|()| challenge(at(0)));

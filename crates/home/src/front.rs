@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::auth::{Authenticator, Unproven};
+use crate::auth::{Authenticator, ELSEWHERE, Unproven};
 use crate::calls::{Calls, Origin, is_of_call};
 use crate::checks;
 use crate::flows::Flows;
@@ -212,7 +212,7 @@ impl Front {
     }
 
     fn client_register(&self, reply: Reply) {
-        let user = match self.authenticator.verify(reply.request(), &self.users, self.clock.now()) {
+        let user = match self.proven(&reply) {
             Ok(user) => user,
             Err(unproven) => return self.challenge(reply, 401, unproven),
         };
@@ -225,7 +225,7 @@ impl Front {
     }
 
     fn message_of_client(&self, reply: Reply) {
-        let user = match self.authenticator.verify(reply.request(), &self.users, self.clock.now()) {
+        let user = match self.proven(&reply) {
             Ok(user) => user,
             Err(unproven) => return self.challenge(reply, 407, unproven),
         };
@@ -334,7 +334,15 @@ impl Front {
         });
     }
 
+    /// Who has sent a request, if it proves that.
+    fn proven(&self, reply: &Reply) -> Result<Aor, Unproven> {
+        self.authenticator.verify(reply.request(), reply.flow().local(), &self.users, self.clock.now())
+    }
+
     fn challenge(&self, reply: Reply, status: u16, unproven: Unproven) {
+        if unproven == Unproven::Elsewhere {
+            return reply.refuse(400, ELSEWHERE);
+        }
         let values =
             self.authenticator.challenges(reply.flow().transport(), self.clock.now(), unproven == Unproven::Stale);
         let name = if status == 401 { Name::WwwAuthenticate } else { Name::ProxyAuthenticate };

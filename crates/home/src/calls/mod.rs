@@ -20,7 +20,7 @@ use reveille_sip::{Host, Message, Method, Name, NameAddr, Scheme, Uri};
 use reveille_sip_net::proxy::{Proxy, Share, Taken, TokenError};
 use reveille_sip_net::{Flow, Pool, Target};
 
-use crate::auth::Unproven;
+use crate::auth::{ELSEWHERE, Unproven};
 use crate::flows::{is_same, sender};
 use crate::front::{Front, address};
 
@@ -162,8 +162,11 @@ impl Calls {
             return Ok(());
         }
         let now = front.clock.now();
-        let proven = front.authenticator.verify(&ask.request, &front.users, now);
+        let proven = front.authenticator.verify(&ask.request, ask.flow.local(), &front.users, now);
         let user = proven.map_err(|unproven| {
+            if unproven == Unproven::Elsewhere {
+                return warned(400, ELSEWHERE);
+            }
             let stale = unproven == Unproven::Stale;
             let values = front.authenticator.challenges(ask.flow.transport(), now, stale);
             let challenge = |reply: Reply, value| reply.header(Name::ProxyAuthenticate.as_str(), value);
@@ -299,8 +302,9 @@ mod tests {
     #[test]
     fn a_route_means_this_home_by_name_and_by_the_addresses_that_it_listens_on() {
         let names = ["home.contoso.com".to_owned(), "contoso.com".to_owned()];
-        let listening: Vec<SocketAddr> =
-            ["127.0.0.1:5060", "[::1]:5061", "0.0.0.0:5070", "[::ffff:192.0.2.1]:5080"].map(|text| text.parse().expect("an address")).into();
+        let listening: Vec<SocketAddr> = ["127.0.0.1:5060", "[::1]:5061", "0.0.0.0:5070", "[::ffff:192.0.2.1]:5080"]
+            .map(|text| text.parse().expect("an address"))
+            .into();
         for (uri, expected) in [
             ("sip:HOME.contoso.com;lr", true),
             ("sip:x@contoso.com:5061;lr", true),

@@ -1,5 +1,6 @@
 //! Calls through a home over real connections: between its phones, and by its edge with the world.
 
+mod hostile;
 mod rig;
 
 use reveille_core::TokenKey;
