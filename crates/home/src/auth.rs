@@ -254,7 +254,10 @@ mod tests {
         let challenges = strict.challenges(Transport::Wss, NOW, false);
         assert_eq!(challenges.len(), 1);
         let weak = challenges[0].replace("SHA-256", "MD5");
-        assert_eq!(strict.verify(&request(&credentials(&weak, "secret", 1)), here(), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(
+            strict.verify(&request(&credentials(&weak, "secret", 1)), here(), &users, NOW),
+            Err(Unproven::Wrong)
+        );
         assert!(strict.verify(&request(&credentials(&challenges[0], "secret", 1)), here(), &users, NOW).is_ok());
     }
 
