@@ -80,11 +80,21 @@ impl Refusals {
 
     /// A request was turned away.
     pub(crate) fn request(&self, flow: &Flow, refusal: &Refusal) {
-        let (reason, at) = (refusal.as_str(), self.clock.now());
+        let (reason, at, shown) = (refusal.as_str(), self.clock.now(), flow.peer());
+        let (sentence, advice) = (sentence(refusal, shown), advice(refusal, shown));
         if let Some(before) = self.has_line(reason, at) {
-            let subject = flow.peer().map(|peer| peer.subject.as_str()).unwrap_or_default();
-            let advice = refusal.advice();
-            info!(remote = %flow.remote(), peer.subject = subject, reason, advice, before, "request refused: {refusal}");
+            info!(
+                remote = %flow.remote(),
+                reason,
+                certificate.subject = shown.map(|it| it.subject.as_str()),
+                certificate.names = shown.map(|it| names(it)),
+                certificate.issuer = shown.map(|it| it.issuer.as_str()),
+                certificate.serial = shown.map(|it| it.serial_hex.as_str()),
+                certificate.sha256 = shown.map(|it| it.sha256_fingerprint.as_str()),
+                advice,
+                before,
+                "request refused: {sentence}"
+            );
         }
         metrics::counter!("reveille_edge_refused_total", "reason" => reason).increment(1);
         self.remember(Refused {
@@ -92,10 +102,10 @@ impl Refusals {
             times: 1,
             remote: flow.remote(),
             reason,
-            sentence: refusal.to_string(),
-            advice: refusal.advice(),
+            sentence,
+            advice,
             refused_by: None,
-            certificate: None,
+            certificate: shown.cloned(),
         });
     }
 
@@ -148,6 +158,52 @@ impl Refusals {
     }
 }
 
+/// What an administrator here reads of a refusal, who knows the certificate that was shown.
+fn sentence(refusal: &Refusal, shown: Option<&Arc<PeerCertificate>>) -> String {
+    match (refusal, shown) {
+        (Refusal::CertificateNamesAnother { .. }, Some(shown)) => format!("{refusal}; it names {}", names(shown)),
+        _ => refusal.to_string(),
+    }
+}
+
+/// What an administrator here can do about it.
+fn advice(refusal: &Refusal, shown: Option<&Arc<PeerCertificate>>) -> String {
+    let Refusal::CertificateNamesAnother { domain, wanted } = refusal else { return refusal.advice() };
+    let is_common_name = |shown: &PeerCertificate| {
+        !shown.has_alt_name
+            && shown.common_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_str()))
+    };
+    let covers = |name: &String| {
+        let parent = wanted.as_str().split_once('.').map(|(_, parent)| parent);
+        name.strip_prefix("*.").is_some_and(|of| parent == Some(of))
+    };
+    match shown {
+        Some(shown) if is_common_name(shown) => format!(
+            "{wanted} is its common name only: ask the partner for a certificate with subjectAltName, or let common names \
+             count with names = \"with-common-name\" in [edge.tls]"
+        ),
+        Some(shown) if shown.dns.iter().any(covers) => {
+            format!("a wildcard names nobody (RFC 5922 §7.2): ask the partner for a certificate with the name {wanted}")
+        }
+        _ => format!(
+            "ask the partner for a certificate with the name {wanted}; if it is another edge that speaks for {domain}, say so: \
+             Set-CsAllowedDomain -Identity {domain} -ProxyFqdn"
+        ),
+    }
+}
+
+/// The names of a certificate, the first of them if there are many: the peer chose how many.
+fn names(shown: &PeerCertificate) -> String {
+    const MOST: usize = 8;
+    let mut names: Vec<&str> = shown.identities().take(MOST).collect();
+    match shown.identities().count() {
+        0 => return "nobody".into(),
+        count if count > MOST => names.push("…"),
+        _ => {}
+    }
+    names.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,6 +219,35 @@ mod tests {
         fn now(&self) -> Timestamp {
             Timestamp::from_millis(self.0.load(Ordering::Relaxed))
         }
+    }
+
+    #[test]
+    fn whoever_shows_the_wrong_name_is_told_apart_for_the_administrator() {
+        let shown = |common_name: &str, dns: &[&str]| {
+            Arc::new(PeerCertificate {
+                common_name: Some(common_name.into()),
+                dns: dns.iter().map(ToString::to_string).collect(),
+                has_alt_name: !dns.is_empty(),
+                ..PeerCertificate::default()
+            })
+        };
+        let refusal = Refusal::CertificateNamesAnother {
+            domain: "fabrikam.com".parse().unwrap(),
+            wanted: "edge.fabrikam.com".parse().unwrap(),
+        };
+        let many: Vec<String> = (0..20).map(|number| format!("n{number}.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (shown, names, does) in [
+            (shown("edge.fabrikam.com", &[]), "; it names nobody", "with-common-name"),
+            (shown("edge.fabrikam.com", &["other.example"]), "; it names other.example", "Set-CsAllowedDomain"),
+            (shown("x", &["*.fabrikam.com"]), "; it names nobody", "a wildcard names nobody"),
+            (shown("x", &["*.com"]), "; it names nobody", "Set-CsAllowedDomain"),
+            (shown("x", &many), "n6.example, n7.example, …", "Set-CsAllowedDomain"),
+        ] {
+            let (sentence, advice) = (sentence(&refusal, Some(&shown)), advice(&refusal, Some(&shown)));
+            assert!(sentence.ends_with(names) && advice.contains(does), "{sentence} / {advice}");
+        }
+        assert_eq!(sentence(&Refusal::BadFrom, None), Refusal::BadFrom.to_string());
     }
 
     #[test]

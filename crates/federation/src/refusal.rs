@@ -291,6 +291,7 @@ impl Refusal {
             Self::DomainBlocked { domain }
             | Self::DomainNotAllowed { domain }
             | Self::PartnerWatched { domain, .. } => advice.replace("DOMAIN", domain.as_str()),
+            Self::BadFrom => "write the sender's domain into From, as in sip:alice@contoso.com".to_owned(),
             _ => advice.to_owned(),
         }
     }
