@@ -2,7 +2,7 @@
 //! `crates/sip/tests/torture/expected.txt`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -167,16 +167,21 @@ fn options(over: &str, number: usize) -> (Vec<u8>, String) {
 /// Whether the home answers, on a socket of its own.
 fn alive(home: SocketAddr, number: usize) -> Result<()> {
     let (request, id) = options("UDP", number);
-    let socket = udp_socket(home)?;
+    let socket = udp_socket(home, 0)?;
     socket.send(&request)?;
     let answer = udp_answer(&socket)?;
     ensure!(answer.status == 200 && answer.is_to(&id), "OPTIONS is answered with {}", answer.status);
     Ok(())
 }
 
-fn udp_socket(home: SocketAddr) -> Result<UdpSocket> {
-    let any = if home.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
+fn udp_socket(home: SocketAddr, port: u16) -> Result<UdpSocket> {
+    let own: IpAddr = match home {
+        // An address of our own, so that nobody else has this port.
+        SocketAddr::V4(home) if home.ip().is_loopback() => Ipv4Addr::new(127, 0, 79, 9).into(),
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((own, port)).with_context(|| format!("answers will come to port {port}"))?;
     socket.connect(home)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
@@ -193,9 +198,25 @@ fn udp_answer(socket: &UdpSocket) -> Result<Answer> {
     }
 }
 
+/// The port that a message is answered on over UDP (RFC 3261 §18.2.2): that of its topmost Via, or any if there is `rport`
+/// (RFC 3581).
+fn answer_port(message: &[u8]) -> u16 {
+    let text = String::from_utf8_lossy(message).replace("\r\n ", " ").replace("\r\n\t", " ");
+    let value = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        ["v", "via"].iter().any(|via| name.trim().eq_ignore_ascii_case(via)).then_some(value)
+    });
+    let (sent_by, params) = value.map_or(("", ""), |value| value.split_once(';').unwrap_or((value, "")));
+    if params.contains("rport") {
+        return 0;
+    }
+    let host = sent_by.split_whitespace().last().unwrap_or_default();
+    host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(5060)
+}
+
 /// Where nothing may be answered, the answer to an OPTIONS sent behind it must be the first that comes.
 fn over_udp(home: SocketAddr, message: &[u8], expected: &[u16]) -> Result<Option<Answer>> {
-    let socket = udp_socket(home)?;
+    let socket = udp_socket(home, answer_port(message))?;
     socket.send(message)?;
     let (request, id) = options("UDP", message.len() + 1_000_000);
     if expected.is_empty() {
@@ -287,6 +308,21 @@ fn binary(root: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_waited_for_on_the_port_that_via_names() {
+        for (via, port) in [
+            ("Via: SIP/2.0/UDP 192.0.2.1;branch=x", 5060),
+            ("v  : SIP/2.0/UDP host:5070;branch=x:9", 5070),
+            ("VIA: SIP  /   2.0\r\n  /UDP\r\n    192.0.2.2:5080;x", 5080),
+            ("Via: SIP/2.0/UDP [2001:db8::9:1];x", 5060),
+            ("Via: SIP/2.0/UDP [2001:db8::9:1]:6050", 6050),
+            ("Via: SIP/2.0/UDP host:5070;rport;branch=x", 0),
+        ] {
+            let message = format!("OPTIONS sip:a SIP/2.0\r\nTo: <sip:a:1>\r\n{via}\r\nVia: SIP/2.0/UDP b:1\r\n\r\n");
+            assert_eq!(answer_port(message.as_bytes()), port, "{via}");
+        }
+    }
 
     #[test]
     fn a_line_is_read_and_a_wrong_one_is_refused() {
