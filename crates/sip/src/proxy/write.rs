@@ -32,9 +32,6 @@ pub struct Passage<'a> {
     pub breadth: Option<u16>,
 }
 
-/// Hops that a request without Max-Forwards may still make (§16.6 step 3).
-const HOPS: u8 = 70;
-
 /// Writes the request as it leaves.
 pub fn pass(request: &Message, passage: &Passage<'_>) -> Result<Bytes, PrintError> {
     let routed = passage.routed;
@@ -45,7 +42,7 @@ pub fn pass(request: &Message, passage: &Passage<'_>) -> Result<Bytes, PrintErro
     let joined = routes.join(", ");
     let mut forward = Forward::request(request)
         .push_via(passage.via)
-        .max_forwards(request.max_forwards().map_or(HOPS, |hops| hops.saturating_sub(1)))
+        .max_forwards(request.onward_hops().unwrap_or(0))
         .source(passage.source);
     if request.request_uri() != Some(request_uri.as_str()) {
         forward = forward.request_uri(&request_uri);
