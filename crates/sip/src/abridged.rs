@@ -87,7 +87,7 @@ impl Abridged {
     ///
     /// [`Forward::vias`]: crate::Forward::vias
     pub fn is_answered_by(&self, response: &Message) -> bool {
-        let same = |name, span: Span| response.header(name).map(str::as_bytes) == Some(&self.text[span.range()]);
+        let same = |name, span: Span| response.header_bytes(name) == Some(&self.text[span.range()]);
         let repeated = same(Name::CallId, self.call_id) && same(Name::CSeq, self.cseq) && same(Name::From, self.from);
         (repeated || self.agrees(response, None)) && response.values(Name::Via).nth(1).is_some()
     }

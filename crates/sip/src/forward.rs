@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::abridged::Vias;
 use crate::error::PrintError;
-use crate::list::first_element;
+use crate::list::{first_element, has_element};
 use crate::message::Message;
 use crate::name::Name;
 use crate::pen::{Pen, Value};
@@ -49,7 +49,7 @@ pub struct Forward<'a> {
     /// Names to leave out, by [`Name::bit`].
     strip: u64,
     strip_other: SmallVec<[&'a str; 2]>,
-    insert: SmallVec<[(&'a str, Value<'a>); 6]>,
+    insert: SmallVec<[(Added<'a>, Value<'a>); 4]>,
 }
 
 impl<'a> Forward<'a> {
@@ -142,13 +142,13 @@ impl<'a> Forward<'a> {
     /// Adds a field, above all fields of the same name and behind those added before it: right for Record-Route and
     /// Path, whose newest value stands on top.
     pub fn insert(mut self, name: Name, value: impl Into<Value<'a>>) -> Self {
-        self.insert.push((name.as_str(), value.into()));
+        self.insert.push((Added::Known(name), value.into()));
         self
     }
 
     /// Adds a field whose name is not in [`Name`].
     pub fn insert_other(mut self, name: &'a str, value: impl Into<Value<'a>>) -> Self {
-        self.insert.push((name, value.into()));
+        self.insert.push((Added::Other(name), value.into()));
         self
     }
 
@@ -170,10 +170,13 @@ impl<'a> Forward<'a> {
             pen.raw(vias.as_bytes());
         }
         for (name, value) in &self.insert {
-            if Name::recognise(name.as_bytes()) == Name::ContentLength {
+            if name.is(Name::ContentLength) {
                 pen.fail(PrintError::Reserved { name: Name::ContentLength });
             }
-            pen.named_field(name, *value);
+            match name {
+                Added::Known(name) => pen.field(*name, *value),
+                Added::Other(name) => pen.named_field(name, *value),
+            }
         }
         self.fields(&mut pen);
         pen.raw(b"\r\n");
@@ -242,7 +245,7 @@ impl<'a> Forward<'a> {
     /// Whether a list field has an element. One that has none is passed over, so that the topmost value is the same here
     /// as for [`Message::values`].
     fn holds_any(&self, field: &HeaderField) -> bool {
-        self.message.text(field.value).is_some_and(|value| first_element(value).is_some())
+        has_element(&self.message.head_bytes()[field.value.range()])
     }
 
     fn strips_other(&self, field: &HeaderField) -> bool {
@@ -297,6 +300,22 @@ impl<'a> Forward<'a> {
         pen.raw(value[rest..].trim_start_matches([' ', '\t', ',']).as_bytes());
         pen.raw(b"\r\n");
         true
+    }
+}
+
+/// The name of a field to add.
+#[derive(Clone, Copy, Debug)]
+enum Added<'a> {
+    Known(Name),
+    Other(&'a str),
+}
+
+impl Added<'_> {
+    fn is(self, name: Name) -> bool {
+        match self {
+            Self::Known(known) => known == name,
+            Self::Other(text) => Name::recognise(text.as_bytes()) == name,
+        }
     }
 }
 

@@ -116,6 +116,15 @@ impl Message {
         self.headers(name).next()
     }
 
+    /// The same as bytes, for whoever compares it and does not read it.
+    pub fn header_bytes(&self, name: Name) -> Option<&[u8]> {
+        if !self.has(name) {
+            return None;
+        }
+        let field = self.fields.iter().find(|field| field.name == name)?;
+        Some(&self.head_bytes()[field.value.range()])
+    }
+
     /// The values of all fields of that name, from top to bottom, each as written.
     pub fn headers(&self, name: Name) -> impl Iterator<Item = &str> + Clone {
         let fields = if self.has(name) { &self.fields[..] } else { &[] };
@@ -214,6 +223,13 @@ impl Message {
     /// To.
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
         self.address(Name::To)
+    }
+
+    /// Whether To has a tag, so that a request belongs to a dialog (§12.2.2).
+    pub fn has_to_tag(&self) -> bool {
+        // Asked of every request, and nearly all of them end with the address.
+        let ends_with_address = |to: &[u8]| to.first() == Some(&b'<') && memchr::memchr(b'>', to) == Some(to.len() - 1);
+        !self.header_bytes(Name::To).is_some_and(ends_with_address) && self.to().is_ok_and(|to| to.tag().is_some())
     }
 
     /// The first value of any field which holds addresses: From, To, Contact, Route, Path, ...

@@ -172,8 +172,10 @@ impl<'a> Pen<'a> {
             }
         }
         let came_from = source.ip().to_canonical();
-        let wrote = Via::parse(element).ok().and_then(|via| via.host().ip()).map(|ip| ip.to_canonical());
-        if asked_for_port || wrote != Some(came_from) {
+        // No address ends in a letter, with or without a port.
+        let is_name = head.ends_with(|last: char| last.is_ascii_alphabetic());
+        let wrote = || Via::parse(element).ok().and_then(|via| via.host().ip()).map(|ip| ip.to_canonical());
+        if asked_for_port || is_name || wrote() != Some(came_from) {
             self.raw(b";received");
             match came_from {
                 // Nearly all, and written faster without the formatter.

@@ -10,7 +10,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 /// Whether a byte can be no part of a Request-URI in the line that it stands in: white space and controls (§25.1).
-pub(crate) fn ends_uri(byte: u8) -> bool {
+pub(crate) const fn ends_uri(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7f
 }
 

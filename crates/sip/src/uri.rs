@@ -58,7 +58,7 @@ pub enum Host<'a> {
 impl<'a> Uri<'a> {
     /// Reads a URI. Any scheme is taken; ask [`Uri::scheme`]. Only sip and sips are taken apart further.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
-        if text.bytes().any(|byte| ends_uri(byte) || matches!(byte, b'<' | b'>' | b'"')) {
+        if text.bytes().any(|byte| NEVER_IN_URI[usize::from(byte)]) {
             return Err(SyntaxError::new("a URI holds white space, quotation marks, brackets or controls"));
         }
         let (scheme_text, rest) = split_once(text, b':').ok_or(SyntaxError::new("a URI has no scheme"))?;
@@ -210,7 +210,7 @@ impl<'a> Host<'a> {
             return ipv6(inner).map(Host::V6).ok_or(SyntaxError::new("an IPv6 address is malformed"));
         }
         // Underscores are no part of §25.1's hostname but stand in real networks.
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let allowed = |byte: u8| IN_HOST[usize::from(byte)];
         if text.is_empty() || text.len() > 255 || !text.bytes().all(allowed) || text.starts_with('.') {
             return Err(SyntaxError::new("a host name is malformed"));
         }
@@ -284,6 +284,26 @@ impl fmt::Display for Uri<'_> {
         f.write_str(self.text)
     }
 }
+
+const NEVER_IN_URI: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = ends_uri(byte as u8) || matches!(byte as u8, b'<' | b'>' | b'"');
+        byte += 1;
+    }
+    table
+};
+
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 /// An IPv6 address. RFC 5118 §4.10: §25.1 by mistake let `::` be followed by a third colon before an IPv4 address, so that
 /// form is read too.
