@@ -14,11 +14,11 @@ use reveille_core::settings::{AccessEdgeConfiguration, AllowedDomain, Setting, S
 use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_edge::{Config, Edge, Limits, Served};
 use reveille_federation::message;
-use reveille_sim::certs::{Ca, Leaf};
+use reveille_sim::office::Office;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
 use reveille_sip_net::{
-    ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, Parcel, Pool, PoolLimits, Senders, StaticResolver,
-    Target, TlsClient, TlsServer, Transport, TrustRoots,
+    ClientAuth, Flow, Handler, ListenLimits, Listener, Parcel, Pool, PoolLimits, Senders, StaticResolver, Target,
+    TlsServer, Transport,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -41,28 +41,6 @@ struct Still;
 impl Clock for Still {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1)
-    }
-}
-
-/// Issues certificates that everybody here trusts.
-struct Office {
-    ca: Ca,
-    roots: TrustRoots,
-}
-
-impl Office {
-    fn identity(&self, name: &str) -> Identity {
-        let made = self.ca.issue(Leaf::new(name, &[name])).unwrap();
-        Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
-    }
-
-    fn client(&self, name: &str) -> Arc<TlsClient> {
-        Arc::new(TlsClient::new(Some(&self.identity(name)), &self.roots))
-    }
-
-    fn listen(&self, name: &str) -> Listener {
-        let server = TlsServer::new(&self.identity(name), ClientAuth::Required, &self.roots).unwrap();
-        Listener::tls(([127, 0, 0, 1], 0).into(), Arc::new(server), ListenLimits::default()).unwrap()
     }
 }
 
@@ -120,26 +98,26 @@ fn edge(office: &Office, home: SocketAddr, stop: CancellationToken) -> (SocketAd
         limits: Limits { messages_per_s: 1_000_000, in_flight_per_partner: 2 * ROUND, ..Limits::default() },
         token_key: None,
     };
-    let (server, clients) = (
-        [office.identity(EDGE), office.identity(EDGE)]
-            .map(|identity| Arc::new(TlsServer::new(&identity, ClientAuth::Required, &office.roots).unwrap())),
-        (office.client(EDGE), office.client(EDGE)),
-    );
+    let server = [(); 2].map(|()| office.server(EDGE, ClientAuth::Required));
+    let clients = [(); 2].map(|()| Arc::new(office.client(EDGE)));
     let (told, address) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listeners = server
-                .map(|server| Listener::tls(([127, 0, 0, 1], 0).into(), server, ListenLimits::default()).unwrap());
-            let [external, internal] = listeners;
+            let [external, internal] = server.map(listen);
             told.send(external.local_addr()).unwrap();
             let (_settings, watched) = watch::channel(Arc::new(settings()));
             let edge = Edge::new(config, watched, Arc::new(StaticResolver::new()), Arc::new(Still));
             count_this_thread();
-            edge.run(external, internal, clients.0, clients.1, stop).await;
+            let [outward, inward] = clients;
+            edge.run(external, internal, outward, inward, stop).await;
         });
     });
     (address.recv().unwrap(), thread)
+}
+
+fn listen(server: Arc<TlsServer>) -> Listener {
+    Listener::tls(([127, 0, 0, 1], 0).into(), server, ListenLimits::default()).unwrap()
 }
 
 fn request(number: usize) -> Bytes {
@@ -186,16 +164,14 @@ async fn round(partner: &Flow, asked: &End, home: &End, number: usize) -> (f64, 
 fn a_relayed_message_costs_at_most_two_allocations_and_its_answer_as_many() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let ca = Ca::new("Bench authority").unwrap();
-        let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
-        let office = Office { ca, roots };
+        let office = Office::open();
         let stop = CancellationToken::new();
         let home = Arc::new(End::default());
-        let listener = office.listen(HOME);
+        let listener = listen(office.server(HOME, ClientAuth::Required));
         let (at, served) = (listener.local_addr(), tokio::spawn(listener.run(Arc::clone(&home) as _, stop.clone())));
         let (external, thread) = edge(&office, at, stop.clone());
         let asked = Arc::new(End::default());
-        let client = Some(office.client(PARTNER));
+        let client = Some(Arc::new(office.client(PARTNER)));
         let limits = PoolLimits { connections_per_target: 1, ..PoolLimits::default() };
         let pool = Pool::new(Arc::clone(&asked) as _, Arc::clone(&asked) as _, client, None, limits, stop.clone());
         let target = Target::at(EDGE, external, Transport::Tls);

@@ -3,7 +3,8 @@
 //! [`apns::ApnsSimulator`] and [`fcm::FcmSimulator`] are servers on a real socket with real TLS which follow the
 //! providers' documented rules, answer as scripted, and remember every push. [`control`] steers both over HTTP;
 //! [`certs`] makes the certificates and keys that all of it needs. [`phone::Phone`] is a SIP user agent with a push
-//! identity, the one part built on crates of ours (`sip` and `sip-net`); the rest knows none: it is the other side.
+//! identity, and [`office`] other servers of a test; they are built on crates of ours (`sip` and `sip-net`). The rest
+//! knows none: it is the other side.
 
 #![allow(clippy::disallowed_methods, reason = "the simulators are the outside world, and it has its own clock")]
 
@@ -12,6 +13,7 @@ pub mod certs;
 pub mod clock;
 pub mod control;
 pub mod fcm;
+pub mod office;
 pub mod phone;
 pub mod recorder;
 pub mod script;

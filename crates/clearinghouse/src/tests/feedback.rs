@@ -3,11 +3,10 @@
 
 use reveille_federation::feedback::{Feedback, FeedbackVerdict, read_body};
 use reveille_federation::message;
-use reveille_sim::certs::{Ca, Leaf};
+use reveille_sim::office::Office;
 use reveille_sip::{Message, Name};
 use reveille_sip_net::{
-    ClientAuth, CloseReason, Flow, Handler, Identity, ListenLimits, Listener, Pool, PoolLimits, Requests, Target,
-    TlsClient, TlsServer, Transport, TrustRoots,
+    ClientAuth, CloseReason, Flow, Handler, ListenLimits, Listener, Pool, PoolLimits, Requests, Target, Transport,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -79,21 +78,15 @@ struct Reporting {
 impl Reporting {
     async fn start() -> Self {
         let house = House::new().await;
-        let ca = Ca::new("Test authority").unwrap();
-        let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
-        let identity = |name: &str| {
-            let made = ca.issue(Leaf::new(name, &[name])).unwrap();
-            Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
-        };
-        let server = TlsServer::new(&identity(EDGE), ClientAuth::Required, &roots).unwrap();
-        let at = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::tls(at, Arc::new(server), ListenLimits::default()).unwrap();
+        let office = Office::open();
+        let (at, server) = (([127, 0, 0, 1], 0).into(), office.server(EDGE, ClientAuth::Required));
+        let listener = Listener::tls(at, server, ListenLimits::default()).unwrap();
         let edge = Target::at(EDGE, listener.local_addr(), Transport::Tls);
         let (told, heard) = mpsc::unbounded_channel();
         let homes = Arc::new(Homes { moods: Mutex::default(), disbelieved: Mutex::default(), heard: told });
         let stop = CancellationToken::new();
         let requests = Requests::new();
-        let client = Arc::new(TlsClient::new(Some(&identity("house.push.example.net")), &roots));
+        let client = Arc::new(office.client("house.push.example.net"));
         let pool = Pool::new(
             Arc::new(Ear(Arc::clone(&requests))),
             Arc::clone(&requests) as _,

@@ -156,7 +156,7 @@ async fn a_server_behind_that_is_gone_is_a_504_that_does_not_say_where_it_was() 
     let mut border = two_partners().await;
     let behind = border.house.address.to_string();
     let mut a = border.partner("edge.a.example").await;
-    border.stop_house().await;
+    border.house.stop().await;
     let answer = a.send_and_wait(request("a.example", "push.example.net", 1), PATIENCE).await.unwrap();
     assert_eq!(told(&answer), (504, Some("1046"), None));
     let text = String::from_utf8_lossy(answer.as_bytes());

@@ -12,18 +12,15 @@ use reveille_core::settings::{
 };
 use reveille_core::{Clock, SipDomain, Timestamp, TokenKey};
 use reveille_edge::{Config, Edge, Limits, Served};
-use reveille_federation::message;
-use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
-use reveille_sip_net::{
-    Addresses, ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, ResolveError, Resolver, Srv,
-    StaticResolver, TlsClient, TlsServer, TrustRoots,
-};
-use tokio::sync::{Semaphore, mpsc, watch};
+use reveille_sip_net::{Addresses, ClientAuth, ListenLimits, Listener, ResolveError, Resolver, Srv, StaticResolver};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use reveille_sim::office::{Beyond, Office};
 
 /// Far longer than anything here takes; only a broken test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,89 +40,6 @@ impl Clock for Wall {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         Timestamp::from_millis(since.as_millis() as u64)
-    }
-}
-
-/// Issues certificates that everybody here trusts.
-pub(crate) struct Office {
-    ca: Ca,
-    roots: TrustRoots,
-}
-
-impl Office {
-    fn new() -> Self {
-        let ca = Ca::new("Test authority").unwrap();
-        let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
-        Self { ca, roots }
-    }
-
-    fn identity(&self, name: &str) -> Identity {
-        let made = self.ca.issue(Leaf::new(name, &[name])).unwrap();
-        Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
-    }
-
-    pub(crate) fn client(&self, name: &str) -> TlsClient {
-        TlsClient::new(Some(&self.identity(name)), &self.roots)
-    }
-
-    /// A client that shows no certificate.
-    pub(crate) fn nobody(&self) -> TlsClient {
-        TlsClient::new(None, &self.roots)
-    }
-
-    fn server(&self, name: &str) -> Arc<TlsServer> {
-        Arc::new(TlsServer::new(&self.identity(name), ClientAuth::Required, &self.roots).unwrap())
-    }
-}
-
-/// A server that tells what came and answers only when the test does.
-pub(crate) struct Beyond {
-    pub(crate) address: SocketAddr,
-    came: mpsc::UnboundedReceiver<(Arc<Flow>, Message)>,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-struct Tell(mpsc::UnboundedSender<(Arc<Flow>, Message)>);
-
-impl Handler for Tell {
-    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        for message in batch.drain(..) {
-            let _ = self.0.send((Arc::clone(flow), message));
-        }
-    }
-}
-
-impl Beyond {
-    /// A server that shows a certificate with this name.
-    pub(crate) fn start(office: &Office, name: &str, at: SocketAddr) -> Self {
-        let listener = Listener::tls(at, office.server(name), ListenLimits::default()).unwrap();
-        let (told, came) = mpsc::unbounded_channel();
-        let (address, stop) = (listener.local_addr(), CancellationToken::new());
-        let task = tokio::spawn(listener.run(Arc::new(Tell(told)), stop.clone()));
-        Self { address, came, stop, task }
-    }
-
-    /// The next message, and where to answer it.
-    pub(crate) async fn next(&mut self) -> (Arc<Flow>, Message) {
-        timeout(PATIENCE, self.came.recv()).await.expect("a message in time").unwrap()
-    }
-
-    /// Answers the next message with this status.
-    pub(crate) async fn answer(&mut self, status: u16) -> Message {
-        let (flow, message) = self.next().await;
-        flow.send(message::respond(&message, status, "beyond", |_| {})).unwrap();
-        message
-    }
-
-    /// Nothing has come that was not asked for.
-    pub(crate) fn saw_nothing(&mut self) -> bool {
-        self.came.try_recv().is_err()
-    }
-
-    pub(crate) async fn end(self) {
-        self.stop.cancel();
-        timeout(PATIENCE, self.task).await.expect("it stops").unwrap();
     }
 }
 
@@ -157,7 +71,7 @@ impl Border {
     }
 
     pub(crate) async fn limited(settings: Snapshot, resolver: Arc<dyn Resolver>, limits: Limits) -> Self {
-        let office = Office::new();
+        let office = Office::open();
         let house = Beyond::start(&office, HOUSE, loopback());
         let corp = Beyond::start(&office, CORP, loopback());
         Self::among((office, house, corp), (loopback(), loopback()), settings, resolver, limits, None)
@@ -191,7 +105,7 @@ impl Border {
         };
         let (settings, watched) = watch::channel(Arc::new(settings));
         let edge = Edge::new(config, watched, Arc::clone(&resolver), Arc::new(Wall));
-        let listen = |at, limits| Listener::tls(at, office.server(EDGE), limits).unwrap();
+        let listen = |at, limits| Listener::tls(at, office.server(EDGE, ClientAuth::Required), limits).unwrap();
         let message = reveille_sip::Limits::between_organisations();
         let outer = ListenLimits { message, ..ListenLimits::default() };
         let (external, internal) = (listen(outside, outer), listen(inside, ListenLimits::default()));
@@ -235,20 +149,11 @@ impl Border {
         self.stop.cancel();
     }
 
-    /// The server behind it stops, and nobody listens at its address any more.
-    pub(crate) async fn stop_house(&mut self) {
-        self.house.stop.cancel();
-        timeout(PATIENCE, &mut self.house.task).await.expect("it stops").unwrap();
-    }
-
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(mut self) {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.expect("the edge stops").unwrap();
         self.corp.end().await;
-        self.house.stop.cancel();
-        if !self.house.task.is_finished() {
-            timeout(PATIENCE, self.house.task).await.expect("it stops").unwrap();
-        }
+        self.house.stop().await;
     }
 }
 

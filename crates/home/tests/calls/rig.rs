@@ -9,16 +9,14 @@ use std::time::{Duration, SystemTime};
 use reveille_core::settings::Snapshot;
 use reveille_core::{Aor, Clock, Timestamp, TokenKey};
 use reveille_home::{Config, Home, Listeners, User, Users};
-use reveille_sim::certs::{Ca, Leaf};
+use reveille_sim::office::{Beyond, Office};
 use reveille_sim::phone::RawSip;
 use reveille_sip::auth::{Algorithm, Challenge, Covered, Ha1, answer};
 use reveille_sip::{Limits, Message, Name, NameAddr, parse_datagram};
-use reveille_sip_net::{
-    ClientAuth, Flow, Handler, Identity, ListenLimits, Listener, Target, TlsClient, TlsServer, Transport, TrustRoots,
-};
+use reveille_sip_net::{ClientAuth, Flow, ListenLimits, Listener, Target, Transport};
 use reveille_store::SqliteHome;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -44,8 +42,7 @@ pub(crate) struct Rig {
     pub(crate) tls: SocketAddr,
     pub(crate) edge: Edge,
     internal: SocketAddr,
-    as_proxy: TlsClient,
-    roots: TrustRoots,
+    office: Office,
     folder: PathBuf,
     stop: CancellationToken,
     home: JoinHandle<()>,
@@ -55,24 +52,13 @@ pub(crate) struct Rig {
 /// What the edge hears from home, and its own way in.
 pub(crate) struct Edge {
     pub(crate) inward: RawSip,
-    came: mpsc::UnboundedReceiver<(Arc<Flow>, Message)>,
-    task: JoinHandle<()>,
-}
-
-struct Tell(mpsc::UnboundedSender<(Arc<Flow>, Message)>);
-
-impl Handler for Tell {
-    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        for message in batch.drain(..) {
-            let _ = self.0.send((Arc::clone(flow), message));
-        }
-    }
+    hears: Beyond,
 }
 
 impl Edge {
     /// The next message from home, and where to answer it.
     pub(crate) async fn next(&mut self) -> (Arc<Flow>, Message) {
-        timeout(PATIENCE, self.came.recv()).await.expect("home sends something in time").unwrap()
+        self.hears.next().await
     }
 }
 
@@ -87,32 +73,23 @@ impl Rig {
         let unique = format!("reveille-home-calls-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(unique);
         std::fs::create_dir_all(&folder).unwrap();
-        let ca = Ca::new("Test authority").unwrap();
-        let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
-        let identity = |name: &str| {
-            let made = ca.issue(Leaf::new(name, &[name])).unwrap();
-            Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
-        };
-        let server = |name: &str, auth| Arc::new(TlsServer::new(&identity(name), auth, &roots).unwrap());
+        let office = Office::open();
         let (stop, limits, any) = (CancellationToken::new(), ListenLimits::default(), ([127, 0, 0, 1], 0).into());
 
-        let listener = Listener::tls(any, server("edge.contoso.com", ClientAuth::Required), limits).unwrap();
-        let edge_at = listener.local_addr();
-        let (told, came) = mpsc::unbounded_channel();
-        let task = tokio::spawn(listener.run(Arc::new(Tell(told)), stop.clone()));
+        let hears = Beyond::start(&office, "edge.contoso.com", any);
 
         let tcp = Listener::tcp(any, limits).unwrap();
         // So short that whoever is silent between two datagrams is forgotten.
         let brief = ListenLimits { idle_timeout: Duration::from_millis(1), ..limits };
         let udp = Listener::udp(tcp.local_addr(), brief).unwrap();
-        let tls = Listener::tls(any, server("home.contoso.com", ClientAuth::Optional), limits).unwrap();
-        let internal = Listener::tls(any, server("home.contoso.com", ClientAuth::Required), limits).unwrap();
+        let tls = Listener::tls(any, office.server("home.contoso.com", ClientAuth::Optional), limits).unwrap();
+        let internal = Listener::tls(any, office.server("home.contoso.com", ClientAuth::Required), limits).unwrap();
         let (tcp_at, tls_at, internal_at) = (tcp.local_addr(), tls.local_addr(), internal.local_addr());
         let config = Config {
             name: "home.contoso.com".parse().unwrap(),
             site: "x".into(),
             grace: Duration::from_secs(2),
-            edge: Target::at("edge.contoso.com", edge_at, Transport::Tls),
+            edge: Target::at("edge.contoso.com", hears.address, Transport::Tls),
             trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
             digests: vec![Algorithm::Md5, Algorithm::Sha256],
             token_key,
@@ -123,20 +100,18 @@ impl Rig {
         let store = Arc::new(SqliteHome::open(&folder.join("home.db")).unwrap());
         let (settings, watched) = watch::channel(Arc::new(Snapshot::default()));
         let home = Home::new(config, users, store, watched, Arc::new(Wall)).unwrap();
-        let client = Arc::new(TlsClient::new(Some(&identity("home.contoso.com")), &roots));
+        let client = Arc::new(office.client("home.contoso.com"));
         let listeners = Listeners { clients: vec![tcp, udp, tls], internal };
         let home = tokio::spawn(home.run(listeners, client, stop.clone()));
-        let as_edge = TlsClient::new(Some(&identity("edge.contoso.com")), &roots);
-        let inward = RawSip::tls(internal_at, &as_edge, "home.contoso.com").await.unwrap();
-        let edge = Edge { inward, came, task };
-        let as_proxy = TlsClient::new(Some(&identity("proxy.contoso.com")), &roots);
-        let internal = internal_at;
-        Self { tcp: tcp_at, tls: tls_at, edge, internal, as_proxy, roots, folder, stop, home, _settings: settings }
+        let inward = RawSip::tls(internal_at, &office.client("edge.contoso.com"), "home.contoso.com").await.unwrap();
+        let (internal, edge) = (internal_at, Edge { inward, hears });
+        Self { tcp: tcp_at, tls: tls_at, edge, internal, office, folder, stop, home, _settings: settings }
     }
 
     /// A proxy that has authenticated its users itself, speaking for one of them.
     pub(crate) async fn proxy(&self, user: &'static str) -> Client {
-        Client::over(RawSip::tls(self.internal, &self.as_proxy, "home.contoso.com").await.unwrap(), user, "TLS")
+        let tls = self.office.client("proxy.contoso.com");
+        Client::over(RawSip::tls(self.internal, &tls, "home.contoso.com").await.unwrap(), user, "TLS")
     }
 
     /// A client of one user over TCP, which has not registered.
@@ -154,15 +129,15 @@ impl Rig {
 
     /// The same over TLS.
     pub(crate) async fn secure_client(&self, user: &'static str) -> Client {
-        let tls = TlsClient::new(None, &self.roots);
+        let tls = self.office.nobody();
         Client::over(RawSip::tls(self.tls, &tls, "home.contoso.com").await.unwrap(), user, "TLS")
     }
 
     /// Stops home; it must end by itself.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         timeout(PATIENCE, self.home).await.expect("home ends in time").unwrap();
-        timeout(PATIENCE, self.edge.task).await.expect("the edge ends in time").unwrap();
+        self.edge.hears.stop().await;
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use reveille_sip::auth::Algorithm;
 use reveille_sip::{Method, Name};
-use reveille_sip_net::{ClientAuth, ConnectError, Identity, TlsClient, TlsServer, TrustRoots};
+use reveille_sip_net::{ClientAuth, ConnectError, TlsClient};
 use tokio::task::JoinSet;
 
 use super::registrar::{Conduct, PASSWORD, PATIENCE, Registrar};
 use super::{Phone, PhoneError, PhoneOptions, RawError, RawSip};
-use crate::certs::{Ca, Leaf};
+use crate::office::Office;
 
 const INSTANCE: &str = "urn:uuid:00000000-0000-4000-8000-000000000001";
 const PUSH: &str = "pn-provider=apns;pn-param=TEAM.app.voip&remote;pn-prid=T1:voip&T2:remote";
@@ -292,30 +292,11 @@ fn neither_password_nor_tokens_are_in_debug_output() {
     assert!(shown.contains("bob") && !shown.contains(PASSWORD) && !shown.contains("T1"), "{shown}");
 }
 
-struct Federation {
-    server: Arc<TlsServer>,
-    partner: TlsClient,
-    stranger: TlsClient,
-}
-
-/// A registrar's TLS that wants certificates, somebody who has one, and somebody who has none.
-fn federation() -> Federation {
-    let ca = Ca::new("Test authority").unwrap();
-    let roots = TrustRoots::from_pem(ca.pem().as_bytes()).unwrap();
-    let identity = |name: &str| {
-        let made = ca.issue(Leaf::new(name, &[name])).unwrap();
-        Identity::from_pem(made.chain_pem().as_bytes(), made.key_pem().as_bytes()).unwrap()
-    };
-    Federation {
-        server: Arc::new(TlsServer::new(&identity("home.contoso.com"), ClientAuth::Required, &roots).unwrap()),
-        partner: TlsClient::new(Some(&identity("partner.example")), &roots),
-        stranger: TlsClient::new(None, &roots),
-    }
-}
-
 #[tokio::test]
 async fn over_tls_the_registrar_proves_its_name_and_the_phone_its_certificate() {
-    let Federation { server, partner, stranger } = federation();
+    let office = Office::open();
+    let server = office.server("home.contoso.com", ClientAuth::Required);
+    let (partner, stranger) = (office.client("partner.example"), office.nobody());
     let registrar = Registrar::tls(&server);
     let partner = Arc::new(partner);
     let phone = |client: &Arc<TlsClient>, name: &str| {
@@ -346,7 +327,9 @@ fn raw_register(more: &str) -> String {
 
 #[tokio::test]
 async fn a_raw_connection_sends_what_it_is_given() {
-    let Federation { server, partner, stranger } = federation();
+    let office = Office::open();
+    let server = office.server("home.contoso.com", ClientAuth::Required);
+    let (partner, stranger) = (office.client("partner.example"), office.nobody());
     let registrar = Registrar::tls(&server);
     let mut raw = RawSip::tls(registrar.address, &partner, "home.contoso.com").await.unwrap();
     for (more, status) in [("Call-ID: 1\r\nContent-Length: 0\r\n", 401), ("Content-Length: 0\r\n", 400)] {
