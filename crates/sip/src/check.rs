@@ -41,7 +41,7 @@ pub(crate) fn first_fault(message: &Message, nul: bool) -> Option<Fault> {
         if method != cseq.method {
             return Some(Fault::CSeqMethodMismatch);
         }
-        if let Some(error) = known_by_two(message) {
+        if let Some(error) = misnamed(message) {
             return Some(error.into());
         }
     }
@@ -111,9 +111,9 @@ impl Message {
     }
 }
 
-/// §7.3.1: no parameter may stand twice. Two branches would be two transactions to two readers, and two tags two dialogs.
-/// Whatever else may be wrong with these fields is found by who reads them.
-fn known_by_two(request: &Message) -> Option<HeaderError> {
+/// §7.3.1: no parameter may stand twice. Two branches would be two transactions to two readers, and two tags two dialogs;
+/// without any Via nobody could be answered. Whatever else may be wrong with these fields is found by who reads them.
+fn misnamed(request: &Message) -> Option<HeaderError> {
     // Most have one parameter.
     let has_several = |value: &&str| find(value, b';').is_some_and(|first| find(&value[first + 1..], b';').is_some());
     for name in [Name::From, Name::To] {
@@ -124,7 +124,11 @@ fn known_by_two(request: &Message) -> Option<HeaderError> {
             return Some(error.of(name));
         }
     }
-    let via = request.values(Name::Via).next().filter(has_several)?;
+    // A Via field may be there and be empty.
+    let Some(via) = request.values(Name::Via).next() else { return Some(HeaderError::Missing { name: Name::Via }) };
+    if !has_several(&via) {
+        return None;
+    }
     let params = Params::new(split_before(via, b';').1);
     let twice = params.filter(|(name, _)| name.eq_ignore_ascii_case("branch")).nth(1).is_some();
     twice.then_some(HeaderError::Malformed { name: Name::Via, problem: "its branch stands twice" })
@@ -227,6 +231,7 @@ mod tests {
         };
         let (sound, two) = ("branch=z9hG4bK1", "branch=z9hG4bK1;rport;Branch=z9hG4bK2");
         assert_eq!(told(&format!("{sound}, SIP/2.0/TLS b;{sound}"), "tag=1", ";tag=2"), Ok(()));
+        assert_eq!(told("x\r\nX: 1", "tag=1", ""), Ok(()), "a bare Via");
         assert_eq!(told(two, "tag=1", ""), Err("Via is malformed: its branch stands twice".into()));
         assert_eq!(told(sound, "tag=1;tag=1", ""), Err("From is malformed: its tag stands twice".into()));
         assert_eq!(told(sound, "tag=1", ";tag=1;x=\">\";tag=2"), Err("To is malformed: its tag stands twice".into()));
