@@ -1,5 +1,6 @@
 //! Names that cross a boundary: parsed once at the door, never checked again.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +24,13 @@ impl SipDomain {
     /// Whether `host` is this domain or lies below it: the documents' same-domain rule for an SRV target.
     pub fn holds(&self, host: &Self) -> bool {
         host == self || host.0.strip_suffix(&*self.0).is_some_and(|rest| rest.ends_with('.'))
+    }
+}
+
+/// A table by domain is asked with the text of a message; in lower case, as most write it.
+impl Borrow<str> for SipDomain {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

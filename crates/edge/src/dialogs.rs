@@ -193,7 +193,7 @@ impl Party {
 
 /// Whether a request belongs to a dialog (RFC 3261 §12.2.2).
 pub(crate) fn is_within_dialog(request: &Message) -> bool {
-    request.to().is_ok_and(|to| to.tag().is_some())
+    request.has_to_tag()
 }
 
 /// Under which label the token of a request's dialog is signed: that of one call is none in another.

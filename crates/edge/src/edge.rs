@@ -10,7 +10,7 @@ use reveille_core::{Clock, SipDomain, TokenKey};
 use reveille_federation::Refusal;
 use reveille_federation::policy::Standing;
 use reveille_sip::Message;
-use reveille_sip_net::{Listener, Pool, PoolLimits, Resolver, Target, TlsClient, Transport};
+use reveille_sip_net::{Flow, Listener, Pool, PoolLimits, Resolver, Target, TlsClient, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -120,6 +120,13 @@ impl Edge {
             return Ok(());
         }
         self.relay.forward(message, crossing)
+    }
+
+    /// Passes an answer back the way that its request went.
+    pub(crate) fn answered(&self, flow: &Arc<Flow>, answer: &Message) {
+        if !self.relay.on_response(flow, answer) && !self.calls.on_response(flow, answer) {
+            self.relay.stray(flow);
+        }
     }
 
     /// Whether it is about to stop: nothing new is taken, and answers to what is under way are waited for.

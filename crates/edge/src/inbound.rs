@@ -97,28 +97,27 @@ impl Inbound {
     }
 
     /// Takes one request: admits its peer and passes it on, or refuses it.
-    fn request(&self, flow: &Arc<Flow>, message: Message) {
+    fn request(&self, flow: &Arc<Flow>, message: &Message, now: &Now) {
         // Calls under way may still end.
-        if self.edge.is_draining() && !is_within_dialog(&message) {
-            return self.turn_away(flow, &message, &Refusal::Stopping);
+        if self.edge.is_draining() && !is_within_dialog(message) {
+            return self.turn_away(flow, message, &Refusal::Stopping);
         }
-        let now = self.edge.now();
-        if let Some(proven) = message::from_host(&message).and_then(|host| self.known(flow, host, now.version())) {
-            return self.pass(flow, &message, &proven, &now);
+        if let Some(proven) = message::from_host(message).and_then(|host| self.known(flow, host, now.version())) {
+            return self.pass(flow, message, &proven, now);
         }
-        let domain = match message::from_domain(&message) {
+        let domain = match message::from_domain(message) {
             Ok(domain) => domain,
-            Err(refusal) => return self.turn_away(flow, &message, &refusal),
+            Err(refusal) => return self.turn_away(flow, message, &refusal),
         };
         let names = |name: &SipDomain| flow.peer().is_some_and(|peer| peer.names(name.as_str()));
         let ours = |name: &SipDomain| self.edge.config.domains.contains_key(name);
         match admit(&now.settings, &ours, &domain, &names) {
             Ok(Admission::Admitted(standing)) => match self.remember(flow, standing, now.version(), None) {
-                Ok(proven) => self.pass(flow, &message, &proven, &now),
-                Err(refusal) => self.show_out(flow, &message, &refusal),
+                Ok(proven) => self.pass(flow, message, &proven, now),
+                Err(refusal) => self.show_out(flow, message, &refusal),
             },
-            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, &now),
-            Err(refusal) => self.turn_away(flow, &message, &refusal),
+            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, now),
+            Err(refusal) => self.turn_away(flow, message, &refusal),
         }
     }
 
@@ -138,7 +137,7 @@ impl Inbound {
 
     /// Looks up whether the domain's SRV record leads to the provider that speaks for it. What comes meanwhile waits
     /// for the same look-up.
-    fn ask_srv(&self, flow: &Arc<Flow>, message: Message, carriage: Carriage, now: &Now) {
+    fn ask_srv(&self, flow: &Arc<Flow>, message: &Message, carriage: Carriage, now: &Now) {
         let version = now.version();
         let key = (flow.id(), carriage.domain().clone(), version);
         let mut asking = self.asking.lock();
@@ -146,9 +145,9 @@ impl Inbound {
         // A look-up that has ended in this moment has left its answer.
         if !is_under_way && let Some(proven) = self.known(flow, carriage.domain().as_str(), version) {
             drop(asking);
-            return self.pass(flow, &message, &proven, now);
+            return self.pass(flow, message, &proven, now);
         }
-        let waits = asking.wait(&key, message);
+        let waits = asking.wait(&key, message.clone());
         drop(asking);
         match waits {
             Ok(()) if is_under_way => return,
@@ -194,7 +193,7 @@ impl Inbound {
             for message in waiting {
                 match &found {
                     // The settings have changed meanwhile, and those that hold now decide.
-                    _ if !holds => self.request(flow, message),
+                    _ if !holds => self.request(flow, &message, &now),
                     Ok(proven) => self.pass(flow, &message, proven, &now),
                     Err(refusal) => self.turn_away(flow, &message, refusal),
                 }
@@ -272,7 +271,7 @@ impl Inbound {
         match goes {
             Goes::Out(destination) => {
                 let Some(outbound) = self.outbound.get() else { return };
-                outbound.leave(Arc::clone(flow), message.clone(), &destination, Leaving::Through { passage, verified });
+                outbound.leave(flow, message, &destination, Leaving::Through { passage, verified }, now);
             }
             Goes::In(behind) => {
                 let Some(inside) = self.inside.get() else { return };
@@ -367,23 +366,24 @@ impl Handler for Inbound {
     }
 
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        for message in batch.drain(..) {
+        let now = self.edge.now();
+        // Not taken out: a message is large enough for that to be felt.
+        for message in &*batch {
             match message.method() {
-                None if self.edge.calls.on_response(flow, &message) => {}
-                None => self.edge.relay.on_response(flow, &message),
-                Some(_) if Calls::carries(&message) => {
-                    if let Some(message) = self.edge.calls.arrived(From::Outside, flow, message) {
-                        self.request(flow, message);
+                None => self.edge.answered(flow, message),
+                Some(_) if Calls::carries(message) => {
+                    if let Some(message) = self.edge.calls.arrived(From::Outside, flow, message.clone()) {
+                        self.request(flow, &message, &now);
                     }
                 }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
-                Some(Method::Options) if for_itself(&message, &self.edge.config.name) => {
-                    let bytes = message::respond(&message, 200, "edge", |response| {
+                Some(Method::Options) if for_itself(message, &self.edge.config.name) => {
+                    let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
                     });
                     let _ = flow.send(bytes);
                 }
-                Some(_) => self.request(flow, message),
+                Some(_) => self.request(flow, message, &now),
             }
         }
     }

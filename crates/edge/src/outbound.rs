@@ -26,6 +26,7 @@ use crate::ways::{Next, Waits, Ways};
 
 /// What is known of the way to one domain.
 pub(crate) struct Found {
+    domain: SipDomain,
     target: Target,
     proven: Arc<Proven>,
 }
@@ -106,21 +107,31 @@ impl Outbound {
     }
 
     /// Takes one request of our own: finds its way and passes it on, or refuses it.
-    fn request(&self, flow: &Arc<Flow>, message: Message) {
-        if self.edge.is_draining() && !is_within_dialog(&message) {
-            return self.turn_away(flow, &message, From::Inside, &Refusal::Stopping);
+    fn request(&self, flow: &Arc<Flow>, message: &Message, now: &Now) {
+        if self.edge.is_draining() && !is_within_dialog(message) {
+            return self.turn_away(flow, message, From::Inside, &Refusal::Stopping);
         }
-        let destination =
-            self.speaks_for_us(&message).and_then(|()| self.edge.calls.destination(From::Inside, &message));
-        let domain = match destination {
-            Ok(domain) => domain,
-            Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
-        };
-        if self.edge.config.domains.contains_key(&domain) {
-            return self.stay(flow, message, &domain);
+        if let Err(refusal) = self.speaks_for_us(message) {
+            return self.turn_away(flow, message, From::Inside, &refusal);
         }
-        let asserted = message::asserted(&message);
-        self.leave(Arc::clone(flow), message, &domain, Leaving::Ours { asserted });
+        let leaving = Leaving::Ours { asserted: message::asserted(message) };
+        if let Some(found) = self.known(message, now) {
+            return self.pass(flow, message, leaving, &found, now);
+        }
+        match self.edge.calls.destination(From::Inside, message) {
+            Ok(domain) if self.edge.config.domains.contains_key(&domain) => self.stay(flow, message, &domain),
+            Ok(domain) => self.leave(flow, message, &domain, leaving, now),
+            Err(refusal) => self.turn_away(flow, message, From::Inside, &refusal),
+        }
+    }
+
+    /// The way that is known to where a request leads, found without making a name of its text. No way leads to a
+    /// domain of ours.
+    fn known(&self, message: &Message, now: &Now) -> Option<Arc<Found>> {
+        if Calls::is_routed(message) {
+            return None;
+        }
+        self.ways.way(message::destination_host(message)?, now.version(), Instant::now())
     }
 
     /// Whether a request is of a domain of ours: what leaves here is believed by others for its From alone, and for our
@@ -138,23 +149,32 @@ impl Outbound {
     }
 
     /// Sends a request out to a domain that is not ours, as soon as its way is known.
-    pub(crate) fn leave(&self, flow: Arc<Flow>, message: Message, domain: &SipDomain, leaving: Leaving) {
-        let now = self.edge.now();
+    pub(crate) fn leave(
+        &self,
+        flow: &Arc<Flow>,
+        message: &Message,
+        domain: &SipDomain,
+        leaving: Leaving,
+        now: &Now,
+    ) {
         let settings = &now.settings;
+        if let Some(found) = self.ways.way(domain.as_str(), now.version(), Instant::now()) {
+            return self.pass(flow, message, leaving, &found, now);
+        }
         let most = now.access.dns_srv_cache_record_count as usize;
         let bounds = (most, LOOKUPS_MAX);
-        let waiting = Waiting { flow, message, leaving };
+        let waiting = Waiting { flow: Arc::clone(flow), message: message.clone(), leaving };
         match self.ways.ask(domain, waiting, settings.version(), Instant::now(), bounds) {
-            Next::Go(found, waiting) => self.pass(waiting, domain, &found, &now),
+            Next::Go(found, Waiting { leaving, .. }) => self.pass(flow, message, leaving, &found, now),
             Next::Waits => {}
-            Next::Full(waiting) => self.give_up(waiting, &Refusal::Overloaded),
+            Next::Full(Waiting { leaving, .. }) => self.give_up(flow, message, leaving, &Refusal::Overloaded),
             Next::LookUp => match way(settings, domain) {
                 Ok(way) => {
                     let Some(this) = self.me.upgrade() else { return };
                     let (domain, settings) = (domain.clone(), Arc::clone(settings));
                     self.edge.lookups.spawn(async move { this.look_up(domain, way, &settings).await });
                 }
-                Err(refusal) => self.ways.lost(domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
+                Err(refusal) => self.lost(domain, &refusal),
             },
         }
     }
@@ -164,8 +184,9 @@ impl Outbound {
         let found = find(&*self.edge.resolver, settings, &domain, way).await;
         if self.edge.settings.borrow().version() != settings.version() {
             // The settings have changed meanwhile, and those that hold now decide.
+            let now = self.edge.now();
             for Waiting { flow, message, leaving } in self.ways.lost(&domain) {
-                self.leave(flow, message, &domain, leaving);
+                self.leave(&flow, &message, &domain, leaving, &now);
             }
             return;
         }
@@ -173,35 +194,40 @@ impl Outbound {
             let partner = self.edge.partners.of(&standing)?;
             partner.is_at(&target);
             let proven = Proven::new(standing, partner, &self.edge.config.name);
-            Ok((Arc::new(Found { target, proven }), ttl))
+            Ok((Arc::new(Found { domain: domain.clone(), target, proven }), ttl))
         });
         match found {
             Ok((found, ttl)) => {
                 let waiting = self.ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
                 let now = Now::of(settings);
-                for one in waiting {
-                    self.pass(one, &domain, &found, &now);
+                for Waiting { flow, message, leaving } in waiting {
+                    self.pass(&flow, &message, leaving, &found, &now);
                 }
             }
-            Err(refusal) => self.ways.lost(&domain).into_iter().for_each(|one| self.give_up(one, &refusal)),
+            Err(refusal) => self.lost(&domain, &refusal),
+        }
+    }
+
+    /// There is no way: whoever waits for it goes no further.
+    fn lost(&self, domain: &SipDomain, refusal: &Refusal) {
+        for Waiting { flow, message, leaving } in self.ways.lost(domain) {
+            self.give_up(&flow, &message, leaving, refusal);
         }
     }
 
     /// Sends a request on its way, if the partner's limits leave room.
-    fn pass(&self, waiting: Waiting, domain: &SipDomain, found: &Found, now: &Now) {
+    fn pass(&self, flow: &Arc<Flow>, message: &Message, leaving: Leaving, found: &Found, now: &Now) {
         let Some(outside) = self.outside.get() else { return };
-        let Waiting { flow, message, leaving } = waiting;
         let from = leaving.from();
-        if !Limits::between_organisations().leave_room(&message) {
-            let refusal = too_long(&message);
-            return self.give_up(Waiting { flow, message, leaving }, &refusal);
+        if !Limits::between_organisations().leave_room(message) {
+            return self.give_up(flow, message, leaving, &too_long(message));
         }
-        let sent = found.proven.partner.send(Class::of(&message), message.as_bytes().len());
+        let sent = found.proven.partner.send(Class::of(message), message.as_bytes().len());
         let passage = match sent {
             Ok(passage) => passage,
             Err(refusal) => {
                 found.proven.partner.refused(&refusal);
-                return self.give_up(Waiting { flow, message, leaving }, &refusal);
+                return self.give_up(flow, message, leaving, &refusal);
             }
         };
         let vouch = now.access.mark_source_verifiable_on_outgoing_messages;
@@ -217,24 +243,24 @@ impl Outbound {
             }
         };
         let crossing = Crossing {
-            back: &flow,
+            back: flow,
             from,
-            destination: domain,
+            destination: &found.domain,
             pool: outside,
             target: &found.target,
             stamp,
             stamp_back,
             passage,
         };
-        if let Err(refusal) = self.edge.carry(&message, crossing) {
-            self.turn_away(&flow, &message, from, &refusal);
+        if let Err(refusal) = self.edge.carry(message, crossing) {
+            self.turn_away(flow, message, from, &refusal);
         }
     }
 
     /// A request from one of our servers to another: nothing federates, and the edge only says who asks.
-    fn stay(&self, flow: &Arc<Flow>, message: Message, domain: &SipDomain) {
+    fn stay(&self, flow: &Arc<Flow>, message: &Message, domain: &SipDomain) {
         let crossing = || -> Result<_, Refusal> {
-            let from = message::from_domain(&message)?;
+            let from = message::from_domain(message)?;
             let origin = self.edge.config.domains.get(&from).ok_or(Refusal::ForgedTrust)?;
             // Each server speaks for the domains that it serves, also here.
             if !flow.peer().is_some_and(|peer| peer.names(origin.name.as_str())) {
@@ -243,12 +269,12 @@ impl Outbound {
             let served = self.edge.config.domains.get(domain);
             let served = served.ok_or_else(|| Refusal::UnknownDestination { domain: domain.clone() })?;
             let proven = self.edge.own(&Standing::own(from, origin.name.clone()))?;
-            let passage = proven.partner.send(Class::of(&message), message.as_bytes().len())?;
+            let passage = proven.partner.send(Class::of(message), message.as_bytes().len())?;
             Ok((served, proven, passage))
         };
         let (served, proven, passage) = match crossing() {
             Ok(found) => found,
-            Err(refusal) => return self.turn_away(flow, &message, From::Inside, &refusal),
+            Err(refusal) => return self.turn_away(flow, message, From::Inside, &refusal),
         };
         let Some(inside) = self.inside.get() else { return };
         let crossing = Crossing {
@@ -261,19 +287,18 @@ impl Outbound {
             stamp_back: StampBack::None,
             passage,
         };
-        if let Err(refusal) = self.edge.carry(&message, crossing) {
-            self.turn_away(flow, &message, From::Inside, &refusal);
+        if let Err(refusal) = self.edge.carry(message, crossing) {
+            self.turn_away(flow, message, From::Inside, &refusal);
         }
     }
 
     /// A request that had to wait, or holds places, goes no further.
-    fn give_up(&self, waiting: Waiting, refusal: &Refusal) {
-        let Waiting { flow, message, leaving } = waiting;
+    fn give_up(&self, flow: &Flow, message: &Message, leaving: Leaving, refusal: &Refusal) {
         let from = leaving.from();
         if let Leaving::Through { passage, .. } = leaving {
             passage.refused(refusal);
         }
-        self.turn_away(&flow, &message, from, refusal);
+        self.turn_away(flow, message, from, refusal);
     }
 
     fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
@@ -294,24 +319,25 @@ impl Handler for Outbound {
         let inside = &self.edge.config.inside;
         let behind = self.edge.config.domains.values().map(|served| &served.name);
         let ours = flow.peer().is_some_and(|peer| inside.iter().chain(behind).any(|name| peer.names(name.as_str())));
-        for message in batch.drain(..) {
+        let now = self.edge.now();
+        // Not taken out: a message is large enough for that to be felt.
+        for message in &*batch {
             match message.method() {
-                None if self.edge.calls.on_response(flow, &message) => {}
-                None => self.edge.relay.on_response(flow, &message),
+                None => self.edge.answered(flow, message),
                 Some(Method::Ack) if !ours => {}
-                Some(_) if !ours => self.turn_away(flow, &message, From::Inside, &Refusal::ForgedTrust),
-                Some(_) if Calls::carries(&message) => {
-                    if let Some(message) = self.edge.calls.arrived(From::Inside, flow, message) {
-                        self.request(flow, message);
+                Some(_) if !ours => self.turn_away(flow, message, From::Inside, &Refusal::ForgedTrust),
+                Some(_) if Calls::carries(message) => {
+                    if let Some(message) = self.edge.calls.arrived(From::Inside, flow, message.clone()) {
+                        self.request(flow, &message, &now);
                     }
                 }
-                Some(Method::Options) if for_itself(&message, &self.edge.config.name) => {
-                    let bytes = message::respond(&message, 200, "edge", |response| {
+                Some(Method::Options) if for_itself(message, &self.edge.config.name) => {
+                    let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
                     });
                     let _ = flow.send(bytes);
                 }
-                Some(_) => self.request(flow, message),
+                Some(_) => self.request(flow, message, &now),
             }
         }
     }

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hash as _, Hasher, RandomState};
+use std::fmt;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,6 +66,8 @@ type UnderWay = HashMap<u64, Onward, BuildHasherDefault<Numbered>>;
 /// Remembers the way back of each request under way.
 pub(crate) struct Relay {
     name: String,
+    /// Our Via up to where its branch tells requests apart.
+    via: String,
     next: AtomicU64,
     /// The way outside, once it is open.
     outside: OnceLock<Pool>,
@@ -79,7 +82,8 @@ impl Relay {
     pub(crate) fn new(name: &SipDomain) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (next, outside, strays) = (AtomicU64::new(1), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { name: name.to_string(), next, outside, shards, strays, marks: RandomState::new() })
+        let via = format!("SIP/2.0/TLS {name};branch={BRANCH}");
+        Arc::new(Self { name: name.to_string(), via, next, outside, shards, strays, marks: RandomState::new() })
     }
 
     /// Gives it the way outside. Once.
@@ -105,7 +109,8 @@ impl Relay {
             return Err(refused(passage, refusal));
         }
         let (id, key) = (self.next.fetch_add(1, Ordering::Relaxed), rand::random::<u64>());
-        let via = format_args!("SIP/2.0/TLS {};branch={BRANCH}{id:x}.{key:016x}.{mark:016x}", self.name);
+        let numbers = Numbers { id, key, mark }.written();
+        let via = format_args!("{}{numbers}", self.via);
         let abridged = request.abridged(back.remote());
         let vias = abridged.vias();
         let forward = Forward::request(request).push_via(via).max_forwards(hops).vias(&vias);
@@ -155,10 +160,12 @@ impl Relay {
     /// §4.2). Route decides nothing here: what has one goes by the calls.
     fn mark(&self, request: &Message, from: From) -> u64 {
         let mut hasher = self.marks.build_hasher();
-        (from == From::Outside).hash(&mut hasher);
-        request.request_uri().hash(&mut hasher);
-        for name in [Name::CallId, Name::CSeq, Name::From, Name::To] {
-            request.header(name).hash(&mut hasher);
+        hasher.write_u8(u8::from(from == From::Outside));
+        let fields = [Name::CallId, Name::CSeq, Name::From, Name::To].map(|name| request.header_bytes(name));
+        for text in [request.request_uri().map(str::as_bytes)].into_iter().chain(fields) {
+            // No text holds the byte that ends it.
+            hasher.write(text.unwrap_or_default());
+            hasher.write_u8(0xff);
         }
         hasher.finish()
     }
@@ -184,17 +191,24 @@ impl Relay {
         }
     }
 
-    /// Sends an answer back the way its request came.
-    pub(crate) fn on_response(&self, flow: &Flow, response: &Message) {
-        let branch = response.top_via().ok().and_then(|via| own_branch(via.branch()?));
-        let onward = branch.map_or(Answered::Nothing, |(id, key, _)| self.answered(id, key, flow, response));
-        match onward {
+    /// Sends an answer back the way its request came. Says no if it answers nothing of this kind.
+    pub(crate) fn on_response(&self, flow: &Flow, response: &Message) -> bool {
+        let Some(Numbers { id, key, .. }) = self.numbers_of(response) else { return false };
+        match self.answered(id, key, flow, response) {
             Answered::Finally(onward) => self.answer(flow, response, onward),
             // A 100 goes no further (§16.7 step 5), and to anything but an INVITE no other tells anybody anything (RFC 4320
             // §4.1). Nor does it keep a request alive: whoever sent that counts for itself.
             Answered::Provisionally => {}
             Answered::Nothing => self.stray(flow),
         }
+        true
+    }
+
+    /// What tells the request apart that a response says it answers.
+    fn numbers_of(&self, response: &Message) -> Option<Numbers> {
+        let top = response.values(Name::Via).next()?;
+        // Nearly everybody repeats our Via as we wrote it.
+        top.strip_prefix(&self.via).and_then(Numbers::read).or_else(|| Numbers::of(Via::parse(top).ok()?.branch()?))
     }
 
     /// What a response is to, which is taken out of the books if it is a final one.
@@ -242,7 +256,7 @@ impl Relay {
     }
 
     /// A response to nothing that went this way: late, repeated or made up.
-    fn stray(&self, flow: &Flow) {
+    pub(crate) fn stray(&self, flow: &Flow) {
         self.strays.get_or_init(|| metrics::counter!("reveille_edge_stray_responses_total")).increment(1);
         debug!(remote = %flow.remote(), "a response to nothing that went this way");
     }
@@ -375,8 +389,8 @@ pub(crate) fn refuse(back: &Flow, request: &Message, from: From, name: &str, ref
 fn passable(request: &Message, mark: u64) -> Result<(), Refusal> {
     // Step 4: the same request has been here. Whoever comes back changed goes another way now.
     if request.headers(Name::Via).any(|value| value.contains(BRANCH)) {
-        let mut seen = request.values(Name::Via).filter_map(|via| own_branch(Via::parse(via).ok()?.branch()?));
-        if seen.any(|(_, _, seen)| seen == mark) {
+        let mut seen = request.values(Name::Via).filter_map(|via| Numbers::of(Via::parse(via).ok()?.branch()?));
+        if seen.any(|seen| seen.mark == mark) {
             return Err(Refusal::Looped);
         }
     }
@@ -390,12 +404,65 @@ fn passable(request: &Message, mark: u64) -> Result<(), Refusal> {
 /// How branches of this kind begin.
 const BRANCH: &str = "z9hG4bKe";
 
-/// The number, key and mark of a branch that this process has made.
-fn own_branch(branch: &str) -> Option<(u64, u64, u64)> {
-    let mut parts = branch.strip_prefix(BRANCH)?.split('.').map(|part| u64::from_str_radix(part, 16).ok());
-    let (id, key, mark) = (parts.next()??, parts.next()??, parts.next()??);
-    parts.next().is_none().then_some((id, key, mark))
+/// What tells the branches of this process apart, in hexadecimal digits behind [`BRANCH`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Numbers {
+    id: u64,
+    key: u64,
+    mark: u64,
 }
+
+impl Numbers {
+    /// Those of a branch that this process has made.
+    fn of(branch: &str) -> Option<Self> {
+        branch.strip_prefix(BRANCH).and_then(Self::read)
+    }
+
+    /// Reads them, up to where the branch ends.
+    fn read(text: &str) -> Option<Self> {
+        let (numbers, rest) = text.as_bytes().split_at_checked(50)?;
+        let has_form = numbers[16] == b'.' && numbers[33] == b'.' && matches!(rest.first(), None | Some(b';'));
+        let number = |at: usize| number(&numbers[at..at + 16]);
+        has_form.then_some(Self { id: number(0)?, key: number(17)?, mark: number(34)? })
+    }
+
+    /// As they stand in a branch. By hand, since each message has one, and the formatter takes its time.
+    fn written(self) -> Written {
+        let mut text = [b'.'; 50];
+        for (part, number) in text.chunks_mut(17).zip([self.id, self.key, self.mark]) {
+            for (at, digit) in part[..16].iter_mut().rev().enumerate() {
+                *digit = HEX[(number >> (4 * at) & 15) as usize];
+            }
+        }
+        Written(text)
+    }
+}
+
+/// [`Numbers`] as text: 16 digits each, with dots between.
+struct Written([u8; 50]);
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
+/// A number of up to 16 hexadecimal digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let (mut number, mut sound) = (0, true);
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => 16,
+        };
+        sound &= value < 16;
+        number = number << 4 | u64::from(value & 15);
+    }
+    sound.then_some(number)
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {
@@ -456,7 +523,8 @@ mod tests {
 
     #[test]
     fn an_answer_goes_back_only_if_it_is_one_and_only_the_way_of_its_request() {
-        let sound = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS push.example.net;branch=z9hG4bKe1.0000000000000001.2\r\n\
+        let sound = "SIP/2.0 200 OK\r\n\
+            Via: SIP/2.0/TLS push.example.net;branch=z9hG4bKe0000000000000001.0000000000000001.0000000000000002\r\n\
             Via: SIP/2.0/TLS a.example;branch=z9hG4bK1;received=127.0.0.1\r\n\
             Via: SIP/2.0/TLS home.a.example;branch=z9hG4bK0\r\nFrom: <sip:mcx@a.example>;tag=1\r\n\
             To: <sip:push@push.example.net>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n";
@@ -480,8 +548,8 @@ mod tests {
             (&[("CSeq: 1 MESSAGE", "CSeq: 2 MESSAGE")], false, "another number"),
             (&[("CSeq: 1 MESSAGE", "CSeq: 1 BYE")], false, "another method (§17.1.3)"),
             (&[("mcx@a.example>;tag=1", "mcx@a.example>;tag=3")], false, "another caller"),
-            (&[("0000000000000001.2", "0000000000000002.2")], false, "another key"),
-            (&[("e1.", "e2.")], false, "nothing under way"),
+            (&[("01.0000000000000002", "03.0000000000000002")], false, "another key"),
+            (&[("e0000000000000001.", "e0000000000000002.")], false, "nothing under way"),
             (&[("200 OK", "100 Trying")], false, "for us only (§16.7 step 5)"),
             (&[("200 OK", "183 Session Progress")], false, "for nobody (RFC 4320 §4.1)"),
         ] {
@@ -515,11 +583,22 @@ mod tests {
 
     #[test]
     fn only_a_branch_of_our_own_form_is_ours() {
-        assert_eq!(own_branch("z9hG4bKe1f.00000000000000aa.2"), Some((0x1f, 0xaa, 2)));
-        for foreign in
-            ["z9hG4bK1", "z9hG4bKe1f", "z9hG4bKe1f.aa", "z9hG4bKe.aa.1", "z9hG4bKe1.2.3.4", "z9hG4bKex.y.z", ""]
-        {
-            assert_eq!(own_branch(foreign), None, "{foreign}");
+        let numbers = Numbers { id: 0x1f, key: 0xaa, mark: u64::MAX };
+        let written = format!("{BRANCH}{}", numbers.written());
+        assert_eq!(Numbers::of(&written), Some(numbers));
+        assert_eq!(Numbers::of(&format!("{written};received=192.0.2.1")), Some(numbers));
+        for foreign in [
+            "z9hG4bK1",
+            "z9hG4bKe1f",
+            "z9hG4bKe1f.aa.2",
+            &*written.replace('a', "A"),
+            &written.replace('a', "`"),
+            &written.replace('.', "0"),
+            &format!("{written}0"),
+            &written[..57],
+            "",
+        ] {
+            assert_eq!(Numbers::of(foreign), None, "{foreign}");
         }
     }
 }

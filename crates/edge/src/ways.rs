@@ -62,6 +62,14 @@ impl<W, R: Waits> Ways<W, R> {
         Self { table: Mutex::new(Table { known: HashMap::new(), asking: 0, bytes: 0 }) }
     }
 
+    /// The way to a domain, if it is known and holds.
+    pub(crate) fn way(&self, domain: &str, version: u64, now: Instant) -> Option<Arc<W>> {
+        match self.table.lock().known.get(domain)? {
+            Known::Way { way, version: made, until } if *made == version && now < *until => Some(Arc::clone(way)),
+            Known::Way { .. } | Known::Asking(_) => None,
+        }
+    }
+
     /// Finds the way for a request, or lets it wait. `most` says how many domains may be known, `look_ups_max` how many
     /// looked up at once.
     pub(crate) fn ask(
