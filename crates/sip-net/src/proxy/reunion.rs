@@ -31,6 +31,10 @@ impl Proxy {
     }
 
     fn came(&self, sender: Sender, flow: &Arc<Flow>) {
+        // A UDP remote never goes: nothing would forget it again, and nobody waits for one.
+        if !flow.transport().is_reliable() {
+            return;
+        }
         for number in self.table.came(sender, flow) {
             let mut shard = self.table.shard(number);
             let Some(entry) = shard.entries.get_mut(&number) else { continue };

@@ -623,7 +623,7 @@ impl Rig {
     }
 
     /// Nothing is left of anybody.
-    async fn is_empty(self) {
+    async fn ends_empty(self) {
         pass_ms(33_000).await;
         assert_eq!(self.proxy.in_flight(), 0);
         self.caller.close(&self.proxy);
@@ -645,7 +645,7 @@ async fn a_caller_whose_connection_ends_hears_the_answer_on_the_next_and_acknowl
     assert_eq!(rig.caller.words(), ["200"]);
     let ack = request("ACK", "").replace("To: <sip:b@b.example>", "To: <sip:b@b.example>;tag=callee");
     assert!(matches!(rig.take(&ack), Taken::Ack { .. }), "and is passed on");
-    rig.is_empty().await;
+    rig.ends_empty().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -666,7 +666,7 @@ async fn an_answer_goes_to_another_open_connection_of_the_same_peer_at_once() {
     assert!(matches!(rig.take(&request("ACK", "")), Taken::Done));
     assert_eq!(rig.proxy.in_flight(), 0, "its ACK is known there");
     stranger.close(&rig.proxy);
-    rig.is_empty().await;
+    rig.ends_empty().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -688,7 +688,7 @@ async fn nobody_else_hears_the_answer_and_after_ten_seconds_the_call_is_cancelle
         assert!(line.words().is_empty());
         line.close(&rig.proxy);
     }
-    rig.is_empty().await;
+    rig.ends_empty().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -703,6 +703,9 @@ async fn a_caller_without_a_certificate_is_found_by_the_name_that_its_role_knows
     rig.caller.close(&rig.proxy);
     // It has another address now.
     let (mut phone, mut other) = (Line::new(Transport::Tls, 77), Line::new(Transport::Tls, 1));
+    let mut datagrams = Line::new(Transport::Udp, 1);
+    rig.proxy.sender_is_on("alice's phone", &datagrams.flow);
+    assert!(datagrams.words().is_empty(), "an address proves nobody");
     rig.proxy.sender_is_on("bob's phone", &other.flow);
     rig.proxy.sender_is_on("alice's phone", &phone.flow);
     assert_eq!((phone.words(), other.words()), (vec!["180".to_owned()], vec![]));
@@ -714,7 +717,7 @@ async fn a_caller_without_a_certificate_is_found_by_the_name_that_its_role_knows
     assert_eq!(phone.words(), ["487"]);
     phone.close(&rig.proxy);
     other.close(&rig.proxy);
-    rig.is_empty().await;
+    rig.ends_empty().await;
 }
 
 #[tokio::test(start_paused = true)]
