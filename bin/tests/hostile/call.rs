@@ -117,11 +117,6 @@ pub(crate) fn callee(heard: &Heard) -> Option<Vec<u8>> {
     match heard.method()? {
         "INVITE" if heard.call_id().contains("ring") => Some(ringing()),
         "INVITE" => Some([ringing(), heard.answer("200 OK", &begun)].concat()),
-        "CANCEL" => {
-            // RFC 3261 §9.2: one answer for the CANCEL, and the end of the INVITE.
-            let end = String::from_utf8(heard.answer("487 Request Terminated", "")).ok()?;
-            Some([heard.answer("200 OK", ""), end.replace(" CANCEL\r\n", " INVITE\r\n").into_bytes()].concat())
-        }
         "ACK" => Some(Vec::new()),
         _ => None,
     }

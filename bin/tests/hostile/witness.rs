@@ -3,7 +3,7 @@
 //!
 //! Nothing of ours reads here: what our parser gets wrong, it would get wrong on both sides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +39,8 @@ pub(crate) struct Witness {
     deaf: AtomicBool,
     /// What the system may take for it before it reads; the system's own choice if absent.
     window: Option<u32>,
+    /// The Via lines of INVITEs, by Call-ID: what a CANCEL ends is answered by them, and a CANCEL has only one.
+    ringing: Mutex<HashMap<String, String>>,
     manner: Manner,
     news: Notify,
 }
@@ -52,6 +54,7 @@ impl Witness {
             requests: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             window: None,
+            ringing: Mutex::default(),
             manner: Box::new(manner),
             news: Notify::new(),
         }
@@ -170,23 +173,49 @@ impl Witness {
             return None;
         }
         match head.split(|byte| *byte == b' ').next()? {
-            b"INVITE" => copy(head, b"SIP/2.0 180 Ringing\r\n", None, out),
+            b"INVITE" => {
+                self.rings(&Heard { head: String::from_utf8_lossy(head).into_owned(), body: Vec::new() });
+                copy(head, b"SIP/2.0 180 Ringing\r\n", out);
+            }
             b"CANCEL" => {
-                copy(head, b"SIP/2.0 200 OK\r\n", None, out);
-                // RFC 3261 §9.2: and the end of the INVITE.
-                copy(head, b"SIP/2.0 487 Request Terminated\r\n", Some(b"CSeq: 1 INVITE\r\n"), out);
+                let heard = Heard { head: String::from_utf8_lossy(head).into_owned(), body: Vec::new() };
+                out.extend(self.cancelled(&heard));
             }
             b"ACK" | b"SIP/2.0" => return Some(end),
-            _ => copy(head, b"SIP/2.0 200 OK\r\n", None, out),
+            _ => copy(head, b"SIP/2.0 200 OK\r\n", out),
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         Some(end)
     }
 
+    fn rings(&self, invite: &Heard) {
+        let mut ringing = self.ringing.lock();
+        if ringing.len() < KEPT_MAX {
+            ringing.insert(invite.call_id().to_owned(), invite.vias());
+        }
+    }
+
+    /// RFC 3261 §9.2: one answer for the CANCEL, and the end of the INVITE.
+    fn cancelled(&self, cancel: &Heard) -> Vec<u8> {
+        let Some(vias) = self.ringing.lock().remove(cancel.call_id()) else {
+            return cancel.answer("481 Call/Transaction Does Not Exist", "");
+        };
+        let end = String::from_utf8_lossy(&cancel.answer_by(&vias, "487 Request Terminated", "")).into_owned();
+        [cancel.answer("200 OK", ""), end.replace(" CANCEL\r\n", " INVITE\r\n").into_bytes()].concat()
+    }
+
     fn hear(&self, heard: Heard, out: &mut Vec<u8>) {
         if heard.status().is_none() {
             self.requests.fetch_add(1, Ordering::Relaxed);
-            out.extend((self.manner)(&heard));
+            match heard.method() {
+                Some("CANCEL") => out.extend(self.cancelled(&heard)),
+                method => {
+                    if method == Some("INVITE") && heard.call_id().contains("ring") {
+                        self.rings(&heard);
+                    }
+                    out.extend((self.manner)(&heard));
+                }
+            }
         }
         let mut seen = self.seen.lock();
         if heard.call_id().starts_with("look") && seen.len() < KEPT_MAX {
@@ -209,18 +238,16 @@ impl Witness {
     }
 }
 
-/// Writes an answer with this first line, what it has to have of its request, and if so another CSeq.
-fn copy(head: &[u8], first: &[u8], cseq: Option<&[u8]>, out: &mut Vec<u8>) {
+/// Writes an answer with this first line, and what it has to have of its request.
+fn copy(head: &[u8], first: &[u8], out: &mut Vec<u8>) {
     out.extend(first);
     let mut rest = head;
     while let Some(at) = memchr(b'\n', rest) {
         let (line, after) = rest.split_at(at + 1);
         rest = after;
         match line {
-            [b'V', b'i', b'a', b':', ..] | [b'C', b'a', b'l', b'l', ..] | [b'F', b'r', b'o', b'm', ..] => {
-                out.extend(line);
-            }
-            [b'C', b'S', ..] => out.extend(cseq.unwrap_or(line)),
+            [b'V', b'i', b'a', b':', ..] | [b'C', b'a', b'l', b'l', ..] => out.extend(line),
+            [b'F', b'r', b'o', b'm', ..] | [b'C', b'S', ..] => out.extend(line),
             [b'T', b'o', b':', ..] => {
                 out.extend(line.trim_ascii_end());
                 out.extend(b";tag=w\r\n");
@@ -288,7 +315,12 @@ impl Heard {
     pub(crate) fn fields<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.head.split("\r\n").filter_map(move |line| {
             let (found, value) = line.split_once(':')?;
-            found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+            let found = found.trim();
+            // RFC 3261 §7.3.3.
+            let compact = COMPACT
+                .iter()
+                .any(|(short, long)| found.eq_ignore_ascii_case(short) && name.eq_ignore_ascii_case(long));
+            (compact || found.eq_ignore_ascii_case(name)).then(|| value.trim())
         })
     }
 
@@ -308,14 +340,21 @@ impl Heard {
 
     /// An answer to it, with further header lines. Within a dialog it has the tag that the request has.
     pub(crate) fn answer(&self, status: &str, more: &str) -> Vec<u8> {
-        self.answer_by(&self.fields("via").map(|via| format!("Via: {via}\r\n")).collect::<String>(), status, more)
+        self.answer_by(&self.vias(), status, more)
+    }
+
+    /// Its Via lines.
+    fn vias(&self) -> String {
+        self.fields("via").map(|via| format!("Via: {via}\r\n")).collect()
     }
 
     /// The same with other Via lines.
     pub(crate) fn answer_by(&self, vias: &str, status: &str, more: &str) -> Vec<u8> {
-        let copied = |name: &str| format!("{name}: {}\r\n", self.field(name).unwrap_or_default());
+        // On one line each, as nearly everybody writes them.
+        let asked = Self { head: unfolded(&self.head), body: Vec::new() };
+        let copied = |name: &str| format!("{name}: {}\r\n", asked.field(name).unwrap_or_default());
         let (from, call_id, cseq) = (copied("From"), copied("Call-ID"), copied("CSeq"));
-        let to = self.field("To").unwrap_or_default();
+        let to = asked.field("To").unwrap_or_default();
         let tag = if to.contains(";tag=") { "" } else { ";tag=w" };
         format!("SIP/2.0 {status}\r\n{vias}{from}To: {to}{tag}\r\n{call_id}{cseq}{more}Content-Length: 0\r\n\r\n")
             .into_bytes()
@@ -329,6 +368,9 @@ pub(crate) fn unfolded(head: &str) -> String {
         false => head,
     })
 }
+
+/// The short forms of what an answer repeats.
+const COMPACT: [(&str, &str); 4] = [("v", "via"), ("f", "from"), ("t", "to"), ("i", "call-id")];
 
 /// Messages and differences kept.
 const KEPT_MAX: usize = 20_000;
