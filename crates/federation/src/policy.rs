@@ -49,6 +49,7 @@ pub struct Standing {
     level: VerificationLevel,
     unasserted: Unasserted,
     listed: bool,
+    discovered: bool,
 }
 
 impl Standing {
@@ -63,6 +64,7 @@ impl Standing {
             level: VerificationLevel::AlwaysVerifiable,
             unasserted: Unasserted::MarkUnverified,
             listed: true,
+            discovered: false,
         }
     }
 
@@ -86,9 +88,15 @@ impl Standing {
         self.listed
     }
 
-    /// Whether it was found by its SRV record alone, and is held short.
-    pub fn is_discovered(&self) -> bool {
-        !self.listed && self.source == SourceType::AutoFederation
+    /// Whether it is let in though nobody has listed it (lync.md §3.4), and is held short: by its own certificate, or by a
+    /// provider to whom its SRV record leads. What a default route brings has been chosen with the route.
+    pub const fn is_discovered(&self) -> bool {
+        self.discovered
+    }
+
+    /// Whether it proves itself by somebody else's name: its provider's, or its edge's.
+    pub fn is_brought(&self) -> bool {
+        self.domain != self.remote
     }
 
     /// The proof for one message, whose sender's own server has `asserted` that he is verified, or not, or nothing
@@ -235,6 +243,7 @@ impl<'a> Listing<'a> {
         if self.edge.is_public_provider {
             standing.network = Network::PublicCloud;
         }
+        standing.discovered = false;
         Some(standing)
     }
 
@@ -269,6 +278,7 @@ impl<'a> Listing<'a> {
             level,
             unasserted: self.edge.unasserted_source,
             listed: self.record.is_some(),
+            discovered: self.record.is_none(),
         }
     }
 }
@@ -453,6 +463,23 @@ mod tests {
             };
             let found = carried_by(carriage, &[domain(target)]).unwrap();
             assert_eq!((found.remote().as_str(), found.verified(None)), (target, verified));
+        }
+    }
+
+    #[test]
+    fn whom_nobody_has_listed_is_discovered_whoever_brings_it() {
+        let mut rows = rows(access_edge(|record| record.enable_partner_discovery = true));
+        rows.push(provider(VerificationLevel::AlwaysVerifiable));
+        let settings = snapshot(rows);
+        for (speaks_for, certificate, discovered, brought) in [
+            ("push.lync.com", "sipfed.online.lync.com", false, true),
+            ("unknown.example", "sipfed.online.lync.com", true, true),
+            ("unknown.example", "unknown.example", true, false),
+            ("srv.example", "srv.example", false, false),
+            ("direct.example", "edge.partner.example", false, true),
+        ] {
+            let found = standing(&settings, speaks_for, certificate).unwrap();
+            assert_eq!((found.is_discovered(), found.is_brought()), (discovered, brought), "{speaks_for}");
         }
     }
 
