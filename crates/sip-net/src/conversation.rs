@@ -238,11 +238,7 @@ where
 
     /// Whether the peer has to wait until it is read from again.
     fn is_held(&mut self) -> bool {
-        let pause = self.flow.take_hold();
-        if !pause.is_zero() {
-            let now = Instant::now();
-            self.held = Some(self.held.unwrap_or(now).max(now) + pause);
-        }
+        self.held = self.held.max(self.flow.take_hold());
         self.held.is_some()
     }
 
@@ -543,8 +539,8 @@ mod tests {
 
     impl Handler for Slowing {
         fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-            for _ in batch.drain(..) {
-                flow.hold_back(Duration::from_millis(40));
+            for (_, pause) in batch.drain(..).zip([80, 40]) {
+                flow.hold_back(Duration::from_millis(pause));
                 flow.send(Bytes::from_static(b"x")).expect("room");
             }
         }

@@ -98,8 +98,8 @@ struct Queue {
     /// The connection's task, while it sleeps. Taken by whoever wakes it, so that it is woken once.
     sleeper: Option<Waker>,
     closing: Option<CloseReason>,
-    /// For how long nothing is to be read from the peer.
-    hold: Duration,
+    /// Until when nothing is to be read from the peer.
+    hold: Option<Instant>,
 }
 
 impl Flow {
@@ -196,20 +196,22 @@ impl Flow {
         }
     }
 
-    /// Reads nothing from this peer for so much longer, [`HOLD_MAX`] at most. What it sends meanwhile waits on its own
-    /// side: whoever sends more than is taken pays for it with its own time and not with everybody's. Of no effect on UDP.
+    /// Reads nothing from this peer for at least so long from now, [`HOLD_MAX`] at most. What it sends meanwhile waits on
+    /// its own side: whoever sends more than is taken pays for it with its own time and not with everybody's. Of no effect
+    /// on UDP.
     pub fn hold_back(&self, pause: Duration) {
         if let Out::Stream(queue) = &self.out {
+            let until = Instant::now() + pause.min(HOLD_MAX);
             let mut queue = queue.lock();
-            queue.hold = (queue.hold + pause).min(HOLD_MAX);
+            queue.hold = queue.hold.max(Some(until));
         }
     }
 
-    /// For how long nothing is to be read from now on; asked once, it is forgotten.
-    pub(crate) fn take_hold(&self) -> Duration {
+    /// Until when nothing is to be read from now on; asked once, it is forgotten.
+    pub(crate) fn take_hold(&self) -> Option<Instant> {
         match &self.out {
-            Out::Datagrams(..) => Duration::ZERO,
-            Out::Stream(queue) => std::mem::take(&mut queue.lock().hold),
+            Out::Datagrams(..) => None,
+            Out::Stream(queue) => queue.lock().hold.take(),
         }
     }
 
@@ -294,7 +296,7 @@ impl Flow {
             full_since: None,
             sleeper: None,
             closing: None,
-            hold: Duration::ZERO,
+            hold: None,
         };
         Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
     }
@@ -505,8 +507,8 @@ impl fmt::Display for Transport {
 /// A connection of ours whose queue is full and from which nothing has left for so long is over.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// The longest that a peer is not read from at a time.
-const HOLD_MAX: Duration = Duration::from_secs(1);
+/// The longest that a peer is not read from at a time: less than a message may take to come, of which a part is here.
+const HOLD_MAX: Duration = Duration::from_secs(20);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
