@@ -1,4 +1,5 @@
-//! The requests from outside that wait for a look-up under way: in number and in bytes. No sockets.
+//! The requests from outside that wait for a look-up under way: in number and in bytes, of all and of each peer. No
+//! sockets.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,17 +7,25 @@ use std::hash::Hash;
 use reveille_sip::Message;
 
 use crate::edge::LOOKUPS_MAX;
-use crate::ways::{WAITING_BYTES_MAX, WAITING_MAX, Waits};
+use crate::ways::{Part, WAITING_BYTES_MAX, WAITING_BYTES_PER_ASKER, WAITING_MAX, Waits};
 
 /// What waits, by what is looked up.
 pub(crate) struct Asking<K> {
-    waiting: HashMap<K, Vec<Message>>,
+    waiting: HashMap<K, Waiting>,
+    /// What each peer has of it. Nobody is in here who has nothing.
+    parts: HashMap<Box<str>, Part>,
     bytes: usize,
+}
+
+/// Those that wait for one look-up.
+struct Waiting {
+    peer: Box<str>,
+    messages: Vec<Message>,
 }
 
 impl<K: Clone + Eq + Hash> Asking<K> {
     pub(crate) fn new() -> Self {
-        Self { waiting: HashMap::new(), bytes: 0 }
+        Self { waiting: HashMap::new(), parts: HashMap::new(), bytes: 0 }
     }
 
     /// Whether that is being looked up.
@@ -24,28 +33,46 @@ impl<K: Clone + Eq + Hash> Asking<K> {
         self.waiting.contains_key(key)
     }
 
-    /// Lets a message wait, the first one for a look-up that now begins; gives it back if there is no room.
-    pub(crate) fn wait(&mut self, key: &K, message: Message) -> Result<(), Box<Message>> {
+    /// Lets a message of a peer wait, the first one for a look-up that now begins; gives it back if there is no room.
+    /// `most` says how many look-ups may then be under way for this peer.
+    pub(crate) fn wait(&mut self, key: &K, peer: &str, most: usize, message: Message) -> Result<(), Box<Message>> {
+        let part = self.parts.get(peer).copied().unwrap_or_default();
         let is_full = match self.waiting.get(key) {
-            Some(waiting) => waiting.len() >= WAITING_MAX,
-            None => self.waiting.len() >= LOOKUPS_MAX,
+            Some(waiting) => waiting.messages.len() >= WAITING_MAX,
+            None => self.waiting.len() >= LOOKUPS_MAX || part.look_ups >= most,
         };
-        if is_full || self.bytes + message.bytes() > WAITING_BYTES_MAX {
+        let bytes = message.bytes();
+        if is_full || self.bytes + bytes > WAITING_BYTES_MAX || part.bytes + bytes > WAITING_BYTES_PER_ASKER {
             return Err(Box::new(message));
         }
-        self.bytes += message.bytes();
-        self.waiting.entry(key.clone()).or_default().push(message.kept());
+        let begins = usize::from(!self.waiting.contains_key(key));
+        let waiting = self.waiting.entry(key.clone());
+        let waiting = waiting.or_insert_with(|| Waiting { peer: peer.into(), messages: Vec::new() });
+        waiting.messages.push(message.kept());
+        self.bytes += bytes;
+        let part = Part { look_ups: part.look_ups + begins, bytes: part.bytes + bytes };
+        self.parts.insert(peer.into(), part);
         Ok(())
     }
 
     /// Those that wait for that, in order. When none does, the look-up is over.
     pub(crate) fn take(&mut self, key: &K) -> Vec<Message> {
-        let waiting = self.waiting.get_mut(key).map(std::mem::take).unwrap_or_default();
-        if waiting.is_empty() {
+        let Some(waiting) = self.waiting.get_mut(key) else { return Vec::new() };
+        let messages = std::mem::take(&mut waiting.messages);
+        let bytes = messages.iter().map(Waits::bytes).sum::<usize>();
+        self.bytes -= bytes;
+        let ended = messages.is_empty();
+        if let Some(part) = self.parts.get_mut(&waiting.peer) {
+            part.bytes -= bytes;
+            part.look_ups -= usize::from(ended);
+            if part.look_ups == 0 {
+                self.parts.remove(&waiting.peer);
+            }
+        }
+        if ended {
             self.waiting.remove(key);
         }
-        self.bytes -= waiting.iter().map(Waits::bytes).sum::<usize>();
-        waiting
+        messages
     }
 }
 
@@ -82,31 +109,50 @@ mod tests {
         let mut asking = Asking::new();
         let long = message(60 * 1024);
         let mut waiting = 0;
-        // Many look-ups, so that no one of them is full.
-        while asking.wait(&(waiting % 7), long.clone()).is_ok() {
+        // Many look-ups of many peers, so that no one of them is full.
+        while asking.wait(&(waiting % 24), &format!("p{}", waiting % 12), 128, long.clone()).is_ok() {
             waiting += 1;
         }
         assert_eq!(waiting, WAITING_BYTES_MAX / long.bytes());
-        assert_eq!((0..7).map(|key| asking.take(&key).len()).sum::<usize>(), waiting);
+        assert_eq!((0..24).map(|key| asking.take(&key).len()).sum::<usize>(), waiting);
         assert_eq!(asking.bytes, 0);
-        assert!((0..7).all(|key| asking.is_under_way(&key) && asking.take(&key).is_empty()));
-        assert!(!asking.is_under_way(&0));
+        assert!((0..24).all(|key| asking.is_under_way(&key) && asking.take(&key).is_empty()));
+        assert!(!asking.is_under_way(&0) && asking.parts.is_empty());
         let short = message(0);
         for key in 0..LOOKUPS_MAX {
-            assert!(asking.wait(&key, short.clone()).is_ok());
+            assert!(asking.wait(&key, &format!("p{key}"), 8, short.clone()).is_ok());
         }
-        assert!(asking.wait(&LOOKUPS_MAX, short.clone()).is_err(), "no look-up more");
+        assert!(asking.wait(&LOOKUPS_MAX, "other", 8, short.clone()).is_err(), "no look-up more");
         for _ in 1..WAITING_MAX {
-            assert!(asking.wait(&0, short.clone()).is_ok());
+            assert!(asking.wait(&0, "p0", 8, short.clone()).is_ok());
         }
-        assert!(asking.wait(&0, short).is_err(), "no message more for this one");
+        assert!(asking.wait(&0, "p0", 8, short).is_err(), "no message more for this one");
+    }
+
+    #[test]
+    fn one_peer_has_a_part_of_the_look_ups_and_of_the_bytes_and_the_others_have_the_rest() {
+        let mut asking = Asking::new();
+        let (short, long) = (message(0), message(60 * 1024));
+        // Of domains that nobody has listed it may ask for fewer at once.
+        let began = |asking: &mut Asking<u32>, keys: std::ops::Range<u32>, most| {
+            keys.filter(|key| asking.wait(key, "slow", most, short.clone()).is_ok()).count()
+        };
+        assert_eq!(began(&mut asking, 0..100, 8), 8);
+        assert_eq!(began(&mut asking, 100..200, 64), 56);
+        assert!(asking.wait(&300, "other", 8, short.clone()).is_ok());
+        let waiting = (0..1000).filter(|_| asking.wait(&0, "slow", 8, long.clone()).is_ok()).count();
+        assert!((20..=WAITING_BYTES_PER_ASKER / long.bytes()).contains(&waiting), "{waiting}");
+        assert!(asking.wait(&300, "other", 8, long).is_ok());
+        // What has ended makes room for another.
+        assert!(!asking.take(&1).is_empty() && asking.take(&1).is_empty());
+        assert_eq!(began(&mut asking, 400..500, 64), 1);
     }
 
     #[test]
     fn what_waits_holds_only_itself() {
         let whole = message(5);
         let mut asking = Asking::new();
-        asking.wait(&1, whole.clone()).unwrap();
+        asking.wait(&1, "p", 8, whole.clone()).unwrap();
         let kept = asking.take(&1).remove(0);
         assert_eq!(kept.as_bytes(), whole.as_bytes());
         assert_ne!(kept.as_bytes().as_ptr(), whole.as_bytes().as_ptr());

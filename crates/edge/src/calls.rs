@@ -104,6 +104,12 @@ impl Calls {
                 self.refuse(flow, &request, from, &Refusal::Overloaded);
                 None
             }
+            Taken::Refused { request, reply } if reply.status == 480 => {
+                let what = "as many of its calls are under way as one certificate may have".to_owned();
+                let refusal = message::from_domain(&request).map(|domain| Refusal::PartnerBusy { domain, what });
+                self.refuse(flow, &request, from, &refusal.unwrap_or_else(|bad_from| bad_from));
+                None
+            }
             Taken::Refused { request, reply } => {
                 self.proxy.refuse(flow, &request, &reply);
                 None

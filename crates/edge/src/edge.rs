@@ -146,7 +146,7 @@ impl Edge {
 
     /// What one of our own servers has proven to another.
     pub(crate) fn own(&self, standing: &Standing) -> Result<Arc<Proven>, Refusal> {
-        let partner = self.partners.of(standing)?;
+        let partner = self.partners.of(standing, None)?;
         Ok(Proven::new(standing.clone(), partner, &self.config.name))
     }
 

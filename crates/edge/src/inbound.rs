@@ -22,17 +22,14 @@ use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::Edge;
 use crate::limits::Class;
 use crate::now::Now;
-use crate::outbound::{Leaving, Outbound, srv_records};
+use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up, srv_records};
 use crate::relay::refuse;
-use crate::seats::Seats;
+use crate::seats::{Seats, Wait, household};
 
 /// How long an admission that rests on an SRV record holds.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// Domains that one connection may speak for at once (a hosting provider's customers).
 const DOMAINS_PER_FLOW: usize = 1000;
-
-/// How much longer a connection is not read from for each request beyond its partner's limits.
-const FOR_A_REFUSAL: Duration = Duration::from_millis(3);
 
 /// Up to so many they are looked through one by one.
 pub(crate) const DOMAINS_COMPARED: usize = 8;
@@ -82,7 +79,7 @@ impl Inbound {
             behind: behind(edge),
             inside: OnceLock::new(),
             outbound: OnceLock::new(),
-            seats: Seats::new(edge.config.limits.connections_per_partner),
+            seats: Seats::new(edge.config.limits.connections_per_partner, edge.config.limits.messages_per_s),
             admitted: Mutex::default(),
             asking: Mutex::new(Asking::new()),
             contacts: RandomState::new(),
@@ -116,7 +113,13 @@ impl Inbound {
                 Ok(proven) => self.pass(flow, message, &proven, now),
                 Err(refusal) => self.show_out(flow, message, &refusal),
             },
-            Ok(Admission::IfCarriedBy(carriage)) => self.ask_srv(flow, message, carriage, now),
+            Ok(Admission::IfCarriedBy(carriage)) => match self.still_carried(flow, &carriage) {
+                Some((standing, until)) => match self.remember(flow, standing, now.version(), Some(until)) {
+                    Ok(proven) => self.pass(flow, message, &proven, now),
+                    Err(refusal) => self.show_out(flow, message, &refusal),
+                },
+                None => self.ask_srv(flow, message, carriage, now),
+            },
             Err(refusal) => self.turn_away(flow, message, &refusal),
         }
     }
@@ -135,6 +138,15 @@ impl Inbound {
         holds.then(|| Arc::clone(&known.proven))
     }
 
+    /// What the record of a domain has said before other settings came. It still says so.
+    fn still_carried(&self, flow: &Flow, carriage: &Carriage) -> Option<(Standing, Instant)> {
+        let admitted = self.admitted.lock();
+        let known = admitted.get(&flow.id())?.get(carriage.domain())?;
+        let until = known.until.filter(|until| Instant::now() < *until)?;
+        let led_to = known.proven.standing.remote().clone();
+        Some((carried_by(carriage.clone(), &[led_to]).ok()?, until))
+    }
+
     /// Looks up whether the domain's SRV record leads to the provider that speaks for it. What comes meanwhile waits
     /// for the same look-up.
     fn ask_srv(&self, flow: &Arc<Flow>, message: &Message, carriage: Carriage, now: &Now) {
@@ -147,12 +159,16 @@ impl Inbound {
             drop(asking);
             return self.pass(flow, message, &proven, now);
         }
-        let waits = asking.wait(&key, message.clone());
+        // What is not listed is looked up for anybody who asks, and so leaves room for what is.
+        let most = look_ups_of_one(now.settings.allowed_domain(carriage.domain()).is_some());
+        let waits = asking.wait(&key, &household(flow), most, message.clone());
         drop(asking);
         match waits {
             Ok(()) if is_under_way => return,
             Ok(()) => {}
-            Err(message) => return self.turn_away(flow, &message, &Refusal::Overloaded),
+            Err(message) => {
+                return self.turn_away(flow, &message, &no_room_to_look_up(carriage.domain().clone()));
+            }
         }
         let Some(this) = self.me.upgrade() else { return };
         let flow = Arc::clone(flow);
@@ -174,7 +190,7 @@ impl Inbound {
         let holds = now.version() == key.2;
         // While the key stands, what comes waits behind what came before.
         let found = match found {
-            Ok(standing) if holds => self.proven(standing),
+            Ok(standing) if holds => self.proven(flow, standing),
             Ok(_) => Err(Refusal::Overloaded),
             Err(refusal) => Err(refusal),
         };
@@ -201,8 +217,8 @@ impl Inbound {
         }
     }
 
-    fn proven(&self, standing: Standing) -> Result<Arc<Proven>, Refusal> {
-        let partner = self.edge.partners.of(&standing)?;
+    fn proven(&self, flow: &Flow, standing: Standing) -> Result<Arc<Proven>, Refusal> {
+        let partner = self.edge.partners.of(&standing, Some(&household(flow)))?;
         Ok(Proven::new(standing, partner, &self.edge.config.name))
     }
 
@@ -214,7 +230,7 @@ impl Inbound {
         version: u64,
         until: Option<Instant>,
     ) -> Result<Arc<Proven>, Refusal> {
-        let proven = self.proven(standing)?;
+        let proven = self.proven(flow, standing)?;
         self.keep(flow, &proven, version, until)?;
         Ok(proven)
     }
@@ -244,6 +260,9 @@ impl Inbound {
                 let source = proven.standing.source().as_str();
                 debug!(peer.domain = %proven.standing.domain(), remote = %flow.remote(), source, "admitted");
                 place.insert(now);
+                if proven.standing.is_listed() {
+                    self.seats.is_listed(flow);
+                }
             }
         }
         Ok(())
@@ -315,13 +334,25 @@ impl Inbound {
 
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
-        if matches!(refusal, Refusal::PartnerThrottled { .. } | Refusal::PartnerBusy { .. }) {
-            // To say no costs us too: who wants too much is read more slowly for it, and nobody else is.
-            flow.hold_back(FOR_A_REFUSAL);
-        }
         match Calls::carries(message) {
             true => self.edge.calls.refuse(flow, message, From::Outside, refusal),
             false => refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal),
+        }
+        self.ends_here(flow);
+    }
+
+    /// Something that a peer has sent goes no further than this edge. To say no costs us as much as to pass it on: who
+    /// wants that too often is read more slowly for it, and nobody else is.
+    fn ends_here(&self, flow: &Flow) {
+        match self.seats.charge(flow, Instant::now()) {
+            Wait::For(wait) if wait.is_zero() => {}
+            Wait::For(wait) => flow.hold_back(wait),
+            Wait::TooLong => {
+                flow.hold_back(Duration::MAX);
+                if flow.side() == Side::Accepted {
+                    flow.close(CloseReason::Asked { why: "nobody has admitted its peer, which sends too much" });
+                }
+            }
         }
     }
 
@@ -371,9 +402,13 @@ impl Handler for Inbound {
         for message in &*batch {
             match message.method() {
                 None => self.edge.answered(flow, message),
+                // What came together with the last straw is not answered any more.
+                Some(_) if flow.is_closed() => {}
                 Some(_) if Calls::carries(message) => {
-                    if let Some(message) = self.edge.calls.arrived(From::Outside, flow, message.clone()) {
-                        self.request(flow, &message, &now);
+                    match self.edge.calls.arrived(From::Outside, flow, message.clone()) {
+                        Some(message) => self.request(flow, &message, &now),
+                        // A repetition, a CANCEL, an ACK of our own refusal, something that must not be forwarded.
+                        None => self.ends_here(flow),
                     }
                 }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
@@ -382,6 +417,7 @@ impl Handler for Inbound {
                         response.header(Name::Allow, ALLOW);
                     });
                     let _ = flow.send(bytes);
+                    self.ends_here(flow);
                 }
                 Some(_) => self.request(flow, message, &now),
             }

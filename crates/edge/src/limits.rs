@@ -154,7 +154,7 @@ impl std::fmt::Display for Full {
     }
 }
 
-/// A token bucket that holds one second's worth.
+/// A token bucket that holds one second's worth, and a seventh more that only calls may take.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: f64,
@@ -164,21 +164,29 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// A full one.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        Self { tokens: f64::from(per_second), filled: now }
+        Self { tokens: f64::from(per_second) + kept_for_calls(f64::from(per_second)), filled: now }
     }
 
-    /// Takes one token, if there is one at this rate.
-    pub(crate) fn take(&mut self, per_second: u32, now: Instant) -> bool {
+    /// Takes one token, if there is one for this class at this rate.
+    pub(crate) fn take(&mut self, class: Class, per_second: u32, now: Instant) -> bool {
         let rate = f64::from(per_second);
+        let kept = kept_for_calls(rate);
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = since.mul_add(rate, self.tokens).min(rate.max(1.0));
+        self.tokens = since.mul_add(rate, self.tokens).min(rate.max(1.0) + kept);
         self.filled = now;
-        let has = self.tokens >= 1.0;
+        let needed = if class >= Class::Call { 1.0 } else { 1.0 + kept };
+        let has = self.tokens >= needed;
         if has {
             self.tokens -= 1.0;
         }
         has
     }
+}
+
+/// What is left of a rate's worth when messages get no more: whoever is somewhat above its rate loses those, and no calls.
+/// Of a very small one, nothing.
+fn kept_for_calls(rate: f64) -> f64 {
+    (rate / 7.0).floor()
 }
 
 #[cfg(test)]
@@ -241,14 +249,31 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut bucket = Bucket::new(20, start);
-        let at_once = (0..100).filter(|_| bucket.take(20, start)).count();
+        let at_once = (0..100).filter(|_| bucket.take(Class::Message, 20, start)).count();
         assert_eq!(at_once, 20);
-        assert!(!bucket.take(20, at(49)));
-        assert!(bucket.take(20, at(100)));
-        let in_ten_seconds = (0..10_000).filter(|ms| bucket.take(20, at(1000 + ms))).count();
+        assert!(!bucket.take(Class::Message, 20, at(49)));
+        assert!(bucket.take(Class::Message, 20, at(100)));
+        let in_ten_seconds = (0..10_000).filter(|ms| bucket.take(Class::Message, 20, at(1000 + ms))).count();
         assert!((200..=221).contains(&in_ten_seconds), "{in_ten_seconds}");
         // Cut to one a second it keeps no more than one.
-        let slow = (0..10_000).filter(|ms| bucket.take(1, at(20_000 + ms))).count();
+        let slow = (0..10_000).filter(|ms| bucket.take(Class::Message, 1, at(20_000 + ms))).count();
         assert!((10..=11).contains(&slow), "{slow}");
+    }
+
+    #[test]
+    fn the_last_seventh_of_a_rate_is_for_calls_whatever_messages_come() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(70, start);
+        let at_once = |bucket: &mut Bucket, class| (0..200).filter(|_| bucket.take(class, 70, start)).count();
+        assert_eq!((at_once(&mut bucket, Class::Message), at_once(&mut bucket, Class::Other)), (70, 0));
+        assert_eq!((at_once(&mut bucket, Class::Call), at_once(&mut bucket, Class::Ending)), (10, 0));
+        // Messages at ten times the rate all the while, and calls at half of it.
+        let (mut calls, mut messages) = (0, 0);
+        for tenth_of_ms in 0..100_000 {
+            let now = start + Duration::from_micros(100) * tenth_of_ms;
+            messages += u32::from(tenth_of_ms % 14 == 0 && bucket.take(Class::Message, 70, now));
+            calls += u32::from(tenth_of_ms % 286 == 0 && bucket.take(Class::Call, 70, now));
+        }
+        assert!(calls >= 340 && (300..=360).contains(&messages), "{calls} of 350 calls, {messages} messages");
     }
 }

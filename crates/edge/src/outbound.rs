@@ -22,13 +22,23 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::partners::Passage;
 use crate::relay::{refuse, too_long};
-use crate::ways::{Next, Waits, Ways};
+use crate::ways::{Bounds, Next, Waits, Ways};
 
 /// What is known of the way to one domain.
 pub(crate) struct Found {
     domain: SipDomain,
     target: Target,
     proven: Arc<Proven>,
+    led: Led,
+}
+
+/// Where settings and SRV records lead.
+struct Led {
+    /// The records of the domain, if they were asked for.
+    asked: Option<Vec<Srv>>,
+    /// Those that count, with the ports that hold.
+    records: Vec<Srv>,
+    standing: Standing,
 }
 
 /// Who wants to leave.
@@ -51,6 +61,13 @@ impl Waits for Waiting {
         self.message.bytes()
     }
 
+    fn asker(&self) -> &str {
+        match &self.leaving {
+            Leaving::Ours { .. } => "",
+            Leaving::Through { passage, .. } => passage.of_whom().as_str(),
+        }
+    }
+
     fn kept(self) -> Self {
         Self { message: self.message.kept(), ..self }
     }
@@ -71,6 +88,8 @@ pub(crate) struct Outbound {
     outside: OnceLock<Pool>,
     inside: OnceLock<Pool>,
     ways: Ways<Found, Waiting>,
+    /// The same for what partners send through us. Theirs are apart: whatever names they make up, our own find their way.
+    through: Ways<Found, Waiting>,
     me: Weak<Self>,
 }
 
@@ -81,6 +100,7 @@ impl Outbound {
             outside: OnceLock::new(),
             inside: OnceLock::new(),
             ways: Ways::new(),
+            through: Ways::new(),
             me: me.clone(),
         })
     }
@@ -94,6 +114,7 @@ impl Outbound {
     /// Forgets ways whose time is over.
     pub(crate) fn sweep(&self) {
         self.ways.sweep(Instant::now());
+        self.through.sweep(Instant::now());
     }
 
     /// What is known about a next hop.
@@ -103,7 +124,15 @@ impl Outbound {
 
     /// How many ways are known.
     pub(crate) fn ways(&self) -> usize {
-        self.ways.len()
+        self.ways.len() + self.through.len()
+    }
+
+    /// The ways for whoever this comes from.
+    const fn ways_of(&self, from: From) -> &Ways<Found, Waiting> {
+        match from {
+            From::Inside => &self.ways,
+            From::Outside => &self.through,
+        }
     }
 
     /// Takes one request of our own: finds its way and passes it on, or refuses it.
@@ -149,68 +178,89 @@ impl Outbound {
     }
 
     /// Sends a request out to a domain that is not ours, as soon as its way is known.
-    pub(crate) fn leave(
-        &self,
-        flow: &Arc<Flow>,
-        message: &Message,
-        domain: &SipDomain,
-        leaving: Leaving,
-        now: &Now,
-    ) {
-        let settings = &now.settings;
-        if let Some(found) = self.ways.way(domain.as_str(), now.version(), Instant::now()) {
+    pub(crate) fn leave(&self, flow: &Arc<Flow>, message: &Message, domain: &SipDomain, leaving: Leaving, now: &Now) {
+        let (settings, from) = (&now.settings, leaving.from());
+        let ways = self.ways_of(from);
+        if let Some(found) = ways.way(domain.as_str(), now.version(), Instant::now()) {
             return self.pass(flow, message, leaving, &found, now);
         }
-        let most = now.access.dns_srv_cache_record_count as usize;
-        let bounds = (most, LOOKUPS_MAX);
+        // What is not listed is looked up for anybody who asks, and so leaves room for what is.
+        let is_listed = settings.allowed_domain(domain).is_some();
+        let bounds = Bounds {
+            known: now.access.dns_srv_cache_record_count as usize,
+            look_ups: if is_listed { LOOKUPS_MAX } else { LOOKUPS_MAX / 2 },
+            of_one: look_ups_of_one(is_listed),
+        };
         let waiting = Waiting { flow: Arc::clone(flow), message: message.clone(), leaving };
-        match self.ways.ask(domain, waiting, settings.version(), Instant::now(), bounds) {
+        let renew = |found: &Found| self.renewed(found, now);
+        match ways.ask(domain, waiting, settings.version(), Instant::now(), bounds, renew) {
             Next::Go(found, Waiting { leaving, .. }) => self.pass(flow, message, leaving, &found, now),
             Next::Waits => {}
-            Next::Full(Waiting { leaving, .. }) => self.give_up(flow, message, leaving, &Refusal::Overloaded),
+            Next::Full(Waiting { leaving, .. }) => {
+                self.give_up(flow, message, leaving, &no_room_to_look_up(domain.clone()));
+            }
             Next::LookUp => match way(settings, domain) {
                 Ok(way) => {
                     let Some(this) = self.me.upgrade() else { return };
                     let (domain, settings) = (domain.clone(), Arc::clone(settings));
-                    self.edge.lookups.spawn(async move { this.look_up(domain, way, &settings).await });
+                    self.edge.lookups.spawn(async move { this.look_up(domain, way, from, &settings).await });
                 }
-                Err(refusal) => self.lost(domain, &refusal),
+                Err(refusal) => self.lost(domain, from, &refusal),
             },
         }
     }
 
+    /// What a way found with other settings is by those that hold now; nothing if they lead elsewhere, or if only a name
+    /// server could tell. Otherwise each change of a setting would have every way looked up at once.
+    fn renewed(&self, found: &Found, now: &Now) -> Option<Arc<Found>> {
+        let way = way(&now.settings, &found.domain).ok()?;
+        let led = match way {
+            Way::AskSrv => led(&now.settings, &found.domain, way, Some(found.led.asked.clone()?)),
+            Way::Direct(_) => led(&now.settings, &found.domain, way, None),
+        };
+        let led = led.ok()?;
+        if led.records != found.led.records || led.standing.remote() != found.led.standing.remote() {
+            return None;
+        }
+        let connections = usize::from(now.access.outgoing_tls_count_for_federated_partners);
+        self.found(&found.domain, found.target.clone().with_connections(connections), led).ok()
+    }
+
+    fn found(&self, domain: &SipDomain, target: Target, led: Led) -> Result<Arc<Found>, Refusal> {
+        let partner = self.edge.partners.of(&led.standing, None)?;
+        partner.is_at(&target);
+        let proven = Proven::new(led.standing.clone(), partner, &self.edge.config.name);
+        Ok(Arc::new(Found { domain: domain.clone(), target, proven, led }))
+    }
+
     /// Finds the addresses of a way, and lets whoever waits for it go.
-    async fn look_up(&self, domain: SipDomain, way: Way, settings: &Arc<Snapshot>) {
+    async fn look_up(&self, domain: SipDomain, way: Way, from: From, settings: &Arc<Snapshot>) {
         let found = find(&*self.edge.resolver, settings, &domain, way).await;
+        let ways = self.ways_of(from);
         if self.edge.settings.borrow().version() != settings.version() {
             // The settings have changed meanwhile, and those that hold now decide.
             let now = self.edge.now();
-            for Waiting { flow, message, leaving } in self.ways.lost(&domain) {
+            for Waiting { flow, message, leaving } in ways.lost(&domain) {
                 self.leave(&flow, &message, &domain, leaving, &now);
             }
             return;
         }
-        let found = found.and_then(|(target, standing, ttl)| {
-            let partner = self.edge.partners.of(&standing)?;
-            partner.is_at(&target);
-            let proven = Proven::new(standing, partner, &self.edge.config.name);
-            Ok((Arc::new(Found { domain: domain.clone(), target, proven }), ttl))
-        });
+        let found = found.and_then(|(target, led, ttl)| Ok((self.found(&domain, target, led)?, ttl)));
         match found {
             Ok((found, ttl)) => {
-                let waiting = self.ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
+                let waiting = ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
                 let now = Now::of(settings);
                 for Waiting { flow, message, leaving } in waiting {
                     self.pass(&flow, &message, leaving, &found, &now);
                 }
             }
-            Err(refusal) => self.lost(&domain, &refusal),
+            Err(refusal) => self.lost(&domain, from, &refusal),
         }
     }
 
     /// There is no way: whoever waits for it goes no further.
-    fn lost(&self, domain: &SipDomain, refusal: &Refusal) {
-        for Waiting { flow, message, leaving } in self.ways.lost(domain) {
+    fn lost(&self, domain: &SipDomain, from: From, refusal: &Refusal) {
+        for Waiting { flow, message, leaving } in self.ways_of(from).lost(domain) {
             self.give_up(&flow, &message, leaving, refusal);
         }
     }
@@ -358,23 +408,43 @@ async fn find(
     settings: &Snapshot,
     domain: &SipDomain,
     way: Way,
-) -> Result<(Target, Standing, u32), Refusal> {
+) -> Result<(Target, Led, u32), Refusal> {
+    let asked = match way {
+        Way::AskSrv => Some(srv_records(resolver, domain).await?),
+        Way::Direct(_) => None,
+    };
+    let led = led(settings, domain, way, asked)?;
+    let located = locate(resolver, &led.records).await.map_err(|error| Refusal::AddressNotFound {
+        domain: domain.clone(),
+        host: led.records[0].target.parse().unwrap_or_else(|_| domain.clone()),
+        why: error.to_string(),
+        remedy: remedy(&error),
+    })?;
+    let connections = usize::from(settings.access_edge().outgoing_tls_count_for_federated_partners);
+    let target = Target::served_by(led.standing.remote().as_str(), located.servers, Transport::Tls);
+    Ok((target.with_connections(connections), led, located.ttl))
+}
+
+/// Where the settings lead with the records that the domain has.
+fn led(settings: &Snapshot, domain: &SipDomain, way: Way, asked: Option<Vec<Srv>>) -> Result<Led, Refusal> {
     let (records, standing) = match way {
         Way::Direct(Route { host, port, standing }) => {
             let record = Srv { priority: 0, weight: 0, port, target: host.to_string(), ttl: u32::MAX };
             (vec![record], standing)
         }
-        Way::AskSrv => served_by(settings, domain, srv_records(resolver, domain).await?)?,
+        Way::AskSrv => served_by(settings, domain, asked.clone().unwrap_or_default())?,
     };
-    let located = locate(resolver, &records).await.map_err(|error| Refusal::AddressNotFound {
-        domain: domain.clone(),
-        host: records[0].target.parse().unwrap_or_else(|_| domain.clone()),
-        why: error.to_string(),
-        remedy: remedy(&error),
-    })?;
-    let connections = usize::from(settings.access_edge().outgoing_tls_count_for_federated_partners);
-    let target = Target::served_by(standing.remote().as_str(), located.servers, Transport::Tls);
-    Ok((target.with_connections(connections), standing, located.ttl))
+    Ok(Led { asked, records, standing })
+}
+
+/// How many look-ups one peer may have under way: more for domains that somebody has listed than for whatever it names.
+pub(crate) const fn look_ups_of_one(is_listed: bool) -> usize {
+    if is_listed { LOOKUPS_MAX / 2 } else { LOOKUPS_MAX / 16 }
+}
+
+/// What is said when nothing more can be looked up for one peer, or for one domain. The server as a whole has room.
+pub(crate) fn no_room_to_look_up(domain: SipDomain) -> Refusal {
+    Refusal::PartnerBusy { domain, what: "too much waits for name servers that are slow to answer".to_owned() }
 }
 
 /// The records that count, with the ports that hold, and what their servers must prove.

@@ -1,11 +1,12 @@
 //! The partners: one bounded table of whom we deal with, how that goes, and what each may still send.
 //!
 //! A partner is a domain together with the name that proved it. Nobody has a place here who has not proven a domain, or
-//! to whom the settings do not lead.
+//! to whom the settings do not lead. What it may send and have under way is its own if its domain is listed; all domains
+//! that nobody has listed and that one certificate proves, or one provider brings, have one share together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -54,6 +55,8 @@ pub(crate) struct Partners {
 #[derive(Default)]
 struct Table {
     known: HashMap<Key, Arc<Partner>>,
+    /// What those that are not listed have together, by the name that brings them. Held by the partners.
+    shared: HashMap<Box<str>, Weak<Share>>,
     /// Who was on the watch list when it was forgotten, and when that was: being forgotten is not being forgiven.
     watched: HashMap<Key, Instant>,
 }
@@ -63,25 +66,30 @@ impl Partners {
         Self { table: Mutex::default(), meters: MetersOf::default(), limits, clock, load: Arc::default() }
     }
 
-    /// The partner of this standing; a new one gets a place.
-    pub(crate) fn of(&self, standing: &Standing) -> Result<Arc<Partner>, Refusal> {
+    /// The partner of this standing; a new one gets a place. `household` is the name by which its connections are
+    /// counted, if it is on one.
+    pub(crate) fn of(&self, standing: &Standing, household: Option<&str>) -> Result<Arc<Partner>, Refusal> {
         let key = (standing.domain().clone(), standing.remote().clone());
         let now = Instant::now();
         let mut table = self.table.lock();
         if let Some(partner) = table.known.get(&key) {
             let partner = Arc::clone(partner);
+            let share = match partner.keeps_its_share(standing, household) {
+                true => None,
+                false => Some(table.share(standing, household, self.limits, now)),
+            };
             drop(table);
-            partner.is_now(standing, self.meters.of(standing));
+            partner.is_now(standing, share, self.meters.of(standing));
             return Ok(partner);
         }
         // Those that are listed have a place in any case: they are as many as somebody has written down.
         if table.known.len() >= PARTNERS_MAX && !table.make_room(now) && !standing.is_listed() {
             return Err(Refusal::Overloaded);
         }
-        let mut books = Books::new(standing, self.meters.of(standing), self.limits, now);
+        let share = table.share(standing, household, self.limits, now);
         let watched = table.watched.remove(&key).is_some_and(|since| now.duration_since(since) < WATCHED_FOR);
         if watched && standing.is_discovered() {
-            books.pace.watch();
+            share.purse.lock().pace.watch();
         }
         let partner = Arc::new(Partner {
             domain: key.0.clone(),
@@ -89,9 +97,8 @@ impl Partners {
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             all: Arc::clone(&self.load),
-            load: Load::default(),
             connections_in: AtomicUsize::new(0),
-            books: Mutex::new(books),
+            books: Mutex::new(Books::new(standing, share, self.meters.of(standing), now)),
         });
         table.known.insert(key, Arc::clone(&partner));
         Ok(partner)
@@ -109,6 +116,26 @@ impl Partners {
 }
 
 impl Table {
+    /// What a partner may have: of its own if it is listed, else together with whatever else is brought by the same name.
+    fn share(&mut self, standing: &Standing, household: Option<&str>, limits: Limits, now: Instant) -> Arc<Share> {
+        if standing.is_listed() {
+            return Arc::new(Share::new(limits, now));
+        }
+        let name = match household {
+            Some(household) if !standing.is_brought() => household,
+            Some(_) | None => standing.remote().as_str(),
+        };
+        if let Some(share) = self.shared.get(name).and_then(Weak::upgrade) {
+            return share;
+        }
+        if self.shared.len() > PARTNERS_MAX {
+            self.shared.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Share::new(limits, now));
+        self.shared.insert(name.into(), Arc::downgrade(&share));
+        share
+    }
+
     /// Forgets an eighth of the partners, or as many as nobody holds. Says whether there is room.
     fn make_room(&mut self, now: Instant) -> bool {
         let mut silent: Vec<_> = self
@@ -121,7 +148,7 @@ impl Table {
         silent.truncate(PARTNERS_MAX / 8);
         let is_room = !silent.is_empty();
         for (_, key) in silent {
-            if self.known.remove(&key).is_some_and(|partner| partner.books.lock().pace.is_watched()) {
+            if self.known.remove(&key).is_some_and(|partner| partner.share().is_watched()) {
                 self.watched.insert(key, now);
             }
         }
@@ -147,9 +174,44 @@ pub(crate) struct Partner {
     limits: Limits,
     clock: Arc<dyn Clock>,
     all: Arc<Load>,
-    load: Load,
     connections_in: AtomicUsize,
     pub(crate) books: Mutex<Books>,
+}
+
+/// What somebody may send, and have under way.
+pub(crate) struct Share {
+    load: Load,
+    purse: Mutex<Purse>,
+}
+
+/// What may be sent.
+struct Purse {
+    bucket: Bucket,
+    endings: Bucket,
+    pace: Pace,
+}
+
+impl Share {
+    fn new(limits: Limits, now: Instant) -> Self {
+        let bucket = || Bucket::new(limits.messages_per_s, now);
+        let purse = Purse { bucket: bucket(), endings: bucket(), pace: Pace::new(now) };
+        Self { load: Load::default(), purse: Mutex::new(purse) }
+    }
+
+    /// Requests under way.
+    pub(crate) const fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Whether it has written to too many addresses.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.purse.lock().pace.is_watched()
+    }
+
+    /// To how many it has written in this period.
+    pub(crate) fn contacts(&self) -> usize {
+        self.purse.lock().pace.contacts()
+    }
 }
 
 /// What is counted of one partner.
@@ -158,9 +220,7 @@ pub(crate) struct Books {
     pub(crate) is_listed: bool,
     is_discovered: bool,
     meters: Arc<Meters>,
-    bucket: Bucket,
-    endings: Bucket,
-    pub(crate) pace: Pace,
+    share: Arc<Share>,
     pub(crate) received: Traffic,
     pub(crate) sent: Traffic,
     /// Requests of it that we refused, by reason. As many as there are kinds of refusals.
@@ -195,15 +255,13 @@ pub(crate) struct LastError {
 }
 
 impl Books {
-    fn new(standing: &Standing, meters: Arc<Meters>, limits: Limits, now: Instant) -> Self {
+    fn new(standing: &Standing, share: Arc<Share>, meters: Arc<Meters>, now: Instant) -> Self {
         Self {
             source: standing.source(),
             is_listed: standing.is_listed(),
             is_discovered: standing.is_discovered(),
             meters,
-            bucket: Bucket::new(limits.messages_per_s, now),
-            endings: Bucket::new(limits.messages_per_s, now),
-            pace: Pace::new(now),
+            share,
             received: Traffic::new(now),
             sent: Traffic::new(now),
             refused: HashMap::new(),
@@ -216,12 +274,11 @@ impl Books {
     }
 
     /// What the partner may send per second now.
-    pub(crate) fn rate(&mut self, edge: &AccessEdgeConfiguration, limits: Limits, now: Instant) -> u32 {
-        self.rate_of(Allowance::of(edge), limits, now)
-    }
-
-    fn rate_of(&mut self, allowance: Allowance, limits: Limits, now: Instant) -> u32 {
-        if self.is_discovered { self.pace.rate(allowance, now) } else { limits.messages_per_s }
+    pub(crate) fn rate(&self, edge: &AccessEdgeConfiguration, limits: Limits, now: Instant) -> u32 {
+        match self.is_discovered {
+            true => self.share.purse.lock().pace.rate(Allowance::of(edge), now),
+            false => limits.messages_per_s,
+        }
     }
 
     fn traffic(&mut self, way: Way) -> &mut Traffic {
@@ -256,51 +313,64 @@ impl Partner {
         allowance: Allowance,
     ) -> Result<Passage, Refusal> {
         let now = Instant::now();
-        {
+        let (share, is_discovered) = {
             let mut books = self.books.lock();
             books.last_seen = now;
             books.received.requests += 1;
             books.received.meter.count(now);
             books.meters.received.increment(1);
-            if books.is_discovered
-                && let Err(most) = books.pace.writes_to(contact(), allowance, now)
-            {
-                return Err(Refusal::PartnerWatched { domain: self.domain.clone(), most });
+            (Arc::clone(&books.share), books.is_discovered)
+        };
+        {
+            let mut purse = share.purse.lock();
+            let mut rate = self.limits.messages_per_s;
+            if is_discovered {
+                if let Err(most) = purse.pace.writes_to(contact(), allowance, now) {
+                    return Err(Refusal::PartnerWatched { domain: self.domain.clone(), most });
+                }
+                rate = purse.pace.rate(allowance, now);
             }
-            let rate = books.rate_of(allowance, self.limits, now);
             // What was let in must also be able to end: that has a rate of its own.
-            let bucket = if class == Class::Ending { &mut books.endings } else { &mut books.bucket };
-            if !bucket.take(rate, now) {
+            let bucket = if class == Class::Ending { &mut purse.endings } else { &mut purse.bucket };
+            if !bucket.take(class, rate, now) {
                 return Err(Refusal::PartnerThrottled { domain: self.domain.clone(), per_second: rate });
             }
         }
-        self.take(Way::In, class, bytes, now)
+        self.take(Way::In, share, class, bytes, now)
     }
 
     /// Lets one request to it out, or says which bound is reached.
     pub(crate) fn send(self: &Arc<Self>, class: Class, bytes: usize) -> Result<Passage, Refusal> {
         let now = Instant::now();
-        {
+        let share = {
             let mut books = self.books.lock();
             books.last_seen = now;
             books.sent.requests += 1;
             books.sent.meter.count(now);
             books.meters.sent.increment(1);
-        }
-        self.take(Way::Out, class, bytes, now)
+            Arc::clone(&books.share)
+        };
+        self.take(Way::Out, share, class, bytes, now)
     }
 
     /// Takes places for a request: of this partner's own, so that one cannot fill the edge, and of all.
-    fn take(self: &Arc<Self>, way: Way, class: Class, bytes: usize, now: Instant) -> Result<Passage, Refusal> {
+    fn take(
+        self: &Arc<Self>,
+        way: Way,
+        share: Arc<Share>,
+        class: Class,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<Passage, Refusal> {
         let (requests_max, bytes_max) = (self.limits.in_flight_per_partner, self.limits.bytes_in_flight_per_partner);
-        if let Err(full) = self.load.take(class, bytes, requests_max, bytes_max) {
+        if let Err(full) = share.load.take(class, bytes, requests_max, bytes_max) {
             return Err(Refusal::PartnerBusy { domain: self.domain.clone(), what: full.to_string() });
         }
         if let Err(full) = self.all.take(class, bytes, IN_FLIGHT_MAX, BYTES_IN_FLIGHT_MAX) {
-            self.load.give(bytes);
+            share.load.give(bytes);
             return Err(shed(class, full));
         }
-        Ok(Passage { partner: Arc::clone(self), way, bytes, begun: now, is_told: false, beside: None })
+        Ok(Passage { partner: Arc::clone(self), share, way, bytes, begun: now, is_told: false, beside: None })
     }
 
     /// A request of it, or to it, is refused by this edge.
@@ -339,8 +409,9 @@ impl Partner {
         self.connections_in.load(Ordering::Relaxed)
     }
 
-    pub(crate) const fn load(&self) -> &Load {
-        &self.load
+    /// What it may have now.
+    pub(crate) fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.books.lock().share)
     }
 
     /// It is reached there.
@@ -348,15 +419,20 @@ impl Partner {
         self.books.lock().target = Some(target.clone());
     }
 
-    /// The settings may have changed what it is to us.
-    fn is_now(&self, standing: &Standing, meters: Arc<Meters>) {
+    /// Whether what it may have stays the same: as long as it is listed, or as it is brought by the same name. One that is
+    /// only written to is brought by nobody else than before.
+    fn keeps_its_share(&self, standing: &Standing, household: Option<&str>) -> bool {
+        let is_listed = self.books.lock().is_listed;
+        is_listed == standing.is_listed() && (is_listed || household.is_none())
+    }
+
+    /// The settings may have changed what it is to us. Another share is one without a watch: an administrator knows it now.
+    fn is_now(&self, standing: &Standing, share: Option<Arc<Share>>, meters: Arc<Meters>) {
         let mut books = self.books.lock();
         books.source = standing.source();
         books.is_listed = standing.is_listed();
-        if books.is_discovered && !standing.is_discovered() {
-            books.pace.forgive();
-        }
         books.is_discovered = standing.is_discovered();
+        books.share = share.unwrap_or_else(|| Arc::clone(&books.share));
         books.meters = meters;
     }
 
@@ -364,8 +440,8 @@ impl Partner {
         let now = Instant::now();
         let class = usize::from(status / 100).clamp(2, 6) - 2;
         let mut books = self.books.lock();
-        if way == Way::In {
-            books.pace.answered(class == 0, now);
+        if way == Way::In && books.is_discovered {
+            books.share.purse.lock().pace.answered(class == 0, now);
         }
         if way == Way::Out {
             books.failing = None;
@@ -414,6 +490,7 @@ fn shed(class: Class, full: Full) -> Refusal {
 /// The places that one request holds while it is under way. They are given back when this is dropped.
 pub(crate) struct Passage {
     partner: Arc<Partner>,
+    share: Arc<Share>,
     way: Way,
     bytes: usize,
     begun: Instant,
@@ -427,6 +504,11 @@ impl Passage {
     pub(crate) fn with(mut self, other: Self) -> Self {
         self.beside = Some(Box::new(other));
         self
+    }
+
+    /// Whose request it is, or who is asked.
+    pub(crate) fn of_whom(&self) -> &SipDomain {
+        &self.partner.domain
     }
 
     /// How long it has held them.
@@ -466,7 +548,7 @@ impl Passage {
         self.partner.refused(refusal);
         if self.way == Way::In {
             let status = answer::status(refusal);
-            self.partner.books.lock().pace.answered(status < 300, Instant::now());
+            self.share.purse.lock().pace.answered(status < 300, Instant::now());
         }
         if let Some(other) = self.beside.take() {
             other.refused(refusal);
@@ -476,7 +558,7 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.partner.load.give(self.bytes);
+        self.share.load.give(self.bytes);
         self.partner.all.give(self.bytes);
         if !self.is_told {
             let mut books = self.partner.books.lock();
@@ -534,7 +616,7 @@ pub(crate) mod tests {
 
     /// A partner.
     pub(crate) fn some_partner() -> Arc<Partner> {
-        partners(Limits::default()).of(&standing("a.example", true)).unwrap()
+        partners(Limits::default()).of(&standing("a.example", true), None).unwrap()
     }
 
     /// The places of some request.
@@ -553,18 +635,22 @@ pub(crate) mod tests {
     fn one_partner_cannot_fill_the_places_of_another() {
         let few = Limits { in_flight_per_partner: 7, ..Limits::default() };
         let partners = partners(few);
-        let (greedy, other) = (partners.of(&standing("a.example", true)), partners.of(&standing("b.example", true)));
+        let (greedy, other) =
+            (partners.of(&standing("a.example", true), None), partners.of(&standing("b.example", true), None));
         let (greedy, other) = (greedy.unwrap(), other.unwrap());
         let held: Vec<Passage> = (0..6).map(|_| receive(&greedy, 1).unwrap()).collect();
         assert_eq!(receive(&greedy, 1).err(), Some("partner-busy"));
         assert!(greedy.receive(Class::Call, 100, || 1, ALLOWANCE).is_ok(), "a place is kept for calls");
         assert!(receive(&other, 1).is_ok());
-        assert_eq!((greedy.load().requests(), partners.load().requests(), partners.load().bytes()), (6, 6, 600));
+        assert_eq!(
+            (greedy.share().load().requests(), partners.load().requests(), partners.load().bytes()),
+            (6, 6, 600)
+        );
         drop(held);
-        assert_eq!((greedy.load().requests(), partners.load().bytes()), (0, 0));
+        assert_eq!((greedy.share().load().requests(), partners.load().bytes()), (0, 0));
         assert_eq!(greedy.books.lock().received.unanswered, 7);
         let small = Limits { bytes_in_flight_per_partner: 100, ..Limits::default() };
-        let partner = self::partners(small).of(&standing("a.example", true)).unwrap();
+        let partner = self::partners(small).of(&standing("a.example", true), None).unwrap();
         assert_eq!(receive(&partner, 1).err(), Some("partner-busy"), "bytes count as well");
     }
 
@@ -572,7 +658,7 @@ pub(crate) mod tests {
     fn a_listed_partner_has_the_configured_rate_and_a_discovered_one_a_small_one() {
         let partners = partners(Limits { messages_per_s: 50, ..Limits::default() });
         for (name, listed, expected) in [("a.example", true, 50), ("b.example", false, 20)] {
-            let partner = partners.of(&standing(name, listed)).unwrap();
+            let partner = partners.of(&standing(name, listed), None).unwrap();
             let mut passed = 0;
             let refusal = loop {
                 match receive(&partner, 1) {
@@ -584,28 +670,54 @@ pub(crate) mod tests {
             assert_eq!(refusal, "partner-throttled");
             // A slow machine fills the bucket a little while this runs.
             assert!((expected..expected + 5).contains(&passed), "{name}: {passed}");
-            assert!(partner.receive(Class::Call, 1, || 1, ALLOWANCE).is_err(), "to call it urgent changes nothing");
+            let urgent = (0..50).filter(|_| partner.receive(Class::Call, 1, || 1, ALLOWANCE).is_ok()).count();
+            let kept = expected / 7;
+            assert!((kept..kept + 5).contains(&urgent), "{name}: to call it urgent gives a seventh, not {urgent}");
             assert!(partner.receive(Class::Ending, 1, || 1, ALLOWANCE).is_ok(), "a call may end");
         }
     }
 
     #[test]
+    fn what_one_certificate_proves_and_nobody_has_listed_has_one_share() {
+        let few = Limits { in_flight_per_partner: 7, ..Limits::default() };
+        let partners = partners(few);
+        let of = |name: &str, listed, household| partners.of(&standing(name, listed), household).unwrap();
+        let names = ["a.att.example", "b.att.example", "c.att.example"];
+        let [a, b, c] = names.map(|name| of(name, false, Some("att.example")));
+        let other = of("other.example", false, Some("other.example"));
+        let held: Vec<Passage> = (0..6).map(|_| receive(&a, 1).unwrap()).collect();
+        assert_eq!(receive(&b, 1).err(), Some("partner-busy"), "its places are taken");
+        assert!(receive(&other, 1).is_ok());
+        drop(held);
+        let passed = (0..100).filter(|_| receive(&b, 1).is_ok()).count();
+        assert!(passed <= 20, "its rate as well: {passed}");
+        // To write to one of them makes nothing new of it, and to list one makes it alone.
+        assert!(receive(&of(names[0], false, None), 1).is_err());
+        let listed = of(names[2], true, Some("att.example"));
+        assert!(Arc::ptr_eq(&listed, &c) && receive(&c, 1).is_ok() && receive(&b, 1).is_err());
+        // Its addresses as well.
+        let [d, e] = ["d.x.example", "e.x.example"].map(|name| of(name, false, Some("x.example")));
+        assert_eq!([(&d, 1), (&e, 2), (&d, 3)].map(|(at, contact)| receive(at, contact).is_ok()), [true; 3]);
+        assert_eq!([&d, &e].map(|at| receive(at, 4).err()), [Some("partner-watched"); 2]);
+    }
+
+    #[test]
     fn a_watched_partner_is_refused_until_it_is_listed() {
         let partners = partners(Limits::default());
-        let partner = partners.of(&standing("a.example", false)).unwrap();
+        let partner = partners.of(&standing("a.example", false), None).unwrap();
         for contact in 0..3 {
             receive(&partner, contact).unwrap().answered(200, None);
         }
         assert_eq!(receive(&partner, 3).err(), Some("partner-watched"));
         assert_eq!(receive(&partner, 1).err(), Some("partner-watched"));
-        partners.of(&standing("a.example", true)).unwrap();
+        partners.of(&standing("a.example", true), None).unwrap();
         assert!(receive(&partner, 4).is_ok());
     }
 
     #[test]
     fn what_became_of_requests_is_counted_by_direction_and_class() {
         let partners = partners(Limits::default());
-        let partner = partners.of(&standing("a.example", true)).unwrap();
+        let partner = partners.of(&standing("a.example", true), None).unwrap();
         for status in [200, 202, 404, 503, 603] {
             receive(&partner, 1).unwrap().answered(status, Some("1005;reason=\"x\""));
             partner.send(Class::Message, 1).unwrap().answered(status, None);
@@ -625,7 +737,8 @@ pub(crate) mod tests {
     #[test]
     fn an_ack_is_counted_as_sent_and_neither_as_answered_nor_as_left_without_an_answer() {
         let partners = partners(Limits::default());
-        let (from, to) = (partners.of(&standing("a.example", true)), partners.of(&standing("b.example", true)));
+        let (from, to) =
+            (partners.of(&standing("a.example", true), None), partners.of(&standing("b.example", true), None));
         let (from, to) = (from.unwrap(), to.unwrap());
         let through = to.send(Class::Ending, 1).unwrap();
         from.receive(Class::Ending, 1, || 1, ALLOWANCE).unwrap().with(through).passed();
@@ -633,13 +746,14 @@ pub(crate) mod tests {
         for traffic in [&received.received, &sent.sent] {
             assert_eq!((traffic.requests, traffic.answers, traffic.unanswered), (1, [0; 5], 0));
         }
-        assert_eq!(from.load().requests() + to.load().requests(), 0);
+        drop((received, sent));
+        assert_eq!(from.share().load.requests() + to.share().load.requests(), 0);
     }
 
     #[test]
     fn connections_are_counted_and_bounded() {
         let partners = partners(Limits { connections_per_partner: 2, ..Limits::default() });
-        let partner = partners.of(&standing("a.example", true)).unwrap();
+        let partner = partners.of(&standing("a.example", true), None).unwrap();
         assert!(partner.connected(None).is_ok() && partner.connected(None).is_ok());
         assert_eq!(partner.connected(None).map_err(|refusal| refusal.as_str()), Err("partner-busy"));
         partner.disconnected();
@@ -650,9 +764,9 @@ pub(crate) mod tests {
     #[test]
     fn a_full_table_forgets_who_is_silent_and_not_who_is_busy() {
         let partners = partners(Limits::default());
-        let busy = partners.of(&standing("busy.example", true)).unwrap();
+        let busy = partners.of(&standing("busy.example", true), None).unwrap();
         for number in 1..PARTNERS_MAX + 100 {
-            partners.of(&standing(&format!("d{number}.example"), true)).unwrap();
+            partners.of(&standing(&format!("d{number}.example"), true), None).unwrap();
         }
         let all = partners.all();
         assert!(all.len() <= PARTNERS_MAX);
@@ -663,7 +777,7 @@ pub(crate) mod tests {
 
     /// Brings a discovered partner onto the watch list.
     fn watch(partners: &Partners, name: &str) -> Result<(), Refusal> {
-        let partner = partners.of(&standing(name, false))?;
+        let partner = partners.of(&standing(name, false), None)?;
         assert!((0..4).any(|contact| receive(&partner, contact).is_err()));
         Ok(())
     }
@@ -677,13 +791,13 @@ pub(crate) mod tests {
             watch(&partners, &format!("d{number}.example")).expect("somebody watched makes room");
         }
         assert!(partners.all().len() <= PARTNERS_MAX);
-        let first = partners.of(&standing("first.example", false)).unwrap();
+        let first = partners.of(&standing("first.example", false), None).unwrap();
         assert_eq!(receive(&first, 1).err(), Some("partner-watched"));
-        let newcomer = partners.of(&standing("newcomer.example", false)).unwrap();
+        let newcomer = partners.of(&standing("newcomer.example", false), None).unwrap();
         assert!(receive(&newcomer, 1).is_ok());
         // Whom an administrator lists is forgiven.
         partners.table.lock().watched.insert((domain("good.example"), domain("good.example")), Instant::now());
-        let good = partners.of(&standing("good.example", true)).unwrap();
+        let good = partners.of(&standing("good.example", true), None).unwrap();
         assert!(receive(&good, 1).is_ok());
     }
 
@@ -691,14 +805,17 @@ pub(crate) mod tests {
     fn a_listed_partner_has_a_place_though_every_other_one_is_taken() {
         let partners = partners(Limits::default());
         let discovered = standing("d.example", false);
-        let one = partners.of(&discovered).unwrap();
+        let one = partners.of(&discovered, None).unwrap();
         let held: Vec<Arc<Partner>> = vec![one; PARTNERS_MAX];
         for (number, partner) in held.iter().enumerate() {
             let key = (domain(&format!("d{number}.example")), domain("d.example"));
             partners.table.lock().known.insert(key, Arc::clone(partner));
         }
-        assert_eq!(partners.of(&standing("new.example", false)).err().map(|why| why.as_str()), Some("overloaded"));
-        assert!(partners.of(&standing("listed.example", true)).is_ok());
+        assert_eq!(
+            partners.of(&standing("new.example", false), None).err().map(|why| why.as_str()),
+            Some("overloaded")
+        );
+        assert!(partners.of(&standing("listed.example", true), None).is_ok());
     }
 
     #[test]

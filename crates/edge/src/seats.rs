@@ -1,54 +1,127 @@
-//! How many connections one peer holds to the outer side, counted from their first moment.
+//! Who sits at the outer side, by certificate: how many connections one peer holds, counted from their first moment, and
+//! how much of this edge's time it has had for nothing.
 //!
 //! A peer that has said nothing yet is no partner yet. What is known of it is its certificate, and so its names are what
-//! is counted by: whoever opens connections and keeps silent fills its own share and not everybody's.
+//! is counted by: whoever opens connections and keeps silent fills its own share and not everybody's. And whoever is
+//! refused, on however many connections, is refused at one rate.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use reveille_sip_net::Flow;
 
-/// The connections of each certificate name. Never holds more names than there are connections.
+/// The peers of all connections, by the first name of their certificates.
 #[derive(Debug)]
 pub(crate) struct Seats {
+    /// How many connections one may have.
     most: usize,
-    taken: Mutex<HashMap<Box<str>, usize>>,
+    /// How many of its requests in one second may end at this edge, if it has been admitted for a listed domain.
+    listed_per_s: u32,
+    peers: Mutex<HashMap<Box<str>, Peer>>,
+}
+
+/// One peer.
+#[derive(Debug)]
+struct Peer {
+    seats: usize,
+    /// Whether it has spoken for a listed domain on a connection of this time.
+    is_listed: bool,
+    /// The time that what ended here was worth, less the time that has passed since.
+    owes: Duration,
+    at: Instant,
+}
+
+/// What a peer whose request has ended at this edge has to wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// Until it is read from again; zero as long as it keeps its rate.
+    For(Duration),
+    /// Too long for somebody whom nobody has listed.
+    TooLong,
 }
 
 impl Seats {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, taken: Mutex::default() }
+    pub(crate) fn new(most: usize, listed_per_s: u32) -> Self {
+        Self { most, listed_per_s: listed_per_s.max(STRANGERS_PER_S), peers: Mutex::default() }
     }
 
     /// One more connection. `false` if its peer has as many as it may; it is counted all the same, until
     /// [`Seats::leave`].
     pub(crate) fn sit(&self, flow: &Flow) -> bool {
-        let mut taken = self.taken.lock();
-        let seats = taken.entry(name(flow)).or_default();
-        *seats += 1;
-        *seats <= self.most
+        self.with(flow, Instant::now(), |peer| {
+            peer.seats += 1;
+            peer.seats <= self.most
+        })
     }
 
-    /// One of them has ended.
+    /// One less. What its peer owes is not forgotten with its last connection.
     pub(crate) fn leave(&self, flow: &Flow) {
-        let mut taken = self.taken.lock();
-        if let Entry::Occupied(mut seats) = taken.entry(name(flow)) {
-            *seats.get_mut() -= 1;
-            if *seats.get() == 0 {
-                seats.remove();
+        let mut peers = self.peers.lock();
+        if let Entry::Occupied(mut peer) = peers.entry(household(flow)) {
+            let seats = peer.get().seats.saturating_sub(1);
+            peer.get_mut().seats = seats;
+            if peer.get_mut().is_forgettable(Instant::now()) {
+                peer.remove();
             }
         }
     }
 
-    /// How many one may have.
+    /// Its peer speaks for a listed domain.
+    pub(crate) fn is_listed(&self, flow: &Flow) {
+        self.with(flow, Instant::now(), |peer| peer.is_listed = true);
+    }
+
+    /// A request has ended at this edge, with a refusal or an answer of its own: that has cost us as much as to pass it
+    /// on, and nobody wanted it.
+    pub(crate) fn charge(&self, flow: &Flow, now: Instant) -> Wait {
+        self.with(flow, now, |peer| {
+            let per_second = if peer.is_listed { self.listed_per_s } else { STRANGERS_PER_S };
+            peer.owes = peer.owed(now) + Duration::from_secs(1) / per_second;
+            peer.at = now;
+            let wait = peer.owes.saturating_sub(FREE);
+            if wait > PATIENCE && !peer.is_listed { Wait::TooLong } else { Wait::For(wait) }
+        })
+    }
+
+    /// How many connections one may have.
     pub(crate) const fn most(&self) -> usize {
         self.most
     }
+
+    fn with<T>(&self, flow: &Flow, now: Instant, what: impl FnOnce(&mut Peer) -> T) -> T {
+        let name = household(flow);
+        let mut peers = self.peers.lock();
+        if peers.len() >= PEERS_MAX && !peers.contains_key(&name) {
+            peers.retain(|_, peer| peer.seats > 0);
+        }
+        let peer = peers.entry(name);
+        what(peer.or_insert_with(|| Peer { seats: 0, is_listed: false, owes: Duration::ZERO, at: now }))
+    }
 }
 
+impl Peer {
+    fn owed(&self, now: Instant) -> Duration {
+        self.owes.saturating_sub(now.saturating_duration_since(self.at))
+    }
+
+    fn is_forgettable(&self, now: Instant) -> bool {
+        self.seats == 0 && self.owed(now) <= FREE
+    }
+}
+
+/// How many requests in one second of one peer may end here that nobody has listed.
+const STRANGERS_PER_S: u32 = 100;
+/// One second's worth may end at once before anybody has to wait.
+const FREE: Duration = Duration::from_secs(1);
+/// A stranger that would have to wait longer is closed: it comes on many connections at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Peers without a connection are remembered up to so many in all. Those with one are as many as there are connections.
+const PEERS_MAX: usize = 10_000;
+
 /// What its peer is counted by: the first name that its certificate proves. Those of one certificate stay together.
-fn name(flow: &Flow) -> Box<str> {
+pub(crate) fn household(flow: &Flow) -> Box<str> {
     let name = flow.peer().and_then(|peer| peer.identities().next()).unwrap_or_default();
     name.to_ascii_lowercase().into()
 }
@@ -68,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_seat_is_free_again_when_its_connection_ends() {
-        let seats = Seats::new(2);
+        let seats = Seats::new(2, 2000);
         let flow = flow();
         assert!(seats.sit(&flow) && seats.sit(&flow));
         assert!(!seats.sit(&flow), "the third is one too many");
@@ -77,8 +150,53 @@ mod tests {
         assert!(seats.sit(&flow));
         seats.leave(&flow);
         seats.leave(&flow);
-        assert!(seats.taken.lock().is_empty(), "nobody is remembered who holds nothing");
+        assert!(seats.peers.lock().is_empty(), "nobody is remembered who holds nothing");
         seats.leave(&flow);
         assert!(seats.sit(&flow), "an end that was not begun counts for nothing");
+    }
+
+    /// How many of `all` requests at once end here before their peer waits, and how long it waits after the last.
+    fn at_once(seats: &Seats, all: u32, flow: &Flow, now: Instant) -> (u32, Option<Duration>) {
+        let waits = (0..all).map(|_| seats.charge(flow, now)).collect::<Vec<_>>();
+        let free = waits.iter().filter(|wait| **wait == Wait::For(Duration::ZERO)).count();
+        let last = match waits.last() {
+            Some(Wait::For(wait)) => Some(*wait),
+            Some(Wait::TooLong) | None => None,
+        };
+        (free as u32, last)
+    }
+
+    #[test]
+    fn what_ends_here_has_one_rate_for_all_connections_of_a_peer() {
+        let (seats, now) = (Seats::new(2, 2000), Instant::now());
+        // The same certificate, which here is none.
+        let (one, other) = (flow(), flow());
+        assert_eq!(at_once(&seats, 60, &one, now), (60, Some(Duration::ZERO)));
+        assert_eq!(at_once(&seats, 90, &other, now), (40, Some(Duration::from_millis(500))));
+        let later = now + Duration::from_millis(700);
+        assert_eq!(at_once(&seats, 30, &one, later), (20, Some(Duration::from_millis(100))));
+        // At its rate nobody ever waits.
+        let steady = now + Duration::from_secs(60);
+        let charge = |number: u32| seats.charge(&one, steady + Duration::from_millis(10) * number);
+        assert!((0..5000).all(|number| charge(number) == Wait::For(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_listed_peer_may_be_refused_at_its_rate_and_is_never_closed_for_it() {
+        let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
+        seats.is_listed(&flow);
+        assert_eq!(at_once(&seats, 2000, &flow, now), (2000, Some(Duration::ZERO)));
+        assert_eq!(at_once(&seats, 60_000, &flow, now), (0, Some(Duration::from_secs(30))));
+    }
+
+    #[test]
+    fn a_stranger_that_owes_too_much_is_told_apart_and_remembered_though_it_goes() {
+        let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
+        assert!(seats.sit(&flow));
+        assert_eq!(at_once(&seats, 1100, &flow, now), (100, Some(Duration::from_secs(10))));
+        assert_eq!(seats.charge(&flow, now), Wait::TooLong);
+        seats.leave(&flow);
+        assert!(seats.sit(&flow));
+        assert_eq!(seats.charge(&flow, now), Wait::TooLong);
     }
 }

@@ -223,10 +223,11 @@ impl Edge {
         let target = partner.books.lock().target.clone();
         let hop = target.and_then(|target| self.outbound()?.hop(&target));
         let connections_out = hop.as_ref().map_or(0, |hop| hop.connections + hop.retiring);
+        let share = partner.share();
         let mut books = partner.books.lock();
         let state = if settings.is_blocked(&partner.domain) {
             State::Blocked
-        } else if books.pace.is_watched() {
+        } else if share.is_watched() {
             State::Watched
         } else if books.failing.is_some() {
             State::Failing
@@ -243,13 +244,13 @@ impl Edge {
             state,
             connections_in,
             connections_out,
-            in_flight: partner.load().requests(),
-            bytes_in_flight: partner.load().bytes(),
+            in_flight: share.load().requests(),
+            bytes_in_flight: share.load().bytes(),
             received: Direction::of(&mut books.received, now),
             sent: Direction::of(&mut books.sent, now),
             refused: books.refused.iter().map(|(reason, count)| (*reason, *count)).collect(),
             rate_limit_per_s: books.rate(&settings.access_edge(), self.config.limits, now),
-            contacts: books.pace.contacts(),
+            contacts: share.contacts(),
             failing: books.failing.map(|(in_a_row, since)| Failing { in_a_row, since: since.to_string() }),
             next_hop: hop.map(NextHop::from),
             last_error: books.last_error.as_ref().map(|error| LastError {
