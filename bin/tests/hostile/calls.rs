@@ -22,7 +22,7 @@ const UNDER_WAY: u64 = 1_000;
 /// How much slower a call may be than in quiet: it is three requests, each of which may take 10 ms more.
 const SLACK: Duration = Duration::from_millis(30);
 /// From how many calls that is told.
-const FEWEST: usize = 200;
+const FEWEST: usize = 300;
 /// How long strangers call.
 const STORM: Duration = Duration::from_secs(4);
 /// How long an edge may remember calls whose caller has gone.

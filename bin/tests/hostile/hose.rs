@@ -23,6 +23,8 @@ const BATCH: usize = 50;
 const WINDOW: u64 = 500;
 /// How long it waits. There are requests that nobody answers.
 const MOMENT: Duration = Duration::from_millis(10);
+/// How soon one that was closed comes again: what handshakes cost is measured by those who come and go.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether enough has come, on whichever connection.
@@ -143,6 +145,7 @@ pub(crate) async fn storm(
                 };
                 if let Ok(Err(_)) = timeout(end.saturating_duration_since(Instant::now()), visit).await {
                     tally.closed.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         });
