@@ -88,7 +88,7 @@ impl Call {
     }
 
     /// Hangs up.
-    pub(crate) async fn end(&mut self, link: &mut RawSip) -> Result<()> {
+    pub(crate) async fn end(&self, link: &mut RawSip) -> Result<()> {
         link.send(self.within("BYE", 2), PROMPT).await?;
         let answer = self.next(link).await.context("a BYE")?;
         ensure!(answer.status() == Some(200), "a BYE was answered {}", told(&answer));

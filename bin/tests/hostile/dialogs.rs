@@ -36,7 +36,7 @@ fn forged_route(from: &str) -> String {
 /// An ACK to nothing: with and without a tag, with and without a Route that looks like ours.
 fn ack(from: &str, number: usize) -> String {
     let mut call = Call::new(from, INSIDE, "look-ack");
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         call.routes = vec![forged_route(from)];
     }
     match number % 3 {
