@@ -24,7 +24,7 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up, srv_records};
 use crate::relay::refuse;
-use crate::seats::{Seats, Wait, household};
+use crate::seats::{Seats, household};
 
 /// How long an admission that rests on an SRV record holds.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
@@ -344,15 +344,9 @@ impl Inbound {
     /// Something that a peer has sent goes no further than this edge. To say no costs us as much as to pass it on: who
     /// wants that too often is read more slowly for it, and nobody else is.
     fn ends_here(&self, flow: &Flow) {
-        match self.seats.charge(flow, Instant::now()) {
-            Wait::For(wait) if wait.is_zero() => {}
-            Wait::For(wait) => flow.hold_back(wait),
-            Wait::TooLong => {
-                flow.hold_back(Duration::MAX);
-                if flow.side() == Side::Accepted {
-                    flow.close(CloseReason::Asked { why: "nobody has admitted its peer, which sends too much" });
-                }
-            }
+        let wait = self.seats.charge(flow, Instant::now());
+        if !wait.is_zero() {
+            flow.hold_back(wait);
         }
     }
 
@@ -402,8 +396,6 @@ impl Handler for Inbound {
         for message in &*batch {
             match message.method() {
                 None => self.edge.answered(flow, message),
-                // What came together with the last straw is not answered any more.
-                Some(_) if flow.is_closed() => {}
                 Some(_) if Calls::carries(message) => {
                     match self.edge.calls.arrived(From::Outside, flow, message.clone()) {
                         Some(message) => self.request(flow, &message, &now),

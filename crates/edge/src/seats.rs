@@ -33,15 +33,6 @@ struct Peer {
     at: Instant,
 }
 
-/// What a peer whose request has ended at this edge has to wait.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Wait {
-    /// Until it is read from again; zero as long as it keeps its rate.
-    For(Duration),
-    /// Too long for somebody whom nobody has listed.
-    TooLong,
-}
-
 impl Seats {
     pub(crate) fn new(most: usize, listed_per_s: u32) -> Self {
         Self { most, listed_per_s: listed_per_s.max(STRANGERS_PER_S), peers: Mutex::default() }
@@ -74,14 +65,17 @@ impl Seats {
     }
 
     /// A request has ended at this edge, with a refusal or an answer of its own: that has cost us as much as to pass it
-    /// on, and nobody wanted it.
-    pub(crate) fn charge(&self, flow: &Flow, now: Instant) -> Wait {
+    /// on, and nobody wanted it. Answers how long its peer is to wait until it is read from again; nothing as long as it
+    /// keeps its rate.
+    ///
+    /// It is not closed: most come again at once, and a handshake costs us as much as many refusals.
+    pub(crate) fn charge(&self, flow: &Flow, now: Instant) -> Duration {
         self.with(flow, now, |peer| {
             let per_second = if peer.is_listed { self.listed_per_s } else { STRANGERS_PER_S };
-            peer.owes = peer.owed(now) + Duration::from_secs(1) / per_second;
+            let owes = peer.owed(now) + Duration::from_secs(1) / per_second;
+            peer.owes = owes.min(FREE + WAIT_MAX);
             peer.at = now;
-            let wait = peer.owes.saturating_sub(FREE);
-            if wait > PATIENCE && !peer.is_listed { Wait::TooLong } else { Wait::For(wait) }
+            peer.owes.saturating_sub(FREE)
         })
     }
 
@@ -115,8 +109,8 @@ impl Peer {
 const STRANGERS_PER_S: u32 = 100;
 /// One second's worth may end at once before anybody has to wait.
 const FREE: Duration = Duration::from_secs(1);
-/// A stranger that would have to wait longer is closed: it comes on many connections at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Nobody waits longer, whatever came on however many connections.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Peers without a connection are remembered up to so many in all. Those with one are as many as there are connections.
 const PEERS_MAX: usize = 10_000;
 
@@ -156,14 +150,9 @@ mod tests {
     }
 
     /// How many of `all` requests at once end here before their peer waits, and how long it waits after the last.
-    fn at_once(seats: &Seats, all: u32, flow: &Flow, now: Instant) -> (u32, Option<Duration>) {
+    fn at_once(seats: &Seats, all: u32, flow: &Flow, now: Instant) -> (usize, Duration) {
         let waits = (0..all).map(|_| seats.charge(flow, now)).collect::<Vec<_>>();
-        let free = waits.iter().filter(|wait| **wait == Wait::For(Duration::ZERO)).count();
-        let last = match waits.last() {
-            Some(Wait::For(wait)) => Some(*wait),
-            Some(Wait::TooLong) | None => None,
-        };
-        (free as u32, last)
+        (waits.iter().filter(|wait| wait.is_zero()).count(), waits.last().copied().unwrap_or_default())
     }
 
     #[test]
@@ -171,32 +160,33 @@ mod tests {
         let (seats, now) = (Seats::new(2, 2000), Instant::now());
         // The same certificate, which here is none.
         let (one, other) = (flow(), flow());
-        assert_eq!(at_once(&seats, 60, &one, now), (60, Some(Duration::ZERO)));
-        assert_eq!(at_once(&seats, 90, &other, now), (40, Some(Duration::from_millis(500))));
+        assert_eq!(at_once(&seats, 60, &one, now), (60, Duration::ZERO));
+        assert_eq!(at_once(&seats, 90, &other, now), (40, Duration::from_millis(500)));
         let later = now + Duration::from_millis(700);
-        assert_eq!(at_once(&seats, 30, &one, later), (20, Some(Duration::from_millis(100))));
+        assert_eq!(at_once(&seats, 30, &one, later), (20, Duration::from_millis(100)));
         // At its rate nobody ever waits.
         let steady = now + Duration::from_secs(60);
         let charge = |number: u32| seats.charge(&one, steady + Duration::from_millis(10) * number);
-        assert!((0..5000).all(|number| charge(number) == Wait::For(Duration::ZERO)));
+        assert!((0..5000).all(|number| charge(number).is_zero()));
     }
 
     #[test]
-    fn a_listed_peer_may_be_refused_at_its_rate_and_is_never_closed_for_it() {
+    fn a_listed_peer_may_be_refused_at_its_rate_and_nobody_waits_for_ever() {
         let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
         seats.is_listed(&flow);
-        assert_eq!(at_once(&seats, 2000, &flow, now), (2000, Some(Duration::ZERO)));
-        assert_eq!(at_once(&seats, 60_000, &flow, now), (0, Some(Duration::from_secs(30))));
+        assert_eq!(at_once(&seats, 2000, &flow, now), (2000, Duration::ZERO));
+        assert_eq!(at_once(&seats, 2000, &flow, now), (0, Duration::from_secs(1)));
+        assert_eq!(at_once(&seats, 600_000, &flow, now), (0, WAIT_MAX));
     }
 
     #[test]
-    fn a_stranger_that_owes_too_much_is_told_apart_and_remembered_though_it_goes() {
+    fn what_a_peer_owes_is_remembered_though_it_goes_and_until_it_is_paid() {
         let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
         assert!(seats.sit(&flow));
-        assert_eq!(at_once(&seats, 1100, &flow, now), (100, Some(Duration::from_secs(10))));
-        assert_eq!(seats.charge(&flow, now), Wait::TooLong);
+        assert_eq!(at_once(&seats, 1100, &flow, now), (100, Duration::from_secs(10)));
         seats.leave(&flow);
-        assert!(seats.sit(&flow));
-        assert_eq!(seats.charge(&flow, now), Wait::TooLong);
+        assert!(seats.sit(&flow) && seats.charge(&flow, now) > Duration::from_secs(9));
+        let paid = now + Duration::from_secs(12);
+        assert_eq!(seats.charge(&flow, paid), Duration::ZERO);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use metrics::Counter;
 use reveille_sip::{Frame, FrameError, Limits, Message, StreamFramer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -94,6 +94,8 @@ struct Conversation<'a, S> {
     ponged: bool,
     /// Until when nothing is read.
     held: Option<Instant>,
+    /// Whether it has just been read again after that, and so a little only: what comes may be more of the same.
+    tastes: bool,
 }
 
 impl<'a, S> Conversation<'a, S>
@@ -122,6 +124,7 @@ where
             pinged: None,
             ponged: false,
             held: None,
+            tastes: false,
         }
     }
 
@@ -159,6 +162,7 @@ where
                 if self.is_released() {
                     // Nobody else wakes us for what has come meanwhile.
                     self.held = None;
+                    self.tastes = true;
                     continue;
                 }
                 if self.flow.park(cx) {
@@ -203,7 +207,11 @@ where
             return Ok(Turn::Rest);
         }
         let mut taken = 0;
-        while taken < TURN_BYTES_MAX {
+        let (at_once, most) = match std::mem::take(&mut self.tastes) {
+            true => (READ_BYTES_MIN, 1),
+            false => (usize::MAX, TURN_BYTES_MAX),
+        };
+        while taken < most {
             if self.inbox.capacity() == 0 {
                 self.inbox = spare::take();
             }
@@ -211,7 +219,8 @@ where
                 self.inbox.reserve(self.read_bytes);
             }
             let room = self.inbox.capacity() - self.inbox.len();
-            let count = match pin!(self.stream.read_buf(&mut self.inbox)).poll(cx) {
+            let mut into = (&mut self.inbox).limit(at_once);
+            let count = match pin!(self.stream.read_buf(&mut into)).poll(cx) {
                 Poll::Pending => {
                     if taken < READ_BYTES_MIN {
                         self.read_bytes = READ_BYTES_MIN;
