@@ -83,7 +83,7 @@ fn four_times_as_long_a_message_is_no_more_than_that_much_more_work() {
         let of = |length: usize| message(&begin, filling, end, length);
         let (short, long) = (of(SHORT), of(4 * SHORT));
         // A busy machine takes longer now and then, but a square stays one.
-        let steep = (0..5).all(|_| {
+        let steep = (0..15).all(|_| {
             let (one, four) = (least(&short), least(&long));
             four > ENOUGH && four > one * 9
         });
@@ -115,7 +115,7 @@ fn message(begin: &str, filling: &str, end: &str, length: usize) -> Bytes {
 
 /// The least of some measurements: what it takes when nothing is in its way.
 fn least(bytes: &Bytes) -> Duration {
-    let measured = (0..3).map(|_| {
+    let measured = (0..4).map(|_| {
         let begin = Instant::now();
         work(bytes.clone());
         begin.elapsed()
