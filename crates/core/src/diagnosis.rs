@@ -63,6 +63,8 @@ pub enum Failure {
     MethodNotFederated,
     /// A request within a dialog that its sender does not have here.
     NoSuchDialog,
+    /// A server of ours speaks for a domain that another one serves.
+    NotItsDomain,
     /// Nobody here serves that domain.
     NotOurDomain,
     /// A peer outside speaks for a domain of ours.
@@ -134,6 +136,12 @@ impl Failure {
                 Peer,
                 false,
                 "copy Record-Route into Route unchanged (RFC 3261 §12); edges of one name need the same edge-tokens.key",
+            ),
+            Self::NotItsDomain => (
+                90119,
+                Configuration,
+                false,
+                "correct From, or let [[edge.domains]] say that this server serves the domain: name is one of its certificate",
             ),
             Self::NotOurDomain => (1005, Configuration, false, "check the PushNotificationProxyUri of the sender"),
             Self::OwnDomain => (

@@ -40,6 +40,9 @@ struct Ports {
 struct Between {
     caller: Party,
     callee: Party,
+    /// The domain that the caller wrote into To, and the callee has to write into From (RFC 3261 §12.2.1.1). It is another
+    /// than the callee's own if the call was redirected.
+    called: SipDomain,
 }
 
 /// One of the two.
@@ -100,7 +103,8 @@ impl Dialogs {
         }
     }
 
-    /// The domain that a request comes from: in a dialog the one it has had since it began.
+    /// The domain that a request comes from, and that its peer has to prove: in a dialog the one it has had since it
+    /// began.
     pub(crate) fn sender(&self, from: From, request: &Message) -> Result<SipDomain, Refusal> {
         match self.parties(&self.route(request), from, request) {
             Some([sender, _]) => Ok(sender.domain),
@@ -120,7 +124,8 @@ impl Dialogs {
         };
         let side = if self.served.contains(destination) { From::Inside } else { From::Outside };
         let callee = Party { domain: destination.clone(), side };
-        let between = Between { caller: Party { domain: sender, side: from }, callee };
+        let called = to_domain(request).unwrap_or_else(|_| destination.clone());
+        let between = Between { caller: Party { domain: sender, side: from }, callee, called };
         let token = self.secret.seal(&label(request), &between.write());
         // RFC 3261 §16.6 step 4; §26.2.2: transport=tls has no meaning there.
         let (scheme, by) = if self.route(request).is_secure() { ("sips", "") } else { ("sip", ";transport=tls") };
@@ -149,26 +154,29 @@ impl Between {
     /// The sender and the other, of a request that came from a side and whose From names a domain. `None` if neither of
     /// the two can have sent it.
     fn sent_from(self, side: From, named: Option<&SipDomain>) -> Option<[Party; 2]> {
-        let Self { caller, callee } = self;
-        // A partner has proven the domain in From and no other. Our own servers are believed: From of a callee is what the
-        // caller has once called, which need not be the callee's own domain.
-        let speaks = |party: &Party| side == From::Inside || named == Some(&party.domain);
+        let Self { caller, callee, called } = self;
+        // Our own servers are believed. From of a callee is what the caller has once called, which need not be the callee's
+        // own domain; that is the one which has to be proven, whatever From says.
+        let is_caller = named == Some(&caller.domain);
+        let is_callee = named == Some(&callee.domain) || named == Some(&called);
         match (caller.side == side, callee.side == side) {
-            (true, false) => speaks(&caller).then_some([caller, callee]),
-            (false, true) => speaks(&callee).then_some([callee, caller]),
+            (true, false) => (side == From::Inside || is_caller).then_some([caller, callee]),
+            (false, true) => (side == From::Inside || is_callee).then_some([callee, caller]),
             (true, true) if named == Some(&callee.domain) => Some([callee, caller]),
-            (true, true) if named == Some(&caller.domain) => Some([caller, callee]),
+            (true, true) if is_caller => Some([caller, callee]),
+            (true, true) if is_callee => Some([callee, caller]),
             (true, true) | (false, false) => None,
         }
     }
 
     fn write(&self) -> String {
-        format!("{}~{}", self.caller.write(), self.callee.write())
+        format!("{}~{}~{}", self.caller.write(), self.callee.write(), self.called)
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (caller, callee) = text.split_once('~')?;
-        Some(Self { caller: Party::read(caller)?, callee: Party::read(callee)? })
+        let mut parts = text.splitn(3, '~');
+        let (caller, callee, called) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { caller: Party::read(caller)?, callee: Party::read(callee)?, called: called.parse().ok()? })
     }
 }
 
@@ -299,6 +307,23 @@ mod tests {
             routes.reverse();
             let bye = request("BYE", "far.example", "a.example", &routes);
             assert_eq!(edge.destination(From::Outside, &bye), Ok(domain("a.example")));
+        }
+    }
+
+    #[test]
+    fn a_callee_that_the_call_was_redirected_to_speaks_under_the_name_that_was_called_and_proves_its_own() {
+        use crate::crossing::From::{Inside, Outside};
+        let edge = edge(1);
+        // a.example calls somebody at b.example, or at other.example, and the call has gone to far.example.
+        for called in ["b.example", "other.example"] {
+            let invite = request("INVITE", "a.example", called, &[]);
+            let recorded = edge.record_route(&invite, Inside, &domain("far.example"));
+            let bye = request("BYE", called, "a.example", &recorded);
+            assert_eq!(edge.sender(Outside, &bye), Ok(domain("far.example")), "whatever From says");
+            assert_eq!(edge.destination(Outside, &bye), Ok(domain("a.example")));
+            let third = request("BYE", "third.example", "a.example", &recorded);
+            assert_eq!(edge.sender(Outside, &third), Ok(domain("third.example")));
+            assert_eq!(edge.destination(Outside, &third), Err(Refusal::NoSuchDialog));
         }
     }
 

@@ -99,10 +99,13 @@ impl Inbound {
         if self.edge.is_draining() && !is_within_dialog(message) {
             return self.turn_away(flow, message, &Refusal::Stopping);
         }
-        if let Some(proven) = message::from_host(message).and_then(|host| self.known(flow, host, now.version())) {
+        // From of a callee is what its caller has once called: the dialog knows better.
+        let within = is_within_dialog(message).then(|| self.edge.calls.sender(From::Outside, message).ok()).flatten();
+        let host = within.as_ref().map(SipDomain::as_str).or_else(|| message::from_host(message));
+        if let Some(proven) = host.and_then(|host| self.known(flow, host, now.version())) {
             return self.pass(flow, message, &proven, now);
         }
-        let domain = match message::from_domain(message) {
+        let domain = match within.map_or_else(|| message::from_domain(message), Ok) {
             Ok(domain) => domain,
             Err(refusal) => return self.turn_away(flow, message, &refusal),
         };
@@ -404,7 +407,7 @@ impl Handler for Inbound {
                     }
                 }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
-                Some(Method::Options) if for_itself(message, &self.edge.config.name) => {
+                Some(Method::Options) if for_itself(message, &self.edge.config.name) && !self.edge.is_draining() => {
                     let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
                     });

@@ -16,7 +16,7 @@ use reveille_sip_net::{
 
 use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
-use crate::edge::{Edge, LOOKUPS_MAX};
+use crate::edge::{Edge, LOOKUPS_MAX, Served};
 use crate::inbound::{DOMAINS_COMPARED, for_itself};
 use crate::limits::Class;
 use crate::now::Now;
@@ -140,7 +140,7 @@ impl Outbound {
         if self.edge.is_draining() && !is_within_dialog(message) {
             return self.turn_away(flow, message, From::Inside, &Refusal::Stopping);
         }
-        if let Err(refusal) = self.speaks_for_us(message) {
+        if let Err(refusal) = self.speaks_for_us(flow, message) {
             return self.turn_away(flow, message, From::Inside, &refusal);
         }
         let leaving = Leaving::Ours { asserted: message::asserted(message) };
@@ -163,18 +163,23 @@ impl Outbound {
         self.ways.way(message::destination_host(message)?, now.version(), Instant::now())
     }
 
-    /// Whether a request is of a domain of ours: what leaves here is believed by others for its From alone, and for our
-    /// certificate.
-    fn speaks_for_us(&self, message: &Message) -> Result<(), Refusal> {
+    /// Whether a request is of a domain that its server serves: what leaves here is believed by others for its From alone,
+    /// and for our certificate.
+    fn speaks_for_us(&self, flow: &Flow, message: &Message) -> Result<(), Refusal> {
         let domains = &self.edge.config.domains;
-        let is_host = |host: &str| domains.keys().any(|domain| domain.as_str().eq_ignore_ascii_case(host));
+        let serves = |served: &Served| flow.peer().is_some_and(|peer| peer.names(served.name.as_str()));
+        let is_host = |host: &str| {
+            domains.iter().any(|(domain, served)| domain.as_str().eq_ignore_ascii_case(host) && serves(served))
+        };
         // Most houses have few: to compare costs less than to make a name of the text.
         if domains.len() <= DOMAINS_COMPARED && message::from_host(message).is_some_and(is_host) {
             return Ok(());
         }
         // From of a callee is what the caller has once called: the dialog knows better.
-        let sender = self.edge.calls.sender(From::Inside, message)?;
-        if domains.contains_key(&sender) { Ok(()) } else { Err(Refusal::ForgedTrust) }
+        let domain = self.edge.calls.sender(From::Inside, message)?;
+        // Who serves none, and is listed under `inside` all the same, may speak for all of them.
+        let may = |served: &Served| serves(served) || !domains.values().any(serves);
+        if domains.get(&domain).is_some_and(may) { Ok(()) } else { Err(Refusal::NotItsDomain { domain }) }
     }
 
     /// Sends a request out to a domain that is not ours, as soon as its way is known.
@@ -311,10 +316,11 @@ impl Outbound {
     fn stay(&self, flow: &Arc<Flow>, message: &Message, domain: &SipDomain) {
         let crossing = || -> Result<_, Refusal> {
             let from = message::from_domain(message)?;
-            let origin = self.edge.config.domains.get(&from).ok_or(Refusal::ForgedTrust)?;
+            let not_its = || Refusal::NotItsDomain { domain: from.clone() };
+            let origin = self.edge.config.domains.get(&from).ok_or_else(not_its)?;
             // Each server speaks for the domains that it serves, also here.
             if !flow.peer().is_some_and(|peer| peer.names(origin.name.as_str())) {
-                return Err(Refusal::ForgedTrust);
+                return Err(not_its());
             }
             let served = self.edge.config.domains.get(domain);
             let served = served.ok_or_else(|| Refusal::UnknownDestination { domain: domain.clone() })?;
@@ -381,7 +387,7 @@ impl Handler for Outbound {
                         self.request(flow, &message, &now);
                     }
                 }
-                Some(Method::Options) if for_itself(message, &self.edge.config.name) => {
+                Some(Method::Options) if for_itself(message, &self.edge.config.name) && !self.edge.is_draining() => {
                     let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
                     });

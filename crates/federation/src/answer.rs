@@ -46,6 +46,7 @@ pub const fn status(refusal: &Refusal) -> u16 {
         | Refusal::FederationOff
         | Refusal::ForgedTrust
         | Refusal::MethodNotFederated { .. }
+        | Refusal::NotItsDomain { .. }
         | Refusal::NoTrust
         | Refusal::OwnDomain { .. }
         | Refusal::PartnerWatched { .. } => 403,

@@ -67,6 +67,12 @@ pub enum Refusal {
     /// Within a dialog, and without the Route that this edge has given its two ends; or with that of others.
     #[error("the request is within a dialog that its sender does not have through this edge")]
     NoSuchDialog,
+    /// A server inside wrote the name of a domain into From that is not its own.
+    #[error("this server does not serve {domain}, and may not speak for it")]
+    NotItsDomain {
+        /// The domain in From.
+        domain: SipDomain,
+    },
     /// An edge of ours sent something without its trust header.
     #[error("the message came without the trust header that an edge adds")]
     NoTrust,
@@ -228,6 +234,7 @@ impl Refusal {
             Self::ForgedTrust | Self::NoTrust => Failure::ForgedTrust,
             Self::MethodNotFederated { .. } => Failure::MethodNotFederated,
             Self::NoSuchDialog => Failure::NoSuchDialog,
+            Self::NotItsDomain { .. } => Failure::NotItsDomain,
             Self::OwnDomain { .. } => Failure::OwnDomain,
             Self::Overloaded | Self::Shed { .. } => Failure::Overloaded,
             Self::PartnerBusy { .. } => Failure::PartnerBusy,
@@ -316,6 +323,7 @@ impl Refusal {
             | Self::ForgedTrust
             | Self::MethodNotFederated { .. }
             | Self::NoSuchDialog
+            | Self::NotItsDomain { .. }
             | Self::NoTrust
             | Self::OwnDomain { .. }
             | Self::PartnerWatched { .. }
@@ -350,6 +358,7 @@ impl Refusal {
             Self::ForgedTrust => "forged-trust",
             Self::MethodNotFederated { .. } => "method-not-federated",
             Self::NoSuchDialog => "no-such-dialog",
+            Self::NotItsDomain { .. } => "not-its-domain",
             Self::NoTrust => "no-trust",
             Self::Overloaded => "overloaded",
             Self::OwnDomain { .. } => "own-domain",

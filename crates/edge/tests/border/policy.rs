@@ -431,7 +431,23 @@ async fn servers_of_ours_reach_each_other_without_leaving_and_only_for_their_own
     assert!(trust(&came).starts_with("ms-source-type=DirectPartner;") && trust(&came).contains(CORP));
     assert_eq!(corp.next(PATIENCE).await.unwrap().status(), Some(202));
     let answer = corp.send_and_wait(request("push.example.net", "push.example.net", 2), PATIENCE).await.unwrap();
-    assert_eq!(told(&answer), (403, None, Some("90105")));
+    assert_eq!(told(&answer), (403, None, Some("90119")));
     assert!(border.house.saw_nothing());
+    border.end().await;
+}
+
+#[tokio::test]
+async fn a_server_of_ours_speaks_outward_for_its_own_domain_and_for_that_of_no_other() {
+    let at = partner_address();
+    let names = StaticResolver::new().host("edge.contoso.com", at.ip());
+    let border = Border::start(settings([allowed("contoso.com", Some("edge.contoso.com"))]), names).await;
+    let mut beyond = Beyond::start(&border.office, "edge.contoso.com", at);
+    let mut corp = border.insider(CORP).await;
+    let answer = corp.send_and_wait(request("push.example.net", "contoso.com", 1), PATIENCE).await.unwrap();
+    assert_eq!(told(&answer), (403, None, Some("90119")));
+    assert!(beyond.saw_nothing());
+    corp.send(request("corp.example.net", "contoso.com", 2), PATIENCE).await.unwrap();
+    beyond.answer(202).await;
+    assert_eq!(corp.next(PATIENCE).await.unwrap().status(), Some(202));
     border.end().await;
 }
