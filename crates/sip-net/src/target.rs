@@ -1,7 +1,8 @@
 //! A next hop as its caller names it: who it must be, and where it may be reached.
 
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::flow::Transport;
 use crate::resolve::order_by;
@@ -30,11 +31,19 @@ pub struct Server {
 }
 
 /// What makes two targets one next hop.
-#[derive(Debug, Eq, Hash, PartialEq)]
+#[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Key {
+    /// Of all the rest, made once: every message asks a table for its next hop.
+    hash: u64,
     pub(crate) name: String,
     pub(crate) transport: Transport,
     place: Place,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -106,9 +115,13 @@ impl Target {
     }
 
     fn new(name: String, transport: Transport, place: Place, servers: Arc<[Server]>) -> Self {
-        Self { key: Arc::new(Key { name, transport, place }), servers, connections_max: None }
+        let hash = HASHES.hash_one((&name, transport, &place));
+        Self { key: Arc::new(Key { hash, name, transport, place }), servers, connections_max: None }
     }
 }
+
+/// Keyed, so that nobody can name many next hops that meet in one place of a table.
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// All addresses, in the order for one connection: by priority, by weight among equals, each server's own in turn.
 pub(crate) fn drawn(servers: &[Server], random: impl FnMut(u32) -> u32) -> Vec<SocketAddr> {
