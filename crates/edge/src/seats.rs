@@ -109,8 +109,8 @@ impl Peer {
 const STRANGERS_PER_S: u32 = 100;
 /// One second's worth may end at once before anybody has to wait.
 const FREE: Duration = Duration::from_secs(1);
-/// Nobody waits longer, whatever came on however many connections.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Nobody waits longer, whatever came on however many connections; nor does the edge hear sooner that it has gone.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Peers without a connection are remembered up to so many in all. Those with one are as many as there are connections.
 const PEERS_MAX: usize = 10_000;
 
@@ -183,7 +183,7 @@ mod tests {
     fn what_a_peer_owes_is_remembered_though_it_goes_and_until_it_is_paid() {
         let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
         assert!(seats.sit(&flow));
-        assert_eq!(at_once(&seats, 1100, &flow, now), (100, Duration::from_secs(10)));
+        assert_eq!(at_once(&seats, 1000, &flow, now), (100, Duration::from_secs(9)));
         seats.leave(&flow);
         assert!(seats.sit(&flow) && seats.charge(&flow, now) > Duration::from_secs(9));
         let paid = now + Duration::from_secs(12);

@@ -508,7 +508,7 @@ impl fmt::Display for Transport {
 const STALLED: Duration = Duration::from_secs(5);
 
 /// The longest that a peer is not read from at a time: less than a message may take to come, of which a part is here.
-const HOLD_MAX: Duration = Duration::from_secs(20);
+const HOLD_MAX: Duration = Duration::from_secs(10);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
