@@ -24,6 +24,7 @@ use crate::outbound::Outbound;
 use crate::partners::Partners;
 use crate::refusals::{Refusals, Refused};
 use crate::relay::Relay;
+use crate::unfound::Unfound;
 
 /// How often requests that nobody answers are forgotten.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -66,6 +67,7 @@ pub struct Edge {
     pub(crate) calls: Calls,
     pub(crate) refusals: Refusals,
     pub(crate) partners: Partners,
+    pub(crate) unfound: Unfound,
     /// The inner side, while it runs.
     outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
@@ -85,6 +87,7 @@ impl Edge {
         let relay = Relay::new(&config.name);
         let calls = Calls::new(&config);
         let refusals = Refusals::new(Arc::clone(&clock));
+        let unfound = Unfound::new(Arc::clone(&clock));
         let partners = Partners::new(config.limits, clock);
         let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
         let latest = Latest::default();
@@ -96,6 +99,7 @@ impl Edge {
             calls,
             refusals,
             partners,
+            unfound,
             outbound,
             draining,
             latest,

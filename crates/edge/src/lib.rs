@@ -25,6 +25,7 @@ mod relay;
 mod said;
 mod seats;
 mod status;
+mod unfound;
 mod ways;
 mod ways_back;
 
@@ -32,5 +33,6 @@ pub use edge::{Config, Edge, Served};
 pub use limits::Limits;
 pub use refusals::Refused;
 pub use status::{
-    Address, Answers, Border, CertificateSummary, Direction, Failing, LastError, NextHop, PartnerStatus, State,
+    Address, Answers, Border, CertificateSummary, Direction, Failing, LastError, NextHop, NotFound, PartnerStatus,
+    State,
 };

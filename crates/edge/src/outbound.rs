@@ -253,13 +253,17 @@ impl Outbound {
         let found = found.and_then(|(target, led, ttl)| Ok((self.found(&domain, target, led)?, ttl)));
         match found {
             Ok((found, ttl)) => {
+                self.edge.unfound.found(&domain);
                 let waiting = ways.found(&domain, Arc::clone(&found), settings.version(), ttl, Instant::now());
                 let now = Now::of(settings);
                 for Waiting { flow, message, leaving } in waiting {
                     self.pass(&flow, &message, leaving, &found, &now);
                 }
             }
-            Err(refusal) => self.lost(&domain, from, &refusal),
+            Err(refusal) => {
+                self.edge.unfound.failed(&domain, &refusal);
+                self.lost(&domain, from, &refusal);
+            }
         }
     }
 

@@ -107,8 +107,8 @@ impl Peer {
 
 /// How many requests in one second of one peer may end here that nobody has listed.
 const STRANGERS_PER_S: u32 = 100;
-/// One second's worth may end at once before anybody has to wait.
-const FREE: Duration = Duration::from_secs(1);
+/// What may end at once before anybody has to wait: a quarter of a second's worth.
+const FREE: Duration = Duration::from_millis(250);
 /// Nobody waits longer, whatever came on however many connections; nor does the edge hear sooner that it has gone.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Peers without a connection are remembered up to so many in all. Those with one are as many as there are connections.
@@ -160,8 +160,8 @@ mod tests {
         let (seats, now) = (Seats::new(2, 2000), Instant::now());
         // The same certificate, which here is none.
         let (one, other) = (flow(), flow());
-        assert_eq!(at_once(&seats, 60, &one, now), (60, Duration::ZERO));
-        assert_eq!(at_once(&seats, 90, &other, now), (40, Duration::from_millis(500)));
+        assert_eq!(at_once(&seats, 15, &one, now), (15, Duration::ZERO));
+        assert_eq!(at_once(&seats, 60, &other, now), (10, Duration::from_millis(500)));
         let later = now + Duration::from_millis(700);
         assert_eq!(at_once(&seats, 30, &one, later), (20, Duration::from_millis(100)));
         // At its rate nobody ever waits.
@@ -174,7 +174,7 @@ mod tests {
     fn a_listed_peer_may_be_refused_at_its_rate_and_nobody_waits_for_ever() {
         let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
         seats.is_listed(&flow);
-        assert_eq!(at_once(&seats, 2000, &flow, now), (2000, Duration::ZERO));
+        assert_eq!(at_once(&seats, 500, &flow, now), (500, Duration::ZERO));
         assert_eq!(at_once(&seats, 2000, &flow, now), (0, Duration::from_secs(1)));
         assert_eq!(at_once(&seats, 600_000, &flow, now), (0, WAIT_MAX));
     }
@@ -183,7 +183,7 @@ mod tests {
     fn what_a_peer_owes_is_remembered_though_it_goes_and_until_it_is_paid() {
         let (seats, flow, now) = (Seats::new(2, 2000), flow(), Instant::now());
         assert!(seats.sit(&flow));
-        assert_eq!(at_once(&seats, 1000, &flow, now), (100, Duration::from_secs(9)));
+        assert_eq!(at_once(&seats, 925, &flow, now), (25, Duration::from_secs(9)));
         seats.leave(&flow);
         assert!(seats.sit(&flow) && seats.charge(&flow, now) > Duration::from_secs(9));
         let paid = now + Duration::from_secs(12);

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use reveille_core::settings::Snapshot;
+use reveille_core::{SipDomain, Timestamp};
+use reveille_federation::Refusal;
 use reveille_sip_net::{AddressState, HopState};
 use serde::Serialize;
 
@@ -26,6 +28,17 @@ pub struct Border {
     pub warnings: Vec<String>,
     /// By domain.
     pub partners: Vec<PartnerStatus>,
+    /// Domains to which no way was found the last time that one was looked for, by name.
+    pub not_found: Vec<NotFound>,
+}
+
+/// A domain that nothing could be sent to, since where it is reached is not known.
+#[derive(Clone, Debug, Serialize)]
+pub struct NotFound {
+    /// The domain.
+    pub domain: String,
+    /// Why not.
+    pub last_error: LastError,
 }
 
 /// One partner: a domain together with the name that proves it.
@@ -183,6 +196,18 @@ pub struct LastError {
     pub advice: String,
 }
 
+impl NotFound {
+    fn of((domain, at, refusal): (SipDomain, Timestamp, Refusal)) -> Self {
+        let last_error = LastError {
+            at: at.to_string(),
+            reason: refusal.as_str(),
+            sentence: refusal.to_string(),
+            advice: refusal.advice(),
+        };
+        Self { domain: domain.to_string(), last_error }
+    }
+}
+
 /// What is shown of a certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct CertificateSummary {
@@ -214,6 +239,7 @@ impl Edge {
             ways: self.outbound().map_or(0, |outbound| outbound.ways()),
             warnings: settings.warnings(),
             partners,
+            not_found: self.unfound.all().into_iter().map(NotFound::of).collect(),
         }
     }
 

@@ -109,6 +109,14 @@ async fn ways_that_lead_nowhere_are_told_inside_with_their_remedy() {
         let said = answer.header(Name::MsDiagnostics).unwrap();
         assert!(said.contains(part) && said.contains("source=\"edge.push.example.net\""), "{said}");
     }
+    let not_found = border.edge.border().not_found;
+    let not_found: Vec<_> = not_found.iter().map(|one| (one.domain.as_str(), one.last_error.reason)).collect();
+    let expected = [
+        ("elsewhere.example", "srv-names-another"),
+        ("homeless.example", "address-not-found"),
+        ("unlisted.example", "srv-not-found"),
+    ];
+    assert_eq!(not_found, expected);
     border.change(federation(false));
     let answer = house.send_and_wait(request("push.example.net", "unlisted.example", 6), PATIENCE).await.unwrap();
     assert_eq!(told(&answer), (403, None, Some("90104")));
