@@ -128,8 +128,8 @@ async fn stray(world: &World, method: &str, counter: &str, prefix: char) -> Resu
                 ('p', _) => format!("z9hG4bKp{:x}.0.{key:016x}.{key:016x}", u64::MAX),
                 (_, 0) => format!("z9hG4bK{key:x}"),
                 // As ours look: a small number, and a key that has to be guessed.
-                (_, 1) => format!("z9hG4bKe{count:x}.{key:016x}"),
-                (_, _) => format!("z9hG4bKe{count:x}"),
+                (_, 1) => format!("z9hG4bKe{count:016x}.{key:016x}.{key:016x}"),
+                (_, _) => format!("z9hG4bKe{count:016x}.{:016x}.{key:016x}", 0),
             };
             text += &format!(
                 "SIP/2.0 {status}\r\nVia: SIP/2.0/TLS {EDGE};branch={branch}\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\n\
