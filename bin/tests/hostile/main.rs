@@ -23,6 +23,7 @@ mod lengths;
 mod letter;
 mod loops;
 mod neighbour;
+mod refusals_flood;
 mod refused;
 mod report;
 mod slow;
@@ -91,6 +92,7 @@ async fn play(world: World, neighbour: Neighbour, caller: Neighbour) -> Result<(
     chapter.add("dialogs", dialogs::play(&world, &caller)).await;
     chapter.add("readers that do not read", deaf::play(&world)).await;
     chapter.add("flood", flood::play(&world, &neighbour)).await;
+    chapter.add("flood of what is refused", refusals_flood::play(&world, &neighbour)).await;
     chapter.add("coming and going", churn::play(&world)).await;
     chapter.add("idle connections", idle::play(&world, &neighbour)).await;
     chapter.add("slow senders", slow.end()).await;

@@ -393,6 +393,7 @@ const SETTINGS: &str = r#"{ "settings": [
     { "Kind": "AllowedDomain", "Identity": "evil.example" },
     { "Kind": "AllowedDomain", "Identity": "flood.example" },
     { "Kind": "AllowedDomain", "Identity": "deaf.example" },
+    { "Kind": "BlockedDomain", "Identity": "blocked.example" },
     { "Kind": "AllowedDomain", "Identity": "silent.example" },
     { "Kind": "AllowedDomain", "Identity": "direct.example", "ProxyFqdn": "edge.direct.example" },
     { "Kind": "AllowedDomain", "Identity": "customer.example" },
