@@ -143,7 +143,13 @@ fn checked(text: &str) -> Result<Params<'_>, SyntaxError> {
     let params = Params::new(text);
     let mut tagged = false;
     for (name, value) in params {
-        let closes = |value: &str| !value.starts_with('"') || quoted_end(value) == Some(value.len());
+        // §25.1, gen-value: quotation marks stand around a value, or not at all. One that begins within it and never ends
+        // would take along what is written behind it.
+        let closes = |value: &str| match find(value, b'"') {
+            None => true,
+            Some(0) => quoted_end(value) == Some(value.len()),
+            Some(_) => false,
+        };
         if !is_token(name.as_bytes()) || !value.is_none_or(closes) {
             return Err(SyntaxError::new("a parameter is malformed"));
         }
@@ -195,6 +201,8 @@ mod tests {
             "sip:a@b;x=<sip:c@d>",
             "<sip:a@b>;=5",
             "<sip:a@b>;x=\"y",
+            "<sip:a@b>;x=y\"z;tag=1",
+            "<sip:a@b>;x=y\"z\"",
             "<sip:a@b>;tag=1;x=2;TAG=1",
             "sip:a@b;tag;tag=1",
             ";tag=1",

@@ -6,7 +6,7 @@ use std::fmt;
 use super::params::DigestParams;
 use super::{Algorithm, Protection};
 use crate::error::SyntaxError;
-use crate::text::quote;
+use crate::text::{quote, trim};
 
 /// A digest challenge, read or to be printed: its `Display` is the header value.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,7 +35,7 @@ impl<'a> Challenge<'a> {
         let params = DigestParams::parse(value)?;
         let qop = params.find("qop");
         let offers = |wanted| {
-            qop.as_deref().is_some_and(|list| list.split(',').any(|one| Protection::parse(one.trim()) == Some(wanted)))
+            qop.as_deref().is_some_and(|list| list.split(',').any(|one| Protection::parse(trim(one)) == Some(wanted)))
         };
         let (qop_auth, qop_auth_int) = (offers(Protection::Auth), offers(Protection::AuthInt));
         if qop.is_some() && !qop_auth && !qop_auth_int {

@@ -12,7 +12,7 @@ use std::fmt;
 use dialects::Found;
 
 use crate::list::Params;
-use crate::text::unescape;
+use crate::text::{trim, unescape};
 
 /// What the URI of a Contact says about push.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -184,7 +184,7 @@ pub fn strip_push_params(uri: &str) -> Cow<'_, str> {
     let params_end = uri[params_start..].find('?').map_or(uri.len(), |at| params_start + at);
     let params = || uri[params_start..params_end].split(';').skip(1);
     let named = |param: &str, is: fn(&str) -> bool| {
-        let name = param.split('=').next().unwrap_or(param).trim();
+        let name = trim(param.split('=').next().unwrap_or(param));
         is(&unescape(name).unwrap_or(Cow::Borrowed(name)).to_ascii_lowercase())
     };
     let is_push = |param: &str| named(param, |name| name.starts_with("pn-"));
