@@ -94,7 +94,8 @@ struct Conversation<'a, S> {
     ponged: bool,
     /// Until when nothing is read.
     held: Option<Instant>,
-    /// Whether it has just been read again after that, and so a little only: what comes may be more of the same.
+    /// Whether only a little is to be read next: it is the first, or the first after that, and what comes may be more of
+    /// what nobody wants.
     tastes: bool,
 }
 
@@ -124,7 +125,7 @@ where
             pinged: None,
             ponged: false,
             held: None,
-            tastes: false,
+            tastes: true,
         }
     }
 
