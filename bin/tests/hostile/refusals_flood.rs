@@ -14,19 +14,17 @@ use crate::report::{Line, line};
 use crate::world::{EDGE, FLOOD, INSIDE, STRANGER, World};
 
 /// Who floods: with which certificate, for which domain, on how many connections.
-const FLOODS: [(&str, &str, &str, usize); 5] = [
+const FLOODS: [(&str, &str, &str, usize); 3] = [
     ("blocked", STRANGER, "blocked.example", 8),
     ("unlisted", STRANGER, STRANGER, 8),
     ("above its rate", FLOOD, FLOOD, 8),
-    ("blocked", STRANGER, "blocked.example", 200),
-    ("unlisted", STRANGER, STRANGER, 200),
 ];
 /// How long each of them lasts: 1,000 messages of the good partner and more fall into it.
 const TIME: Duration = Duration::from_millis(4500);
 /// Its handshakes and its first rush are over by then.
 const SETTLED: Duration = Duration::from_millis(700);
 /// Samples before each flood, to compare with: machines have moods.
-const QUIET: usize = 210;
+const QUIET: usize = 340;
 /// How much slower the good partner may be served.
 const SLACK: Duration = Duration::from_millis(10);
 
