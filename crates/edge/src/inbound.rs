@@ -24,7 +24,7 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up, srv_records};
 use crate::relay::refuse;
-use crate::seats::{Seats, household};
+use crate::seats::{Charge, Seats, household};
 
 /// How long an admission that rests on an SRV record holds.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
@@ -347,9 +347,16 @@ impl Inbound {
     /// Something that a peer has sent goes no further than this edge. To say no costs us as much as to pass it on: who
     /// wants that too often is read more slowly for it, and nobody else is.
     fn ends_here(&self, flow: &Flow) {
-        let wait = self.seats.charge(flow, Instant::now());
-        if !wait.is_zero() {
-            flow.hold_back(wait);
+        match self.seats.charge(flow, Instant::now()) {
+            Charge::Wait(wait) if wait.is_zero() => {}
+            Charge::Wait(wait) => flow.hold_back(wait),
+            Charge::TooMuch if flow.side() == Side::Accepted => {
+                flow.close(CloseReason::Asked {
+                    why: "nobody has listed its peer, which has sent too much for too long",
+                });
+            }
+            // A connection of our own serves our own requests as well.
+            Charge::TooMuch => flow.hold_back(Duration::MAX),
         }
     }
 

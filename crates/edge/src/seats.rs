@@ -33,6 +33,15 @@ struct Peer {
     at: Instant,
 }
 
+/// What becomes of a peer for something that ended here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Charge {
+    /// It waits so long until it is read from again.
+    Wait(Duration),
+    /// This connection has had its time.
+    TooMuch,
+}
+
 impl Seats {
     pub(crate) fn new(most: usize, listed_per_s: u32) -> Self {
         Self { most, listed_per_s: listed_per_s.max(STRANGERS_PER_S), peers: Mutex::default() }
@@ -68,14 +77,18 @@ impl Seats {
     /// on, and nobody wanted it. Answers how long its peer is to wait until it is read from again; nothing as long as it
     /// keeps its rate.
     ///
-    /// It is not closed: most come again at once, and a handshake costs us as much as many refusals.
-    pub(crate) fn charge(&self, flow: &Flow, now: Instant) -> Duration {
+    /// A connection of a stranger is not closed at once: most come again, and a handshake costs us as much as many
+    /// refusals. But one that has been here for long enough and still wants too much is: its peer may have gone, with much
+    /// left to be read, and would hold its seat until the last of that is refused.
+    pub(crate) fn charge(&self, flow: &Flow, now: Instant) -> Charge {
         self.with(flow, now, |peer| {
             let per_second = if peer.is_listed { self.listed_per_s } else { STRANGERS_PER_S };
             let owes = peer.owed(now) + Duration::from_secs(1) / per_second;
             peer.owes = owes.min(FREE + WAIT_MAX);
             peer.at = now;
-            peer.owes.saturating_sub(FREE)
+            let wait = peer.owes.saturating_sub(FREE);
+            let is_old = now.saturating_duration_since(flow.opened()) >= WAIT_MAX;
+            if is_old && !peer.is_listed && wait >= TOO_LONG { Charge::TooMuch } else { Charge::Wait(wait) }
         })
     }
 
@@ -111,6 +124,8 @@ const STRANGERS_PER_S: u32 = 100;
 const FREE: Duration = Duration::from_millis(250);
 /// Nobody waits longer, whatever came on however many connections; nor does the edge hear sooner that it has gone.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// What a stranger may owe on a connection that is older than [`WAIT_MAX`].
+const TOO_LONG: Duration = Duration::from_secs(1);
 /// Peers without a connection are remembered up to so many in all. Those with one are as many as there are connections.
 const PEERS_MAX: usize = 10_000;
 
@@ -149,9 +164,16 @@ mod tests {
         assert!(seats.sit(&flow), "an end that was not begun counts for nothing");
     }
 
+    fn wait(charge: Charge) -> Duration {
+        match charge {
+            Charge::Wait(wait) => wait,
+            Charge::TooMuch => panic!("the connection is young"),
+        }
+    }
+
     /// How many of `all` requests at once end here before their peer waits, and how long it waits after the last.
     fn at_once(seats: &Seats, all: u32, flow: &Flow, now: Instant) -> (usize, Duration) {
-        let waits = (0..all).map(|_| seats.charge(flow, now)).collect::<Vec<_>>();
+        let waits = (0..all).map(|_| wait(seats.charge(flow, now))).collect::<Vec<_>>();
         (waits.iter().filter(|wait| wait.is_zero()).count(), waits.last().copied().unwrap_or_default())
     }
 
@@ -166,8 +188,24 @@ mod tests {
         assert_eq!(at_once(&seats, 30, &one, later), (20, Duration::from_millis(100)));
         // At its rate nobody ever waits.
         let steady = now + Duration::from_secs(60);
-        let charge = |number: u32| seats.charge(&one, steady + Duration::from_millis(10) * number);
+        let charge = |number: u32| wait(seats.charge(&one, steady + Duration::from_millis(10) * number));
         assert!((0..5000).all(|number| charge(number).is_zero()));
+    }
+
+    #[test]
+    fn a_strangers_connection_that_wants_too_much_for_long_has_had_its_time_and_a_listed_ones_has_not() {
+        let (seats, flow) = (Seats::new(2, 2000), flow());
+        let young = flow.opened() + Duration::from_secs(9);
+        assert_eq!(at_once(&seats, 925, &flow, young), (25, Duration::from_secs(9)));
+        let old = flow.opened() + Duration::from_secs(10);
+        assert_eq!(seats.charge(&flow, old), Charge::TooMuch, "it owes eight seconds");
+        let paid = old + Duration::from_secs(60);
+        assert!(
+            (0..120).all(|_| matches!(seats.charge(&flow, paid), Charge::Wait(_))),
+            "a little too much is held only"
+        );
+        seats.is_listed(&flow);
+        assert_eq!(at_once(&seats, 600_000, &flow, paid), (0, WAIT_MAX));
     }
 
     #[test]
@@ -185,8 +223,8 @@ mod tests {
         assert!(seats.sit(&flow));
         assert_eq!(at_once(&seats, 925, &flow, now), (25, Duration::from_secs(9)));
         seats.leave(&flow);
-        assert!(seats.sit(&flow) && seats.charge(&flow, now) > Duration::from_secs(9));
+        assert!(seats.sit(&flow) && wait(seats.charge(&flow, now)) > Duration::from_secs(9));
         let paid = now + Duration::from_secs(12);
-        assert_eq!(seats.charge(&flow, paid), Duration::ZERO);
+        assert_eq!(seats.charge(&flow, paid), Charge::Wait(Duration::ZERO));
     }
 }

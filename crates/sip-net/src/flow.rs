@@ -31,6 +31,7 @@ pub struct Flow {
     peer: Option<Arc<PeerCertificate>>,
     open: AtomicBool,
     heard: AtomicBool,
+    opened: Instant,
     out: Out,
     gone: CancellationToken,
 }
@@ -240,6 +241,11 @@ impl Flow {
         self.side
     }
 
+    /// When it began.
+    pub fn opened(&self) -> std::time::Instant {
+        self.opened.into_std()
+    }
+
     /// Our address; for UDP the one the socket is bound to.
     pub fn local(&self) -> SocketAddr {
         self.local
@@ -324,6 +330,7 @@ impl Flow {
             peer,
             open: AtomicBool::new(true),
             heard: AtomicBool::new(false),
+            opened: Instant::now(),
             out,
             gone: CancellationToken::new(),
         })
