@@ -2,6 +2,8 @@
 //!
 //! The ids are those of `ms-diagnostics` (lync.md §3.5) where one fits; ours begin above 90100.
 
+use crate::stage::Stage;
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
@@ -51,26 +53,46 @@ pub enum Failure {
     CertificateNamesAnother,
     /// The body is not what its content type says.
     BadBody,
+    /// The address of the clearing house is no SIP URI, or leads where no clearing house is.
+    BadProxyUri,
+    /// The partner's edge is there, and the clearing house behind it is not.
+    ClearingHouseDown,
     /// The domain is on the block list.
     DomainBlocked,
     /// The domain is not on the allow list.
     DomainNotAllowed,
+    /// The edge that a test names is not one of this home.
+    EdgeUnknown,
+    /// Home does not reach its own edge.
+    EdgeUnreachable,
     /// Federation is off.
     FederationOff,
     /// The trust header came from a host that is not our edge.
     ForgedTrust,
+    /// The filter for users' messages blocks what push requests carry.
+    ImFilterRejects,
     /// Requests of this kind do not cross the border.
     MethodNotFederated,
+    /// The request has left, and nobody has answered it in time.
+    NoAnswer,
     /// A request within a dialog that its sender does not have here.
     NoSuchDialog,
+    /// Nobody of that name is at the domain.
+    NoSuchUser,
+    /// The user has no device that a test could wake.
+    NoTestDevice,
     /// A server of ours speaks for a domain that another one serves.
     NotItsDomain,
     /// Nobody here serves that domain.
     NotOurDomain,
     /// A peer outside speaks for a domain of ours.
     OwnDomain,
+    /// Our own SRV record cannot be found.
+    OwnNameMissing,
     /// Too much of one partner is under way.
     PartnerBusy,
+    /// The partner's edge turns us away.
+    PartnerRefuses,
     /// A discovered partner writes to too many addresses.
     PartnerWatched,
     /// The next hop has failed a moment ago, and is not tried yet.
@@ -83,6 +105,18 @@ pub enum Failure {
     PeerUnreachable,
     /// The next hop's certificate is not one to trust.
     PeerUntrusted,
+    /// The device was not heard of within the time of a test.
+    ProbeUnanswered,
+    /// The provider that the domain's record leads to is one of ours and switched off.
+    ProviderDisabled,
+    /// The domain's record leads to somebody whom no record of ours names as a provider.
+    ProviderMissing,
+    /// The push service did not take the test push.
+    ProviderRefuses,
+    /// The way leads to another server than the one that a test names.
+    ProxyDiffers,
+    /// No push service is switched on.
+    PushSwitchedOff,
     /// The journal cannot take anything.
     StoreFull,
     /// The edge is about to stop.
@@ -106,10 +140,103 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Where on the road of a push request it happens, as our own servers meet it.
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::BadProxyUri | Self::ImFilterRejects | Self::PushSwitchedOff => Stage::Settings,
+            Self::EdgeUnknown | Self::EdgeUnreachable | Self::Stopping => Stage::OurEdge,
+            Self::OwnNameMissing => Stage::OwnName,
+            Self::DomainBlocked
+            | Self::DomainNotAllowed
+            | Self::FederationOff
+            | Self::ForgedTrust
+            | Self::MethodNotFederated
+            | Self::NoSuchDialog
+            | Self::NotItsDomain
+            | Self::Overloaded
+            | Self::PartnerBusy
+            | Self::PartnerWatched
+            | Self::ProviderDisabled
+            | Self::ProviderMissing
+            | Self::Throttled
+            | Self::TooManyHops
+            | Self::UnknownScheme => Stage::Policy,
+            Self::ProxyDiffers | Self::SrvNamesAnother | Self::SrvNotFound => Stage::Name,
+            Self::AddressNotFound => Stage::Address,
+            Self::PeerPaused | Self::PeerUnreachable => Stage::Connect,
+            Self::PeerUntrusted => Stage::TheirCertificate,
+            Self::CertificateNamesAnother | Self::PeerRejectsUs => Stage::OurCertificate,
+            Self::NoAnswer => Stage::Sip,
+            Self::AssertionMissing | Self::NotOurDomain | Self::OwnDomain | Self::PartnerRefuses | Self::PeerSilent => {
+                Stage::PartnersPolicy
+            }
+            Self::AppNotGranted | Self::BadBody | Self::ClearingHouseDown | Self::NoSuchApp | Self::NoSuchUser => {
+                Stage::Intake
+            }
+            Self::StoreFull => Stage::Journal,
+            Self::ProviderRefuses => Stage::Dispatch,
+            Self::NoTestDevice | Self::ProbeUnanswered => Stage::Probe,
+        }
+    }
+
     /// The table.
     pub const fn diagnosis(self) -> Diagnosis {
-        use Fault::{Configuration, Ours, Peer};
+        use Fault::{Configuration, Ours, Peer, Provider};
         let (id, fault, retry_helps, advice) = match self {
+            Self::BadProxyUri => (
+                90120,
+                Configuration,
+                false,
+                "Get-CsMcxConfiguration | Set-CsMcxConfiguration -PushNotificationProxyUri \"sip:push@push.lync.com\"",
+            ),
+            Self::ClearingHouseDown => {
+                (1046, Peer, true, "ask the partner whether its clearing house runs; its edge answers, and it does not")
+            }
+            Self::EdgeUnknown => (90121, Configuration, false, "name the inner side of this home's own edge"),
+            Self::EdgeUnreachable => {
+                (90122, Ours, true, "start the edge, and check home.edge in reveille.toml: name, address, certificate")
+            }
+            // lync.md §3.5: the IM filter has the numbers from 16000.
+            Self::ImFilterRejects => {
+                (16001, Configuration, false, "Set-CsImFilterConfiguration -Prefixes @{remove=\"http:\",\"https:\"}")
+            }
+            Self::NoAnswer => (5001, Peer, true, "repeat the test; look at the partner's log if it stays silent"),
+            Self::NoSuchUser => (
+                1003,
+                Configuration,
+                false,
+                "Set-CsMcxConfiguration -PushNotificationProxyUri \"sip:push@push.lync.com\"",
+            ),
+            Self::NoTestDevice => (
+                90123,
+                Configuration,
+                false,
+                "sign in with the app on the test device, or name another with -User; Get-CsPushDevice shows them",
+            ),
+            Self::OwnNameMissing => (
+                90124,
+                Configuration,
+                false,
+                "publish _sipfederationtls._tcp for the domain, leading to your Access Edge",
+            ),
+            Self::PartnerRefuses => (403, Peer, false, "ask the partner to allow your domain: New-CsAllowedDomain"),
+            Self::ProbeUnanswered => (
+                90125,
+                Provider,
+                true,
+                "unlock the device, see that the app may show notifications, and repeat the test",
+            ),
+            Self::ProviderDisabled => (1009, Configuration, false, "Enable-CsHostingProvider"),
+            Self::ProviderMissing => (1009, Configuration, false, "New-CsHostingProvider"),
+            Self::ProviderRefuses => (90126, Provider, false, "sign in again with the app on the test device"),
+            Self::ProxyDiffers => (90127, Configuration, false, "name the server that the way leads to"),
+            Self::PushSwitchedOff => (
+                90128,
+                Configuration,
+                false,
+                "Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $True \
+                 -EnableMicrosoftPushNotificationService $True",
+            ),
             Self::CertificateNamesAnother => (
                 1010,
                 Peer,
