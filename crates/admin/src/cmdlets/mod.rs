@@ -1,0 +1,53 @@
+//! The catalogue: every cmdlet, one file per noun. To add one, write its file and list it here.
+
+mod hosting_provider;
+
+use crate::cmdlet::Cmdlet;
+
+/// Every cmdlet, by noun.
+pub const CMDLETS: &[&dyn Cmdlet] = &[
+    &hosting_provider::Disable,
+    &hosting_provider::Enable,
+    &hosting_provider::Get,
+    &hosting_provider::New,
+    &hosting_provider::Remove,
+    &hosting_provider::Set,
+];
+
+/// Names that the documents misspell, and what they mean (seed 002).
+pub const MISSPELT: &[(&str, &str)] =
+    &[("Set-McxConfiguration", "Set-CsMcxConfiguration"), ("Test-CsMcxConfiguration", "Test-CsMcxPushNotification")];
+
+/// The cmdlet of that name, in any case.
+pub fn find(name: &str) -> Option<&'static dyn Cmdlet> {
+    CMDLETS.iter().copied().find(|cmdlet| cmdlet.about().name.is(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_cmdlet_has_a_name_of_its_own_and_says_what_it_is_for() {
+        let mut names = BTreeSet::new();
+        for cmdlet in CMDLETS {
+            let about = cmdlet.about();
+            assert!(names.insert(about.name), "{} twice", about.name);
+            assert!(!about.summary.is_empty() && !about.summary.ends_with('.'), "{}", about.name);
+            for parameter in about.parameters {
+                assert!(!parameter.help.is_empty(), "{} -{}", about.name, parameter.name);
+                assert!(
+                    parameter.sets.iter().all(|set| about.sets.contains(set)),
+                    "{} -{}",
+                    about.name,
+                    parameter.name
+                );
+            }
+        }
+        for (_, meant) in MISSPELT {
+            assert!(find(meant).is_some() || names.len() < 57, "{meant}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What a parameter takes, and how an argument becomes it.
+
+use reveille_core::SipDomain;
+use reveille_core::settings::Scope;
+
+use crate::value::{Object, Value};
+
+/// The type of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `$true` or `$false`, to be written out.
+    Bool,
+    /// One of these words, in any case.
+    Choice(&'static [&'static str]),
+    /// A name with its password, from `Get-Credential`.
+    Credential,
+    /// A SIP domain, also an FQDN.
+    Domain,
+    /// An object of that type, as a `Get-Cs…` cmdlet gives it.
+    Instance(&'static str),
+    /// A whole number within these bounds.
+    Int {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// Several, or a single one.
+    List(&'static Self),
+    /// Several that replace what there is, or `@{Add=…;Remove=…;Replace=…}`.
+    Modifier(&'static Self),
+    /// Where a setting applies: `global`, `site:Name`, …
+    Scope,
+    /// Text that is shown to nobody.
+    Secret,
+    /// `sip:user@domain`, also without `sip:`.
+    SipAddress,
+    /// A URI that begins with `sip:`.
+    SipUri,
+    /// On when it is named.
+    Switch,
+    /// Any text.
+    Text,
+    /// The name of a variable, without `$`.
+    Variable,
+}
+
+impl Kind {
+    /// What help calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Bool => "Boolean".into(),
+            Self::Choice(words) => words.join(" | "),
+            Self::Credential => "PSCredential".into(),
+            Self::Domain => "Fqdn".into(),
+            Self::Instance(of) => (*of).into(),
+            Self::Int { .. } => "Int64".into(),
+            Self::List(of) => format!("{}[]", of.name()),
+            Self::Modifier(of) => format!("{}[] or @{{Add=…;Remove=…;Replace=…}}", of.name()),
+            Self::Scope => "Identity".into(),
+            Self::Secret => "SecureString".into(),
+            Self::SipAddress => "SipAddress".into(),
+            Self::SipUri => "SipUri".into(),
+            Self::Switch => "SwitchParameter".into(),
+            Self::Text => "String".into(),
+            Self::Variable => "VariableName".into(),
+        }
+    }
+
+    /// The words that are possible, for completion and help; empty when they cannot be listed.
+    pub const fn words(&self) -> &'static [&'static str] {
+        match self {
+            Self::Bool => &["$True", "$False"],
+            Self::Choice(words) => words,
+            Self::List(of) | Self::Modifier(of) => of.words(),
+            _ => &[],
+        }
+    }
+
+    /// The argument as this kind. The sentence says what is wrong with it, without naming the parameter.
+    pub fn read(&self, value: Value) -> Result<Value, String> {
+        match (self, value) {
+            (Self::Bool | Self::Switch, value @ Value::Bool(_)) => Ok(value),
+            (Self::Bool | Self::Switch, Value::Int(number @ (0 | 1))) => Ok(Value::Bool(number == 1)),
+            (Self::Bool | Self::Switch, value) => Err(no_truth(&value)),
+            (Self::Choice(words), Value::Text(text)) => {
+                match words.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
+                    Some(word) => Ok((*word).into()),
+                    None => Err(format!("\"{text}\" is not one of {}", words.join(", "))),
+                }
+            }
+            (Self::Credential, Value::Object(object)) if object.type_name() == "PSCredential" => Ok(object.into()),
+            (Self::Credential, other) => {
+                Err(format!("{} is not a credential: Get-Credential makes one", quoted(&other)))
+            }
+            (Self::Domain, Value::Text(text)) => match text.parse::<SipDomain>() {
+                Ok(domain) => Ok(domain.as_str().into()),
+                Err(why) => Err(why.to_string()),
+            },
+            (Self::Instance(of), Value::Object(object)) if object.type_name().eq_ignore_ascii_case(of) => {
+                Ok(object.into())
+            }
+            (Self::Instance(of), other) => Err(format!("{} is not a {of} object", quoted(&other))),
+            (Self::Int { min, max }, Value::Int(number)) if (*min..=*max).contains(&number) => Ok(Value::Int(number)),
+            (Self::Int { min, max }, Value::Text(text)) => match text.trim().parse::<i64>() {
+                Ok(number) => Self::Int { min: *min, max: *max }.read(Value::Int(number)),
+                Err(_) => Err(format!("\"{text}\" is not a whole number")),
+            },
+            (Self::Int { min, max }, other) => Err(format!("{} is not within {min} to {max}", quoted(&other))),
+            (Self::List(of), value) => {
+                value.into_items().into_iter().map(|item| of.read(item)).collect::<Result<_, _>>().map(Value::List)
+            }
+            (Self::Modifier(of), Value::Object(object)) => modifier(of, &object),
+            (Self::Modifier(of), value) => Self::List(of).read(value),
+            (Self::Scope, Value::Text(text)) => match text.parse::<Scope>() {
+                Ok(scope) => Ok(scope.to_string().into()),
+                Err(why) => Err(why),
+            },
+            (Self::Secret, value @ Value::Secret(_)) => Ok(value),
+            (Self::Secret, _) => {
+                Err("this must be a secret: ConvertTo-SecureString or Get-Credential makes one".into())
+            }
+            (Self::SipAddress, Value::Text(text)) => sip_address(&text).map(Value::Text),
+            (Self::SipUri, Value::Text(text)) if text.to_ascii_lowercase().starts_with("sip:") => Ok(Value::Text(text)),
+            (Self::SipUri, other) => Err(format!("{} is not a SIP URI: it begins with sip:", quoted(&other))),
+            (Self::Variable, Value::Text(text)) => match text.strip_prefix('$') {
+                Some(name) => Err(format!("\"{text}\" is the variable's value; write its name without $: {name}")),
+                None => Ok(Value::Text(text)),
+            },
+            (Self::Text, value @ (Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Double(_))) => {
+                Ok(Value::Text(value.to_string()))
+            }
+            (Self::Text | Self::Choice(_) | Self::Domain | Self::Scope | Self::SipAddress | Self::Variable, other) => {
+                Err(format!("{} is not text", quoted(&other)))
+            }
+        }
+    }
+}
+
+/// The argument as a person would write it down.
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::Null => "$null".into(),
+        Value::Text(text) => format!("\"{text}\""),
+        Value::List(_) => "a list".into(),
+        Value::Object(object) if object.type_name().is_empty() => "a hashtable".into(),
+        Value::Object(object) => format!("a {} object", object.type_name()),
+        other => format!("\"{other}\""),
+    }
+}
+
+fn no_truth(value: &Value) -> String {
+    match value {
+        Value::Text(text) if matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no") => {
+            let word = if matches!(text.to_ascii_lowercase().as_str(), "true" | "yes") { "$True" } else { "$False" };
+            format!("\"{text}\" is text; write {word}")
+        }
+        other => format!("{} is neither $True nor $False", quoted(other)),
+    }
+}
+
+/// `@{Add=…;Remove=…;Replace=…}` with each side read; Replace excludes the others.
+fn modifier(of: &'static Kind, object: &Object) -> Result<Value, String> {
+    let mut read = Object::new("ListModifier");
+    for (name, value) in object.all() {
+        let known = ["Add", "Remove", "Replace"].into_iter().find(|known| known.eq_ignore_ascii_case(name));
+        let Some(known) = known else {
+            return Err(format!("\"{name}\" is not one of Add, Remove, Replace"));
+        };
+        read.set(known, Kind::List(of).read(value.clone())?);
+    }
+    match (read.all().count(), read.property("Replace").is_some()) {
+        (0, _) => Err("the hashtable holds none of Add, Remove, Replace".into()),
+        (2.., true) => Err("Replace cannot stand beside Add or Remove".into()),
+        _ => Ok(read.into()),
+    }
+}
+
+fn sip_address(text: &str) -> Result<String, String> {
+    let bare = match text.get(..4) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("sip:") => &text[4..],
+        _ => text,
+    };
+    match bare.split_once('@') {
+        Some((user, domain)) if !user.is_empty() && domain.parse::<SipDomain>().is_ok() => Ok(format!("sip:{bare}")),
+        _ => Err(format!("\"{text}\" is not a SIP address: sip:user@domain")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_become_what_the_parameter_takes_or_say_why_not() {
+        const LEVELS: Kind = Kind::Choice(&["AlwaysVerifiable", "UseSourceVerification"]);
+        const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
+        let hashtable = |name: &str| Value::from(Object::new("").with(name, "http:"));
+        for (kind, value, expected) in [
+            (Kind::Bool, Value::from(true), Ok(Value::from(true))),
+            (Kind::Bool, "true".into(), Err("write $True")),
+            (Kind::Bool, Value::Null, Err("$null is neither")),
+            (LEVELS, "usesourceverification".into(), Ok("UseSourceVerification".into())),
+            (LEVELS, "Sometimes".into(), Err("\"Sometimes\" is not one of AlwaysVerifiable")),
+            (PORT, "443".into(), Ok(Value::Int(443))),
+            (PORT, Value::Int(0), Err("\"0\" is not within 1 to 65535")),
+            (Kind::Domain, "Push.Lync.com".into(), Ok("push.lync.com".into())),
+            (Kind::Scope, "site:Redmond".into(), Ok("site:redmond".into())),
+            (Kind::SipUri, "push.lync.com".into(), Err("begins with sip:")),
+            (Kind::SipAddress, "kenmyer@litwareinc.com".into(), Ok("sip:kenmyer@litwareinc.com".into())),
+            (Kind::SipAddress, "kenmyer".into(), Err("sip:user@domain")),
+            (Kind::List(&Kind::Text), "one".into(), Ok(vec!["one"].into())),
+            (Kind::Modifier(&Kind::Text), "one".into(), Ok(vec!["one"].into())),
+            (
+                Kind::Modifier(&Kind::Text),
+                hashtable("remove"),
+                Ok(Object::new("ListModifier").with("Remove", vec!["http:"]).into()),
+            ),
+            (Kind::Modifier(&Kind::Text), hashtable("drop"), Err("\"drop\" is not one of Add, Remove, Replace")),
+            (Kind::Variable, "$log".into(), Err("without $: log")),
+        ] {
+            match (kind.read(value), expected) {
+                (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{kind:?}"),
+                (Err(said), Err(part)) => assert!(said.contains(part), "{kind:?}: {said}"),
+                (read, expected) => panic!("{kind:?}: {read:?} and not {expected:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The desk: the catalogue of cmdlets, who may run them, and what they do.
+//!
+//! A cmdlet is a unit struct in the file of its noun under [`cmdlets`], with all that is known about it as data
+//! ([`cmdlet::About`]). The binder ([`bind`]) makes a [`Call`] of arguments; the shell uses it before it asks the server,
+//! and the server again.
+#![warn(missing_docs)]
+
+pub mod bind;
+mod call;
+pub mod cmdlet;
+pub mod cmdlets;
+mod desk;
+mod failure;
+mod family;
+mod kind;
+pub mod ports;
+pub mod value;
+
+pub use call::{Call, Caller};
+pub use cmdlet::{About, Cmdlet, Outcome};
+pub use desk::Desk;
+pub use failure::{Category, Failure};
+pub use kind::Kind;
+pub use value::{Object, Secret, Value};
