@@ -1,8 +1,9 @@
-//! The verbs of this workspace: `cargo xtask test | deny | tidy | partners | torture | fuzz`.
+//! The verbs of this workspace: `cargo xtask test | deny | tidy | reference | partners | torture | fuzz`.
 
 mod deny;
 mod fuzz;
 mod partners;
+mod reference;
 mod shell;
 mod test;
 mod tidy;
@@ -16,6 +17,7 @@ cargo xtask test       installs what is missing, builds, lints, and runs every t
 cargo xtask partners   installs the programs others wrote that the tests talk to
 cargo xtask deny       licences, bans and sources of all dependencies, by deny.toml
 cargo xtask tidy       the map is true, files are in form, nothing is left undone
+cargo xtask reference  writes docs/reference anew, from the catalogue of cmdlets
 cargo xtask torture [--home ADDRESS:PORT]
                        sends the messages of RFC 4475 and 5118 to a home, and compares
 cargo xtask fuzz TARGET [--minutes N]
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "partners" => partners::install(),
         "deny" => deny::run(),
         "tidy" => tidy::run(),
+        "reference" => reference::write(),
         "torture" => torture::run(&arguments),
         "fuzz" => fuzz::run(&arguments),
         _ => {

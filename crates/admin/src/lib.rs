@@ -12,8 +12,10 @@ pub mod cmdlets;
 mod desk;
 mod failure;
 mod family;
+pub mod help;
 mod kind;
 pub mod ports;
+pub mod reference;
 pub mod value;
 
 pub use call::{Call, Caller};
