@@ -8,6 +8,7 @@ pub mod answer;
 pub mod feedback;
 pub mod message;
 pub mod policy;
+pub mod probe;
 pub mod push_result;
 pub mod refusal;
 pub mod request;

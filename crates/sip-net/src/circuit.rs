@@ -64,6 +64,12 @@ impl Circuit {
         self.whole = None;
     }
 
+    /// Whatever failed is as good as before; whoever asked for a pause keeps it.
+    pub(crate) fn forgive(&mut self) {
+        self.addresses.retain(|failing| failing.passing);
+        self.whole = None;
+    }
+
     /// The address asked to be left alone for a while.
     pub(crate) fn shun(&mut self, address: SocketAddr, why: &ConnectError, until: Instant) {
         self.leave(Failing { what: address, in_a_row: 1, retry_at: until, why: why.clone(), passing: true });
@@ -195,6 +201,18 @@ mod tests {
         assert_eq!(order(&circuit, &three, now + Duration::from_secs(60)), [2, 3, 1], "also when its time has come");
         circuit.succeeded(at(1));
         assert_eq!(order(&circuit, &three, now), [1, 2, 3]);
+    }
+
+    #[test]
+    fn whoever_is_forgiven_is_tried_at_once_unless_it_asked_for_a_pause() {
+        let (mut circuit, now) = (Circuit::default(), Instant::now());
+        circuit.failed(at(1), &refused(1), now, PAUSES);
+        circuit.shun(at(2), &refused(2), now + Duration::from_secs(9));
+        circuit.all_failed(&refused(1), now, PAUSES);
+        assert!(circuit.closed_to(now, false).is_some());
+        circuit.forgive();
+        assert!(circuit.closed_to(now, false).is_none() && circuit.failing(at(1)).is_none());
+        assert!(circuit.is_shunned(at(2), now));
     }
 
     #[test]

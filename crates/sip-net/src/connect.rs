@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::listen::tune;
@@ -211,6 +211,17 @@ pub struct Connected {
     pub remote: SocketAddr,
     /// Who answered, if it was TLS.
     pub peer: Option<Arc<PeerCertificate>>,
+    /// How long it took.
+    pub took: Took,
+}
+
+/// How long the steps of one connection took.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Took {
+    /// For TCP.
+    pub connect: Duration,
+    /// For our side of the TLS handshake: the peer's certificate is accepted then, and ours not yet judged.
+    pub handshake: Duration,
 }
 
 /// What [`connect`] opened.
@@ -276,18 +287,24 @@ async fn connect_one(
     tls: Option<&TlsClient>,
     times: ConnectTimes,
 ) -> Result<Connected, ConnectError> {
+    let begun = Instant::now();
     let stream = timeout(times.connect, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::TimedOut { address })?
         .map_err(|error| ConnectError::of_connect(address, &error))?;
     let prepared = tune(&stream).and_then(|()| stream.local_addr());
     let local = prepared.map_err(|error| ConnectError::of_connect(address, &error))?;
+    let took = Took { connect: begun.elapsed(), ..Took::default() };
     let Some(tls) = tls else {
-        return Ok(Connected { stream: Wire::Plain(stream), local, remote: address, peer: None });
+        return Ok(Connected { stream: Wire::Plain(stream), local, remote: address, peer: None, took });
     };
+    let begun = Instant::now();
     let handshake = timeout(times.handshake, tls.connect(stream, name)).await;
     match handshake.unwrap_or(Err(HandshakeRefusal::TimedOut)) {
-        Ok((stream, peer)) => Ok(Connected { stream: Wire::Tls(stream), local, remote: address, peer: Some(peer) }),
+        Ok((stream, peer)) => {
+            let took = Took { handshake: begun.elapsed(), ..took };
+            Ok(Connected { stream: Wire::Tls(stream), local, remote: address, peer: Some(peer), took })
+        }
         Err(refusal) => Err(ConnectError::Tls { name: name.to_owned(), address, refusal: Box::new(refusal) }),
     }
 }

@@ -257,6 +257,11 @@ impl Hop {
         books.circuit.has_sound(&books.servers, now)
     }
 
+    /// Every address that failed is worth a try again; one that asked for a pause keeps it.
+    pub(crate) fn forgive(&self) {
+        self.books.lock().circuit.forgive();
+    }
+
     /// The connections made until now take nothing new.
     pub(crate) fn retire(&self) -> Vec<Retired> {
         self.books.lock().retire(|_| true)

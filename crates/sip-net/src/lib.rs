@@ -39,7 +39,7 @@ mod udp;
 mod ws;
 
 pub use close::CloseReason;
-pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Wire, connect};
+pub use connect::{ConnectError, ConnectTimes, Connected, Stage, Took, Wire, connect};
 pub use flow::{Flow, FlowId, SendError, Transport, WriteError};
 pub use handler::{BadMessage, Handler};
 pub use hop_state::{AddressState, Failures, HopState};

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::close::CloseReason;
-use crate::connect::{ConnectError, ConnectTimes, Connected, Wire, connect_noting};
+use crate::connect::{ConnectError, ConnectTimes, Connected, Took, Wire, connect_noting};
 use crate::conversation::{Terms, converse};
 use crate::drain::{Pulse, Retired};
 use crate::flow::{Flow, Transport};
@@ -38,6 +38,9 @@ pub trait Senders: Send + Sync + 'static {
 
     /// A parcel which had to wait is now on this flow; if the flow closes, so does the parcel's chance of an answer.
     fn sent(&self, _token: u64, _flow: &Arc<Flow>) {}
+
+    /// A connection was made, in this time. Before anything is sent on it.
+    fn connected(&self, _flow: &Arc<Flow>, _took: Took) {}
 }
 
 /// What became of a parcel given to [`Pool::send`].
@@ -286,6 +289,13 @@ impl Pool {
         }
     }
 
+    /// Forgets what has failed at a next hop: somebody has just seen that it works again, and it need not be waited for.
+    pub fn forgive(&self, target: &Target) {
+        if let Some(hop) = self.inner.known(target) {
+            hop.forgive();
+        }
+    }
+
     /// The connections made to a next hop until now take nothing new, and close when nothing is under way on them. The
     /// next parcel opens another.
     pub fn retire(&self, target: &Target) {
@@ -400,9 +410,10 @@ impl Inner {
                 return;
             }
         };
-        let Connected { stream, local, remote, peer } = connected;
+        let Connected { stream, local, remote, peer, took } = connected;
         let max = self.limits.queued_bytes_max;
         let flow = Flow::carried(target.transport(), Side::Initiated, local, remote, peer, max);
+        self.senders.connected(&flow, took);
         let tls = self.tls.as_ref().filter(|_| matches!(stream, Wire::Tls(_)));
         let judged = tls.and_then(|tls| tls.certificate()).map(|ours| (Instant::now(), ours));
         let connections_max = target.connections_max().unwrap_or(self.limits.connections_per_target);

@@ -113,6 +113,10 @@ names! {
     Replaces = "Replaces";
     /// §20.32.
     Require = "Require";
+    /// `Reveille-Probe`, a test of our own home: its edge tells how far it came. Never from outside.
+    ReveilleProbe = "Reveille-Probe";
+    /// `Reveille-Stage`, the answer of our own edge to such a test. Never from outside.
+    ReveilleStage = "Reveille-Stage";
     /// §20.33.
     RetryAfter = "Retry-After";
     /// §20.34.
@@ -163,7 +167,7 @@ impl Name {
             11 => &[Self::PushResult, Self::RetryAfter, Self::Unsupported, Self::MinExpires, Self::ReferredBy],
             12 => &[Self::MaxForwards, Self::ContentType, Self::RecordRoute, Self::FeatureCaps, Self::AllowEvents],
             13 => &[Self::Authorization, Self::ProxyRequire, Self::ServiceRoute],
-            14 => &[Self::ContentLength, Self::MsDiagnostics],
+            14 => &[Self::ContentLength, Self::MsDiagnostics, Self::ReveilleProbe, Self::ReveilleStage],
             15 => &[Self::SessionExpires, Self::RemotePartyId],
             16 => &[Self::WwwAuthenticate, Self::ContentEncoding],
             18 => &[Self::ProxyAuthenticate, Self::SubscriptionState],

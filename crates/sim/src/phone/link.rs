@@ -41,7 +41,7 @@ impl Link {
             Some((client, name)) => (Some(&**client), name.as_str()),
             None => (None, "the registrar"),
         };
-        let Connected { stream, local, remote, peer } = connect(name, &[address], client, TIMES).await?;
+        let Connected { stream, local, remote, peer, .. } = connect(name, &[address], client, TIMES).await?;
         let transport = if client.is_some() { Transport::Tls } else { Transport::Tcp };
         let flow = Flow::carried(transport, Side::Initiated, local, remote, peer, QUEUED_BYTES_MAX);
         let stop = CancellationToken::new();
