@@ -4,35 +4,29 @@
 //! to whom the settings do not lead. What it may send and have under way is its own if its domain is listed; all domains
 //! that nobody has listed and that one certificate proves, or one provider brings, have one share together.
 
+mod partner;
+mod passage;
+mod share;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use reveille_core::settings::AccessEdgeConfiguration;
-use reveille_core::{Clock, SipDomain, Timestamp};
+use reveille_core::{Clock, SipDomain};
+use reveille_federation::Refusal;
 use reveille_federation::policy::Standing;
-use reveille_federation::trust::SourceType;
-use reveille_federation::{Refusal, answer};
-use reveille_sip_net::{ConnectError, PeerCertificate, Target};
 
-use crate::gauge::{Latency, Meter};
-use crate::limits::{BYTES_IN_FLIGHT_MAX, Bucket, Class, Full, IN_FLIGHT_MAX, Limits, Load};
-use crate::meters::{Meters, MetersOf};
-use crate::pace::{Allowance, Pace};
+use crate::limits::{Limits, Load};
+use crate::meters::MetersOf;
+
+pub(crate) use partner::{Books, Partner, Traffic};
+pub(crate) use passage::{Passage, Way};
+pub(crate) use share::Share;
 
 /// Partners remembered at once. Beyond it those that nobody deals with go, the longest silent first.
 const PARTNERS_MAX: usize = 10_000;
-
-/// Which way requests go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Way {
-    /// From the partner to us.
-    In,
-    /// From us to the partner.
-    Out,
-}
 
 /// Partners that are watched and forgotten otherwise. Beyond it the one watched for longest is forgiven.
 const WATCHED_MAX: usize = 10_000;
@@ -167,413 +161,18 @@ impl Table {
     }
 }
 
-/// One partner.
-pub(crate) struct Partner {
-    pub(crate) domain: SipDomain,
-    pub(crate) remote: SipDomain,
-    limits: Limits,
-    clock: Arc<dyn Clock>,
-    all: Arc<Load>,
-    connections_in: AtomicUsize,
-    pub(crate) books: Mutex<Books>,
-}
-
-/// What somebody may send, and have under way.
-pub(crate) struct Share {
-    load: Load,
-    purse: Mutex<Purse>,
-}
-
-/// What may be sent.
-struct Purse {
-    bucket: Bucket,
-    endings: Bucket,
-    pace: Pace,
-}
-
-impl Share {
-    fn new(limits: Limits, now: Instant) -> Self {
-        let bucket = || Bucket::new(limits.messages_per_s, now);
-        let purse = Purse { bucket: bucket(), endings: bucket(), pace: Pace::new(now) };
-        Self { load: Load::default(), purse: Mutex::new(purse) }
-    }
-
-    /// Requests under way.
-    pub(crate) const fn load(&self) -> &Load {
-        &self.load
-    }
-
-    /// Whether it has written to too many addresses.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.purse.lock().pace.is_watched()
-    }
-
-    /// To how many it has written in this period.
-    pub(crate) fn contacts(&self) -> usize {
-        self.purse.lock().pace.contacts()
-    }
-}
-
-/// What is counted of one partner.
-pub(crate) struct Books {
-    pub(crate) source: SourceType,
-    pub(crate) is_listed: bool,
-    is_discovered: bool,
-    meters: Arc<Meters>,
-    share: Arc<Share>,
-    pub(crate) received: Traffic,
-    pub(crate) sent: Traffic,
-    /// Requests of it that we refused, by reason. As many as there are kinds of refusals.
-    pub(crate) refused: HashMap<&'static str, u64>,
-    pub(crate) last_error: Option<LastError>,
-    /// Failures to reach it in a row, and since when.
-    pub(crate) failing: Option<(u32, Timestamp)>,
-    pub(crate) certificate: Option<Arc<PeerCertificate>>,
-    /// Where it is reached.
-    pub(crate) target: Option<Target>,
-    pub(crate) last_seen: Instant,
-}
-
-/// One direction.
-pub(crate) struct Traffic {
-    pub(crate) requests: u64,
-    /// Final answers by class: 2xx to 6xx.
-    pub(crate) answers: [u64; 5],
-    pub(crate) unanswered: u64,
-    pub(crate) unreachable: u64,
-    pub(crate) meter: Meter,
-    pub(crate) latency: Latency,
-}
-
-/// The latest thing that went wrong with a partner.
-#[derive(Clone, Debug)]
-pub(crate) struct LastError {
-    pub(crate) at: Timestamp,
-    pub(crate) reason: &'static str,
-    pub(crate) sentence: String,
-    pub(crate) advice: String,
-}
-
-impl Books {
-    fn new(standing: &Standing, share: Arc<Share>, meters: Arc<Meters>, now: Instant) -> Self {
-        Self {
-            source: standing.source(),
-            is_listed: standing.is_listed(),
-            is_discovered: standing.is_discovered(),
-            meters,
-            share,
-            received: Traffic::new(now),
-            sent: Traffic::new(now),
-            refused: HashMap::new(),
-            last_error: None,
-            failing: None,
-            certificate: None,
-            target: None,
-            last_seen: now,
-        }
-    }
-
-    /// What the partner may send per second now.
-    pub(crate) fn rate(&self, edge: &AccessEdgeConfiguration, limits: Limits, now: Instant) -> u32 {
-        match self.is_discovered {
-            true => self.share.purse.lock().pace.rate(Allowance::of(edge), now),
-            false => limits.messages_per_s,
-        }
-    }
-
-    fn traffic(&mut self, way: Way) -> &mut Traffic {
-        match way {
-            Way::In => &mut self.received,
-            Way::Out => &mut self.sent,
-        }
-    }
-}
-
-impl Traffic {
-    fn new(now: Instant) -> Self {
-        Self {
-            requests: 0,
-            answers: [0; 5],
-            unanswered: 0,
-            unreachable: 0,
-            meter: Meter::new(now),
-            latency: Latency::new(now),
-        }
-    }
-}
-
-impl Partner {
-    /// Lets one of its requests in, or says which limit it has reached. `contact` gives a hash of whom it writes to, if that
-    /// is counted.
-    pub(crate) fn receive(
-        self: &Arc<Self>,
-        class: Class,
-        bytes: usize,
-        contact: impl FnOnce() -> u64,
-        allowance: Allowance,
-    ) -> Result<Passage, Refusal> {
-        let now = Instant::now();
-        let (share, is_discovered) = {
-            let mut books = self.books.lock();
-            books.last_seen = now;
-            books.received.requests += 1;
-            books.received.meter.count(now);
-            books.meters.received.increment(1);
-            (Arc::clone(&books.share), books.is_discovered)
-        };
-        {
-            let mut purse = share.purse.lock();
-            let mut rate = self.limits.messages_per_s;
-            if is_discovered {
-                if let Err(most) = purse.pace.writes_to(contact(), allowance, now) {
-                    return Err(Refusal::PartnerWatched { domain: self.domain.clone(), most });
-                }
-                rate = purse.pace.rate(allowance, now);
-            }
-            // What was let in must also be able to end: that has a rate of its own.
-            let bucket = if class == Class::Ending { &mut purse.endings } else { &mut purse.bucket };
-            if !bucket.take(class, rate, now) {
-                return Err(Refusal::PartnerThrottled { domain: self.domain.clone(), per_second: rate });
-            }
-        }
-        self.take(Way::In, share, class, bytes, now)
-    }
-
-    /// Lets one request to it out, or says which bound is reached.
-    pub(crate) fn send(self: &Arc<Self>, class: Class, bytes: usize) -> Result<Passage, Refusal> {
-        let now = Instant::now();
-        let share = {
-            let mut books = self.books.lock();
-            books.last_seen = now;
-            books.sent.requests += 1;
-            books.sent.meter.count(now);
-            books.meters.sent.increment(1);
-            Arc::clone(&books.share)
-        };
-        self.take(Way::Out, share, class, bytes, now)
-    }
-
-    /// Takes places for a request: of this partner's own, so that one cannot fill the edge, and of all.
-    fn take(
-        self: &Arc<Self>,
-        way: Way,
-        share: Arc<Share>,
-        class: Class,
-        bytes: usize,
-        now: Instant,
-    ) -> Result<Passage, Refusal> {
-        let (requests_max, bytes_max) = (self.limits.in_flight_per_partner, self.limits.bytes_in_flight_per_partner);
-        if let Err(full) = share.load.take(class, bytes, requests_max, bytes_max) {
-            return Err(Refusal::PartnerBusy { domain: self.domain.clone(), what: full.to_string() });
-        }
-        if let Err(full) = self.all.take(class, bytes, IN_FLIGHT_MAX, BYTES_IN_FLIGHT_MAX) {
-            share.load.give(bytes);
-            return Err(shed(class, full));
-        }
-        Ok(Passage { partner: Arc::clone(self), share, way, bytes, begun: now, is_told: false, beside: None })
-    }
-
-    /// A request of it, or to it, is refused by this edge.
-    pub(crate) fn refused(&self, refusal: &Refusal) {
-        let mut books = self.books.lock();
-        *books.refused.entry(refusal.as_str()).or_default() += 1;
-        books.meters.refused(refusal.as_str());
-        books.last_error = Some(LastError {
-            at: self.clock.now(),
-            reason: refusal.as_str(),
-            sentence: refusal.to_string(),
-            advice: refusal.advice(),
-        });
-    }
-
-    /// One of its connections is used by it for the first time. Says no when it has as many as it may.
-    pub(crate) fn connected(&self, certificate: Option<&Arc<PeerCertificate>>) -> Result<(), Refusal> {
-        let most = self.limits.connections_per_partner;
-        if self.connections_in.fetch_add(1, Ordering::Relaxed) >= most {
-            self.disconnected();
-            let what = format!("{most} connections to this edge are open");
-            return Err(Refusal::PartnerBusy { domain: self.domain.clone(), what });
-        }
-        if let Some(certificate) = certificate {
-            self.books.lock().certificate = Some(Arc::clone(certificate));
-        }
-        Ok(())
-    }
-
-    /// One of its connections has ended.
-    pub(crate) fn disconnected(&self) {
-        self.connections_in.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn connections_in(&self) -> usize {
-        self.connections_in.load(Ordering::Relaxed)
-    }
-
-    /// What it may have now.
-    pub(crate) fn share(&self) -> Arc<Share> {
-        Arc::clone(&self.books.lock().share)
-    }
-
-    /// It is reached there.
-    pub(crate) fn is_at(&self, target: &Target) {
-        self.books.lock().target = Some(target.clone());
-    }
-
-    /// Whether what it may have stays the same: as long as it is listed, or as it is brought by the same name. One that is
-    /// only written to is brought by nobody else than before.
-    fn keeps_its_share(&self, standing: &Standing, household: Option<&str>) -> bool {
-        let is_listed = self.books.lock().is_listed;
-        is_listed == standing.is_listed() && (is_listed || household.is_none())
-    }
-
-    /// The settings may have changed what it is to us. Another share is one without a watch: an administrator knows it now.
-    fn is_now(&self, standing: &Standing, share: Option<Arc<Share>>, meters: Arc<Meters>) {
-        let mut books = self.books.lock();
-        books.source = standing.source();
-        books.is_listed = standing.is_listed();
-        books.is_discovered = standing.is_discovered();
-        books.share = share.unwrap_or_else(|| Arc::clone(&books.share));
-        books.meters = meters;
-    }
-
-    fn answered(&self, way: Way, status: u16, diagnosis: Option<&str>, took: Duration) {
-        let now = Instant::now();
-        let class = usize::from(status / 100).clamp(2, 6) - 2;
-        let mut books = self.books.lock();
-        if way == Way::In && books.is_discovered {
-            books.share.purse.lock().pace.answered(class == 0, now);
-        }
-        if way == Way::Out {
-            books.failing = None;
-        }
-        let traffic = books.traffic(way);
-        traffic.answers[class] += 1;
-        traffic.latency.count(took, now);
-        books.meters.answered(way, class);
-        if class > 0 {
-            let who = if way == Way::In { "we" } else { "it" };
-            let sentence = format!("{who} answered {status} {}", diagnosis.unwrap_or_default());
-            books.last_error = Some(LastError {
-                at: self.clock.now(),
-                reason: "answered",
-                sentence: sentence.trim_end().to_owned(),
-                advice: String::new(),
-            });
-        }
-    }
-
-    fn unreachable(&self, way: Way, error: &ConnectError) {
-        let at = self.clock.now();
-        let mut books = self.books.lock();
-        books.traffic(way).unreachable += 1;
-        books.meters.unreachable.increment(1);
-        if way == Way::In {
-            // Our own server is not there: nothing that this partner could do about.
-            return;
-        }
-        let (in_a_row, since) = books.failing.unwrap_or((0, at));
-        books.failing = Some((in_a_row.saturating_add(1), since));
-        let (sentence, advice) = (error.to_string(), error.advice().to_owned());
-        books.last_error = Some(LastError { at, reason: error.label(), sentence, advice });
-    }
-}
-
-/// What a nearly full edge says. The last places are for calls; 503 is said only when those are gone too.
-fn shed(class: Class, full: Full) -> Refusal {
-    tracing::debug!(%full, class = class.as_str(), "shed");
-    match class {
-        Class::Call | Class::Ending => Refusal::Overloaded,
-        Class::Message | Class::Other => Refusal::Shed { what: class.as_str() },
-    }
-}
-
-/// The places that one request holds while it is under way. They are given back when this is dropped.
-pub(crate) struct Passage {
-    partner: Arc<Partner>,
-    share: Arc<Share>,
-    way: Way,
-    bytes: usize,
-    begun: Instant,
-    is_told: bool,
-    /// For a request from one partner to another.
-    beside: Option<Box<Self>>,
-}
-
-impl Passage {
-    /// A request that also goes to another partner.
-    pub(crate) fn with(mut self, other: Self) -> Self {
-        self.beside = Some(Box::new(other));
-        self
-    }
-
-    /// Whose request it is, or who is asked.
-    pub(crate) fn of_whom(&self) -> &SipDomain {
-        &self.partner.domain
-    }
-
-    /// How long it has held them.
-    pub(crate) fn age(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// The final answer has come.
-    pub(crate) fn answered(mut self, status: u16, diagnosis: Option<&str>) {
-        self.is_told = true;
-        self.partner.answered(self.way, status, diagnosis, self.begun.elapsed());
-        if let Some(other) = self.beside.take() {
-            other.answered(status, diagnosis);
-        }
-    }
-
-    /// It has gone on, and is an ACK: no answer will come, and nobody has shown anything by sending it.
-    pub(crate) fn passed(mut self) {
-        self.is_told = true;
-        if let Some(other) = self.beside.take() {
-            other.passed();
-        }
-    }
-
-    /// The next hop could not be reached.
-    pub(crate) fn failed(mut self, error: &ConnectError) {
-        self.is_told = true;
-        self.partner.unreachable(self.way, error);
-        if let Some(other) = self.beside.take() {
-            other.failed(error);
-        }
-    }
-
-    /// This edge refuses it after all.
-    pub(crate) fn refused(mut self, refusal: &Refusal) {
-        self.is_told = true;
-        self.partner.refused(refusal);
-        if self.way == Way::In {
-            let status = answer::status(refusal);
-            self.share.purse.lock().pace.answered(status < 300, Instant::now());
-        }
-        if let Some(other) = self.beside.take() {
-            other.refused(refusal);
-        }
-    }
-}
-
-impl Drop for Passage {
-    fn drop(&mut self) {
-        self.share.load.give(self.bytes);
-        self.partner.all.give(self.bytes);
-        if !self.is_told {
-            let mut books = self.partner.books.lock();
-            books.traffic(self.way).unanswered += 1;
-            books.meters.unanswered.increment(1);
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use reveille_core::settings::{AllowedDomain, Setting, SettingChange, Snapshot};
     use reveille_federation::policy::{Admission, admit};
 
+    use reveille_core::Timestamp;
+    use reveille_core::settings::AccessEdgeConfiguration;
+    use reveille_sip_net::ConnectError;
+
     use super::*;
+    use crate::limits::Class;
+    use crate::pace::Allowance;
 
     struct Still;
 
