@@ -133,7 +133,7 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("1,000 and 32 MiB", "crates/edge/src/limits.rs", "in_flight_per_partner: 1_000,"),
         ("1,000 and 32 MiB", "crates/edge/src/limits.rs", "bytes_in_flight_per_partner: 32 * 1024 * 1024,"),
         ("2,000 a second", "crates/edge/src/limits.rs", "messages_per_s: 2000,"),
-        ("10,000", "crates/edge/src/partners.rs", "PARTNERS_MAX: usize = 10_000;"),
+        ("10,000", "crates/edge/src/partners/mod.rs", "PARTNERS_MAX: usize = 10_000;"),
         ("1,000", "crates/edge/src/ways.rs", "WAITING_MAX: usize = 1000;"),
         ("128 inward, 128 of our own", "crates/edge/src/edge.rs", "LOOKUPS_MAX: usize = 128;"),
         (
@@ -142,7 +142,7 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
             "LOOKUPS_MAX / 2 } else { LOOKUPS_MAX / 16 }",
         ),
         ("1,000; 16 MiB", "crates/edge/src/ways.rs", "WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;"),
-        ("10,000; 10,000, for 7 days", "crates/edge/src/partners.rs", "WATCHED_MAX: usize = 10_000;"),
+        ("10,000; 10,000, for 7 days", "crates/edge/src/partners/mod.rs", "WATCHED_MAX: usize = 10_000;"),
         ("domains of one connection 1,000", "crates/edge/src/inbound.rs", "DOMAINS_PER_FLOW: usize = 1000;"),
         ("4,096 each", "crates/home/src/home.rs", "MAILBOX: usize = 4096;"),
         ("4,096 each", "crates/home/src/home.rs", "OUTBOX: usize = 4096;"),
