@@ -110,7 +110,7 @@ impl Default for PoolLimits {
             handshake_timeout: Duration::from_secs(5),
             // Timer F is 32 s and a caller's patience less; half of it leaves time for another next hop.
             attempt_timeout: Duration::from_secs(12),
-            failure_pause: Duration::from_secs(1),
+            failure_pause: Duration::from_millis(250),
             failure_pause_max: Duration::from_secs(30),
             renew_after: Some(Duration::from_secs(3600)),
             // RFC 3261 §13.3.1.1: a call that rings says so every minute.
