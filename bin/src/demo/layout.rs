@@ -17,6 +17,12 @@ use crate::simulate::{KEY_ID, TEAM, write};
 
 /// The organisation.
 pub(crate) const CONTOSO: &str = "contoso.com";
+/// Its second SIP domain, with the same users: the one of the documents' examples.
+pub(crate) const LITWARE: &str = "litwareinc.com";
+/// What the documents call its home.
+pub(crate) const DOCUMENTED_HOME: &str = "atl-cs-001.litwareinc.com";
+/// What the documents call the inner side of its edge.
+pub(crate) const DOCUMENTED_EDGES: [&str; 2] = ["accessproxy.contoso.com", "atl-edge-001.litwareinc.com"];
 /// The publisher.
 pub(crate) const PUBLISHER: &str = "push.example.net";
 /// The APNs apps that the publisher runs: the demo's own, and the one that the documentation's examples name.
@@ -166,6 +172,10 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         name_servers: Vec::new(),
         hosts: [
             ("edge.contoso.com", at.contoso_edge()),
+            (DOCUMENTED_EDGES[0], at.contoso_edge_internal()),
+            (DOCUMENTED_EDGES[1], at.contoso_edge_internal()),
+            ("home.contoso.com", at.home_tls()),
+            (DOCUMENTED_HOME, at.home_tls()),
             ("edge.push.example.net", at.publisher_edge()),
             ("sipfed.online.lync.com", at.publisher_edge()),
         ]
@@ -174,6 +184,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         .collect::<Result<_>>()?,
         srv: [
             ("_sipfederationtls._tcp.contoso.com", "edge.contoso.com"),
+            ("_sipfederationtls._tcp.litwareinc.com", "edge.contoso.com"),
             ("_sipfederationtls._tcp.push.example.net", "edge.push.example.net"),
             ("_sipfederationtls._tcp.push.lync.com", "sipfed.online.lync.com"),
         ]
@@ -186,6 +197,8 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
     let log = Log::default();
     let users = USERS.iter().map(|(user, password)| format!("[users.{user}]\npassword = \"{password}\"\n\n"));
     write(dir, "users.toml", &users.collect::<String>())?;
+    let mut contoso_edge_names = vec!["edge.contoso.com", CONTOSO, LITWARE];
+    contoso_edge_names.extend(DOCUMENTED_EDGES);
     let contoso = Raw {
         store: Store { dir: dir.join("contoso"), settings: None },
         log: log.clone(),
@@ -193,9 +206,15 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         resolver: resolver.clone(),
         home: Some(Home {
             domain: name(CONTOSO)?,
+            also_domains: vec![name(LITWARE)?],
             name: name("home.contoso.com")?,
+            also_named: vec![name(DOCUMENTED_HOME)?],
             site: "Redmond".into(),
-            tls: office.tls("home.contoso.com", "home.contoso.com", &["home.contoso.com", CONTOSO])?,
+            tls: office.tls(
+                "home.contoso.com",
+                "home.contoso.com",
+                &["home.contoso.com", CONTOSO, LITWARE, DOCUMENTED_HOME],
+            )?,
             sip_udp: Some(at.home_plain()),
             sip_tcp: Some(at.home_plain()),
             sip_tls: Some(at.home_tls()),
@@ -212,17 +231,19 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         }),
         edge: Some(Edge {
             name: name("edge.contoso.com")?,
-            tls: office.tls("edge.contoso.com", "edge.contoso.com", &["edge.contoso.com", CONTOSO])?,
+            tls: office.tls("edge.contoso.com", "edge.contoso.com", &contoso_edge_names)?,
             internal_tls: None,
             limits: EdgeLimits::default(),
             external: at.contoso_edge(),
             internal: at.contoso_edge_internal(),
             inside: vec![name("home.contoso.com")?],
-            domains: vec![ServedDomain {
-                domain: name(CONTOSO)?,
-                name: name("home.contoso.com")?,
-                address: at.home_internal(),
-            }],
+            domains: [CONTOSO, LITWARE]
+                .into_iter()
+                .map(|domain| {
+                    let address = at.home_internal();
+                    Ok(ServedDomain { domain: name(domain)?, name: name("home.contoso.com")?, address })
+                })
+                .collect::<Result<_>>()?,
         }),
         clearinghouse: None,
     };

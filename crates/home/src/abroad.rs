@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use reveille_core::SipDomain;
 use reveille_sip::auth::Credentials;
 use reveille_sip::{Forward, Message, Name, PrintError};
 use reveille_sip_net::{Flow, RequestError};
@@ -66,7 +67,7 @@ fn closed(road: &Road, reply: Reply, error: &RequestError) {
 
 /// The message as our edge gets it (RFC 3261 §16.6).
 fn onward(request: &Message, hops: u8, from: &Flow, road: &Road, branch: &str) -> Result<Bytes, PrintError> {
-    let kept = foreign_credentials(request, road.domain.as_str());
+    let kept = foreign_credentials(request, &road.realms);
     let via = format!("SIP/2.0/TLS {};branch={branch}", road.name);
     let forward = Forward::request(request).push_via(&*via).max_forwards(hops).source(from.remote());
     let mut forward = without_claims(forward);
@@ -86,9 +87,11 @@ fn without_claims(forward: Forward<'_>) -> Forward<'_> {
 }
 
 /// The credentials that are not for us: what proves a user here is nobody else's to see (RFC 3261 §22.3).
-pub(crate) fn foreign_credentials<'a>(request: &'a Message, realm: &str) -> Vec<(Name, &'a str)> {
+pub(crate) fn foreign_credentials<'a>(request: &'a Message, realms: &[SipDomain]) -> Vec<(Name, &'a str)> {
     let values = |name| request.headers(name).map(move |value| (name, value));
-    let ours = |value: &str| Credentials::realm_of(value).map_or(true, |found| found == realm);
+    let ours = |value: &str| {
+        Credentials::realm_of(value).map_or(true, |found| realms.iter().any(|realm| found == realm.as_str()))
+    };
     values(Name::Authorization).chain(values(Name::ProxyAuthorization)).filter(|(_, value)| !ours(value)).collect()
 }
 
@@ -127,7 +130,7 @@ mod tests {
              CSeq: 1 MESSAGE\r\n{fields}Content-Length: 0\r\n\r\n"
         );
         let request = parse_datagram(text.into(), &Limits::default()).expect("sound");
-        let kept = foreign_credentials(&request, "contoso.com");
+        let kept = foreign_credentials(&request, &["contoso.com".parse().expect("a domain")]);
         let realms: Vec<_> = kept.iter().map(|(_, value)| Credentials::realm_of(value).expect("a realm")).collect();
         assert_eq!(realms, ["fabrikam.com", "example.net"]);
     }

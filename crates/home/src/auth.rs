@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
-use reveille_core::{Aor, Timestamp};
+use reveille_core::{Aor, SipDomain, Timestamp};
 use reveille_sip::auth::{Algorithm, Credentials, Refusal, Server, Verified};
 use reveille_sip::{Message, Method, Millis, Name, Uri};
 use reveille_sip_net::Transport;
 use tracing::debug;
 
+use crate::front::address;
 use crate::users::Users;
 
 /// How long a nonce may be used.
@@ -19,7 +20,8 @@ const NONCES_MAX: usize = 50_000;
 
 /// Tells users from strangers.
 pub(crate) struct Authenticator {
-    server: Server,
+    /// One for each realm; the first is the one in doubt. They share their nonces.
+    servers: Vec<Server>,
     counts: Mutex<Counts>,
 }
 
@@ -50,16 +52,28 @@ pub(crate) enum Unproven {
 pub(crate) const ELSEWHERE: &str = "the credentials name another uri than the Request-URI";
 
 impl Authenticator {
-    /// `digests` are offered in that order, and no other is accepted.
-    pub(crate) fn new(realm: &str, digests: &[Algorithm]) -> Self {
+    /// `digests` are offered in that order, and no other is accepted. Each domain is a realm of its own.
+    pub(crate) fn new(realms: &[SipDomain], digests: &[Algorithm]) -> Self {
         let secret: [u8; 32] = rand::random();
-        Self { server: Server::new(realm, digests, &secret, NONCE_LIFE), counts: Mutex::default() }
+        let server = |realm: &SipDomain| Server::new(realm.as_str(), digests, &secret, NONCE_LIFE);
+        Self { servers: realms.iter().map(server).collect(), counts: Mutex::default() }
     }
 
-    /// The header values of a challenge for a client over this transport.
-    pub(crate) fn challenges(&self, transport: Transport, now: Timestamp, stale: bool) -> Vec<String> {
-        let nonce = self.server.nonce(Millis(now.millis()), rand::random());
-        let mut challenges: Vec<_> = self.server.challenges(&nonce, stale).collect();
+    /// The header values of a challenge to this request: in the realm of the domain that it speaks for, or wants to
+    /// join, as far as that is ours (RFC 3261 §22.1).
+    pub(crate) fn challenges(
+        &self,
+        request: &Message,
+        transport: Transport,
+        now: Timestamp,
+        stale: bool,
+    ) -> Vec<String> {
+        let of = if request.method() == Some(Method::Register) { Name::To } else { Name::From };
+        let domain = address(request, of).map(|aor| aor.domain().clone());
+        let is_meant = |server: &&Server| domain.as_ref().is_some_and(|domain| domain.as_str() == server.realm());
+        let server = self.servers.iter().find(is_meant).unwrap_or(&self.servers[0]);
+        let nonce = server.nonce(Millis(now.millis()), rand::random());
+        let mut challenges: Vec<_> = server.challenges(&nonce, stale).collect();
         // What runs in web pages (JsSIP, SIP.js) keeps the last of several challenges and knows nothing but MD5.
         if matches!(transport, Transport::Ws | Transport::Wss) {
             challenges.sort_by_key(|challenge| challenge.algorithm == Algorithm::Md5);
@@ -87,14 +101,13 @@ impl Authenticator {
                     continue;
                 }
             };
-            let Some(user) = users.user(&credentials.username) else { continue };
-            let ha1 = user.ha1(credentials.algorithm);
-            match self.server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis())) {
+            let Some(server) = self.servers.iter().find(|server| server.realm() == credentials.realm) else { continue };
+            let proof = users.proof(&credentials.realm, &credentials.username, credentials.algorithm);
+            let Some((aor, ha1)) = proof else { continue };
+            match server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis())) {
                 Ok(_) if !is_for(&credentials.uri, request, here) => unproven = Unproven::Elsewhere,
                 Ok(verified) if self.counts.lock().rises(&credentials.nonce, &verified, now.millis()) => {
-                    if let Ok(aor) = Aor::new(&credentials.username, users.domain().clone()) {
-                        return Ok(aor);
-                    }
+                    return Ok(aor);
                 }
                 Ok(_) | Err(Refusal::Stale) => unproven = Unproven::Stale,
                 Err(refusal) => {
@@ -162,12 +175,13 @@ mod tests {
 
     fn users() -> Users {
         let bob: Aor = "bob@contoso.com".parse().unwrap();
-        let user = User::with_password(&bob, "secret");
-        Users::new(bob.domain().clone(), [(bob, user)])
+        let domains = vec![bob.domain().clone(), "litwareinc.com".parse().unwrap()];
+        let user = User::in_domains("bob", &domains, "secret");
+        Users::in_domains(domains, [("bob".to_owned(), user)])
     }
 
     fn authenticator(digests: &[Algorithm]) -> Authenticator {
-        Authenticator::new("contoso.com", digests)
+        Authenticator::new(&["contoso.com".parse().unwrap(), "litwareinc.com".parse().unwrap()], digests)
     }
 
     fn request(authorization: &str) -> Message {
@@ -195,7 +209,7 @@ mod tests {
     fn every_algorithm_is_taken_and_a_replay_is_not() {
         let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
         // One nonce serves all algorithms, so its count rises over all.
-        for (challenge, count) in authenticator.challenges(Transport::Tls, NOW, false).iter().zip(1..) {
+        for (challenge, count) in authenticator.challenges(&request(""), Transport::Tls, NOW, false).iter().zip(1..) {
             let first = request(&credentials(challenge, "secret", count));
             assert_eq!(authenticator.verify(&first, here(), &users, NOW).unwrap().to_string(), "bob@contoso.com");
             assert_eq!(authenticator.verify(&first, here(), &users, NOW), Err(Unproven::Stale), "{challenge}");
@@ -205,7 +219,7 @@ mod tests {
     #[test]
     fn a_wrong_password_and_no_password_are_challenged() {
         let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
-        let challenges = authenticator.challenges(Transport::Tls, NOW, false);
+        let challenges = authenticator.challenges(&request(""), Transport::Tls, NOW, false);
         let wrong = request(&credentials(&challenges[0], "guess", 1));
         assert_eq!(authenticator.verify(&wrong, here(), &users, NOW), Err(Unproven::Wrong));
         assert_eq!(authenticator.verify(&request(""), here(), &users, NOW), Err(Unproven::Wrong));
@@ -231,7 +245,7 @@ mod tests {
             ("sip:192.0.2.2:5060", here(), Err(Unproven::Elsewhere)),
             ("sip:bob@192.0.2.1:5060", here(), Err(Unproven::Elsewhere)),
         ] {
-            let challenges = authenticator.challenges(Transport::Udp, NOW, false);
+            let challenges = authenticator.challenges(&request(""), Transport::Udp, NOW, false);
             let sent = request(&credentials_for(uri, &challenges[0], "secret", 1));
             assert_eq!(authenticator.verify(&sent, at, &users, NOW).map(drop), expected, "{uri} at {at}");
             let guessed = request(&credentials_for(uri, &challenges[0], "guess", 2));
@@ -242,7 +256,7 @@ mod tests {
     #[test]
     fn an_old_nonce_is_stale() {
         let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
-        let challenges = authenticator.challenges(Transport::Tls, NOW, false);
+        let challenges = authenticator.challenges(&request(""), Transport::Tls, NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
         let request = request(&credentials(&challenges[0], "secret", 1));
         assert_eq!(authenticator.verify(&request, here(), &users, later), Err(Unproven::Stale));
@@ -251,7 +265,7 @@ mod tests {
     #[test]
     fn md5_can_be_switched_off() {
         let (strict, users) = (authenticator(&[Algorithm::Sha256]), users());
-        let challenges = strict.challenges(Transport::Wss, NOW, false);
+        let challenges = strict.challenges(&request(""), Transport::Wss, NOW, false);
         assert_eq!(challenges.len(), 1);
         let weak = challenges[0].replace("SHA-256", "MD5");
         assert_eq!(
@@ -266,7 +280,7 @@ mod tests {
         let (strong, weak) = (Algorithm::Sha256, Algorithm::Md5);
         for order in [[strong, weak], [weak, strong]] {
             let offered = |transport| {
-                let values = authenticator(&order).challenges(transport, NOW, false);
+                let values = authenticator(&order).challenges(&request(""), transport, NOW, false);
                 values.iter().map(|value| Challenge::parse(value).unwrap().algorithm).collect::<Vec<_>>()
             };
             assert_eq!(offered(Transport::Tls), order);
@@ -281,7 +295,7 @@ mod tests {
         let sign_in = |now, challenge: &str, count| {
             authenticator.verify(&request(&credentials(challenge, "secret", count)), here(), &users, now).map(drop)
         };
-        let challenge = |now| authenticator.challenges(Transport::Tls, now, false).remove(0);
+        let challenge = |now| authenticator.challenges(&request(""), Transport::Tls, now, false).remove(0);
         let [used, unused] = [(); 2].map(|()| challenge(at(0)));
         assert_eq!(sign_in(at(0), &used, 1), Ok(()));
         // As if so many had signed in that both generations were full.
@@ -294,5 +308,33 @@ mod tests {
         assert_eq!(sign_in(at(2), &used, 1), Err(Unproven::Stale), "played back");
         assert_eq!(sign_in(at(2), &unused, 1), Err(Unproven::Stale), "cannot be told from the other");
         assert_eq!(sign_in(at(2), &challenge(at(2)), 1), Ok(()));
+    }
+
+    #[test]
+    fn each_domain_is_a_realm_of_its_own_and_the_user_is_the_same() {
+        let (authenticator, users) = (authenticator(&[Algorithm::Sha256]), users());
+        let asks = |domain: &str| {
+            let text = format!(
+                "REGISTER sip:{domain} SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nFrom: <sip:bob@{domain}>;tag=1\r\n\
+                 To: <sip:bob@{domain}>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n"
+            );
+            parse_datagram(text.into(), &Limits::default()).unwrap()
+        };
+        for (domain, realm) in
+            [("contoso.com", "contoso.com"), ("litwareinc.com", "litwareinc.com"), ("fabrikam.com", "contoso.com")]
+        {
+            let values = authenticator.challenges(&asks(domain), Transport::Tls, NOW, false);
+            let challenge = Challenge::parse(&values[0]).unwrap();
+            assert_eq!(challenge.realm, realm);
+            let name = format!("{}\\bob", realm.split('.').next().unwrap());
+            for (username, count) in [("bob", 1), (name.as_str(), 2)] {
+                let ha1 = Ha1::of_password(challenge.algorithm, username, realm, "secret");
+                let covered = Covered { method: "REGISTER", uri: "sip:contoso.com", body: b"" };
+                let value = answer(&challenge, username, &ha1, covered, "cnonce", count).unwrap();
+                let signed = request(&format!("Authorization: {value}\r\n"));
+                let proven = authenticator.verify(&signed, here(), &users, NOW).map(|aor| aor.to_string());
+                assert_eq!(proven.as_deref(), Ok("bob@contoso.com"), "{username} in {realm}");
+            }
+        }
     }
 }

@@ -217,7 +217,7 @@ impl Front {
             Err(unproven) => return self.challenge(reply, 401, unproven),
         };
         // RFC 3261 §10.3 step 3: one may only register oneself.
-        match address(reply.request(), Name::To) {
+        match address(reply.request(), Name::To).map(|to| self.users.kept_as(to)) {
             Some(to) if to == user => self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply),
             Some(to) => reply.refuse(403, &format!("{user} may register {user} and not {to}")),
             None => reply.refuse(400, "the To header field names no user of the form sip:user@domain"),
@@ -230,7 +230,7 @@ impl Front {
             Err(unproven) => return self.challenge(reply, 407, unproven),
         };
         match address(reply.request(), Name::From) {
-            Some(from) if from == user => self.send(from, reply),
+            Some(from) if self.users.kept_as(from.clone()) == user => self.send(from, reply),
             // Nobody speaks in another's name.
             Some(from) => reply.refuse(403, &format!("{user} may write as {user} and not as {from}")),
             None => reply.refuse(400, NO_FROM),
@@ -247,7 +247,7 @@ impl Front {
 
     /// A message of one of ours: to another of ours, or out by our edge.
     fn send(&self, from: Aor, reply: Reply) {
-        let abroad = |to: &Aor| to.domain() != self.users.domain();
+        let abroad = |to: &Aor| !self.users.serves(to.domain());
         match receiver(reply.request()) {
             Some(to) if abroad(&to) => match self.abroad.try_reserve() {
                 Ok(place) => place.send(reply),
@@ -269,7 +269,7 @@ impl Front {
     }
 
     fn deliver(&self, from: Aor, reply: Reply) {
-        match receiver(reply.request()) {
+        match receiver(reply.request()).map(|to| self.users.kept_as(to)) {
             Some(to) if self.users.knows(&to) => {
                 self.hand_over(&to.clone(), |reply| Event::Message { from, to, reply }, reply)
             }
@@ -343,8 +343,8 @@ impl Front {
         if unproven == Unproven::Elsewhere {
             return reply.refuse(400, ELSEWHERE);
         }
-        let values =
-            self.authenticator.challenges(reply.flow().transport(), self.clock.now(), unproven == Unproven::Stale);
+        let (transport, stale) = (reply.flow().transport(), unproven == Unproven::Stale);
+        let values = self.authenticator.challenges(reply.request(), transport, self.clock.now(), stale);
         let name = if status == 401 { Name::WwwAuthenticate } else { Name::ProxyAuthenticate };
         reply.send_with(status, |response| {
             for value in &values {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_core::{Aor, Clock, SipDomain, Timestamp, TokenKey};
+use reveille_core::{Clock, SipDomain, Timestamp, TokenKey};
 use reveille_sip::auth::Algorithm;
 use reveille_sip_net::proxy::{Proxy, ProxyConfig};
 use reveille_sip_net::{ConnectError, Flow, Listener, Pool, PoolLimits, Requests, Target, TlsClient};
@@ -135,14 +135,13 @@ impl Home {
             senders.push(sender);
             shards.push((shard, receiver));
         }
-        let domain = users.domain().clone();
         let edge: Result<SipDomain, _> = config.edge.name().parse();
         let front = Arc::new(Front {
             shards: Shards::new(senders, hash),
             requests,
             flows,
             calls: OnceLock::new(),
-            authenticator: Authenticator::new(domain.as_str(), &config.digests),
+            authenticator: Authenticator::new(users.domains(), &config.digests),
             recent: Arc::new(Recent::new()),
             store,
             clock,
@@ -172,7 +171,7 @@ impl Home {
         if let Some(udp) = listeners.clients.iter().find_map(Listener::udp_sender) {
             front.flows.open(udp);
         }
-        let proxy = proxy(&config.name, front.users.domain(), &listeners);
+        let proxy = proxy(&config.name, front.users.domains(), &listeners);
         front.flows.tell(Arc::clone(&proxy));
         let senders = Senders { requests: Arc::clone(&front.requests), proxy: Arc::clone(&proxy) };
         let pool = Pool::new(
@@ -193,6 +192,7 @@ impl Home {
             edge: config.edge,
             name: config.name,
             domain: front.users.domain().clone(),
+            realms: front.users.domains().to_vec(),
         });
         let doors = TaskTracker::new();
         for listener in listeners.clients {
@@ -237,13 +237,13 @@ impl Home {
 }
 
 /// The proxy for calls, which knows itself by its names and by where it listens.
-fn proxy(name: &SipDomain, domain: &SipDomain, listeners: &Listeners) -> Arc<Proxy> {
+fn proxy(name: &SipDomain, domains: &[SipDomain], listeners: &Listeners) -> Arc<Proxy> {
     let clients = listeners.clients.iter();
     let listening: Vec<SocketAddr> = clients.clone().chain([&listeners.internal]).map(Listener::local_addr).collect();
     let is_own = |listener: &&Listener| !listener.local_addr().ip().is_unspecified();
     let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port()).to_string();
     let sent_by = clients.clone().filter(is_own).map(|one| (one.transport(), canonical(one.local_addr()))).collect();
-    let names = [name.to_string(), domain.to_string()];
+    let names: Vec<String> = domains.iter().chain([name]).map(ToString::to_string).collect();
     Proxy::new(ProxyConfig {
         sent_by,
         udp: clients.clone().find_map(Listener::udp_sender),
@@ -276,7 +276,7 @@ impl reveille_sip_net::Senders for Senders {
 impl Desk {
     /// What is known of a user; `None` if there is no such user.
     pub async fn user(&self, name: &str) -> Option<UserStatus> {
-        let user = Aor::new(name, self.front.users.domain().clone()).ok().filter(|aor| self.front.users.knows(aor))?;
+        let user = self.front.users.named(name)?;
         let (done, status) = oneshot::channel();
         self.front.shards.of(&user).send(Event::Status { user: user.clone(), done }).await.ok()?;
         status.await.ok()

@@ -69,6 +69,8 @@ pub(crate) struct Road {
     pub(crate) edge: Target,
     pub(crate) name: SipDomain,
     pub(crate) domain: SipDomain,
+    /// The domains whose credentials are ours.
+    pub(crate) realms: Vec<SipDomain>,
 }
 
 /// Sends what the shards ask for, until `stop`; what is not answered by then is still owed in the store.

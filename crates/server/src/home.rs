@@ -28,7 +28,7 @@ pub(crate) fn start(
 ) -> Result<(Part, Desk), StartError> {
     let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?;
     let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
-    let users = users_file::read(&config.users, &config.domain)?;
+    let users = users_file::read(&config.users, config.domains())?;
     let limits = ListenLimits { message: reveille_sip::Limits::of_clients(), ..ListenLimits::default() };
     let (mut clients, mut doors) = (Vec::new(), Doors::default());
     if let Some(at) = config.sip_udp {

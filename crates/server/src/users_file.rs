@@ -48,8 +48,8 @@ struct Entry {
     password: String,
 }
 
-/// Reads the users of `domain`.
-pub(crate) fn read(path: &Path, domain: &SipDomain) -> Result<Users, UsersError> {
+/// Reads the users of an organisation with these domains, the first one first.
+pub(crate) fn read(path: &Path, domains: Vec<SipDomain>) -> Result<Users, UsersError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| UsersError::Unreadable { path: path.to_owned(), source })?;
     // The reader's own words could quote a password.
@@ -59,9 +59,10 @@ pub(crate) fn read(path: &Path, domain: &SipDomain) -> Result<Users, UsersError>
     })?;
     let mut users = Vec::with_capacity(file.users.len());
     for (name, entry) in file.users {
-        let aor = Aor::new(&name, domain.clone()).map_err(|fault| UsersError::Name { path: path.to_owned(), fault })?;
-        let user = User::with_password(&aor, &entry.password);
-        users.push((aor, user));
+        let aor =
+            Aor::new(&name, domains[0].clone()).map_err(|fault| UsersError::Name { path: path.to_owned(), fault })?;
+        let user = User::in_domains(aor.user(), &domains, &entry.password);
+        users.push((aor.user().to_owned(), user));
     }
-    Ok(Users::new(domain.clone(), users))
+    Ok(Users::in_domains(domains, users))
 }

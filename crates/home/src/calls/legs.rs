@@ -110,7 +110,7 @@ impl Calls {
         // RFC 3261 §16.6 step 4, RFC 5658 §3: once for each side. A dialog's route set never changes later.
         let record = |facing: String| if in_dialog { Vec::new() } else { vec![facing, facing_sender.to_owned()] };
         let legs = legs.into_iter().map(|(leg, facing)| Leg { record_route: Some(record(facing)), ..leg }).collect();
-        let edits = plan::edits(&ask.request, ask.origin, &self.realm);
+        let edits = plan::edits(&ask.request, ask.origin, &self.realms);
         debug!(to = ?side, in_dialog, method = ?ask.request.method(), "a call goes on");
         let owner = Arc::new(Owner::new(side, in_dialog));
         let back = Back { sender: ask.device.take(), server: self.server_of(&ask) };

@@ -12,7 +12,7 @@ mod token;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use reveille_core::{Aor, TokenKey};
+use reveille_core::{Aor, SipDomain, TokenKey};
 use reveille_federation::policy::readmit;
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Reply, Routed};
@@ -37,7 +37,8 @@ pub(crate) struct Calls {
     edge: Target,
     /// Where our edge finds us: name and port.
     inner: String,
-    realm: String,
+    /// The domains whose credentials are ours.
+    realms: Vec<SipDomain>,
 }
 
 /// One request that was taken, and what is known of it.
@@ -76,8 +77,8 @@ impl Calls {
         let inner = format!("{}:{}", front.name, internal.port());
         let key = key.unwrap_or_else(|| TokenKey::new(rand::random()));
         let tokens = Tokens::new(front.users.domain(), key.bytes());
-        let realm = front.users.domain().to_string();
-        Arc::new(Self { proxy, tokens, pool, edge, inner, realm })
+        let realms = front.users.domains().to_vec();
+        Arc::new(Self { proxy, tokens, pool, edge, inner, realms })
     }
 
     pub(crate) fn proxy(&self) -> &Arc<Proxy> {
@@ -155,7 +156,7 @@ impl Calls {
     /// Whether a client is known on its connection or proves itself now, and speaks in no other name.
     fn prove(&self, front: &Front, ask: &mut Ask) -> Result<(), Reply> {
         let mine = self.mine(ask);
-        let from = address(&ask.request, Name::From);
+        let from = address(&ask.request, Name::From).map(|from| front.users.kept_as(from));
         let speaks = speaker(&facts(ask, &mine), from.as_ref(), front.users.domain());
         if let Some(user) = speaks.as_ref().filter(|user| front.flows.trusts(&ask.flow, user)) {
             ask.user = Some(user.clone());
@@ -168,7 +169,7 @@ impl Calls {
                 return warned(400, ELSEWHERE);
             }
             let stale = unproven == Unproven::Stale;
-            let values = front.authenticator.challenges(ask.flow.transport(), now, stale);
+            let values = front.authenticator.challenges(&ask.request, ask.flow.transport(), now, stale);
             let challenge = |reply: Reply, value| reply.header(Name::ProxyAuthenticate.as_str(), value);
             values.into_iter().fold(Reply::new(407), challenge)
         })?;
@@ -192,7 +193,7 @@ impl Calls {
 
     fn toward(&self, front: &Front, ask: &Ask) -> Result<Toward, Nowhere> {
         let mine = self.mine(ask);
-        toward(&facts(ask, &mine), (front.users.domain(), &front.name), |user| front.users.knows(user))
+        toward(&facts(ask, &mine), (front.users.domains(), &front.name), |user| front.users.knows(user))
     }
 
     /// What our own Route values say, top first.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use reveille_core::SipDomain;
 use reveille_sip::proxy::{self, Edits, Failure, FailureKind, Reply};
 use reveille_sip::{Message, Name, NameAddr, strip_push_params};
 use tracing::debug;
@@ -63,14 +64,14 @@ impl proxy::Owner for Owner {
 }
 
 /// What is changed in a request, wherever it goes.
-pub(crate) fn edits(request: &Message, origin: Origin, realm: &str) -> Edits {
+pub(crate) fn edits(request: &Message, origin: Origin, realms: &[SipDomain]) -> Edits {
     let mut edits = Edits::default().strip(Name::EdgeTrust);
     if origin == Origin::Client {
         // RFC 3325 §5: only who has proven a user's identity may assert it, and a client has not.
         edits.strip.extend(Name::IDENTITIES);
         // RFC 3261 §22.3: what proves a user here is nobody else's to see.
         edits = edits.strip(Name::Authorization).strip(Name::ProxyAuthorization);
-        for (name, value) in foreign_credentials(request, realm) {
+        for (name, value) in foreign_credentials(request, realms) {
             edits = edits.insert(name.as_str(), value);
         }
     }
@@ -127,7 +128,7 @@ mod tests {
             ("sip:bob@h;pn-provider=fcm;pn-prid=00f;q=0.5", Some("sip:bob@h;q=0.5")),
             ("sip:bob@h;q=0.5", None),
         ] {
-            let edits = edits(&invite(&format!("Contact: {value}\r\n")), Origin::Edge, "");
+            let edits = edits(&invite(&format!("Contact: {value}\r\n")), Origin::Edge, &[]);
             assert_eq!(edits.strip.contains(&Name::Contact), expected.is_some(), "{value}");
             let inserted = edits.insert.iter().find(|(name, _)| *name == "Contact").map(|(_, value)| value.as_str());
             assert_eq!(inserted, expected);
@@ -146,7 +147,7 @@ mod tests {
                 + &credentials("fabrikam.com")
                 + "P-Asserted-Identity: <sip:ceo@contoso.com>\r\n"),
         );
-        let edits = edits(&request, Origin::Client, "contoso.com");
+        let edits = edits(&request, Origin::Client, &["contoso.com".parse().expect("a domain")]);
         assert!(
             edits.strip.contains(&Name::ProxyAuthorization)
                 && Name::IDENTITIES.iter().all(|name| edits.strip.contains(name))

@@ -97,10 +97,11 @@ pub(crate) struct Facts<'a> {
     pub(crate) mine: &'a [Mine],
 }
 
-/// Whom the request is for. `knows` tells our users; `domain` is ours and `name` this server's own.
+/// Whom the request is for. `knows` tells our users; `domains` are ours, and the first is
+/// the one that users are kept under; `name` is this server's own.
 pub(crate) fn toward(
     facts: &Facts<'_>,
-    (domain, name): (&SipDomain, &str),
+    (domains, name): (&[SipDomain], &str),
     knows: impl Fn(&Aor) -> bool,
 ) -> Result<Toward, Nowhere> {
     if facts.mine.contains(&Mine::Forged) {
@@ -118,17 +119,17 @@ pub(crate) fn toward(
     }
     let uri = Uri::parse(facts.request_uri).ok().filter(Uri::is_sip).ok_or(Nowhere::NoUser)?;
     let host = match uri.host() {
-        Some(Host::Domain(host)) if host.eq_ignore_ascii_case(name) => domain.clone(),
+        Some(Host::Domain(host)) if host.eq_ignore_ascii_case(name) => domains[0].clone(),
         Some(Host::Domain(host)) => host.parse().map_err(|_| Nowhere::NoUser)?,
         _ => return Err(Nowhere::NoUser),
     };
-    if host != *domain {
+    if !domains.contains(&host) {
         return match facts.origin {
             Origin::Edge => Err(Nowhere::NotOurs(host)),
             Origin::Client | Origin::Proxy => Ok(Toward::Edge),
         };
     }
-    let user = uri.user().and_then(|user| Aor::new(user, host).ok()).ok_or(Nowhere::NoUser)?;
+    let user = uri.user().and_then(|user| Aor::new(user, domains[0].clone()).ok()).ok_or(Nowhere::NoUser)?;
     if knows(&user) { Ok(Toward::User(user)) } else { Err(Nowhere::Unknown(user)) }
 }
 
@@ -174,7 +175,9 @@ mod tests {
 
     fn ask(origin: Origin, request_uri: &str, in_dialog: bool, mine: &[Mine]) -> Result<Toward, Nowhere> {
         let facts = Facts { origin, request_uri, in_dialog, mine };
-        toward(&facts, (&domain(), "home.contoso.com"), |user| user.user() == "bob" || user.user() == "alice")
+        toward(&facts, (&[domain(), "litwareinc.com".parse().expect("a domain")], "home.contoso.com"), |user| {
+            user.user() == "bob" || user.user() == "alice"
+        })
     }
 
     #[test]
@@ -186,6 +189,8 @@ mod tests {
             (Origin::Edge, "sip:bob@CONTOSO.com;user=phone", bob()),
             (Origin::Proxy, "sips:bob@contoso.com", bob()),
             (Origin::Client, "sip:bob@home.contoso.com:5061", bob()),
+            (Origin::Client, "sip:bob@litwareinc.com", bob()),
+            (Origin::Edge, "sip:bob@litwareinc.com", bob()),
             (Origin::Client, "sip:nobody@contoso.com", Err(Nowhere::Unknown(aor("nobody@contoso.com")))),
             (Origin::Client, "sip:contoso.com", Err(Nowhere::NoUser)),
             (Origin::Client, "sip:carol@fabrikam.com", Ok(Toward::Edge)),

@@ -43,7 +43,7 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
     }
     if let Some(home) = &raw.home {
         faults.tls("home.tls", &home.tls);
-        if let Err(fault) = users_file::read(&home.users, &home.domain) {
+        if let Err(fault) = users_file::read(&home.users, home.domains()) {
             faults.add("home.users", fault.to_string().trim_start_matches("home.users: "));
         }
         let doors = [home.sip_udp, home.sip_tcp, home.sip_tls, home.sip_ws, home.sip_wss];
@@ -51,6 +51,10 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
             let sentence =
                 "no listener for clients: give at least one of sip_udp, sip_tcp, sip_tls, sip_ws and sip_wss";
             faults.add("home.sip_tls", sentence);
+        }
+        let mut known = std::collections::HashSet::new();
+        for domain in home.domains().iter().filter(|domain| !known.insert(*domain)) {
+            faults.add("home.also_domains", format!("{domain} stands there twice, or is home.domain already"));
         }
         if home.digests.is_empty() {
             faults.add("home.digests", "no digest is named, so nobody could ever sign in");

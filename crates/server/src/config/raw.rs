@@ -192,8 +192,14 @@ pub struct Hop {
 pub struct Home {
     /// The organisation's domain.
     pub domain: SipDomain,
+    /// More SIP domains of the organisation: its users are the same under each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_domains: Vec<SipDomain>,
     /// This server's own name.
     pub name: SipDomain,
+    /// More names of this server, by which administrators and clients may call it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_named: Vec<SipDomain>,
     /// The site whose settings hold here.
     #[serde(default = "default_site")]
     pub site: String,
@@ -234,6 +240,13 @@ pub struct Home {
     /// How long after a flow is gone its phone counts as suspended, in milliseconds.
     #[serde(default = "default_grace_ms")]
     pub grace_ms: u64,
+}
+
+impl Home {
+    /// All SIP domains of the organisation, the first one first.
+    pub(crate) fn domains(&self) -> Vec<SipDomain> {
+        std::iter::once(&self.domain).chain(&self.also_domains).cloned().collect()
+    }
 }
 
 /// A digest of RFC 8760.
