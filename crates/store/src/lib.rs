@@ -1,10 +1,11 @@
 //! What outlives a restart: traits, SQLite, and the battery every backend passes (DESIGN.md §8).
 //!
-//! Three stores, each with a trait and a SQLite file of its own:
+//! Four stores, each with a trait and a SQLite file of its own:
 //!
 //! * [`Settings`] ([`SqliteSettings`], `settings.db`): what the organisation wants; several processes may share it.
 //! * [`HomeStore`] ([`SqliteHome`], `home.db`): devices, kept messages and owed pushes; one process at a time.
 //! * [`Journal`] ([`SqliteJournal`], `clearinghouse.db`): accepted push requests, outcomes, owed feedback; one process.
+//! * [`Accounts`] and [`Audit`] ([`SqliteAdmin`], `admin.db`): administrators and what they did; shared as settings are.
 //!
 //! Every write is handed over with a [`Completion`] which is called exactly once, after the change is synced to disk.
 //! [`wait`] turns that into a future:
@@ -31,6 +32,7 @@
 //! memory, longer when it is not), so a task with many or large reads to make should make them where blocking is allowed.
 #![warn(missing_docs)]
 
+mod admin;
 #[cfg(test)]
 mod battery;
 mod columns;
@@ -41,6 +43,10 @@ mod home;
 mod journal;
 mod settings;
 
+pub use admin::{
+    ACCOUNTS_MAX, AUDIT_DONE_MAX, AUDIT_PARAMETERS_MAX, AUDIT_REFUSED_MAX, Account, AccountConflict, Accounts, Audit,
+    AuditEntry, AuditOutcome, AuditQuery, Pass, PassKind, PasswordHash, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
+};
 pub use completion::{Completion, Pending, wait};
 pub use engine::Limits;
 pub use error::StoreError;

@@ -3,6 +3,7 @@
 //! A case is a function generic over the backend. A new backend is one [`Backend`] for each store and one line in each
 //! table below.
 
+mod admin;
 mod home;
 mod journal;
 mod model;
@@ -16,7 +17,7 @@ use reveille_core::Timestamp;
 
 use crate::completion::{Completion, Pending, wait};
 use crate::error::StoreError;
-use crate::{SqliteHome, SqliteJournal, SqliteSettings};
+use crate::{SqliteAdmin, SqliteHome, SqliteJournal, SqliteSettings};
 
 /// A store that can be opened, closed and opened again.
 trait Backend {
@@ -53,6 +54,7 @@ macro_rules! sqlite {
     };
 }
 
+sqlite!(AdminFile, SqliteAdmin, "admin.db");
 sqlite!(JournalFile, SqliteJournal, "clearinghouse.db");
 sqlite!(HomeFile, SqliteHome, "home.db");
 sqlite!(SettingsFile, SqliteSettings, "settings.db");
@@ -71,6 +73,16 @@ macro_rules! pass {
 }
 
 mod sqlite {
+    pass! { admin on AdminFile:
+        a_certificate_stands_for_one_account_only,
+        a_change_ends_sessions_and_a_removal_tokens_too,
+        an_account_reads_back_as_it_was_put_also_after_opening_again,
+        an_entry_is_found_by_who_did_what_when_and_how_it_ended,
+        passes_are_bounded_and_what_is_over_goes,
+        who_is_refused_often_pushes_nobodys_deeds_out,
+        whoever_comes_second_to_an_account_is_told_who_was_first,
+    }
+
     pass! { journal on JournalFile:
         a_rescheduled_push_waits_with_its_new_time_and_attempt,
         a_push_that_was_being_sent_reads_back_as_sending,
