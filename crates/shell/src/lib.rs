@@ -1,0 +1,13 @@
+//! The management shell: the needed part of PowerShell, its commands on objects, and how objects are printed.
+//!
+//! [`parser`] and what it rests on are pure and know nobody.
+#![warn(missing_docs)]
+
+pub mod ast;
+pub mod error;
+mod lexer;
+pub mod parser;
+pub mod span;
+
+pub use error::Fault;
+pub use parser::parse;
