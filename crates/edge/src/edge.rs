@@ -22,6 +22,7 @@ use crate::limits::Limits;
 use crate::now::{Latest, Now};
 use crate::outbound::Outbound;
 use crate::partners::Partners;
+use crate::probe::Probes;
 use crate::refusals::{Refusals, Refused};
 use crate::relay::Relay;
 use crate::unfound::Unfound;
@@ -68,6 +69,7 @@ pub struct Edge {
     pub(crate) refusals: Refusals,
     pub(crate) partners: Partners,
     pub(crate) unfound: Unfound,
+    pub(crate) probes: Probes,
     /// The inner side, while it runs.
     outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
@@ -100,6 +102,7 @@ impl Edge {
             refusals,
             partners,
             unfound,
+            probes: Probes::new(),
             outbound,
             draining,
             latest,
@@ -172,6 +175,8 @@ impl Edge {
         let end = CancellationToken::new();
         let pool =
             |handler, tls, limits| Pool::new(handler, Arc::clone(&senders), Some(tls), None, limits, end.clone());
+        let ear: Weak<dyn reveille_sip_net::Handler> = Arc::downgrade(&inbound) as _;
+        self.probes.open(ear, Arc::clone(&external_tls), outer, end.clone());
         let outside = pool(Arc::clone(&inbound) as _, external_tls, outer);
         let inside = pool(Arc::clone(&outbound) as _, internal_tls, inner);
         let (outer, inner) = (external.local_addr().port(), internal.local_addr().port());
@@ -190,6 +195,7 @@ impl Edge {
         );
         outside.finish().await;
         inside.finish().await;
+        self.probes.finish().await;
         self.lookups.close();
         self.lookups.wait().await;
     }

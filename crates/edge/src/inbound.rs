@@ -335,6 +335,12 @@ impl Inbound {
         Err(Refusal::UnknownDestination { domain: destination })
     }
 
+    /// Whether an OPTIONS is answered here: one for this edge, or one that may go no further (RFC 3261 §16.3 step 3).
+    fn ends_options(&self, message: &Message) -> bool {
+        let ends = for_itself(message, &self.edge.config.name) || message.max_forwards() == Some(0);
+        ends && !self.edge.is_draining()
+    }
+
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
         match Calls::carries(message) {
@@ -414,7 +420,7 @@ impl Handler for Inbound {
                     }
                 }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
-                Some(Method::Options) if for_itself(message, &self.edge.config.name) && !self.edge.is_draining() => {
+                Some(Method::Options) if self.ends_options(message) => {
                     let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
                     });

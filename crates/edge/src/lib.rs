@@ -20,6 +20,7 @@ mod now;
 mod outbound;
 mod pace;
 mod partners;
+mod probe;
 mod refusals;
 mod relay;
 mod said;

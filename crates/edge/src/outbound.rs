@@ -21,24 +21,32 @@ use crate::inbound::{DOMAINS_COMPARED, for_itself};
 use crate::limits::Class;
 use crate::now::Now;
 use crate::partners::Passage;
+use crate::probe::asks_for_test;
 use crate::relay::{refuse, too_long};
 use crate::ways::{Bounds, Next, Waits, Ways};
 
 /// What is known of the way to one domain.
 pub(crate) struct Found {
-    domain: SipDomain,
-    target: Target,
-    proven: Arc<Proven>,
+    pub(crate) domain: SipDomain,
+    pub(crate) target: Target,
+    pub(crate) proven: Arc<Proven>,
     led: Led,
 }
 
 /// Where settings and SRV records lead.
-struct Led {
+pub(crate) struct Led {
     /// The records of the domain, if they were asked for.
     asked: Option<Vec<Srv>>,
     /// Those that count, with the ports that hold.
     records: Vec<Srv>,
     standing: Standing,
+}
+
+impl Led {
+    /// The host that would be asked first.
+    pub(crate) fn host(&self) -> &str {
+        self.records.first().map_or("", |record| &record.target)
+    }
 }
 
 /// Who wants to leave.
@@ -84,13 +92,13 @@ impl Leaving {
 
 /// The inner side of the edge.
 pub(crate) struct Outbound {
-    edge: Arc<Edge>,
-    outside: OnceLock<Pool>,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) outside: OnceLock<Pool>,
     inside: OnceLock<Pool>,
     ways: Ways<Found, Waiting>,
     /// The same for what partners send through us. Theirs are apart: whatever names they make up, our own find their way.
     through: Ways<Found, Waiting>,
-    me: Weak<Self>,
+    pub(crate) me: Weak<Self>,
 }
 
 impl Outbound {
@@ -165,7 +173,7 @@ impl Outbound {
 
     /// Whether a request is of a domain that its server serves: what leaves here is believed by others for its From alone,
     /// and for our certificate.
-    fn speaks_for_us(&self, flow: &Flow, message: &Message) -> Result<(), Refusal> {
+    pub(crate) fn speaks_for_us(&self, flow: &Flow, message: &Message) -> Result<(), Refusal> {
         let domains = &self.edge.config.domains;
         let serves = |served: &Served| flow.peer().is_some_and(|peer| peer.names(served.name.as_str()));
         let is_host = |host: &str| {
@@ -231,7 +239,7 @@ impl Outbound {
         self.found(&found.domain, found.target.clone().with_connections(connections), led).ok()
     }
 
-    fn found(&self, domain: &SipDomain, target: Target, led: Led) -> Result<Arc<Found>, Refusal> {
+    pub(crate) fn found(&self, domain: &SipDomain, target: Target, led: Led) -> Result<Arc<Found>, Refusal> {
         let partner = self.edge.partners.of(&led.standing, None)?;
         partner.is_at(&target);
         let proven = Proven::new(led.standing.clone(), partner, &self.edge.config.name);
@@ -361,7 +369,7 @@ impl Outbound {
         self.turn_away(flow, message, from, refusal);
     }
 
-    fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
+    pub(crate) fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
         self.edge.refusals.request(flow, refusal);
         match Calls::carries(message) {
             true => self.edge.calls.refuse(flow, message, from, refusal),
@@ -397,6 +405,7 @@ impl Handler for Outbound {
                     });
                     let _ = flow.send(bytes);
                 }
+                Some(_) if asks_for_test(message) => self.test(flow, message),
                 Some(_) => self.request(flow, message, &now),
             }
         }
@@ -424,6 +433,17 @@ async fn find(
         Way::Direct(_) => None,
     };
     let led = led(settings, domain, way, asked)?;
+    let (target, ttl) = locate_led(resolver, settings, domain, &led).await?;
+    Ok((target, led, ttl))
+}
+
+/// The servers that a way leads to, and for how many seconds that may be kept.
+pub(crate) async fn locate_led(
+    resolver: &dyn Resolver,
+    settings: &Snapshot,
+    domain: &SipDomain,
+    led: &Led,
+) -> Result<(Target, u32), Refusal> {
     let located = locate(resolver, &led.records).await.map_err(|error| Refusal::AddressNotFound {
         domain: domain.clone(),
         host: led.records[0].target.parse().unwrap_or_else(|_| domain.clone()),
@@ -432,11 +452,11 @@ async fn find(
     })?;
     let connections = usize::from(settings.access_edge().outgoing_tls_count_for_federated_partners);
     let target = Target::served_by(led.standing.remote().as_str(), located.servers, Transport::Tls);
-    Ok((target.with_connections(connections), led, located.ttl))
+    Ok((target.with_connections(connections), located.ttl))
 }
 
 /// Where the settings lead with the records that the domain has.
-fn led(settings: &Snapshot, domain: &SipDomain, way: Way, asked: Option<Vec<Srv>>) -> Result<Led, Refusal> {
+pub(crate) fn led(settings: &Snapshot, domain: &SipDomain, way: Way, asked: Option<Vec<Srv>>) -> Result<Led, Refusal> {
     let (records, standing) = match way {
         Way::Direct(Route { host, port, standing }) => {
             let record = Srv { priority: 0, weight: 0, port, target: host.to_string(), ttl: u32::MAX };
