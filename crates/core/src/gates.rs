@@ -21,26 +21,63 @@ pub struct GateFacts<'a> {
     pub route: Result<(), Reason>,
 }
 
-/// The first closed gate, or `None` when the push may go.
+/// One of the five gates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gate {
+    /// Whether the push service is switched on.
+    ProviderSwitch,
+    /// Whether the user may be woken.
+    MobilityPolicy,
+    /// Whether the device is still signed in.
+    Session,
+    /// Whether the device has told how it is woken.
+    PushIdentity,
+    /// Whether push requests find their way out.
+    Federation,
+}
+
+impl Gate {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] =
+        [Self::ProviderSwitch, Self::MobilityPolicy, Self::Session, Self::PushIdentity, Self::Federation];
+
+    /// The stable name, as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderSwitch => "provider-switch",
+            Self::MobilityPolicy => "mobility-policy",
+            Self::Session => "session",
+            Self::PushIdentity => "push-identity",
+            Self::Federation => "federation",
+        }
+    }
+
+    /// Why this gate is closed, whatever the others are; `None` when it is open.
+    pub fn closed(self, facts: &GateFacts<'_>) -> Option<Reason> {
+        match self {
+            // Nothing can be switched off for a device that has no provider: the fourth gate has the reason.
+            Self::ProviderSwitch => {
+                (!facts.provider_on && facts.identity.is_some()).then_some(Reason::ProviderSwitchedOff)
+            }
+            Self::MobilityPolicy => (!facts.policy_permits).then_some(Reason::PolicyForbids),
+            Self::Session => (!facts.session_alive).then_some(Reason::SessionExpired),
+            Self::PushIdentity => {
+                let Some(identity) = facts.identity else { return Some(Reason::NoIdentity) };
+                match (identity.token(facts.channel), identity.is_dead(facts.channel), facts.channel) {
+                    (Some(_), ..) => None,
+                    (None, true, _) => Some(Reason::IdentityDead),
+                    (None, false, Channel::Message) => Some(Reason::NoMessageToken),
+                    (None, false, Channel::Voip) => Some(Reason::NoVoipToken),
+                }
+            }
+            Self::Federation => facts.route.err(),
+        }
+    }
+}
+
+/// The reason of the first closed gate, or `None` when the push may go.
 pub fn first_closed(facts: &GateFacts<'_>) -> Option<Reason> {
-    if !facts.provider_on && facts.identity.is_some() {
-        return Some(Reason::ProviderSwitchedOff);
-    }
-    if !facts.policy_permits {
-        return Some(Reason::PolicyForbids);
-    }
-    if !facts.session_alive {
-        return Some(Reason::SessionExpired);
-    }
-    let Some(identity) = facts.identity else { return Some(Reason::NoIdentity) };
-    if identity.token(facts.channel).is_none() {
-        return Some(match (identity.is_dead(facts.channel), facts.channel) {
-            (true, _) => Reason::IdentityDead,
-            (false, Channel::Message) => Reason::NoMessageToken,
-            (false, Channel::Voip) => Reason::NoVoipToken,
-        });
-    }
-    facts.route.err()
+    Gate::ALL.into_iter().find_map(|gate| gate.closed(facts))
 }
 
 #[cfg(test)]
