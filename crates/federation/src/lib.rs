@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod feedback;
+pub mod media_relay;
 pub mod message;
 pub mod policy;
 pub mod probe;
