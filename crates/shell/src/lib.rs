@@ -7,6 +7,7 @@ pub mod ast;
 pub mod error;
 mod lexer;
 pub mod parser;
+pub mod remote;
 pub mod span;
 
 pub use error::Fault;
