@@ -55,7 +55,7 @@ impl Shards {
         &self.senders[index]
     }
 
-    fn all(&self) -> &[mpsc::Sender<Event>] {
+    pub(crate) fn all(&self) -> &[mpsc::Sender<Event>] {
         &self.senders
     }
 }

@@ -12,7 +12,7 @@ use reveille_sip::auth::Algorithm;
 use reveille_sip_net::proxy::{Proxy, ProxyConfig};
 use reveille_sip_net::{ConnectError, Flow, Listener, Pool, PoolLimits, Requests, Target, TlsClient};
 use reveille_store::{HomeStore, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,12 +21,12 @@ use tracing::{error, warn};
 use crate::abroad;
 use crate::auth::Authenticator;
 use crate::calls::{self, Calls};
+use crate::desk::Desk;
 use crate::flows::Flows;
 use crate::front::{Clients, Front, Servers, Shards};
 use crate::outbox::{self, Road};
 use crate::reply::{Recent, Reply};
 use crate::shard::{Event, Shard, Shared};
-use crate::status::UserStatus;
 use crate::users::Users;
 
 /// Shards; each has one writer, so this bounds how many users move at once, not how many there are.
@@ -80,12 +80,6 @@ pub struct Home {
     shards: Vec<(Shard, mpsc::Receiver<Event>)>,
     jobs: mpsc::Receiver<outbox::Job>,
     leaving: mpsc::Receiver<Reply>,
-}
-
-/// What others may ask a running home.
-#[derive(Clone)]
-pub struct Desk {
-    front: Arc<Front>,
 }
 
 impl Home {
@@ -270,16 +264,6 @@ impl reveille_sip_net::Senders for Senders {
             true => self.proxy.sent(token, flow),
             false => self.requests.sent(token, flow),
         }
-    }
-}
-
-impl Desk {
-    /// What is known of a user; `None` if there is no such user.
-    pub async fn user(&self, name: &str) -> Option<UserStatus> {
-        let user = self.front.users.named(name)?;
-        let (done, status) = oneshot::channel();
-        self.front.shards.of(&user).send(Event::Status { user: user.clone(), done }).await.ok()?;
-        status.await.ok()
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reveille_core::delivery::PushState;
 use reveille_core::gates::GateFacts;
-use reveille_core::session::{MessageKind, Next, on_message};
-use reveille_core::settings::Snapshot;
+use reveille_core::session::{MessageKind, Next, Reach, on_message};
+use reveille_core::settings::{MobilityPolicy, Snapshot};
 use reveille_core::{Aor, Channel, Event, IdentityId, MessageId, PushId, Reason, SipDomain, Timestamp};
 use reveille_federation::Refusal;
 use reveille_federation::route::way;
@@ -37,6 +37,11 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
+    /// The second gate's policy: the one that holds for this user.
+    fn policy(&self, _user: &Aor) -> MobilityPolicy {
+        self.settings.mobility_policy(self.site)
+    }
+
     /// The fifth gate: whether federation is on and the publisher may be reached.
     pub(crate) fn route(&self) -> Result<(), Reason> {
         way(self.settings, self.publisher).map(drop).map_err(|refusal| reason_of(&refusal))
@@ -88,12 +93,49 @@ pub(crate) fn pushes_for(
     around: &Surroundings<'_>,
     mut new_id: impl FnMut() -> PushId,
 ) -> Vec<OwedPush> {
-    let rule = Event::Message.rule();
-    let route = around.route();
-    let policy = around.settings.mobility_policy(around.site);
-    let mut tokens = HashSet::new();
     let mut pushes = Vec::new();
-    for device in account.devices.values() {
+    for need in needs(account, &message.to, kind, Event::Message.rule().channel, around) {
+        let (state, due) = match need.next {
+            Next::Push | Next::Wait { .. } if need.is_twin => (PushState::NotPushed(Reason::Coalesced), around.now),
+            Next::Push => (PushState::Owed, around.now),
+            Next::Wait { until } => (PushState::Owed, until),
+            Next::Deliver(reason) | Next::Hold(reason) => (PushState::NotPushed(reason), around.now),
+        };
+        pushes.push(owed(Some(need.device), message, around, (new_id(), state, due)));
+    }
+    if pushes.is_empty() && kind == MessageKind::Content {
+        let state = PushState::NotPushed(Reason::NoIdentity);
+        pushes.push(owed(None, message, around, (new_id(), state, around.now)));
+    }
+    pushes
+}
+
+/// What one device of a user needs when something happens, and why.
+pub(crate) struct Need<'a> {
+    /// The device.
+    pub(crate) device: &'a Device,
+    /// How it can be reached.
+    pub(crate) reach: Reach,
+    /// What the five gates look at.
+    pub(crate) gates: GateFacts<'a>,
+    /// What is to be done.
+    pub(crate) next: Next,
+    /// Whether a push for another device wakes this one too.
+    pub(crate) is_twin: bool,
+}
+
+/// What each device of a user needs when something of that kind happens. Nothing is done about it.
+pub(crate) fn needs<'a>(
+    account: &'a Account,
+    user: &Aor,
+    kind: MessageKind,
+    channel: Channel,
+    around: &Surroundings<'_>,
+) -> Vec<Need<'a>> {
+    let route = around.route();
+    let policy = around.policy(user);
+    let mut tokens = HashSet::new();
+    let need = |device: &'a Device| {
         let identity = device.record.identity.as_ref();
         let gates = GateFacts {
             provider_on: identity
@@ -101,31 +143,22 @@ pub(crate) fn pushes_for(
             policy_permits: policy.enable_mobility && policy.enable_push_notifications,
             session_alive: around.now < device.record.session_expires,
             identity,
-            channel: rule.channel,
+            channel,
             route,
         };
-        let next = on_message(device.reach(around.now), kind, &gates, around.grace, around.now);
+        let reach = device.reach(around.now);
+        let next = on_message(reach, kind, &gates, around.grace, around.now);
         // A reinstalled app has a new instance and may have its old token: one push wakes both.
-        let token = identity.and_then(|identity| identity.token(rule.channel));
+        let token = identity.and_then(|identity| identity.token(channel));
         // Only a push claims its token: the record of an old instance must not silence the living one.
         let claims = matches!(next, Next::Push | Next::Wait { .. });
-        let twin = claims
+        let is_twin = claims
             && token.is_some_and(|token| {
                 !tokens.insert((identity.map(|identity| identity.app.clone()), token.token.clone()))
             });
-        let (state, due) = match next {
-            Next::Push | Next::Wait { .. } if twin => (PushState::NotPushed(Reason::Coalesced), around.now),
-            Next::Push => (PushState::Owed, around.now),
-            Next::Wait { until } => (PushState::Owed, until),
-            Next::Deliver(reason) | Next::Hold(reason) => (PushState::NotPushed(reason), around.now),
-        };
-        pushes.push(owed(Some(device), message, around, (new_id(), state, due)));
-    }
-    if pushes.is_empty() && kind == MessageKind::Content {
-        let state = PushState::NotPushed(Reason::NoIdentity);
-        pushes.push(owed(None, message, around, (new_id(), state, around.now)));
-    }
-    pushes
+        Need { device, reach, gates, next, is_twin }
+    };
+    account.devices.values().map(need).collect()
 }
 
 fn owed(

@@ -12,6 +12,7 @@ mod auth;
 mod binding;
 mod calls;
 mod checks;
+mod desk;
 mod flows;
 pub mod front;
 mod home;
@@ -25,6 +26,7 @@ mod shard;
 mod status;
 mod users;
 
-pub use home::{Config, Desk, Home, Listeners};
-pub use status::{DeviceStatus, PushStatus, UserStatus};
+pub use desk::Desk;
+pub use home::{Config, Home, Listeners};
+pub use status::{DeviceStatus, Explained, Foreseen, PushStatus, SeenDevice, UserStatus};
 pub use users::{User, Users};

@@ -1,9 +1,14 @@
 //! What an administrator can see of a user: presence, devices, and why each push went or did not go.
 
+use std::sync::Arc;
+
 use reveille_core::delivery::PushState;
+use reveille_core::gates::Gate;
+use reveille_core::session::{Next, Reach};
+use reveille_core::settings::Snapshot;
 use reveille_core::{Reason, SipDomain, Timestamp};
 use reveille_federation::Refusal;
-use reveille_store::KnownPush;
+use reveille_store::{DeviceRecord, KnownPush};
 use serde::Serialize;
 
 /// One user.
@@ -38,6 +43,41 @@ pub struct DeviceStatus {
     pub voip_token: Option<String>,
     /// When it last registered.
     pub last_registered: Timestamp,
+}
+
+/// One device as home holds it at this moment.
+#[derive(Clone, Debug)]
+pub struct SeenDevice {
+    /// What is kept of it.
+    pub record: DeviceRecord,
+    /// How it can be reached now.
+    pub reach: Reach,
+}
+
+/// What would be done if something happened to a user now, with the facts that it was decided on.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The site whose settings hold here.
+    pub site: String,
+    /// The settings.
+    pub settings: Arc<Snapshot>,
+    /// Where push requests go.
+    pub publisher: SipDomain,
+    /// Each of the user's devices.
+    pub devices: Vec<Foreseen>,
+}
+
+/// What one device would need.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// The device.
+    pub seen: SeenDevice,
+    /// Each gate in order, and why it is closed if it is.
+    pub gates: [(Gate, Option<Reason>); 5],
+    /// What would be done.
+    pub next: Next,
+    /// Whether a push for another device wakes this one too.
+    pub is_twin: bool,
 }
 
 /// One push.

@@ -4,6 +4,7 @@
 mod messages;
 mod pushes;
 mod registration;
+mod seen;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -37,7 +38,7 @@ use crate::outbox::{Answered, Job, Report};
 use crate::registrar::{ContactChange, EXPIRES_MIN, RegisterFault, Registration, read};
 use crate::reply::Reply;
 use crate::resume::{Delivery, deliver};
-use crate::status::{DeviceStatus, PushStatus, UserStatus};
+use crate::status::{DeviceStatus, Explained, PushStatus, SeenDevice, UserStatus};
 
 /// How long a sender waits to hear that its message was delivered before it hears that it was kept (RFC 3428 §7).
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -58,10 +59,16 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// What a shard is told.
 pub(crate) enum Event {
+    /// An administrator wants to see the devices of a user, or of all.
+    Devices { user: Option<Aor>, most: usize, done: oneshot::Sender<Vec<SeenDevice>> },
+    /// An administrator asks what would happen.
+    Explain { user: Aor, event: reveille_core::Event, done: oneshot::Sender<Explained> },
     /// Feedback that is believed.
     Feedback { known: KnownPush, item: Item, done: oneshot::Sender<bool> },
     /// A connection is gone.
     FlowGone(FlowId),
+    /// An administrator wants a device forgotten.
+    Forget { user: Aor, device: String, done: oneshot::Sender<Result<bool, StoreError>> },
     /// A message for one of its users.
     Message { from: Aor, to: Aor, reply: Reply },
     /// The clearing house has answered.
@@ -168,8 +175,15 @@ impl Shard {
 
     fn event(&mut self, event: Event) {
         match event {
+            Event::Devices { user, most, done } => {
+                let _ = done.send(self.devices(user.as_ref(), most));
+            }
+            Event::Explain { user, event, done } => {
+                let _ = done.send(self.explain(&user, event));
+            }
             Event::Feedback { known, item, done } => self.feedback(&known, &item, done),
             Event::FlowGone(flow) => self.flow_gone(flow),
+            Event::Forget { user, device, done } => self.forget(user, device, done),
             Event::Message { from, to, reply } => self.message(from, to, reply),
             Event::PushesAnswered(reports) => reports.into_iter().for_each(|report| self.push_answered(report)),
             Event::Reach { user, then } => {

@@ -8,7 +8,7 @@ use reveille_core::{
 };
 
 use super::{Backend, at, done};
-use crate::home::{DeviceRecord, HomeChange, HomeStore, OwedPush, StoredMessage};
+use crate::home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, StoredMessage};
 
 fn user(name: &str) -> Aor {
     format!("{name}@contoso.com").parse().unwrap()
@@ -196,7 +196,17 @@ pub(super) fn the_pushes_of_a_user_come_newest_first<B: Backend<Store: HomeStore
     commit(&home, [4, 1, 3, 2].map(|n| HomeChange::OwePush(owed(n, "bob", 100))).to_vec());
     commit(&home, vec![HomeChange::OwePush(owed(9, "carol", 100))]);
     let pushes = home.pushes_of(&user("bob"), 3).unwrap();
-    assert_eq!(pushes.iter().map(|known| known.owed.push.to_u128()).collect::<Vec<_>>(), [4, 3, 2]);
+    let numbers =
+        |pushes: Vec<KnownPush>| pushes.into_iter().map(|known| known.owed.push.to_u128()).collect::<Vec<_>>();
+    assert_eq!(numbers(pushes), [4, 3, 2]);
+    let latest = |of: Option<&str>, before: Option<u128>, limit| {
+        let (user, before) = (of.map(user), before.map(PushId::from_u128));
+        numbers(home.latest_pushes(user.as_ref(), before, limit).unwrap())
+    };
+    assert_eq!(latest(None, None, 3), [9, 4, 3]);
+    assert_eq!(latest(None, Some(3), 3), [2, 1]);
+    assert_eq!(latest(Some("bob"), Some(4), 2), [3, 2]);
+    assert_eq!(latest(Some("dave"), None, 2), [0; 0]);
 }
 
 pub(super) fn the_purge_removes_what_is_over_and_leaves_what_is_not<B: Backend<Store: HomeStore>>(backend: &B) {

@@ -33,7 +33,17 @@ pub trait HomeStore: Send + Sync + 'static {
     fn push(&self, push: PushId) -> Result<Option<KnownPush>, StoreError>;
 
     /// The pushes of one user, newest first.
-    fn pushes_of(&self, user: &Aor, limit: usize) -> Result<Vec<KnownPush>, StoreError>;
+    fn pushes_of(&self, user: &Aor, limit: usize) -> Result<Vec<KnownPush>, StoreError> {
+        self.latest_pushes(Some(user), None, limit)
+    }
+
+    /// The pushes of one user or of all, newest first; with `before` only those that are older than it.
+    fn latest_pushes(
+        &self,
+        user: Option<&Aor>,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Vec<KnownPush>, StoreError>;
 
     /// The messages of one user that have been neither delivered nor lost to time at `now`, oldest first.
     fn undelivered(&self, user: &Aor, now: Timestamp, limit: usize) -> Result<Vec<StoredMessage>, StoreError>;

@@ -79,11 +79,18 @@ impl HomeStore for SqliteHome {
         })
     }
 
-    fn pushes_of(&self, user: &Aor, limit: usize) -> Result<Vec<KnownPush>, StoreError> {
+    fn latest_pushes(
+        &self,
+        user: Option<&Aor>,
+        before: Option<PushId>,
+        limit: usize,
+    ) -> Result<Vec<KnownPush>, StoreError> {
+        let before = columns::id(before.map_or(u128::MAX, PushId::to_u128));
         self.engine.read(|db| {
-            let sql = format!("SELECT {PUSH_COLUMNS} FROM push WHERE aor = ?1 ORDER BY push DESC LIMIT ?2");
+            let whose = if user.is_some() { "aor = ?3 AND" } else { "?3 IS NULL AND" };
+            let sql = format!("SELECT {PUSH_COLUMNS} FROM push WHERE {whose} push < ?1 ORDER BY push DESC LIMIT ?2");
             let mut query = db.prepare_cached(&sql)?;
-            query.query_map((user.to_string(), columns::rows(limit)), known_push)?.collect()
+            query.query_map((before, columns::rows(limit), user.map(ToString::to_string)), known_push)?.collect()
         })
     }
 

@@ -1,0 +1,80 @@
+//! What others may ask a running home: administrators, status pages, tests.
+
+use std::sync::Arc;
+
+use reveille_core::{Aor, Event as Occasion, PushId};
+use reveille_store::{KnownPush, StoreError};
+use tokio::sync::oneshot;
+
+use crate::front::Front;
+use crate::shard::Event;
+use crate::status::{Explained, SeenDevice, UserStatus};
+
+/// What others may ask a running home.
+#[derive(Clone)]
+pub struct Desk {
+    pub(crate) front: Arc<Front>,
+}
+
+impl Desk {
+    /// What is known of a user; `None` if there is no such user.
+    pub async fn user(&self, name: &str) -> Option<UserStatus> {
+        let user = self.named(name)?;
+        let (done, status) = oneshot::channel();
+        self.front.shards.of(&user).send(Event::Status { user: user.clone(), done }).await.ok()?;
+        status.await.ok()
+    }
+
+    /// The user whom an administrator means: `bob`, `bob@contoso.com` or `sip:bob@contoso.com`. `None` if there is no
+    /// such user here.
+    pub fn named(&self, text: &str) -> Option<Aor> {
+        self.front.users.named(text)
+    }
+
+    /// The devices of one user or of all, by user and device; at most `most`.
+    pub async fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<SeenDevice> {
+        let mut all = Vec::new();
+        for shard in self.front.shards.all() {
+            if user.is_some_and(|user| !self.front.shards.of(user).same_channel(shard)) {
+                continue;
+            }
+            let (done, devices) = oneshot::channel();
+            if shard.send(Event::Devices { user: user.cloned(), most, done }).await.is_ok() {
+                all.extend(devices.await.unwrap_or_default());
+            }
+        }
+        all.sort_by(|a, b| (&a.record.user, &a.record.device).cmp(&(&b.record.user, &b.record.device)));
+        all.truncate(most);
+        all
+    }
+
+    /// What each of a user's devices would need if this happened now; nothing is sent. `None` while home stops.
+    pub async fn explain(&self, user: &Aor, event: Occasion) -> Option<Explained> {
+        let (done, explained) = oneshot::channel();
+        self.front.shards.of(user).send(Event::Explain { user: user.clone(), event, done }).await.ok()?;
+        explained.await.ok()
+    }
+
+    /// Forgets a device with its push identity, also on disk. `false` if there was none; `None` while home stops.
+    pub async fn forget(&self, user: &Aor, device: &str) -> Option<Result<bool, StoreError>> {
+        let (done, forgotten) = oneshot::channel();
+        let event = Event::Forget { user: user.clone(), device: device.to_owned(), done };
+        self.front.shards.of(user).send(event).await.ok()?;
+        forgotten.await.ok()
+    }
+
+    /// One push and what became of it. Reads the disk.
+    pub fn push(&self, push: PushId) -> Result<Option<KnownPush>, StoreError> {
+        self.front.store.push(push)
+    }
+
+    /// The pushes of one user, or of all, newest first; with `before` only those older than it. Reads the disk.
+    pub fn pushes(
+        &self,
+        user: Option<&Aor>,
+        before: Option<PushId>,
+        most: usize,
+    ) -> Result<Vec<KnownPush>, StoreError> {
+        self.front.store.latest_pushes(user, before, most)
+    }
+}

@@ -1,0 +1,67 @@
+//! What administrators ask of a shard: which devices there are, what each would need, and that one be forgotten.
+
+use reveille_core::gates::Gate;
+
+use super::messages::publisher;
+use super::*;
+use crate::inbox::needs;
+use crate::status::{Explained, Foreseen, SeenDevice};
+
+impl Shard {
+    /// The devices of one user, or of all users of this shard, by user and device; `most` of them.
+    pub(super) fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<SeenDevice> {
+        let now = self.shared.clock.now();
+        let mut users: Vec<_> = match user {
+            Some(user) => self.accounts.get_key_value(user).into_iter().collect(),
+            None => self.accounts.iter().filter(|(_, account)| !account.devices.is_empty()).collect(),
+        };
+        users.sort_unstable_by_key(|(user, _)| *user);
+        let devices = users.into_iter().flat_map(|(_, account)| account.devices.values());
+        devices.take(most).map(|device| seen(device, now)).collect()
+    }
+
+    /// What each of a user's devices would need if this happened now. Nothing is done about it.
+    pub(super) fn explain(&self, user: &Aor, event: reveille_core::Event) -> Explained {
+        let now = self.shared.clock.now();
+        let settings = Arc::clone(&self.shared.settings.borrow());
+        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let around = Surroundings {
+            settings: &settings,
+            site: &self.shared.site,
+            publisher: &publisher,
+            grace: self.shared.grace,
+            now,
+        };
+        let blank = Account::default();
+        let account = self.accounts.get(user).unwrap_or(&blank);
+        let needs = needs(account, user, MessageKind::Content, event.rule().channel, &around);
+        let foreseen = needs.into_iter().map(|need| Foreseen {
+            seen: SeenDevice { record: need.device.record.clone(), reach: need.reach },
+            gates: Gate::ALL.map(|gate| (gate, gate.closed(&need.gates))),
+            next: need.next,
+            is_twin: need.is_twin,
+        });
+        let devices = foreseen.collect();
+        Explained { site: self.shared.site.clone(), settings, publisher, devices }
+    }
+
+    /// Forgets a device with its push identity. What is owed to it ends when it is due; a device that still runs
+    /// registers anew.
+    pub(super) fn forget(&mut self, user: Aor, device: String, done: oneshot::Sender<Result<bool, StoreError>>) {
+        let known = self.accounts.get_mut(&user).is_some_and(|account| account.devices.remove(&device).is_some());
+        if !known {
+            let _ = done.send(Ok(false));
+            return;
+        }
+        info!(user = %user, device = %device, "a device is forgotten at an administrator's wish");
+        let kept = self.commit(vec![HomeChange::RemoveDevice { user, device }]);
+        self.then(async move {
+            let _ = done.send(kept.await.map(|()| true));
+            Step::Nothing
+        });
+    }
+}
+
+fn seen(device: &Device, now: Timestamp) -> SeenDevice {
+    SeenDevice { record: device.record.clone(), reach: device.reach(now) }
+}
