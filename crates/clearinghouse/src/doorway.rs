@@ -1,11 +1,13 @@
 //! The clearing house's door: MESSAGEs from our own edges, read, proven, and handed to intake a batch at a time.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reveille_core::SipDomain;
+use reveille_core::{Event, SipDomain};
 use reveille_federation::answer::Audience;
 use reveille_federation::policy::{readmit, trusted_edge};
+use reveille_federation::probe::Times;
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken, TrustedEdge, message};
 use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{CloseReason, Flow, Handler, Requests};
@@ -36,6 +38,7 @@ impl Doorway {
         // The trust header counts only on a connection whose certificate is a configured edge's (DESIGN.md §6).
         let edge = edge.ok_or(Refusal::ForgedTrust)?;
         let peer = readmit(edge, message.header(Name::EdgeTrust), &message::from_domain(message)?)?;
+        for_us(message)?;
         Ok((peer, message::push_requests(message)?))
     }
 }
@@ -46,13 +49,15 @@ impl Handler for Doorway {
         let edge = trusted_edge(&self.edges, &names);
         let mut submissions = Vec::with_capacity(batch.len());
         for message in batch.drain(..) {
+            let begun = Instant::now();
             match message.method() {
                 None => self.requests.on_response(message),
                 Some(Method::Ack) => {}
                 Some(Method::Message) => match self.read(edge.as_ref(), &message) {
                     Ok((from, requests)) => {
                         let (flow, name, body) = (Arc::clone(flow), Arc::clone(&self.name), message.body());
-                        let answer = move |receipt| send(&flow, answer(&message, receipt, &name));
+                        let watch = Watch::of(&requests, begun);
+                        let answer = move |receipt| send(&flow, answer(&message, receipt, watch, &name));
                         submissions.push(Submission { from, requests, body, answer: Box::new(answer) });
                     }
                     Err(refusal) => {
@@ -89,11 +94,52 @@ impl Handler for Doorway {
     }
 }
 
+/// Whether a request is for whoever takes push requests. A sender that has the address wrong must hear it.
+fn for_us(message: &Message) -> Result<(), Refusal> {
+    let uri = message.request_uri().and_then(|uri| reveille_sip::Uri::parse(uri).ok());
+    let user = uri.as_ref().and_then(reveille_sip::Uri::user).unwrap_or_default();
+    match user {
+        USER => Ok(()),
+        other => {
+            let user = other.chars().take(64).collect();
+            Err(Refusal::NoSuchUser { user, domain: message::destination(message)? })
+        }
+    }
+}
+
+/// The user of the documents' `sip:push@push.lync.com`.
+const USER: &str = "push";
+
+/// Since when a test is under way here: its sender is told how long each step took (docs/border.md).
+#[derive(Clone, Copy)]
+struct Watch {
+    begun: Instant,
+    intake: Duration,
+    dispatched: bool,
+}
+
+impl Watch {
+    /// For a probe that stands alone, and for nothing else.
+    fn of(requests: &[PushRequest], begun: Instant) -> Option<Self> {
+        match requests {
+            [one] if one.event == Event::Probe => {
+                Some(Self { begun, intake: begun.elapsed(), dispatched: one.to.is_some() })
+            }
+            _ => None,
+        }
+    }
+
+    fn times(self) -> Times {
+        let journal = self.begun.elapsed().saturating_sub(self.intake);
+        Times { intake: self.intake, journal, dispatched: self.dispatched }
+    }
+}
+
 /// RFC 3428 makes no dialog, so nothing is ever told by this tag; it only has to be there (RFC 3261 §8.2.6.2).
 const TAG: &str = "clearinghouse";
 
 /// The answer to one MESSAGE after the sync.
-fn answer(message: &Message, receipt: Receipt, name: &str) -> Bytes {
+fn answer(message: &Message, receipt: Receipt, watch: Option<Watch>, name: &str) -> Bytes {
     let audience = Audience::Inside { source: name };
     match receipt {
         Err(refusal) => message::refused(message, &refusal, audience, Some(COME_BACK), TAG),
@@ -103,7 +149,7 @@ fn answer(message: &Message, receipt: Receipt, name: &str) -> Bytes {
                 let refusal = Refusal::Request { reason };
                 message::refused(message, &refusal, audience, retry_after, TAG)
             }
-            _ => message::taken(message, &results, TAG),
+            _ => message::taken(message, &results, watch.map(Watch::times), TAG),
         },
     }
 }

@@ -50,7 +50,7 @@ pub const fn status(refusal: &Refusal) -> u16 {
         | Refusal::NoTrust
         | Refusal::OwnDomain { .. }
         | Refusal::PartnerWatched { .. } => 403,
-        Refusal::UnknownDestination { .. } => 404,
+        Refusal::NoSuchUser { .. } | Refusal::UnknownDestination { .. } => 404,
         Refusal::TooLarge(_) => 413,
         Refusal::UnsupportedType => 415,
         // RFC 3261 §8.2.2.1.

@@ -7,6 +7,7 @@ use reveille_core::SipDomain;
 use reveille_sip::{Message, Method, Name, PrintError, RequestBuilder, ResponseBuilder};
 
 use crate::answer::{Answer, Audience, PROBLEM_TYPE, answer};
+use crate::probe::Times;
 use crate::push_result::{self, PushResult};
 use crate::refusal::Refusal;
 use crate::request::{self, BodyFault, PushRequest};
@@ -101,10 +102,13 @@ pub fn write(envelope: Envelope<'_>, body: &[u8]) -> Result<Bytes, PrintError> {
     Ok(out.freeze())
 }
 
-/// The 202 for a MESSAGE with push requests, after the sync.
-pub fn taken(request: &Message, results: &[PushResult], tag: &str) -> Bytes {
+/// The 202 for a MESSAGE with push requests, after the sync; with how long a single probe took.
+pub fn taken(request: &Message, results: &[PushResult], times: Option<Times>, tag: &str) -> Bytes {
     let mut value = String::with_capacity(24 * results.len());
     push_result::write(results, &mut value);
+    if let Some(times) = times {
+        times.write(&mut value);
+    }
     respond(request, 202, tag, |response| {
         response.header(Name::PushResult, &value);
     })

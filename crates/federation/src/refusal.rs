@@ -67,6 +67,14 @@ pub enum Refusal {
     /// Within a dialog, and without the Route that this edge has given its two ends; or with that of others.
     #[error("the request is within a dialog that its sender does not have through this edge")]
     NoSuchDialog,
+    /// The domain is served here, and nobody of that name takes requests there.
+    #[error("nobody is called {user} at {domain}: push requests go to sip:push@{domain}")]
+    NoSuchUser {
+        /// Who was asked for.
+        user: String,
+        /// The domain.
+        domain: SipDomain,
+    },
     /// A server inside wrote the name of a domain into From that is not its own.
     #[error("this server does not serve {domain}, and may not speak for it")]
     NotItsDomain {
@@ -234,6 +242,7 @@ impl Refusal {
             Self::ForgedTrust | Self::NoTrust => Failure::ForgedTrust,
             Self::MethodNotFederated { .. } => Failure::MethodNotFederated,
             Self::NoSuchDialog => Failure::NoSuchDialog,
+            Self::NoSuchUser { .. } => Failure::NoSuchUser,
             Self::NotItsDomain { .. } => Failure::NotItsDomain,
             Self::OwnDomain { .. } => Failure::OwnDomain,
             Self::Overloaded | Self::Shed { .. } => Failure::Overloaded,
@@ -323,6 +332,7 @@ impl Refusal {
             | Self::ForgedTrust
             | Self::MethodNotFederated { .. }
             | Self::NoSuchDialog
+            | Self::NoSuchUser { .. }
             | Self::NotItsDomain { .. }
             | Self::NoTrust
             | Self::OwnDomain { .. }
@@ -358,6 +368,7 @@ impl Refusal {
             Self::ForgedTrust => "forged-trust",
             Self::MethodNotFederated { .. } => "method-not-federated",
             Self::NoSuchDialog => "no-such-dialog",
+            Self::NoSuchUser { .. } => "no-such-user",
             Self::NotItsDomain { .. } => "not-its-domain",
             Self::NoTrust => "no-trust",
             Self::Overloaded => "overloaded",

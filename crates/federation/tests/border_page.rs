@@ -23,6 +23,7 @@ fn each() -> Vec<Refusal> {
         Refusal::ForgedTrust,
         Refusal::MethodNotFederated { method: "REGISTER".into() },
         Refusal::NoSuchDialog,
+        Refusal::NoSuchUser { user: why(), domain: host() },
         Refusal::NotItsDomain { domain: host() },
         Refusal::NoTrust,
         Refusal::Overloaded,
