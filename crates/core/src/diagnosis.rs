@@ -179,6 +179,39 @@ impl Failure {
         }
     }
 
+    /// The failure that a number in `ms-diagnostics` stands for, as one of our own servers says it: of several with one
+    /// number the one of that stage. `None` for numbers of others.
+    pub fn told(number: u32, at: Option<Stage>) -> Option<Self> {
+        let all = || Self::TOLD.into_iter().filter(|failure| failure.diagnosis().id == number);
+        all().find(|failure| at == Some(failure.stage())).or_else(|| all().next())
+    }
+
+    /// What an edge of ours says of the way out.
+    const TOLD: [Self; 22] = [
+        Self::AddressNotFound,
+        Self::BadBody,
+        Self::DomainBlocked,
+        Self::DomainNotAllowed,
+        Self::FederationOff,
+        Self::ForgedTrust,
+        Self::MethodNotFederated,
+        Self::NotItsDomain,
+        Self::NotOurDomain,
+        Self::Overloaded,
+        Self::PartnerBusy,
+        Self::PartnerWatched,
+        Self::PeerPaused,
+        Self::PeerRejectsUs,
+        Self::PeerUnreachable,
+        Self::PeerUntrusted,
+        Self::SrvNamesAnother,
+        Self::SrvNotFound,
+        Self::Stopping,
+        Self::Throttled,
+        Self::TooManyHops,
+        Self::UnknownScheme,
+    ];
+
     /// The table.
     pub const fn diagnosis(self) -> Diagnosis {
         use Fault::{Configuration, Ours, Peer, Provider};

@@ -24,7 +24,12 @@ pub struct Office {
 impl Office {
     /// With an authority of its own.
     pub fn open() -> Self {
-        let ca = Ca::new("Test authority").expect("an authority can be made");
+        Self::of("Test authority")
+    }
+
+    /// With an authority of its own that has this name.
+    pub fn of(authority: &str) -> Self {
+        let ca = Ca::new(authority).expect("an authority can be made");
         let roots = TrustRoots::from_pem(ca.pem().as_bytes()).expect("an authority is a root");
         Self { ca, roots }
     }
@@ -75,12 +80,21 @@ impl Handler for Tell {
 impl Beyond {
     /// A server that shows a certificate with this name, and wants one.
     pub fn start(office: &Office, name: &str, at: SocketAddr) -> Self {
-        let server = office.server(name, ClientAuth::Required);
+        Self::listening(office.server(name, ClientAuth::Required), at)
+    }
+
+    fn listening(server: Arc<TlsServer>, at: SocketAddr) -> Self {
         let listener = Listener::tls(at, server, ListenLimits::default()).expect("a free port");
         let (told, came) = mpsc::unbounded_channel();
         let (address, stop) = (listener.local_addr(), CancellationToken::new());
         let task = tokio::spawn(listener.run(Arc::new(Tell(told)), stop.clone()));
         Self { address, came, stop, task: Some(task) }
+    }
+
+    /// The same, which wants certificates of another authority than its own is from.
+    pub fn trusting(office: &Office, authority: &Office, name: &str, at: SocketAddr) -> Self {
+        let server = TlsServer::new(&office.identity(name), ClientAuth::Required, &authority.roots);
+        Self::listening(Arc::new(server.expect("its certificate can serve")), at)
     }
 
     /// The next message, and where to answer it. Panics if none comes for long.

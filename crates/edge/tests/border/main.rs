@@ -4,6 +4,7 @@ mod calls;
 mod inbound;
 mod outbound;
 mod policy;
+mod probe;
 mod refusals;
 mod relay;
 mod rig;
