@@ -96,6 +96,7 @@ fn edge(office: &Office, home: SocketAddr, stop: CancellationToken) -> (SocketAd
         inside: Vec::new(),
         domains: HashMap::from([(domain("contoso.example"), Served { name: domain(HOME), address: home })]),
         limits: Limits { messages_per_s: 1_000_000, in_flight_per_partner: 2 * ROUND, ..Limits::default() },
+        av: None,
         token_key: None,
     };
     let server = [(); 2].map(|()| office.server(EDGE, ClientAuth::Required));

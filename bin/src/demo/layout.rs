@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain, SrvRecord, Store,
-    Tls,
+    App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain,
+    SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
 
@@ -23,6 +23,8 @@ pub(crate) const LITWARE: &str = "litwareinc.com";
 pub(crate) const DOCUMENTED_HOME: &str = "atl-cs-001.litwareinc.com";
 /// What the documents call the inner side of its edge.
 pub(crate) const DOCUMENTED_EDGES: [&str; 2] = ["accessproxy.contoso.com", "atl-edge-001.litwareinc.com"];
+/// Its TURN server.
+pub(crate) const TURN_NAME: &str = "turn.contoso.com";
 /// The publisher.
 pub(crate) const PUBLISHER: &str = "push.example.net";
 /// The APNs apps that the publisher runs: the demo's own, and the one that the documentation's examples name.
@@ -108,6 +110,10 @@ impl Addresses {
         self.at(4, 9090)
     }
 
+    pub(crate) fn turn(self) -> SocketAddr {
+        self.at(6, 3478)
+    }
+
     pub(crate) fn simulators(self, port: u16) -> SocketAddr {
         self.at(5, port)
     }
@@ -176,6 +182,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             (DOCUMENTED_EDGES[1], at.contoso_edge_internal()),
             ("home.contoso.com", at.home_tls()),
             (DOCUMENTED_HOME, at.home_tls()),
+            (TURN_NAME, at.turn()),
             ("edge.push.example.net", at.publisher_edge()),
             ("sipfed.online.lync.com", at.publisher_edge()),
         ]
@@ -222,7 +229,12 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             sip_wss: Some(at.home_wss()),
             ws_origins: Vec::new(),
             internal: at.home_internal(),
-            edge: Hop { name: name("edge.contoso.com")?, address: at.contoso_edge_internal() },
+            edge: Hop {
+                name: name("edge.contoso.com")?,
+                address: at.contoso_edge_internal(),
+                // What the documents call its inner side.
+                also: vec![name("accessproxy.contoso.com")?, name("atl-edge-001.litwareinc.com")?],
+            },
             trusted_proxies: Vec::new(),
             users: dir.join("users.toml"),
             // So that SIPp, which looks at the first challenge only, can join.
@@ -234,6 +246,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             tls: office.tls("edge.contoso.com", "edge.contoso.com", &contoso_edge_names)?,
             internal_tls: None,
             limits: EdgeLimits::default(),
+            av: Some(media_relay(office, at)?),
             external: at.contoso_edge(),
             internal: at.contoso_edge_internal(),
             inside: vec![name("home.contoso.com")?],
@@ -266,6 +279,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             )?,
             internal_tls: None,
             limits: EdgeLimits::default(),
+            av: None,
             external: at.publisher_edge(),
             internal: at.publisher_edge_internal(),
             inside: vec![name("house.push.example.net")?],
@@ -311,7 +325,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             tls: office.tls("house.push.example.net", "house.push.example.net", &["house.push.example.net"])?,
             listen: at.house(),
             edges: vec![name("edge.push.example.net")?],
-            edge: Hop { name: name("edge.push.example.net")?, address: at.publisher_edge_internal() },
+            edge: Hop { name: name("edge.push.example.net")?, address: at.publisher_edge_internal(), also: Vec::new() },
             apps,
         }),
     };
@@ -319,6 +333,20 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         write(dir, file, &toml::to_string_pretty(raw)?)?;
     }
     Ok(Configurations { contoso, edge, house })
+}
+
+/// The secret that contoso's edge and the demo's TURN server share.
+pub(crate) const TURN_SECRET: &str = "demo-turn-secret";
+
+/// Contoso's A/V edge: the demo's own TURN server.
+fn media_relay(office: &Office<'_>, at: Addresses) -> Result<Av> {
+    write(office.dir, "turn.secret", TURN_SECRET)?;
+    let port = Some(at.turn().port());
+    Ok(Av {
+        secret: office.dir.join("turn.secret"),
+        life_min: 480,
+        servers: vec![AvServer { host: TURN_NAME.into(), udp: port, tcp: port, tls: None }],
+    })
 }
 
 /// What contoso.com wants: push for APNs and FCM, through its publisher, whom it allows.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::av::AvConfig;
 use crate::calls::{Calls, Tellers};
 use crate::crossing::{Crossing, Proven};
 use crate::inbound::Inbound;
@@ -46,6 +47,8 @@ pub struct Config {
     pub domains: HashMap<SipDomain, Served>,
     /// How much each partner may have of it.
     pub limits: Limits,
+    /// Hands out credentials for media relays, if there are any.
+    pub av: Option<AvConfig>,
     /// Signs what this edge writes into dialogs. Without one they belong to this very process.
     pub token_key: Option<TokenKey>,
 }
@@ -64,6 +67,7 @@ pub struct Edge {
     pub(crate) config: Config,
     pub(crate) settings: watch::Receiver<Arc<Snapshot>>,
     pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) calls: Calls,
     pub(crate) refusals: Refusals,
@@ -90,13 +94,14 @@ impl Edge {
         let calls = Calls::new(&config);
         let refusals = Refusals::new(Arc::clone(&clock));
         let unfound = Unfound::new(Arc::clone(&clock));
-        let partners = Partners::new(config.limits, clock);
+        let partners = Partners::new(config.limits, Arc::clone(&clock));
         let (outbound, draining, lookups) = (OnceLock::new(), AtomicBool::new(false), TaskTracker::new());
         let latest = Latest::default();
         Arc::new(Self {
             config,
             settings,
             resolver,
+            clock,
             relay,
             calls,
             refusals,

@@ -4,10 +4,11 @@
 //! and relayed to the server behind. A message from inside passes [`outbound`]: settings and SRV records decide where
 //! it goes and whom to expect there. Both are a [`crossing`] when they may pass, hold the places of their [`partners`],
 //! and leave through the [`relay`], which remembers the way back, or as part of the [`calls`], whose
-//! [`dialogs`] it writes down in them.
+//! [`dialogs`] it writes down in them. What our users ask of media relays [`av`] answers.
 #![warn(missing_docs)]
 
 mod asking;
+mod av;
 mod calls;
 mod crossing;
 mod dialogs;
@@ -30,6 +31,7 @@ mod unfound;
 mod ways;
 mod ways_back;
 
+pub use av::{AvConfig, RelaySecret};
 pub use edge::{Config, Edge, Served};
 pub use limits::Limits;
 pub use refusals::Refused;

@@ -14,6 +14,7 @@ use reveille_sip_net::{
     locate,
 };
 
+use crate::av::asks_for_relay;
 use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::{Edge, LOOKUPS_MAX, Served};
@@ -360,6 +361,15 @@ impl Outbound {
         }
     }
 
+    /// A user whom one of our homes has signed in asks for credentials of the A/V edge.
+    fn hand_out(&self, flow: &Flow, message: &Message) {
+        if let Err(refusal) = self.speaks_for_us(flow, message) {
+            return self.turn_away(flow, message, From::Inside, &refusal);
+        }
+        // Who has gone meanwhile does not need them.
+        let _ = flow.send(crate::av::answer(self.edge.config.av.as_ref(), &*self.edge.clock, message));
+    }
+
     /// A request that had to wait, or holds places, goes no further.
     fn give_up(&self, flow: &Flow, message: &Message, leaving: Leaving, refusal: &Refusal) {
         let from = leaving.from();
@@ -405,6 +415,7 @@ impl Handler for Outbound {
                     });
                     let _ = flow.send(bytes);
                 }
+                Some(_) if asks_for_relay(message) => self.hand_out(flow, message),
                 Some(_) if asks_for_test(message) => self.test(flow, message),
                 Some(_) => self.request(flow, message, &now),
             }

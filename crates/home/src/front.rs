@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use reveille_core::{Aor, Clock, SipDomain};
 use reveille_federation::answer::{Audience, status};
 use reveille_federation::policy::{TrustedEdge, readmit, trusted_edge};
-use reveille_federation::{AdmittedPeer, Refusal, feedback, message};
+use reveille_federation::{AdmittedPeer, Refusal, feedback, media_relay, message};
 use reveille_sip::{Message, Method, Name};
 use reveille_sip_net::{BadMessage, CloseReason, Flow, Handler, Requests};
 use reveille_store::HomeStore;
@@ -20,12 +20,14 @@ use crate::calls::{Calls, Origin, is_of_call};
 use crate::checks;
 use crate::flows::Flows;
 use crate::identity::believe;
+use crate::outbox::Road;
+use crate::probe::Probes;
 use crate::reply::{Recent, Reply};
 use crate::shard::Event;
 use crate::users::Users;
 
 /// What is answered to a method that is not for us.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, NOTIFY, REGISTER, MESSAGE, OPTIONS";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, NOTIFY, REGISTER, MESSAGE, OPTIONS, SERVICE";
 /// What is said to a sender without a name.
 const NO_FROM: &str = "the From header field names no user of the form sip:user@domain";
 /// Feedback messages under way at once.
@@ -69,6 +71,10 @@ pub(crate) struct Front {
     pub(crate) flows: Arc<Flows>,
     /// Who proxies calls; set when the doors open.
     pub(crate) calls: OnceLock<Arc<Calls>>,
+    /// The way out, for tests; set when the doors open.
+    pub(crate) road: OnceLock<Arc<Road>>,
+    /// Tests under way.
+    pub(crate) probes: Probes,
     pub(crate) authenticator: Authenticator,
     pub(crate) recent: Arc<Recent>,
     pub(crate) store: Arc<dyn HomeStore>,
@@ -197,13 +203,17 @@ impl Front {
             return self.call(Origin::Client, flow, message);
         }
         let Some(reply) = Reply::new(flow, message, &self.recent, &self.tag) else { return };
-        let answered = matches!(reply.request().method(), Some(Method::Register | Method::Message | Method::Options));
+        let answered = matches!(
+            reply.request().method(),
+            Some(Method::Register | Method::Message | Method::Options | Method::Other(media_relay::METHOD))
+        );
         if let Some(objection) = checks::objection(reply.request()).filter(|_| answered) {
             return reply.send_with(objection.status(), |response| objection.tell(response));
         }
         match reply.request().method() {
             Some(Method::Register) => self.client_register(reply),
             Some(Method::Message) => self.message_of_client(reply),
+            Some(Method::Other(media_relay::METHOD)) => self.relay_credentials(reply),
             Some(Method::Options) => reply.send_with(200, |response| {
                 response.header(Name::Allow, ALLOW).header(Name::Accept, "*/*");
             }),
@@ -221,6 +231,30 @@ impl Front {
             Some(to) if to == user => self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply),
             Some(to) => reply.refuse(403, &format!("{user} may register {user} and not {to}")),
             None => reply.refuse(400, "the To header field names no user of the form sip:user@domain"),
+        }
+    }
+
+    /// A user asks for credentials of the A/V edge: our edge gives them to whom we have authenticated (MS-AVEDGEA).
+    fn relay_credentials(&self, reply: Reply) {
+        if !reply.request().media_type().is_some_and(|media| media.eq_ignore_ascii_case(media_relay::CONTENT_TYPE)) {
+            return reply.send_with(415, |response| {
+                response.header(Name::Accept, media_relay::CONTENT_TYPE);
+            });
+        }
+        if !reply.flow().transport().is_secure() {
+            return reply.refuse(403, "credentials of the A/V edge are handed out over TLS only");
+        }
+        let user = match self.proven(&reply) {
+            Ok(user) => user,
+            Err(unproven) => return self.challenge(reply, 407, unproven),
+        };
+        match address(reply.request(), Name::From) {
+            Some(from) if self.users.kept_as(from.clone()) == user => match self.abroad.try_reserve() {
+                Ok(place) => place.send(reply),
+                Err(_) => overloaded(reply),
+            },
+            Some(from) => reply.refuse(403, &format!("{user} may ask as {user} and not as {from}")),
+            None => reply.refuse(400, NO_FROM),
         }
     }
 
@@ -299,6 +333,10 @@ impl Front {
         }
         let mut pending = Vec::with_capacity(told.items.len());
         for item in told.items {
+            // Of tests nothing is kept but who was asked.
+            if self.probes.devices.feedback(&item, peer.domain()) {
+                continue;
+            }
             let known = match self.store.push(item.push) {
                 Ok(known) => known,
                 Err(reason) => {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::settings::Snapshot;
-use reveille_edge::{Edge, Served};
+use reveille_edge::{AvConfig, Edge, RelaySecret, Served};
+use reveille_federation::media_relay::Relay;
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
-use crate::config::{Edge as Config, Store};
+use crate::config::{Av, Edge as Config, Store};
 use crate::names::Names;
+use crate::relay_secret;
 use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::token_key;
@@ -43,6 +45,7 @@ pub(crate) fn start(
     let served = |domain: &crate::config::ServedDomain| {
         (domain.domain.clone(), Served { name: domain.name.clone(), address: domain.address })
     };
+    let av = config.av.as_ref().map(media_relays).transpose()?;
     let role = reveille_edge::Config {
         name: config.name.clone(),
         inside: config.inside.clone(),
@@ -55,14 +58,37 @@ pub(crate) fn start(
             drain: Duration::from_millis(config.limits.drain_ms),
             ..reveille_edge::Limits::default()
         },
+        av: av.clone(),
         token_key: Some(token_key::kept(&store.dir.join("edge-tokens.key"))?),
     };
     let edge = Edge::new(role, settings.clone(), Arc::clone(&names.resolver), Arc::new(SystemClock));
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));
     let running = Arc::clone(&edge).run(external, internal, outer_client, inner_client, stop.clone());
     let following = names.follow(settings, stop.clone());
+    let secret = config.av.as_ref().zip(av).map(|(file, av)| (file.secret.clone(), av.secret));
+    let until = stop.clone();
+    let secret = async move {
+        if let Some((path, secret)) = secret {
+            relay_secret::follow(path, secret, until).await;
+        }
+    };
     let task = tokio::spawn(async move {
-        tokio::join!(running, following);
+        tokio::join!(running, following, secret);
     });
     Ok((Part { name: "edge", task, sides: vec![external_tls, internal_tls], doors }, edge))
+}
+
+/// The TURN servers that users get credentials for.
+fn media_relays(av: &Av) -> Result<AvConfig, StartError> {
+    let secret = relay_secret::read(&av.secret)
+        .map_err(|source| StartError::RelaySecret { path: av.secret.display().to_string(), source })?;
+    let relay = |server: &crate::config::AvServer| {
+        let crate::config::AvServer { host, udp, tcp, tls } = server.clone();
+        Relay { host, udp, tcp, tls }
+    };
+    Ok(AvConfig {
+        relays: av.servers.iter().map(relay).collect(),
+        secret: RelaySecret::new(&secret),
+        life: Duration::from_secs(u64::from(av.life_min) * 60),
+    })
 }

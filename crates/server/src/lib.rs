@@ -13,6 +13,7 @@ pub mod logging;
 mod names;
 mod ops;
 pub mod process;
+mod relay_secret;
 mod server;
 pub mod settings_file;
 mod tls;

@@ -64,6 +64,14 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The secret that TURN servers know.
+    #[error("edge.av.secret: {path} cannot be used: {source}")]
+    RelaySecret {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The key that signs a role's tokens.
     #[error(
         "store.dir: {path} must hold the {} bytes that sign what is written into dialogs: {source}. Where the file is \

@@ -101,6 +101,7 @@ impl Border {
             inside: vec![domain("console.push.example.net")],
             domains: HashMap::from(domains.map(|(name, served)| (domain(name), served))),
             limits,
+            av: None,
             token_key,
         };
         let (settings, watched) = watch::channel(Arc::new(settings));

@@ -75,6 +75,7 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
             faults.add("edge.domains", "no domain lives behind this edge, so nothing could ever come in");
         }
         faults.edge_limits(edge.limits);
+        faults.0.extend(edge.av.iter().flat_map(super::av::check));
     }
     if let Some(house) = &raw.clearinghouse {
         faults.tls("clearinghouse.tls", &house.tls);

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use reveille_core::{Environment, Provider, SipDomain};
 use serde::{Deserialize, Serialize};
 
+use super::av::Av;
+
 /// `reveille.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -184,6 +186,9 @@ pub struct Hop {
     pub name: SipDomain,
     /// Where it listens for its own side.
     pub address: SocketAddr,
+    /// Other names of that side, by which administrators know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<SipDomain>,
 }
 
 /// `[home]`
@@ -297,6 +302,9 @@ pub struct Edge {
     /// What each partner may have of this edge.
     #[serde(default)]
     pub limits: EdgeLimits,
+    /// The TURN servers that users get credentials for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub av: Option<Av>,
 }
 
 /// `[edge.limits]`
@@ -421,6 +429,7 @@ impl Raw {
         if let Some(edge) = &mut self.edge {
             tls(&mut edge.tls);
             edge.internal_tls.iter_mut().for_each(tls);
+            edge.av.iter_mut().for_each(|av| at(&mut av.secret));
         }
         for app in self.clearinghouse.iter_mut().flat_map(|house| {
             tls(&mut house.tls);
