@@ -99,7 +99,7 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
         }
     }
     let kinds: std::collections::BTreeSet<_> = records.iter().map(Setting::kind).collect();
-    ensure!(kinds.len() == 9, "the page has these kinds of settings: {kinds:?}");
+    ensure!(kinds.len() == 15, "the page has these kinds of settings: {kinds:?}");
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(settings_file::import(&folder.path().join("settings.db"), &file, "test"))?;
     for reason in Reason::ALL {

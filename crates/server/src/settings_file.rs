@@ -88,8 +88,8 @@ pub async fn put(store: &SqliteSettings, settings: Vec<Setting>, author: &str) -
 /// record.
 pub async fn remove(store: &Path, kind: &str, identity: &str, author: &str) -> Result<Option<u64>, FileError> {
     let store = SqliteSettings::open(store)?;
-    let key = SettingKey { kind: kind.to_owned(), identity: identity.to_owned() };
-    let known = store.snapshot().rows().any(|row| row.setting.key() == key);
+    let key = SettingKey::new(kind, identity);
+    let known = store.snapshot().row(&key).is_some();
     let version = match known {
         true => Some(store.change(author, SystemClock.now(), vec![SettingChange::Remove(key)]).await),
         false => None,

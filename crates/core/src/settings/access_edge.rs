@@ -82,6 +82,9 @@ pub struct AccessEdgeConfiguration {
     pub verification_level: Option<VerificationLevel>,
     /// Whether the default route leads to a public provider.
     pub is_public_provider: bool,
+    /// Where people of a public service are searched. Kept for the documents' sake.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub skype_search_url: String,
     /// What is made of a source that asserts nothing under `UseSourceVerification`. Ours.
     pub unasserted_source: Unasserted,
 }
@@ -112,6 +115,7 @@ impl Default for AccessEdgeConfiguration {
             default_route_fqdn: None,
             verification_level: None,
             is_public_provider: false,
+            skype_search_url: String::new(),
             unasserted_source: Unasserted::MarkUnverified,
         }
     }

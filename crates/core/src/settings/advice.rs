@@ -1,7 +1,7 @@
 //! What is allowed, and will not work: sentences for status pages and checks, each with the record it is about.
 
 use super::{Setting, Snapshot, VerificationLevel};
-use crate::names::{Aor, SipDomain};
+use crate::names::SipDomain;
 
 impl Snapshot {
     /// What an administrator should look at: settings that contradict nothing and yet break the push road.
@@ -12,8 +12,7 @@ impl Snapshot {
         for row in self.rows() {
             match &row.setting {
                 Setting::McxConfiguration(record) => {
-                    let uri = record.push_notification_proxy_uri.strip_prefix("sip:").unwrap_or_default();
-                    named.extend(uri.parse::<Aor>().ok().map(|aor| aor.domain().clone()));
+                    named.extend(record.push_address().map(|address| address.domain().clone()));
                 }
                 Setting::PushNotificationConfiguration(record) => any_on |= record.any_on(),
                 _ => {}

@@ -74,6 +74,21 @@ pub struct PublicProvider {
     /// A picture for clients. Kept for the documents' sake.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub icon_url: String,
+    /// Whether its people may be searched. Kept for the documents' sake.
+    #[serde(default)]
+    pub enable_skype_directory_search: bool,
+    /// Whether its people may be reached by its own names. Kept for the documents' sake.
+    #[serde(default)]
+    pub enable_skype_id_routing: bool,
+    /// The domain that its users' names are decorated with. Kept for the documents' sake.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name_decoration_domain: String,
+    /// Domains whose names are not decorated. Kept for the documents' sake.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name_decoration_excluded_domain_list: String,
+    /// The domain that decorated names are sent to. Kept for the documents' sake.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name_decoration_routing_domain: String,
 }
 
 const fn source() -> VerificationLevel {

@@ -4,28 +4,43 @@
 //! the output of `Get-Cs…`. Defaults are those of the documents: everything is off until it is enabled.
 
 mod access_edge;
+mod admin_role;
 mod advice;
+mod autodiscover;
 mod carriers;
-mod records;
+mod conflict;
+mod domains;
+mod effective;
+mod im_filter;
+mod mcx;
+mod mobility;
+mod monitoring;
+mod push;
 mod rules;
 mod scope;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::names::SipDomain;
-use crate::provider::Provider;
 use carriers::ProviderRecord;
 
 pub use access_edge::{AccessEdgeConfiguration, RoutingMethod, Unasserted};
+pub use admin_role::AdminRole;
+pub use autodiscover::{AutodiscoverConfiguration, WebLink};
 pub use carriers::{Carrier, HostingProvider, PublicProvider};
-pub use records::{
-    AllowedDomain, BlockedDomain, McxConfiguration, MobilityPolicy, PushApp, PushNotificationConfiguration,
-    VerificationLevel,
-};
-pub use rules::Conflict;
+pub use conflict::Conflict;
+pub use domains::{AllowedDomain, BlockedDomain, VerificationLevel};
+pub use effective::Effective;
+pub use im_filter::{FilterAction, ImFilterConfiguration};
+pub use mcx::{ExposedWebUrl, McxConfiguration};
+pub use mobility::{MobilityPolicy, PolicyGrant, VoiceSettings};
+pub use monitoring::{HealthMonitoringConfiguration, ProbeSchedule};
+pub use push::{PushApp, PushNotificationConfiguration};
+pub use rules::{RECORD_BYTES_MAX, RECORDS_MAX};
 pub use scope::Scope;
 
 /// One setting's value, tagged with its kind.
@@ -34,16 +49,28 @@ pub use scope::Scope;
 pub enum Setting {
     /// How the Access Edge behaves.
     AccessEdgeConfiguration(AccessEdgeConfiguration),
+    /// A role of the organisation's own.
+    AdminRole(AdminRole),
     /// A domain with which federation is allowed.
     AllowedDomain(AllowedDomain),
+    /// What clients are told when they look for their service.
+    AutodiscoverConfiguration(AutodiscoverConfiguration),
     /// A domain with which it is forbidden, whatever else says.
     BlockedDomain(BlockedDomain),
+    /// The test users of a pool.
+    HealthMonitoringConfiguration(HealthMonitoringConfiguration),
     /// A provider that carries other organisations' domains.
     HostingProvider(HostingProvider),
+    /// What becomes of links in users' messages.
+    ImFilterConfiguration(ImFilterConfiguration),
     /// How the mobility service behaves.
     McxConfiguration(McxConfiguration),
     /// What mobile users may do.
     MobilityPolicy(MobilityPolicy),
+    /// To which user which policy is granted.
+    PolicyGrant(PolicyGrant),
+    /// How often a test runs by itself.
+    ProbeSchedule(ProbeSchedule),
     /// A public messaging service that carries domains.
     PublicProvider(PublicProvider),
     /// Which organisations one of the publisher's apps serves.
@@ -57,11 +84,17 @@ impl Setting {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::AccessEdgeConfiguration(_) => "AccessEdgeConfiguration",
+            Self::AdminRole(_) => "AdminRole",
             Self::AllowedDomain(_) => "AllowedDomain",
+            Self::AutodiscoverConfiguration(_) => "AutodiscoverConfiguration",
             Self::BlockedDomain(_) => "BlockedDomain",
+            Self::HealthMonitoringConfiguration(_) => "HealthMonitoringConfiguration",
             Self::HostingProvider(_) => "HostingProvider",
+            Self::ImFilterConfiguration(_) => "ImFilterConfiguration",
             Self::McxConfiguration(_) => "McxConfiguration",
             Self::MobilityPolicy(_) => "MobilityPolicy",
+            Self::PolicyGrant(_) => "PolicyGrant",
+            Self::ProbeSchedule(_) => "ProbeSchedule",
             Self::PublicProvider(_) => "PublicProvider",
             Self::PushApp(_) => "PushApp",
             Self::PushNotificationConfiguration(_) => "PushNotificationConfiguration",
@@ -70,18 +103,49 @@ impl Setting {
 
     /// What tells this record from others of its kind.
     pub fn key(&self) -> SettingKey {
-        let identity = match self {
+        SettingKey::new(self.kind(), &self.identity())
+    }
+
+    /// Its name or scope, spelled as it was given.
+    pub fn identity(&self) -> String {
+        match self {
             Self::AccessEdgeConfiguration(_) => Scope::Global.to_string(),
+            Self::AdminRole(record) => record.identity.clone(),
             Self::AllowedDomain(record) => record.identity.to_string(),
+            Self::AutodiscoverConfiguration(record) => record.identity.to_string(),
             Self::BlockedDomain(record) => record.identity.to_string(),
+            Self::HealthMonitoringConfiguration(record) => record.identity.to_string(),
             Self::HostingProvider(record) => record.identity.clone(),
+            Self::ImFilterConfiguration(record) => record.identity.to_string(),
             Self::McxConfiguration(record) => record.identity.to_string(),
             Self::MobilityPolicy(record) => record.identity.to_string(),
+            Self::PolicyGrant(record) => record.identity.to_string(),
+            Self::ProbeSchedule(record) => record.identity.clone(),
             Self::PublicProvider(record) => record.identity.clone(),
             Self::PushApp(record) => record.identity.clone(),
             Self::PushNotificationConfiguration(record) => record.identity.to_string(),
-        };
-        SettingKey { kind: self.kind().into(), identity }
+        }
+    }
+
+    /// Where it applies, for the kinds that have scopes.
+    pub const fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::AutodiscoverConfiguration(record) => Some(&record.identity),
+            Self::ImFilterConfiguration(record) => Some(&record.identity),
+            Self::McxConfiguration(record) => Some(&record.identity),
+            Self::MobilityPolicy(record) => Some(&record.identity),
+            Self::PushNotificationConfiguration(record) => Some(&record.identity),
+            Self::AccessEdgeConfiguration(_)
+            | Self::AdminRole(_)
+            | Self::AllowedDomain(_)
+            | Self::BlockedDomain(_)
+            | Self::HealthMonitoringConfiguration(_)
+            | Self::HostingProvider(_)
+            | Self::PolicyGrant(_)
+            | Self::ProbeSchedule(_)
+            | Self::PublicProvider(_)
+            | Self::PushApp(_) => None,
+        }
     }
 }
 
@@ -90,8 +154,22 @@ impl Setting {
 pub struct SettingKey {
     /// The noun.
     pub kind: String,
-    /// The name or scope within the noun.
+    /// The name or scope within the noun, in lower case: names are the same whatever their case.
     pub identity: String,
+}
+
+impl SettingKey {
+    /// The key of that kind's record of that name.
+    pub fn new(kind: &str, identity: &str) -> Self {
+        Self { kind: kind.into(), identity: identity.to_lowercase() }
+    }
+}
+
+/// As sentences name a record: `AllowedDomain "push.lync.com"`.
+impl fmt::Display for SettingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} \"{}\"", self.kind, self.identity)
+    }
 }
 
 /// One record with where it came from.
@@ -115,6 +193,16 @@ pub enum SettingChange {
     Put(Setting),
     /// Removes a record; a global one falls back to its defaults.
     Remove(SettingKey),
+}
+
+impl SettingChange {
+    /// The record that it is about.
+    pub fn key(&self) -> SettingKey {
+        match self {
+            Self::Put(setting) => setting.key(),
+            Self::Remove(key) => key.clone(),
+        }
+    }
 }
 
 /// All settings at one version, as the roles see them.
@@ -147,26 +235,42 @@ impl Snapshot {
         self.rows.values()
     }
 
+    /// The row of that key.
+    pub fn row(&self, key: &SettingKey) -> Option<&SettingRow> {
+        self.rows.get(key)
+    }
+
+    /// The rows of one kind, by identity.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &SettingRow> {
+        let first = SettingKey { kind: kind.into(), identity: String::new() };
+        self.rows.range(first..).map(|(_, row)| row).take_while(move |row| row.setting.kind() == kind)
+    }
+
     /// This snapshot with `change` applied, if no rule across objects forbids it.
     pub fn with(&self, change: &SettingChange, author: &str, at: Timestamp) -> Result<Self, Conflict> {
-        rules::check(self, change)?;
         let mut next = self.clone();
-        next.version += 1;
-        match change {
-            SettingChange::Put(setting) => {
-                let row = SettingRow { setting: setting.clone(), author: author.into(), at, version: next.version };
-                next.rows.insert(setting.key(), row);
-            }
-            SettingChange::Remove(key) => {
-                next.rows.remove(key);
-            }
-        }
+        next.apply(change, author, at)?;
         Ok(next)
     }
 
+    /// Applies `change` here, if no rule across objects forbids it; nothing is changed otherwise.
+    pub fn apply(&mut self, change: &SettingChange, author: &str, at: Timestamp) -> Result<(), Conflict> {
+        rules::check(self, change)?;
+        self.version += 1;
+        match change {
+            SettingChange::Put(setting) => {
+                let row = SettingRow { setting: setting.clone(), author: author.into(), at, version: self.version };
+                self.rows.insert(setting.key(), row);
+            }
+            SettingChange::Remove(key) => {
+                self.rows.remove(key);
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, kind: &str, identity: &str) -> Option<&Setting> {
-        let key = SettingKey { kind: kind.into(), identity: identity.into() };
-        self.rows.get(&key).map(|row| &row.setting)
+        self.rows.get(&SettingKey::new(kind, identity)).map(|row| &row.setting)
     }
 
     /// The Access Edge's configuration; the documents' defaults where nobody has set one.
@@ -187,7 +291,7 @@ impl Snapshot {
 
     /// All allowed domains.
     pub fn allowed_domains(&self) -> impl Iterator<Item = &AllowedDomain> {
-        self.rows.values().filter_map(|row| match &row.setting {
+        self.of_kind("AllowedDomain").filter_map(|row| match &row.setting {
             Setting::AllowedDomain(record) => Some(record),
             _ => None,
         })
@@ -200,7 +304,7 @@ impl Snapshot {
 
     /// All hosting providers, enabled or not.
     pub fn hosting_providers(&self) -> impl Iterator<Item = &HostingProvider> {
-        self.rows.values().filter_map(|row| match &row.setting {
+        self.of_kind("HostingProvider").filter_map(|row| match &row.setting {
             Setting::HostingProvider(record) => Some(record),
             _ => None,
         })
@@ -208,7 +312,7 @@ impl Snapshot {
 
     /// All public providers, enabled or not.
     pub fn public_providers(&self) -> impl Iterator<Item = &PublicProvider> {
-        self.rows.values().filter_map(|row| match &row.setting {
+        self.of_kind("PublicProvider").filter_map(|row| match &row.setting {
             Setting::PublicProvider(record) => Some(record),
             _ => None,
         })
@@ -216,7 +320,7 @@ impl Snapshot {
 
     /// Records of providers of both kinds.
     fn providers(&self) -> impl Iterator<Item = ProviderRecord<'_>> {
-        self.rows.values().filter_map(|row| match &row.setting {
+        self.of_kind("HostingProvider").chain(self.of_kind("PublicProvider")).filter_map(|row| match &row.setting {
             Setting::HostingProvider(record) => Some(record.into()),
             Setting::PublicProvider(record) => Some(record.into()),
             _ => None,
@@ -228,38 +332,6 @@ impl Snapshot {
         self.providers().filter(|record| record.enabled).map(|record| record.carrier)
     }
 
-    /// The mobility service's configuration at a site: the site's own, else the global one, else the defaults.
-    pub fn mcx(&self, site: &str) -> McxConfiguration {
-        let at = |identity: &str| match self.find("McxConfiguration", identity) {
-            Some(Setting::McxConfiguration(record)) => Some(record.clone()),
-            _ => None,
-        };
-        at(&Scope::Site(site.into()).to_string()).or_else(|| at("global")).unwrap_or_default()
-    }
-
-    /// The push switches at a site: the site's own record, else the global one, else all off.
-    pub fn push_notification(&self, site: &str) -> PushNotificationConfiguration {
-        let at = |identity: &str| match self.find("PushNotificationConfiguration", identity) {
-            Some(Setting::PushNotificationConfiguration(record)) => Some(record.clone()),
-            _ => None,
-        };
-        at(&Scope::Site(site.into()).to_string()).or_else(|| at("global")).unwrap_or_default()
-    }
-
-    /// Whether a provider is switched on at a site: the first of the five gates.
-    pub fn provider_on(&self, site: &str, provider: Provider) -> bool {
-        self.push_notification(site).is_on(provider)
-    }
-
-    /// The mobility policy that holds for users without one of their own: the site's, else the global one.
-    pub fn mobility_policy(&self, site: &str) -> MobilityPolicy {
-        let at = |identity: &str| match self.find("MobilityPolicy", identity) {
-            Some(Setting::MobilityPolicy(record)) => Some(record.clone()),
-            _ => None,
-        };
-        at(&Scope::Site(site.into()).to_string()).or_else(|| at("global")).unwrap_or_default()
-    }
-
     /// Whether the publisher's app of that name serves the organisation.
     pub fn app_serves(&self, app: &str, organisation: &SipDomain) -> bool {
         matches!(self.find("PushApp", app), Some(Setting::PushApp(record)) if record.serves.contains(organisation))
@@ -269,6 +341,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Provider;
 
     fn put(snapshot: &Snapshot, setting: Setting) -> Result<Snapshot, Conflict> {
         snapshot.with(&SettingChange::Put(setting), "tester", Timestamp::from_millis(5))
@@ -291,6 +364,19 @@ mod tests {
         let site = put(&global, push(Scope::Site("Redmond".into()), false)).unwrap();
         assert!(!site.provider_on("Redmond", Provider::Apns));
         assert!(site.provider_on("Paris", Provider::Apns));
+    }
+
+    #[test]
+    fn names_are_the_same_whatever_their_case_and_keep_their_spelling() {
+        let mut record = HostingProvider::new("LyncOnline", "a.example".parse().unwrap());
+        let one = put(&Snapshot::default(), Setting::HostingProvider(record.clone())).unwrap();
+        record.identity = "LYNCONLINE".into();
+        let two = put(&one, Setting::HostingProvider(record)).unwrap();
+        let names: Vec<_> = two.rows().map(|row| row.setting.identity()).collect();
+        assert_eq!(names, ["LYNCONLINE"]);
+        let key = SettingKey::new("HostingProvider", "lynconline");
+        assert!(two.row(&key).is_some());
+        assert_eq!(key.to_string(), "HostingProvider \"lynconline\"");
     }
 
     #[test]

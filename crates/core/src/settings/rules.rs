@@ -2,102 +2,26 @@
 //! took both records and then refused to start).
 
 use super::carriers::ProviderRecord;
-use super::{AccessEdgeConfiguration, RoutingMethod, Setting, SettingChange, Snapshot};
+use super::{
+    AccessEdgeConfiguration, Conflict, MobilityPolicy, PolicyGrant, RoutingMethod, Scope, Setting, SettingChange,
+    SettingKey, Snapshot,
+};
 use crate::names::SipDomain;
 
-/// Why a change was refused. Both records are named.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Conflict {
-    /// A domain cannot be allowed and blocked.
-    #[error("{domain} cannot be allowed and blocked at once: remove the {other} record for {domain} first")]
-    BothLists {
-        /// The domain.
-        domain: SipDomain,
-        /// The kind of the record that exists.
-        other: &'static str,
-    },
-    /// Providers of both kinds share one list of names.
-    #[error("there is a {kind} \"{identity}\" already: a provider's name is unique over both kinds")]
-    IdentityTaken {
-        /// The kind of the record that has it.
-        kind: &'static str,
-        /// The name.
-        identity: String,
-    },
-    /// The session intervals contradict each other.
-    #[error(
-        "SessionExpirationInterval ({long} s) must be greater than SessionShortExpirationInterval ({short} s), and \
-         both at least 120 s"
-    )]
-    Intervals {
-        /// The long one, in seconds.
-        long: u32,
-        /// The short one, in seconds.
-        short: u32,
-    },
-    /// One edge, two records.
-    #[error("{proxy} is already the ProxyFqdn of {kind} \"{identity}\": one edge belongs to one record")]
-    ProxyTaken {
-        /// The FQDN in question.
-        proxy: SipDomain,
-        /// The kind of the record that has it.
-        kind: &'static str,
-        /// The name of the record that has it.
-        identity: String,
-    },
-    /// The proxy of a provider is for life.
-    #[error("the ProxyFqdn of {kind} \"{identity}\" cannot be changed: remove it and make a new one")]
-    ProxyImmutable {
-        /// The kind of the provider's record.
-        kind: &'static str,
-        /// The provider's name.
-        identity: String,
-    },
-    /// Not a place push requests could go to.
-    #[error("PushNotificationProxyUri \"{uri}\" is not a SIP URI of the form sip:push@domain")]
-    ProxyUri {
-        /// What was given.
-        uri: String,
-    },
-    /// A provider and a default route exclude each other.
-    #[error(
-        "AccessEdgeConfiguration \"global\" uses the default route {route}, and {kind} \"{identity}\" would be a second \
-         way: remove the provider, or choose UseDnsSrvRouting"
-    )]
-    ProviderBesideDefaultRoute {
-        /// The default route.
-        route: SipDomain,
-        /// The kind of the provider's record.
-        kind: &'static str,
-        /// The provider's name.
-        identity: String,
-    },
-    /// A number is outside of its range.
-    #[error("{property} is {value}, and must be {range}")]
-    Range {
-        /// Which property.
-        property: &'static str,
-        /// What was given.
-        value: u32,
-        /// What may be given.
-        range: &'static str,
-    },
-    /// Properties of two forms of the command.
-    #[error("{property} belongs to {form}, and RoutingMethod is another: set one or the other")]
-    RoutingForm {
-        /// The property that does not fit.
-        property: &'static str,
-        /// The form that it belongs to.
-        form: &'static str,
-    },
-    /// The default route leads nowhere.
-    #[error("UseDefaultRouting needs a DefaultRouteFqdn")]
-    RouteMissing,
-}
+/// The longest record, as JSON.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// How many records there may be.
+pub const RECORDS_MAX: usize = 100_000;
 
 /// Whether `change` may be written into `snapshot`.
 pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), Conflict> {
-    let SettingChange::Put(setting) = change else { return Ok(()) };
+    let setting = match change {
+        SettingChange::Put(setting) => setting,
+        SettingChange::Remove(key) => return removal(snapshot, key),
+    };
+    bounds(snapshot, setting)?;
+    scopes(setting)?;
     match setting {
         Setting::AccessEdgeConfiguration(record) => access_edge(snapshot, record),
         Setting::AllowedDomain(record) => {
@@ -120,13 +44,109 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
             if long <= short || short < 120 {
                 return Err(Conflict::Intervals { long, short });
             }
-            let uri = &record.push_notification_proxy_uri;
-            match uri.strip_prefix("sip:").map(str::parse::<crate::names::Aor>) {
-                Some(Ok(_)) => Ok(()),
-                _ => Err(Conflict::ProxyUri { uri: uri.clone() }),
+            match record.push_address() {
+                Some(_) => Ok(()),
+                None => Err(Conflict::ProxyUri { uri: record.push_notification_proxy_uri.clone() }),
             }
         }
-        Setting::MobilityPolicy(_) | Setting::PushApp(_) | Setting::PushNotificationConfiguration(_) => Ok(()),
+        Setting::PolicyGrant(record) => grant(snapshot, record),
+        Setting::AdminRole(record) => {
+            name("Identity", &record.identity)?;
+            match record.config_scopes.is_empty() && record.user_scopes.is_empty() {
+                true => Err(Conflict::RoleWithoutScope { identity: record.identity.clone() }),
+                false => Ok(()),
+            }
+        }
+        Setting::HealthMonitoringConfiguration(record) => {
+            let (first, second) =
+                (record.first_test_user_sip_uri.to_string(), record.second_test_user_sip_uri.to_string());
+            match first.eq_ignore_ascii_case(&second) {
+                true => Err(Conflict::SameTestUser { pool: record.identity.clone(), user: first }),
+                false => Ok(()),
+            }
+        }
+        Setting::ImFilterConfiguration(record) => record.prefixes.iter().try_for_each(|it| name("Prefixes", it)),
+        Setting::ProbeSchedule(record) => {
+            name("Identity", &record.identity)?;
+            match record.interval_minutes {
+                1..=MINUTES_OF_A_YEAR => Ok(()),
+                value => Err(Conflict::Range { property: "IntervalMinutes", value, range: "1 to 525600, a year" }),
+            }
+        }
+        Setting::PushApp(record) => name("Identity", &record.identity),
+        Setting::AutodiscoverConfiguration(record) => record.web_links.iter().try_for_each(|link| {
+            name("Token", &link.token)?;
+            name("Href", &link.href)
+        }),
+        Setting::MobilityPolicy(_) | Setting::PushNotificationConfiguration(_) => Ok(()),
+    }
+}
+
+const MINUTES_OF_A_YEAR: u32 = 365 * 24 * 60;
+
+/// Nothing grows without an end.
+fn bounds(snapshot: &Snapshot, setting: &Setting) -> Result<(), Conflict> {
+    if snapshot.rows.len() >= RECORDS_MAX && snapshot.row(&setting.key()).is_none() {
+        return Err(Conflict::TooMany { most: RECORDS_MAX });
+    }
+    let bytes = serde_json::to_string(setting).map_or(usize::MAX, |text| text.len());
+    match bytes > RECORD_BYTES_MAX {
+        true => {
+            let identity = setting.identity().chars().take(80).collect();
+            Err(Conflict::TooLong { kind: setting.kind(), identity, bytes, most: RECORD_BYTES_MAX })
+        }
+        false => Ok(()),
+    }
+}
+
+/// Which scopes a kind of record has (lync.md §1.1).
+fn scopes(setting: &Setting) -> Result<(), Conflict> {
+    let Some(scope) = setting.scope() else { return Ok(()) };
+    let scopes = match (setting, scope) {
+        (_, Scope::Global | Scope::Site(_))
+        | (Setting::McxConfiguration(_), Scope::Service(_))
+        | (Setting::MobilityPolicy(_), Scope::Tag(_)) => return Ok(()),
+        (Setting::McxConfiguration(_), Scope::Tag(_)) => "global, site:Name and service:WebServer:FQDN",
+        (Setting::MobilityPolicy(_), Scope::Service(_)) => "global, site:Name and tag:Name",
+        (_, Scope::Service(_) | Scope::Tag(_)) => "global and site:Name",
+    };
+    Err(Conflict::WrongScope { kind: setting.kind(), scope: scope.to_string(), scopes })
+}
+
+/// A name that people and logs can read.
+fn name(property: &'static str, value: &str) -> Result<(), Conflict> {
+    let why = match value {
+        "" => "it is empty",
+        value if value.len() > 1024 => "it is longer than 1024 bytes",
+        value if value.chars().any(char::is_control) => "it holds a control character",
+        _ => return Ok(()),
+    };
+    Err(Conflict::Malformed { property, value: value.chars().take(80).collect(), why })
+}
+
+fn grant(snapshot: &Snapshot, record: &PolicyGrant) -> Result<(), Conflict> {
+    let tag = Scope::Tag(record.mobility_policy.clone());
+    match snapshot.row(&SettingKey::new("MobilityPolicy", &tag.to_string())) {
+        Some(_) => Ok(()),
+        None => {
+            Err(Conflict::GrantOfNothing { user: record.identity.to_string(), policy: record.mobility_policy.clone() })
+        }
+    }
+}
+
+/// Whether a record may go: a policy only when nobody has it.
+fn removal(snapshot: &Snapshot, key: &SettingKey) -> Result<(), Conflict> {
+    let row = snapshot.row(key).map(|row| &row.setting);
+    let Some(Setting::MobilityPolicy(MobilityPolicy { identity: Scope::Tag(policy), .. })) = row else { return Ok(()) };
+    let mut holders = snapshot.of_kind("PolicyGrant").filter_map(|row| match &row.setting {
+        Setting::PolicyGrant(grant) if grant.mobility_policy.eq_ignore_ascii_case(policy) => Some(&grant.identity),
+        _ => None,
+    });
+    match holders.next() {
+        Some(user) => {
+            Err(Conflict::PolicyInUse { policy: policy.clone(), user: user.to_string(), more: holders.count() })
+        }
+        None => Ok(()),
     }
 }
 
@@ -157,12 +177,13 @@ fn access_edge(snapshot: &Snapshot, record: &AccessEdgeConfiguration) -> Result<
 
 fn provider(snapshot: &Snapshot, record: ProviderRecord<'_>, setting: &Setting) -> Result<(), Conflict> {
     let identity = record.carrier.identity.to_owned();
-    let before = snapshot.providers().find(|kept| kept.kind == record.kind && kept.carrier.identity == identity);
+    name("Identity", &identity)?;
+    let same_name = |kept: &ProviderRecord<'_>| kept.carrier.identity.to_lowercase() == identity.to_lowercase();
+    let before = snapshot.providers().find(|kept| kept.kind == record.kind && same_name(kept));
     if before.is_some_and(|before| before.carrier.proxy != record.carrier.proxy) {
         return Err(Conflict::ProxyImmutable { kind: record.kind, identity });
     }
-    if let Some(other) = snapshot.providers().find(|kept| kept.kind != record.kind && kept.carrier.identity == identity)
-    {
+    if let Some(other) = snapshot.providers().find(|kept| kept.kind != record.kind && same_name(kept)) {
         return Err(Conflict::IdentityTaken { kind: other.kind, identity });
     }
     // A record that was written before stays as it is: the default route came later, and was refused then.
@@ -179,7 +200,7 @@ fn proxy_is_free(snapshot: &Snapshot, proxy: &SipDomain, setting: &Setting) -> R
     let taken =
         |kind, identity: &str| Err(Conflict::ProxyTaken { proxy: proxy.clone(), kind, identity: identity.to_owned() });
     for other in snapshot.providers() {
-        if other.carrier.proxy == proxy && (own.kind != other.kind || other.carrier.identity != own.identity) {
+        if other.carrier.proxy == proxy && own != SettingKey::new(other.kind, other.carrier.identity) {
             return taken(other.kind, other.carrier.identity);
         }
     }
@@ -233,6 +254,31 @@ mod tests {
         Setting::BlockedDomain(BlockedDomain { identity: domain(name), comment: String::new() })
     }
 
+    fn read(json: &str) -> Setting {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const POLICY: &str = r#"{"Kind":"MobilityPolicy","Identity":"tag:NoPush","EnablePushNotifications":false}"#;
+    const GRANT: &str = r#"{"Kind":"PolicyGrant","Identity":"ken@contoso.com","MobilityPolicy":"NoPush"}"#;
+
+    #[test]
+    fn a_policy_stays_as_long_as_somebody_has_it() {
+        let granted = Snapshot::of([read(POLICY), read(GRANT)]).unwrap();
+        let at = Timestamp::from_millis(1);
+        let policy = SettingChange::Remove(read(POLICY).key());
+        let refused = granted.with(&policy, "tester", at).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "MobilityPolicy \"tag:NoPush\" is granted to ken@contoso.com: take it from them first"
+        );
+        assert_eq!(
+            refused.advice().as_deref(),
+            Some("Grant-CsMobilityPolicy -Identity ken@contoso.com -PolicyName $null")
+        );
+        let taken = granted.with(&SettingChange::Remove(read(GRANT).key()), "tester", at).unwrap();
+        assert!(taken.with(&policy, "tester", at).is_ok());
+    }
+
     #[test]
     fn records_that_contradict_each_other_are_refused_and_both_are_named() {
         let put = |snapshot: &Snapshot, setting: &Setting| {
@@ -266,6 +312,41 @@ mod tests {
             (any.clone(), mcx(500, 119, uri), Some("at least 120")),
             (any.clone(), mcx(500, 120, "push.lync.com"), Some("not a SIP URI")),
             (any.clone(), mcx(500, 120, uri), None),
+            (
+                any.clone(),
+                read(r#"{"Kind":"McxConfiguration","Identity":"tag:x"}"#),
+                Some("global, site:Name and service:WebServer:FQDN"),
+            ),
+            (
+                any.clone(),
+                read(r#"{"Kind":"PushNotificationConfiguration","Identity":"service:WebServer:a.b"}"#),
+                Some("PushNotificationConfiguration has no service:WebServer:a.b: its scopes are global and site:Name"),
+            ),
+            (any.clone(), read(GRANT), Some("there is no MobilityPolicy \"tag:NoPush\" to grant to ken@contoso.com")),
+            (read(POLICY), read(GRANT), None),
+            (
+                any.clone(),
+                read(r#"{"Kind":"AdminRole","Identity":"R","Template":"CsHelpDesk"}"#),
+                Some("neither ConfigScopes"),
+            ),
+            (
+                any.clone(),
+                read(
+                    r#"{"Kind":"HealthMonitoringConfiguration","Identity":"cs.contoso.com","FirstTestUserSipUri":"sip:a@contoso.com","SecondTestUserSipUri":"A@contoso.com"}"#,
+                ),
+                Some("both test users of cs.contoso.com are a@contoso.com"),
+            ),
+            (
+                any.clone(),
+                read(r#"{"Kind":"ProbeSchedule","Identity":"Test-CsMcxP2PIM","IntervalMinutes":0}"#),
+                Some("IntervalMinutes is 0"),
+            ),
+            (any.clone(), read(r#"{"Kind":"PushApp","Identity":""}"#), Some("Identity is \"\": it is empty")),
+            (
+                any.clone(),
+                read(&format!(r#"{{"Kind":"BlockedDomain","Identity":"a.b","Comment":"{}"}}"#, "x".repeat(300_000))),
+                Some("262144 are the most"),
+            ),
             (any.clone(), edge(0), Some("1 to 4")),
             (any.clone(), edge(4), None),
             (provider("A", "p.example"), public("B", "p.example"), Some("HostingProvider \"A\"")),

@@ -197,6 +197,7 @@ pub(crate) mod tests {
             proxy_fqdn: None,
             verification_level: None,
             comment: String::new(),
+            mark_for_monitoring: false,
         };
         let mut rows = vec![Setting::AccessEdgeConfiguration(edge)];
         rows.extend(listed.then_some(Setting::AllowedDomain(allowed)));
