@@ -53,6 +53,6 @@ pub use error::StoreError;
 pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
 pub use journal::{
     Appended, Completed, FEEDBACK_MAX, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback,
-    SqliteJournal, Traced, fingerprint,
+    SqliteJournal, TRACED_MAX, Traced, TracedPush, fingerprint,
 };
 pub use settings::{Changing, SettingHistory, Settings, SettingsError, SqliteSettings};

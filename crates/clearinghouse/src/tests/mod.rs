@@ -25,7 +25,7 @@ use reveille_federation::{AdmittedPeer, PushRequest};
 use reveille_providers::{Notification, Outcome, Outcomes as _};
 use reveille_store::{
     Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback, SqliteJournal,
-    StoreError, Traced, wait,
+    StoreError, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -159,6 +159,14 @@ impl Journal for Moody {
 
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError> {
         self.real.trace(origin, id)
+    }
+
+    fn traces(&self, id: PushId, origin: Option<&SipDomain>) -> Result<Vec<TracedPush>, StoreError> {
+        self.real.traces(id, origin)
+    }
+
+    fn latest(&self, origin: Option<&SipDomain>, limit: usize) -> Result<Vec<TracedPush>, StoreError> {
+        self.real.latest(origin, limit)
     }
 
     fn purge(&self, before: Timestamp, limit: usize, done: Done<usize>) {

@@ -148,6 +148,33 @@ pub(super) fn a_lane_is_read_in_the_order_in_which_it_was_accepted<B: Backend<St
     }
 }
 
+pub(super) fn the_newest_pushes_and_all_of_one_id_can_be_looked_up<B: Backend<Store: Journal>>(backend: &B) {
+    let journal = backend.open();
+    taken(&journal, (1..=70).map(|n| entry("a.example", n)).collect());
+    let numbers = taken(&journal, vec![entry("b.example", 1), entry("a.example", 71), entry("b.example", 2)]);
+    let dead = PushState::NotPushed(Reason::IdentityDead);
+    done(|done| journal.complete(vec![ended(numbers[2], dead, at(5000))], done));
+    let journal = backend.reopen(journal);
+    let latest = |origin: Option<&str>, limit| {
+        let origin = origin.map(domain);
+        let found = journal.latest(origin.as_ref(), limit).unwrap().into_iter();
+        found.map(|push| (push.origin.to_string(), push.id.to_u128(), push.traced.state)).collect::<Vec<_>>()
+    };
+    let (a, b) = ("a.example".to_owned(), "b.example".to_owned());
+    let waits = PushState::Journaled;
+    assert_eq!(latest(None, 4), [(b.clone(), 2, dead), (a.clone(), 71, waits), (b.clone(), 1, waits), (a, 70, waits)]);
+    assert_eq!(latest(Some("b.example"), 9), [(b.clone(), 2, dead), (b, 1, waits)]);
+    assert_eq!((latest(Some("a.example"), 100).len(), latest(Some("c.example"), 9).len()), (71, 0));
+    let origins = |id, origin: Option<&str>| {
+        let found = journal.traces(push(id), origin.map(domain).as_ref()).unwrap().into_iter();
+        found.map(|push| (push.origin.to_string(), push.lane == entry("a.example", 1).lane)).collect::<Vec<_>>()
+    };
+    let of = |name: &str| (name.to_owned(), true);
+    assert_eq!(origins(1, None), [of("a.example"), of("b.example")]);
+    assert_eq!(origins(1, Some("b.example")), [of("b.example")]);
+    assert_eq!(origins(99, None), []);
+}
+
 pub(super) fn a_push_that_was_being_sent_reads_back_as_sending<B: Backend<Store: Journal>>(backend: &B) {
     let journal = backend.open();
     let numbers = taken(&journal, vec![entry("a.example", 1), entry("a.example", 3)]);

@@ -88,6 +88,7 @@ mod sqlite {
         a_push_that_was_being_sent_reads_back_as_sending,
         a_lane_is_read_in_the_order_in_which_it_was_accepted,
         an_ended_push_is_gone_from_the_open_ones_and_stays_in_the_trace,
+        the_newest_pushes_and_all_of_one_id_can_be_looked_up,
         another_request_under_the_same_id_is_told_apart,
         ending_twice_owes_feedback_once_and_keeps_the_first_outcome,
         everything_survives_being_opened_again,

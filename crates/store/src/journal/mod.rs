@@ -48,6 +48,12 @@ pub trait Journal: Send + Sync + 'static {
     /// What became of one push, until it is purged.
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError>;
 
+    /// The pushes of that id, of each origin that has sent one; with `origin` only its own.
+    fn traces(&self, id: PushId, origin: Option<&SipDomain>) -> Result<Vec<TracedPush>, StoreError>;
+
+    /// The newest pushes, newest first, among the [`TRACED_MAX`] newest ones; with `origin` only its own.
+    fn latest(&self, origin: Option<&SipDomain>, limit: usize) -> Result<Vec<TracedPush>, StoreError>;
+
     /// Forgets pushes that were received before `before` and have ended. Answers how many are gone; call again while
     /// that is `limit`.
     ///
@@ -55,8 +61,9 @@ pub trait Journal: Send + Sync + 'static {
     /// the largest clock skew that is let pass (24 h and 10 min).
     fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>);
 
-    /// Keeps feedback that no ending push brings about: a verdict that is taken back.
-    fn owe_feedback(&self, origin: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>);
+    /// Keeps feedback that no ending push brings about: a verdict that is taken back. `asked` is the domain that the pushes
+    /// were sent to.
+    fn owe_feedback(&self, origin: SipDomain, asked: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>);
 
     /// The feedback owed, grouped by origin and in order within each: at most `limit` for each origin, and less where
     /// many origins wait, about [`FEEDBACK_MAX`] in all. An origin that cannot be reached so never hides the others.
@@ -75,11 +82,17 @@ pub trait Journal: Send + Sync + 'static {
 /// The most feedback that [`Journal::feedback_open`] answers at once.
 pub const FEEDBACK_MAX: usize = 16_384;
 
+/// How many pushes [`Journal::latest`] looks at, about, for those of one origin.
+pub const TRACED_MAX: usize = 100_000;
+
 /// One accepted push request, to be kept.
 #[derive(Clone, Eq, PartialEq)]
 pub struct JournalEntry {
     /// Who sent it, as proven by certificate or account.
     pub origin: SipDomain,
+    /// The domain that it was sent to: a publisher may answer to several, and home believes feedback from the one that it
+    /// asked. One of the few that this clearing house serves.
+    pub asked: SipDomain,
     /// The id that the origin gave it.
     pub id: PushId,
     /// Where it will be sent.
@@ -218,6 +231,21 @@ pub struct Traced {
     pub attempt: u32,
 }
 
+/// One push with whose it is, and what the journal knows about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TracedPush {
+    /// Who sent it.
+    pub origin: SipDomain,
+    /// The id that the origin gave it.
+    pub id: PushId,
+    /// Where it went, or is to go.
+    pub lane: LaneKey,
+    /// From when on it is not worth sending.
+    pub expires: Timestamp,
+    /// What became of it.
+    pub traced: Traced,
+}
+
 /// The place of one feedback item in the outbox of its origin.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FeedbackId {
@@ -234,6 +262,8 @@ pub struct OwedFeedback {
     pub id: FeedbackId,
     /// Whose it is.
     pub origin: SipDomain,
+    /// In whose name it is said: the domain that the push was sent to. None where an earlier version has not kept it.
+    pub asked: Option<SipDomain>,
     /// What is to be said.
     pub item: FeedbackItem,
     /// When it may be sent; the time of the verdict until it is put off.
@@ -253,6 +283,7 @@ mod tests {
         let (at, request) = (Timestamp::from_millis(1), Arc::<[u8]>::from(&b"the secret token"[..]));
         let entry = JournalEntry {
             origin: "contoso.com".parse().unwrap(),
+            asked: "push.lync.com".parse().unwrap(),
             id: PushId::from_u128(1),
             lane: LaneKey { app, channel: Channel::Voip },
             received: at,

@@ -7,7 +7,8 @@ use reveille_core::{PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback, Traced, outbox, view,
+    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback, Traced, TracedPush,
+    outbox, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Layout, Limits};
@@ -75,16 +76,25 @@ impl Journal for SqliteJournal {
         self.engine.read(|db| view::trace(db, origin, id))
     }
 
+    fn traces(&self, id: PushId, origin: Option<&SipDomain>) -> Result<Vec<TracedPush>, StoreError> {
+        self.engine.read(|db| view::traces(db, id, origin))
+    }
+
+    fn latest(&self, origin: Option<&SipDomain>, limit: usize) -> Result<Vec<TracedPush>, StoreError> {
+        self.engine.read(|db| view::latest(db, origin, limit))
+    }
+
     fn purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {
         let work = move |desk: &mut Desk<'_>| desk.purge(before, limit);
         self.engine.submit(limit.min(PURGE_RECORDS), 0, work, done);
     }
 
-    fn owe_feedback(&self, origin: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>) {
+    fn owe_feedback(&self, origin: SipDomain, asked: SipDomain, items: Vec<FeedbackItem>, done: Completion<()>) {
         let records = items.len();
         let work = move |desk: &mut Desk<'_>| {
             let origin_no = desk.numbers.origin(desk.db, &origin)?;
-            items.iter().try_for_each(|item| outbox::owe(desk.db, origin_no, desk.numbers.feedback(), item))
+            let asked = outbox::Asked::Domain(&asked);
+            items.iter().try_for_each(|item| outbox::owe(desk.db, origin_no, &asked, desk.numbers.feedback(), item))
         };
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
@@ -122,7 +132,8 @@ const LAYOUT: Layout = Layout {
     mark: *b"RvlJ",
     page_bytes: 8192,
     one_process: true,
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE origin (no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
         CREATE TABLE lane (
             no INTEGER PRIMARY KEY, provider TEXT NOT NULL, app TEXT NOT NULL, environment TEXT NOT NULL,
@@ -151,7 +162,19 @@ const LAYOUT: Layout = Layout {
             token_generation INTEGER NOT NULL, verdict TEXT NOT NULL, reason TEXT NOT NULL, provider_time INTEGER,
             at INTEGER NOT NULL, due INTEGER NOT NULL, attempt INTEGER NOT NULL, PRIMARY KEY (origin_no, no)
         ) WITHOUT ROWID;
-    "],
+    ",
+        "
+        -- A lane has a number for each domain that was asked; '' is what an earlier version has not kept.
+        CREATE TABLE lane_asked (
+            no INTEGER PRIMARY KEY, provider TEXT NOT NULL, app TEXT NOT NULL, environment TEXT NOT NULL,
+            channel TEXT NOT NULL, asked TEXT NOT NULL, UNIQUE (app, provider, environment, channel, asked)
+        );
+        INSERT INTO lane_asked SELECT no, provider, app, environment, channel, '' FROM lane;
+        DROP TABLE lane;
+        ALTER TABLE lane_asked RENAME TO lane;
+        ALTER TABLE feedback ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+    ",
+    ],
 };
 
 #[cfg(test)]

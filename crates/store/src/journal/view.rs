@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use reveille_core::delivery::PushState;
 use reveille_core::{AppKey, LaneKey, PushId, SipDomain, Timestamp};
 
 use super::block::{Block, Code, Key, State, place, seq};
-use super::{OpenEntry, Traced};
+use super::{OpenEntry, TRACED_MAX, Traced, TracedPush};
 use crate::columns;
 
 /// The open pushes after `after_seq`, in order.
@@ -95,20 +95,74 @@ fn late(db: &Connection, names: &mut Names, after: u64, limit: usize) -> rusqlit
 
 /// What is known of one push.
 pub(super) fn trace(db: &Connection, origin: &SipDomain, id: PushId) -> rusqlite::Result<Option<Traced>> {
+    Ok(traces(db, id, Some(origin))?.pop().map(|push| push.traced))
+}
+
+/// What is known of the pushes of one id: different origins may have chosen the same.
+pub(super) fn traces(db: &Connection, id: PushId, origin: Option<&SipDomain>) -> rusqlite::Result<Vec<TracedPush>> {
     let view = db.unchecked_transaction()?;
     let mut known = view.prepare_cached(
         "SELECT push_known.seq FROM push_known JOIN origin ON origin.no = push_known.origin_no
-          WHERE push_known.id = ?1 AND origin.name = ?2",
+          WHERE push_known.id = ?1 AND (?2 IS NULL OR origin.name = ?2) ORDER BY push_known.seq",
     )?;
-    let key = (columns::id(id.to_u128()), origin.as_str());
-    let Some(seq) = known.query_row(key, |row| columns::number_at(row, 0)).optional()? else { return Ok(None) };
-    let (no, slot) = place(seq);
-    let Some(block) = block(&view, no)? else { return Ok(None) };
+    let key = (columns::id(id.to_u128()), origin.map(SipDomain::as_str));
+    let seqs = known.query_map(key, |row| columns::number_at(row, 0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let (mut names, mut found) = (Names::default(), Vec::new());
+    for seq in seqs {
+        let (no, slot) = place(seq);
+        if let Some(block) = block(&view, no)? {
+            found.extend(traced(&view, &mut names, &block, (no, slot))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The newest pushes, newest first.
+pub(super) fn latest(db: &Connection, origin: Option<&SipDomain>, limit: usize) -> rusqlite::Result<Vec<TracedPush>> {
+    let view = db.unchecked_transaction()?;
+    let mut query = view.prepare_cached(
+        "SELECT block.keys, block_state.states, block.no FROM block JOIN block_state ON block_state.no = block.no
+          ORDER BY block.no DESC",
+    )?;
+    let (mut names, mut found, mut looked_at) = (Names::default(), Vec::new(), 0);
+    let mut rows = query.query(())?;
+    while let Some(row) = rows.next()? {
+        let block = Block::read(row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?)?;
+        let no = columns::number_at(row, 2)?;
+        for slot in (0..block.keys.len()).rev() {
+            if found.len() == limit {
+                return Ok(found);
+            }
+            let whose = names.origin(&view, block.keys[slot].origin_no)?;
+            if origin.is_none_or(|origin| *origin == whose) {
+                found.extend(traced(&view, &mut names, &block, (no, slot))?);
+            }
+        }
+        looked_at += block.keys.len();
+        if looked_at >= TRACED_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The push at that place of that block; none for one that is forgotten.
+fn traced(
+    db: &Connection,
+    names: &mut Names,
+    block: &Block,
+    (no, slot): (u64, usize),
+) -> rusqlite::Result<Option<TracedPush>> {
     let (Some(key), Some(&state)) = (block.keys.get(slot), block.states.get(slot)) else { return Ok(None) };
-    let end = end_of(&view, seq, state)?;
-    Ok(end.map(|End { state, detail, at, attempt }| {
-        let at = at.unwrap_or(key.received);
-        Traced { seq, received: key.received, state, detail, at, attempt }
+    let seq = seq(no, slot);
+    let Some(End { state, detail, at, attempt }) = end_of(db, seq, state)? else { return Ok(None) };
+    let at = at.unwrap_or(key.received);
+    Ok(Some(TracedPush {
+        origin: names.origin(db, key.origin_no)?,
+        id: PushId::from_u128(key.id),
+        lane: names.lane(db, key.lane_no)?,
+        expires: key.expires,
+        traced: Traced { seq, received: key.received, state, detail, at, attempt },
     }))
 }
 
