@@ -1,0 +1,78 @@
+//! What cmdlets ask of a home: its users' devices, the pushes it owes them, and what it would do.
+
+use std::sync::Arc;
+
+use reveille_core::gates::Gate;
+use reveille_core::session::{Next, Reach};
+use reveille_core::settings::Snapshot;
+use reveille_core::{Aor, Event, PushId, Reason, SipDomain};
+use reveille_store::{DeviceRecord, KnownPush, StoreError};
+
+use super::Asked;
+
+/// A home, as far as devices and pushes go.
+pub trait Devices: Send + Sync {
+    /// The user whom an administrator means: `bob`, `bob@contoso.com`, `sip:bob@contoso.com`.
+    fn named(&self, text: &str) -> Option<Aor>;
+
+    /// The name of the edge that its push requests leave through.
+    fn edge(&self) -> String;
+
+    /// The events that this home sends pushes for.
+    fn pushed(&self) -> &'static [Event];
+
+    /// The devices of one user or of all, by user and device; at most `most`.
+    fn devices(&self, user: Option<Aor>, most: usize) -> Asked<'_, Vec<SeenDevice>>;
+
+    /// What each of a user's devices would need if this happened now; nothing is sent. `None` while home stops.
+    fn explain(&self, user: Aor, event: Event) -> Asked<'_, Option<Explained>>;
+
+    /// Forgets a device with its push identity. `false` if there is none; `None` while home stops.
+    fn forget(&self, user: Aor, device: String) -> Asked<'_, Option<Result<bool, StoreError>>>;
+
+    /// One push and what became of it.
+    fn push(&self, push: PushId) -> Asked<'_, Result<Option<KnownPush>, StoreError>>;
+
+    /// The pushes of one user or of all, newest first; with `before` only those that are older than it.
+    fn pushes(
+        &self,
+        user: Option<Aor>,
+        before: Option<PushId>,
+        most: usize,
+    ) -> Asked<'_, Result<Vec<KnownPush>, StoreError>>;
+}
+
+/// One device as home holds it at this moment.
+#[derive(Clone, Debug)]
+pub struct SeenDevice {
+    /// What is kept of it.
+    pub record: DeviceRecord,
+    /// How it can be reached now.
+    pub reach: Reach,
+}
+
+/// What would be done if something happened to a user now, with the facts that it was decided on.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The site whose settings hold there.
+    pub site: String,
+    /// The settings.
+    pub settings: Arc<Snapshot>,
+    /// Where push requests go.
+    pub publisher: SipDomain,
+    /// Each of the user's devices.
+    pub devices: Vec<Foreseen>,
+}
+
+/// What one device would need.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// The device.
+    pub seen: SeenDevice,
+    /// Each gate in order, and why it is closed if it is.
+    pub gates: [(Gate, Option<Reason>); 5],
+    /// What would be done.
+    pub next: Next,
+    /// Whether a push for another device wakes this one too.
+    pub is_twin: bool,
+}

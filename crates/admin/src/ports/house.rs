@@ -1,0 +1,79 @@
+//! What cmdlets ask of a clearing house: its lanes, as whom it comes to the push services, and what became of pushes.
+
+use std::time::Duration;
+
+use reveille_core::{AppKey, LaneKey, PushId, SipDomain, Timestamp, Verdict};
+use reveille_store::{StoreError, TracedPush};
+
+use super::Asked;
+
+/// A clearing house.
+pub trait House: Send + Sync {
+    /// Each lane and how it is.
+    fn lanes(&self) -> Vec<Lane>;
+
+    /// How many accepted pushes are in memory, and whether more wait on disk only.
+    fn load(&self) -> (usize, bool);
+
+    /// As whom it comes to the push services, for each app.
+    fn credentials(&self) -> Vec<Credential>;
+
+    /// Has the push service look at the credentials of one lane, by a push to a token that no device has. `None` if
+    /// there is no such lane, or no answer in time.
+    fn ask(&self, lane: LaneKey) -> Asked<'_, Option<ProviderAnswer>>;
+
+    /// The pushes of that id, one for each organisation that has sent one; all or those of `origin`.
+    fn traces(&self, push: PushId, origin: Option<SipDomain>) -> Asked<'_, Result<Vec<TracedPush>, StoreError>>;
+
+    /// The newest pushes, newest first: all, or those of `origin`.
+    fn latest(&self, origin: Option<SipDomain>, most: usize) -> Asked<'_, Result<Vec<TracedPush>, StoreError>>;
+}
+
+/// One lane.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Which.
+    pub key: LaneKey,
+    /// How it is, in one word.
+    pub state: &'static str,
+    /// Connections that take pushes.
+    pub connections: usize,
+    /// Pushes whose answer is awaited.
+    pub in_flight: usize,
+    /// Pushes that wait for a connection.
+    pub queued: usize,
+    /// What last went wrong with a connection or the credentials, and when.
+    pub trouble: Option<(Timestamp, String)>,
+}
+
+/// As whom the publisher comes to a push service for one app. Never the key itself.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The app.
+    pub app: AppKey,
+    /// What it is: `key`, `certificate`, `service-account`.
+    pub kind: &'static str,
+    /// Which key, as the push service calls it.
+    pub key_id: String,
+    /// Whose: Apple's team, the account's address at Google.
+    pub owner: String,
+    /// The file that it is read from.
+    pub file: String,
+    /// When that file was last written, if the system says.
+    pub written: Option<Timestamp>,
+    /// When it ends, if it does: certificates do, keys do not.
+    pub expires: Option<Timestamp>,
+    /// Where the push service is.
+    pub server: String,
+}
+
+/// What a push service has said to a test.
+#[derive(Clone, Debug)]
+pub struct ProviderAnswer {
+    /// What it means.
+    pub verdict: Verdict,
+    /// Its HTTP status; 0 if none came.
+    pub status: u16,
+    /// How long it took.
+    pub took: Duration,
+}
