@@ -132,7 +132,7 @@ mod tests {
 
     impl Clock for Stopped {
         fn now(&self) -> Timestamp {
-            Timestamp::from_secs(1_700_000_000)
+            Timestamp::from_millis(1_700_000_000_000)
         }
     }
 
@@ -199,9 +199,9 @@ mod tests {
     #[test]
     fn a_new_secret_counts_at_once_and_none_is_shown() {
         let secret = RelaySecret::new(b"north");
-        let before = secret.credentials("a", Timestamp::from_secs(1));
+        let before = secret.credentials("a", Timestamp::from_millis(1000));
         secret.clone().replace(b"south");
-        let after = secret.credentials("a", Timestamp::from_secs(1));
+        let after = secret.credentials("a", Timestamp::from_millis(1000));
         assert_eq!(before.username, after.username);
         assert_ne!(before.password, after.password);
         assert_eq!(format!("{secret:?}"), "RelaySecret");

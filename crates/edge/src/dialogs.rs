@@ -241,6 +241,7 @@ mod tests {
                 .map(|(name, server)| (domain(name), served(server)))
                 .into(),
             limits: crate::Limits::default(),
+            av: None,
             token_key: Some(TokenKey::new([key; TokenKey::LEN])),
         });
         dialogs.open(5061, 5071);
