@@ -267,7 +267,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
             tls: Tls::new(files.certificate, files.key, office.dir.join("ca.pem")),
             listen,
             edges: vec!["edge.push.example.net".parse()?],
-            edge: Hop { name: "edge.push.example.net".parse()?, address: listen },
+            edge: Hop { name: "edge.push.example.net".parse()?, address: listen, also: Vec::new() },
             apps: APPS.iter().map(app).collect(),
         }),
     })

@@ -82,7 +82,9 @@ fn onward(request: &Message, hops: u8, from: &Flow, road: &Road, branch: &str) -
 /// The request without what its sender claims to be, and without what proves it here.
 fn without_claims(forward: Forward<'_>) -> Forward<'_> {
     // RFC 3325 §5: only who has proven a user's identity may assert it, and a client has not.
-    let claims = [Name::EdgeTrust, Name::Authorization, Name::ProxyAuthorization].into_iter().chain(Name::IDENTITIES);
+    // A test is home's own to ask for.
+    let claims = [Name::EdgeTrust, Name::ReveilleProbe, Name::Authorization, Name::ProxyAuthorization];
+    let claims = claims.into_iter().chain(Name::IDENTITIES);
     claims.fold(forward, Forward::strip)
 }
 

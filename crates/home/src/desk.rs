@@ -7,8 +7,9 @@ use reveille_store::{KnownPush, StoreError};
 use tokio::sync::oneshot;
 
 use crate::front::Front;
+use crate::probe::Acknowledged;
 use crate::shard::Event;
-use crate::status::{Explained, SeenDevice, UserStatus};
+use crate::status::{Explained, Foreseen, UserStatus};
 
 /// What others may ask a running home.
 #[derive(Clone)]
@@ -31,8 +32,8 @@ impl Desk {
         self.front.users.named(text)
     }
 
-    /// The devices of one user or of all, by user and device; at most `most`.
-    pub async fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<SeenDevice> {
+    /// The devices of one user or of all with what a message would need there, by user and device; at most `most`.
+    pub async fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<Foreseen> {
         let mut all = Vec::new();
         for shard in self.front.shards.all() {
             if user.is_some_and(|user| !self.front.shards.of(user).same_channel(shard)) {
@@ -61,6 +62,11 @@ impl Desk {
         let event = Event::Forget { user: user.clone(), device: device.to_owned(), done };
         self.front.shards.of(user).send(event).await.ok()?;
         forgotten.await.ok()
+    }
+
+    /// A device says that a test push has woken it.
+    pub fn acknowledge(&self, push: PushId, code: &str) -> Acknowledged {
+        self.front.probes.devices.acknowledge(push, code)
     }
 
     /// One push and what became of it. Reads the disk.

@@ -25,6 +25,7 @@ use crate::desk::Desk;
 use crate::flows::Flows;
 use crate::front::{Clients, Front, Servers, Shards};
 use crate::outbox::{self, Road};
+use crate::probe::{Doors, Probes};
 use crate::reply::{Recent, Reply};
 use crate::shard::{Event, Shard, Shared};
 use crate::users::Users;
@@ -57,6 +58,8 @@ pub struct Config {
     pub grace: Duration,
     /// Our edge: the way out, and the only one whose trust header is believed.
     pub edge: Target,
+    /// Other names of that edge's inner side, by which administrators know it.
+    pub edge_also: Vec<SipDomain>,
     /// Certificate names of proxies that have authenticated their users themselves.
     pub trusted_proxies: Vec<SipDomain>,
     /// The digests that clients may prove themselves with, in the order in which they are offered.
@@ -130,11 +133,21 @@ impl Home {
             shards.push((shard, receiver));
         }
         let edge: Result<SipDomain, _> = config.edge.name().parse();
+        let doors = Doors {
+            home: config.name.clone(),
+            domain: users.domain().clone(),
+            domains: users.domains().to_vec(),
+            edge: edge.clone().unwrap_or_else(|_| config.name.clone()),
+            edge_also: config.edge_also.clone(),
+        };
+        let probes = Probes::new(doors, shared.settings.clone(), config.site.clone());
         let front = Arc::new(Front {
             shards: Shards::new(senders, hash),
             requests,
             flows,
             calls: OnceLock::new(),
+            road: OnceLock::new(),
+            probes,
             authenticator: Authenticator::new(users.domains(), &config.digests),
             recent: Arc::new(Recent::new()),
             store,
@@ -188,6 +201,7 @@ impl Home {
             domain: front.users.domain().clone(),
             realms: front.users.domains().to_vec(),
         });
+        drop(front.road.set(Arc::clone(&road)));
         let doors = TaskTracker::new();
         for listener in listeners.clients {
             doors.spawn(listener.run(Arc::clone(&clients) as _, stop.clone()));

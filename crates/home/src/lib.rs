@@ -19,6 +19,7 @@ mod home;
 pub mod identity;
 pub mod inbox;
 pub mod outbox;
+mod probe;
 pub mod registrar;
 mod reply;
 pub mod resume;
@@ -28,5 +29,6 @@ mod users;
 
 pub use desk::Desk;
 pub use home::{Config, Home, Listeners};
-pub use status::{DeviceStatus, Explained, Foreseen, PushStatus, SeenDevice, UserStatus};
+pub use probe::Acknowledged;
+pub use status::{DeviceStatus, Explained, Foreseen, PushStatus, UserStatus};
 pub use users::{User, Users};

@@ -66,6 +66,7 @@ pub(crate) fn start(
         site: config.site.clone(),
         grace: Duration::from_millis(config.grace_ms),
         edge: target(&config.edge),
+        edge_also: config.edge.also.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         digests: config.digests.iter().copied().map(algorithm).collect(),
         token_key: Some(token_key::kept(&store.dir.join("home-tokens.key"))?),

@@ -65,7 +65,7 @@ impl proxy::Owner for Owner {
 
 /// What is changed in a request, wherever it goes.
 pub(crate) fn edits(request: &Message, origin: Origin, realms: &[SipDomain]) -> Edits {
-    let mut edits = Edits::default().strip(Name::EdgeTrust);
+    let mut edits = Edits::default().strip(Name::EdgeTrust).strip(Name::ReveilleProbe);
     if origin == Origin::Client {
         // RFC 3325 §5: only who has proven a user's identity may assert it, and a client has not.
         edits.strip.extend(Name::IDENTITIES);

@@ -1,0 +1,528 @@
+//! From what came back for a test to what an administrator reads: stage, fault, sentence, and the command that mends it.
+//!
+//! Pure. A failure is told apart by who answered and by the number of its diagnosis (lync.md §3.5), never by its text: the
+//! sentences are for people.
+
+use std::time::Duration;
+
+use reveille_core::diagnosis::{Failure, Fault};
+use reveille_core::settings::{McxConfiguration, Scope, Snapshot};
+use reveille_core::stage::{Stage, Trouble, Walk};
+use reveille_core::{Aor, SipDomain};
+use reveille_federation::probe::{Answer, Goal, Order, Report, Told};
+use reveille_federation::push_result::Taken;
+
+use super::Doors;
+
+/// What the judgement rests on.
+pub(crate) struct Facts<'a> {
+    pub(crate) order: &'a Order,
+    pub(crate) doors: &'a Doors,
+    pub(crate) settings: &'a Snapshot,
+    pub(crate) site: &'a str,
+}
+
+/// What became of the request.
+pub(crate) enum Asked {
+    /// Our edge or somebody beyond it has answered.
+    Answered(Answer),
+    /// Home's own edge was not reached.
+    Unreachable(String),
+    /// It was reached, and nobody has answered for so long.
+    Silent(Duration),
+}
+
+impl Facts<'_> {
+    /// Where the request goes, if the settings let it leave at all.
+    pub(crate) fn destination(&self) -> Result<String, Box<Trouble>> {
+        match &self.order.goal {
+            Goal::Partner { domain, .. } => self.partner_allowed(domain).map(|()| format!("sip:{domain}")),
+            Goal::Push { .. } => self.push_leaves(),
+        }
+    }
+
+    /// The domain of the clearing house that the settings name.
+    pub(crate) fn publisher(&self) -> Option<SipDomain> {
+        publisher(&self.settings.mcx(self.site).push_notification_proxy_uri)
+    }
+
+    fn partner_allowed(&self, domain: &SipDomain) -> Result<(), Box<Trouble>> {
+        let trouble = |failure, sentence: String, remedy: String| {
+            Box::new(Trouble::new(Stage::Policy, failure, sentence, remedy).by(Fault::Configuration))
+        };
+        if self.doors.domains.contains(domain) {
+            let sentence = format!("{domain} is our own domain, and no partner");
+            let remedy = "name the domain of a partner with -Domain".to_owned();
+            return Err(trouble(Failure::NotOurDomain, sentence, remedy));
+        }
+        if self.settings.is_blocked(domain) {
+            let remedy = format!("Remove-CsBlockedDomain -Identity {domain}");
+            return Err(trouble(Failure::DomainBlocked, format!("{domain} is on the list of blocked domains"), remedy));
+        }
+        // The documents want the domain listed for this test, also where partner discovery would find it.
+        if self.settings.allowed_domain(domain).is_none() {
+            let remedy = format!("New-CsAllowedDomain -Identity {domain}");
+            return Err(trouble(Failure::DomainNotAllowed, format!("{domain} is not an allowed domain"), remedy));
+        }
+        Ok(())
+    }
+
+    fn push_leaves(&self) -> Result<String, Box<Trouble>> {
+        let push = self.settings.push_notification(self.site);
+        if !push.any_on() {
+            let sentence = format!("no push service is switched on for site {}", self.site);
+            let remedy = format!(
+                "Set-CsPushNotificationConfiguration -Identity {} -EnableApplePushNotificationService $True \
+                 -EnableMicrosoftPushNotificationService $True",
+                named(&push.identity)
+            );
+            return Err(Box::new(Trouble::new(Stage::Settings, Failure::PushSwitchedOff, sentence, remedy)));
+        }
+        let filter = self.settings.im_filter(self.site).record;
+        if filter.rejects_push_test() {
+            let sentence = format!(
+                "the IM filter of {} blocks the prefixes http: or https:, with which a push request was rejected",
+                named(&filter.identity)
+            );
+            let remedy = format!(
+                "Set-CsImFilterConfiguration -Identity {} -Prefixes @{{remove=\"http:\",\"https:\"}}",
+                named(&filter.identity)
+            );
+            return Err(Box::new(Trouble::new(Stage::Settings, Failure::ImFilterRejects, sentence, remedy)));
+        }
+        let mcx = self.settings.mcx(self.site);
+        let uri = mcx.push_notification_proxy_uri.clone();
+        if publisher(&uri).is_none() {
+            let sentence = format!("PushNotificationProxyUri is \"{uri}\", and must be of the form sip:push@domain");
+            return Err(Box::new(Trouble::new(Stage::Settings, Failure::BadProxyUri, sentence, expected_uri(&mcx))));
+        }
+        Ok(uri)
+    }
+
+    /// The whole report. `settings_took` is for what [`Self::destination`] looked at, `took` from the request's sending.
+    pub(crate) fn report(&self, settings_took: Duration, outcome: Result<(Asked, Duration), Box<Trouble>>) -> Report {
+        let (mut walk, mut status, mut source) = (Walk::default(), None, self.doors.home.to_string());
+        match outcome {
+            Err(trouble) => {
+                if trouble.stage != Stage::Settings {
+                    walk.pass(Stage::Settings, settings_took, "");
+                }
+                walk.fail(settings_took, *trouble);
+            }
+            Ok((asked, took)) => {
+                walk.pass(Stage::Settings, settings_took, "");
+                if let Asked::Answered(answer) = &asked {
+                    status = Some((answer.status, answer.phrase.clone()));
+                    let said = answer.said.as_ref().and_then(|said| said.source.clone());
+                    source = said.unwrap_or_else(|| self.doors.edge.to_string());
+                }
+                self.judge(&asked, took, &mut walk);
+            }
+        }
+        let home = self.doors.home.clone();
+        Report { home, walk, status, source }
+    }
+
+    fn judge(&self, asked: &Asked, took: Duration, walk: &mut Walk) {
+        let edge = &self.doors.edge;
+        let answer = match asked {
+            Asked::Answered(answer) => answer,
+            Asked::Unreachable(why) => {
+                let sentence = format!("home does not reach its Access Edge {edge}: {why}");
+                return walk.fail(took, Trouble::new(Stage::OurEdge, Failure::EdgeUnreachable, sentence, ""));
+            }
+            Asked::Silent(within) => {
+                let sentence = format!("the Access Edge {edge} did not answer within {} s", within.as_secs());
+                return walk.fail(took, Trouble::new(Stage::OurEdge, Failure::NoAnswer, sentence, "").by(Fault::Ours));
+            }
+        };
+        let outside: Duration = answer.told.iter().map(|told| told.took).sum();
+        match self.edge_named(answer) {
+            Ok(hint) => {
+                walk.pass(Stage::OurEdge, took.saturating_sub(outside), edge.as_str());
+                walk.hints.extend(hint);
+            }
+            Err(trouble) => return walk.fail(took.saturating_sub(outside), *trouble),
+        }
+        let own_name = self.stages(answer, walk);
+        if walk.succeeded() && answer.is_by_partner() {
+            match &self.order.goal {
+                Goal::Partner { domain, proxy } => self.partner(answer, domain, proxy.as_ref(), walk),
+                Goal::Push { .. } => self.push(answer, walk),
+            }
+        } else if walk.succeeded() {
+            // Our own edge refused without walking, or is one that cannot.
+            let failure = Failure::told(answer.number(), None).unwrap_or(Failure::NoAnswer);
+            let sentence = sentence(answer, &format!("the Access Edge {edge}"));
+            walk.fail(Duration::ZERO, Trouble::new(failure.stage(), failure, sentence, advice(answer)));
+        }
+        // The way out does not depend on our own name. It is told where nothing worse is.
+        if let Some(trouble) = own_name {
+            match walk.trouble {
+                None if !self.order.ignore_own_name => walk.trouble = Some(trouble),
+                _ => walk.hints.push(format!("{}: {}", trouble.sentence, trouble.remedy)),
+            }
+        }
+    }
+
+    /// Whether the edge that the test names is home's own; with a hint if its outer name was given (lync.md §2.3).
+    fn edge_named(&self, answer: &Answer) -> Result<Option<String>, Box<Trouble>> {
+        let Some(given) = &self.order.edge else { return Ok(None) };
+        let inner = self.doors.inner_names();
+        let outer = answer.told.iter().find(|told| told.stage == Stage::OwnName).and_then(|told| told.name.as_deref());
+        let is_outer = outer.is_some_and(|outer| outer == given.as_str());
+        let another = inner.iter().find(|name| **name != given);
+        match (inner.contains(&given), is_outer, another) {
+            (_, true, Some(another)) => Ok(Some(format!(
+                "{given} is the name of the edge's outer side, by which partners find it; the test went to the inner \
+                 side, as -AccessEdgeFqdn {another} does"
+            ))),
+            (true, ..) | (_, true, None) => Ok(None),
+            (false, false, _) => {
+                let edge = &self.doors.edge;
+                let sentence = format!("{given} is no Access Edge of this home, whose edge is {edge}");
+                let remedy = match &self.order.goal {
+                    Goal::Partner { domain, .. } => {
+                        format!("Test-CsFederatedPartner -TargetFqdn {edge} -Domain {domain}")
+                    }
+                    Goal::Push { .. } => format!("Test-CsMcxPushNotification -AccessEdgeFqdn {edge}"),
+                };
+                Err(Box::new(Trouble::new(Stage::OurEdge, Failure::EdgeUnknown, sentence, remedy)))
+            }
+        }
+    }
+
+    /// The stages that our edge told. Answers what is wrong with our own name, which ends nothing.
+    fn stages(&self, answer: &Answer, walk: &mut Walk) -> Option<Trouble> {
+        let mut own_name = None;
+        for told in &answer.told {
+            let name = told.name.as_deref().unwrap_or_default();
+            match (told.stage, told.passed) {
+                (Stage::OwnName, false) => {
+                    let trouble = self.own_name_missing(name);
+                    walk.fail(told.took, trouble.clone());
+                    // Noted as a step; the caller decides what it counts for.
+                    walk.trouble = None;
+                    own_name = Some(trouble);
+                }
+                (Stage::OwnName, true) if told.why.is_some() => {
+                    walk.hints.push(format!(
+                        "the SRV record of {} leads to {name}, which is not what this edge calls itself; partners that \
+                         find us by it reach that host",
+                        self.doors.domain
+                    ));
+                    walk.pass(told.stage, told.took, name);
+                }
+                (_, true) => walk.pass(told.stage, told.took, name),
+                (_, false) => walk.fail(told.took, self.refused_here(told, answer)),
+            }
+        }
+        own_name
+    }
+
+    fn own_name_missing(&self, edge: &str) -> Trouble {
+        let domain = &self.doors.domain;
+        let sentence = format!(
+            "the name servers of our edge know no usable SRV record _sipfederationtls._tcp.{domain}, by which partners find us"
+        );
+        let remedy = format!("publish: _sipfederationtls._tcp.{domain}. IN SRV 0 0 5061 {edge}.");
+        Trouble::new(Stage::OwnName, Failure::OwnNameMissing, sentence, remedy)
+    }
+
+    /// What our own edge refused, at the stage that it told.
+    fn refused_here(&self, told: &Told, answer: &Answer) -> Trouble {
+        let failure = Failure::told(answer.number(), Some(told.stage)).unwrap_or(Failure::NoAnswer);
+        let domain = self.goal_domain();
+        let mut sentence = sentence(answer, "our Access Edge");
+        let mut remedy = advice(answer);
+        let mut fault = failure.diagnosis().fault;
+        match failure {
+            Failure::SrvNamesAnother => {
+                return self.leads_elsewhere(&domain, told.name.as_deref().unwrap_or_default(), sentence);
+            }
+            Failure::DomainNotAllowed if matches!(self.order.goal, Goal::Push { .. }) => {
+                let mcx = self.settings.mcx(self.site);
+                let default = publisher(&McxConfiguration::default().push_notification_proxy_uri);
+                // Somebody has set another publisher, whom nobody allowed, and the documents' own is allowed.
+                if default.is_some_and(|default| default != domain && self.settings.allowed_domain(&default).is_some())
+                {
+                    let uri = &mcx.push_notification_proxy_uri;
+                    sentence =
+                        format!("PushNotificationProxyUri leads to {uri}, and {domain} is not an allowed domain");
+                    let trouble = Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, expected_uri(&mcx));
+                    return trouble;
+                }
+            }
+            Failure::SrvNotFound if fault == Fault::Peer => {
+                let given = match &self.order.goal {
+                    Goal::Partner { proxy, .. } => proxy.as_ref().filter(|proxy| !self.is_provider(proxy)),
+                    Goal::Push { .. } => None,
+                };
+                let edge = given.map_or_else(|| "ITS-EDGE".to_owned(), ToString::to_string);
+                remedy = format!(
+                    "have {domain} publish _sipfederationtls._tcp.{domain}, or name its edge: Set-CsAllowedDomain -Identity \
+                     {domain} -ProxyFqdn {edge}"
+                );
+            }
+            Failure::PeerUnreachable | Failure::NoAnswer => {
+                let server = told.name.as_deref().unwrap_or(domain.as_str());
+                let handshake = told.stage == Stage::TheirCertificate;
+                remedy = match handshake {
+                    true => format!(
+                        "ask {domain} what the log of {server} says of this moment; a firewall in between that ends TLS looks \
+                         the same"
+                    ),
+                    false => format!(
+                        "check that {server} runs and that nothing in between closes its port 5061 to our edge; then repeat \
+                         the test"
+                    ),
+                };
+            }
+            Failure::PeerUntrusted => {
+                remedy = match told.why.as_deref() {
+                    Some("names-another") => format!(
+                        "ask {domain} for a certificate that names {}; if it is another server that speaks for {domain}, say \
+                         so: Set-CsAllowedDomain -Identity {domain} -ProxyFqdn THE-NAME-IN-THE-CERTIFICATE",
+                        told.name.as_deref().unwrap_or(domain.as_str())
+                    ),
+                    Some("unknown-issuer") => {
+                        fault = Fault::Configuration;
+                        format!(
+                            "if that authority deserves trust, append its certificate to the file edge.tls.roots of our edge; \
+                             else ask {domain} for a certificate of one that we trust"
+                        )
+                    }
+                    _ => format!("ask {domain} to renew or correct its certificate"),
+                };
+            }
+            Failure::PeerRejectsUs => {
+                remedy = format!(
+                    "have {domain} trust the authority that issued the certificate of our edge, and check that this certificate \
+                     (edge.tls.certificate) names {} and has not run out",
+                    self.doors.domain
+                );
+            }
+            _ => {}
+        }
+        Trouble { fault, ..Trouble::new(told.stage, failure, sentence, remedy) }
+    }
+
+    /// The record of a domain leads to a host that is neither in the domain nor an enabled provider. Whose mistake that is
+    /// depends on what else is known.
+    fn leads_elsewhere(&self, domain: &SipDomain, target: &str, sentence: String) -> Trouble {
+        let off = self.settings.hosting_providers().find(|one| one.proxy_fqdn.as_str() == target && !one.enabled);
+        if let Some(provider) = off {
+            let sentence = format!(
+                "{domain} is carried by {target}, which is our hosting provider \"{}\", and that is not enabled",
+                provider.identity
+            );
+            let remedy = format!("Enable-CsHostingProvider -Identity \"{}\"", provider.identity);
+            return Trouble::new(Stage::Policy, Failure::ProviderDisabled, sentence, remedy);
+        }
+        let wanted = match &self.order.goal {
+            Goal::Partner { proxy, .. } => proxy.as_ref().map(SipDomain::as_str),
+            Goal::Push { .. } => None,
+        };
+        let expected = wanted.or_else(|| self.settings.carriers().next().map(|carrier| carrier.proxy.as_str()));
+        match expected {
+            // Another server than the one expected: the record has changed, or is wrong.
+            Some(expected) if expected != target => {
+                let remedy = format!(
+                    "have {domain} correct its record: _sipfederationtls._tcp.{domain}. IN SRV 0 0 5061 {expected}. — or, if \
+                     {target} carries it now: New-CsHostingProvider -Identity \"{target}\" -Enabled $True -ProxyFqdn \
+                     \"{target}\" -VerificationLevel UseSourceVerification"
+                );
+                Trouble::new(Stage::Name, Failure::SrvNamesAnother, sentence, remedy)
+            }
+            _ => {
+                let sentence = format!(
+                    "{domain} is carried by {target}, and no hosting provider of ours has that as its ProxyFqdn"
+                );
+                let remedy = format!(
+                    "New-CsHostingProvider -Identity \"{target}\" -Enabled $True -ProxyFqdn \"{target}\" -VerificationLevel \
+                     UseSourceVerification"
+                );
+                Trouble::new(Stage::Policy, Failure::ProviderMissing, sentence, remedy)
+            }
+        }
+    }
+
+    fn is_provider(&self, proxy: &SipDomain) -> bool {
+        self.settings.hosting_providers().any(|one| one.proxy_fqdn == *proxy)
+    }
+
+    fn goal_domain(&self) -> SipDomain {
+        match &self.order.goal {
+            Goal::Partner { domain, .. } => domain.clone(),
+            Goal::Push { .. } => publisher(&self.settings.mcx(self.site).push_notification_proxy_uri)
+                .unwrap_or_else(|| self.doors.domain.clone()),
+        }
+    }
+
+    /// What a partner has answered to an OPTIONS.
+    fn partner(&self, answer: &Answer, domain: &SipDomain, proxy: Option<&SipDomain>, walk: &mut Walk) {
+        let led = answer.told.iter().find(|told| told.stage == Stage::Name).and_then(|told| told.name.clone());
+        if let Some((wanted, led)) = proxy.zip(led).filter(|(wanted, led)| wanted.as_str() != led) {
+            let sentence = format!("the way to {domain} leads to {led}, and not to {wanted} as -ProxyFqdn says");
+            let remedy =
+                format!("Test-CsFederatedPartner -TargetFqdn {} -Domain {domain} -ProxyFqdn {led}", self.doors.edge);
+            return walk.fail(Duration::ZERO, Trouble::new(Stage::Name, Failure::ProxyDiffers, sentence, remedy));
+        }
+        match self.refused_there(answer, domain) {
+            // Whoever says that it knows no such method or user has let us in.
+            None => walk.pass(Stage::PartnersPolicy, Duration::ZERO, format!("{} {}", answer.status, answer.phrase)),
+            Some(trouble) => walk.fail(Duration::ZERO, trouble),
+        }
+    }
+
+    /// What a clearing house has answered to a probe.
+    fn push(&self, answer: &Answer, walk: &mut Walk) {
+        let domain = self.goal_domain();
+        if !(200..300).contains(&answer.status) {
+            let trouble =
+                self.refused_there(answer, &domain).unwrap_or_else(|| self.no_clearing_house(answer, &domain));
+            if matches!(trouble.stage, Stage::Intake | Stage::Journal) {
+                walk.pass(Stage::PartnersPolicy, Duration::ZERO, "");
+            }
+            return walk.fail(Duration::ZERO, trouble);
+        }
+        walk.pass(Stage::PartnersPolicy, Duration::ZERO, "");
+        let times = answer.times;
+        let intake = times.map(|times| times.intake).unwrap_or_default();
+        match answer.result.map(|result| result.taken) {
+            None => walk.fail(intake, self.no_clearing_house(answer, &domain)),
+            Some(Taken::Refused(reason)) => {
+                let sentence = format!("the clearing house of {domain} refuses the probe: {}", reason.sentence());
+                walk.fail(intake, Trouble::new(Stage::Intake, Failure::BadBody, sentence, "").by(Fault::Ours));
+            }
+            Some(Taken::Journaled | Taken::Duplicate) => {
+                walk.pass(Stage::Intake, intake, "");
+                walk.pass(Stage::Journal, times.map(|times| times.journal).unwrap_or_default(), "");
+                let sent = times.is_some_and(|times| times.dispatched);
+                let detail =
+                    if sent { "handed to the push service's lane" } else { "no device was named, so none is woken" };
+                walk.pass(Stage::Dispatch, Duration::ZERO, detail);
+            }
+        }
+    }
+
+    fn no_clearing_house(&self, answer: &Answer, domain: &SipDomain) -> Trouble {
+        let mcx = self.settings.mcx(self.site);
+        let uri = &mcx.push_notification_proxy_uri;
+        let sentence = format!(
+            "{domain} answers \"{} {}\" and takes no push requests; PushNotificationProxyUri is {uri}",
+            answer.status, answer.phrase
+        );
+        Trouble::new(Stage::Intake, Failure::BadProxyUri, sentence, expected_uri(&mcx))
+    }
+
+    /// What the partner's side refused; nothing if it has let us in.
+    fn refused_there(&self, answer: &Answer, domain: &SipDomain) -> Option<Trouble> {
+        let (status, ours) = (answer.status, &self.doors.domain);
+        let said = |what: &str| match answer.said.as_ref().map(|said| said.reason.as_str()) {
+            Some(reason) if !reason.is_empty() => format!("{what}: {status} {}: {reason}", answer.phrase),
+            _ => format!("{what}: {status} {}", answer.phrase),
+        };
+        let trouble = |failure: Failure, sentence: String, remedy: String| {
+            Some(Trouble::new(failure.stage(), failure, sentence, remedy))
+        };
+        let mcx = self.settings.mcx(self.site);
+        match (status, answer.number()) {
+            (_, 1010) if status == 403 => trouble(
+                Failure::CertificateNamesAnother,
+                said(&format!("{domain} does not take the certificate of our edge for {ours}")),
+                format!(
+                    "give our edge a certificate that names {ours}; or have {domain} say which name it holds: \
+                     Set-CsAllowedDomain -Identity {ours} -ProxyFqdn {}",
+                    self.doors.outer(answer)
+                ),
+            ),
+            (_, 90102) => trouble(
+                Failure::PartnerRefuses,
+                said(&format!("{domain} has blocked {ours}")),
+                format!("ask {domain} to run: Remove-CsBlockedDomain -Identity {ours}"),
+            ),
+            (_, 90103) => trouble(
+                Failure::PartnerRefuses,
+                said(&format!("{domain} does not allow {ours}")),
+                format!("ask {domain} to run: New-CsAllowedDomain -Identity {ours}"),
+            ),
+            (_, 90104) => trouble(
+                Failure::PartnerRefuses,
+                said(&format!("{domain} has federation switched off")),
+                format!("ask {domain} to run: Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True"),
+            ),
+            (_, 90108 | 90111 | 90112) => {
+                let again = answer.retry_after.map_or(1, |after| after.as_secs());
+                let repeat = format!("repeat the test in {again} s, or ask {domain} for more");
+                trouble(Failure::Throttled, said(&format!("{domain} has had too much of us")), repeat)
+                    .map(|it| Trouble { stage: Stage::PartnersPolicy, ..it })
+            }
+            (404, 1005) => {
+                let sentence = said(&format!("the server of {domain} does not serve {domain}"));
+                match &self.order.goal {
+                    Goal::Push { .. } => trouble(Failure::NotOurDomain, sentence, expected_uri(&mcx)),
+                    Goal::Partner { .. } => {
+                        trouble(Failure::NotOurDomain, sentence, format!("ask {domain} which server speaks for it"))
+                    }
+                }
+            }
+            (404, 1003) if matches!(self.order.goal, Goal::Push { .. }) => {
+                let uri = &mcx.push_notification_proxy_uri;
+                let sentence = format!("{domain} knows nobody of the name in PushNotificationProxyUri, {uri}");
+                trouble(Failure::NoSuchUser, sentence, expected_uri(&mcx))
+            }
+            (503, 90106) => trouble(
+                Failure::StoreFull,
+                said(&format!("the clearing house of {domain} cannot write its journal")),
+                format!("tell {domain}; then repeat the test"),
+            )
+            .map(|it| it.by(Fault::Peer)),
+            (403, 90109) | (404, 90110) => None,
+            (403, _) => trouble(
+                Failure::PartnerRefuses,
+                said(&format!("{domain} refuses {ours}")),
+                format!("ask {domain} to allow {ours}: New-CsAllowedDomain -Identity {ours}"),
+            ),
+            (408 | 480 | 500 | 502..=504, _) => {
+                let behind = match &self.order.goal {
+                    Goal::Push { .. } => "clearing house",
+                    Goal::Partner { .. } => "server behind it",
+                };
+                trouble(
+                    Failure::ClearingHouseDown,
+                    said(&format!("the edge of {domain} answers, and its {behind} does not")),
+                    format!("tell {domain} that its {behind} does not answer its edge; repeat the test when it does"),
+                )
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The domain in the address of a clearing house.
+pub(crate) fn publisher(uri: &str) -> Option<SipDomain> {
+    uri.strip_prefix("sip:")?.parse::<Aor>().ok().map(|aor| aor.domain().clone())
+}
+
+/// The document's own command for a wrong address, at the scope that holds it.
+fn expected_uri(mcx: &McxConfiguration) -> String {
+    let default = McxConfiguration::default().push_notification_proxy_uri;
+    format!("Set-CsMcxConfiguration -Identity {} -PushNotificationProxyUri \"{default}\"", named(&mcx.identity))
+}
+
+fn named(scope: &Scope) -> String {
+    scope.to_string()
+}
+
+/// What the answer says for people; `who` answered if it says nothing.
+fn sentence(answer: &Answer, who: &str) -> String {
+    match &answer.said {
+        Some(said) if !said.reason.is_empty() => said.reason.clone(),
+        _ => format!("{who} answers {} {}", answer.status, answer.phrase),
+    }
+}
+
+fn advice(answer: &Answer) -> String {
+    answer.said.as_ref().and_then(|said| said.advice.clone()).unwrap_or_default()
+}

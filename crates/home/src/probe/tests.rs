@@ -1,0 +1,341 @@
+//! What an administrator reads for each way that a test can fail: no two look alike, and each names what mends it.
+
+use reveille_core::settings::Setting;
+use reveille_core::stage::Walk;
+use reveille_federation::probe::{Said, Times, Told};
+use reveille_federation::push_result::{PushResult, Taken};
+
+use super::*;
+
+const RECIPE: [&str; 3] = [
+    r#"{"Kind":"HostingProvider","Identity":"LyncOnline","ProxyFqdn":"sipfed.online.lync.com","Enabled":true,"VerificationLevel":"UseSourceVerification"}"#,
+    r#"{"Kind":"AllowedDomain","Identity":"push.lync.com"}"#,
+    r#"{"Kind":"PushNotificationConfiguration","EnableApplePushNotificationService":true}"#,
+];
+
+fn settings(rows: &[&str]) -> Snapshot {
+    Snapshot::of(rows.iter().map(|row| serde_json::from_str::<Setting>(row).unwrap())).unwrap()
+}
+
+fn domain(text: &str) -> SipDomain {
+    text.parse().unwrap()
+}
+
+fn doors() -> Doors {
+    Doors {
+        home: domain("atl-cs-001.litwareinc.com"),
+        domain: domain("contoso.com"),
+        domains: vec![domain("contoso.com"), domain("litwareinc.com")],
+        edge: domain("edge.contoso.com"),
+        edge_also: vec![domain("accessproxy.contoso.com")],
+    }
+}
+
+fn push(edge: &str) -> Order {
+    let goal = Goal::Push { device: None, patience: Duration::from_secs(1) };
+    Order { edge: Some(domain(edge)), ignore_own_name: false, goal }
+}
+
+fn partner(name: &str, proxy: Option<&str>) -> Order {
+    let goal = Goal::Partner { domain: domain(name), proxy: proxy.map(domain) };
+    Order { edge: Some(domain("accessproxy.contoso.com")), ignore_own_name: false, goal }
+}
+
+/// What the edge tells of a way that it walked up to `failed`, if it did not come through.
+fn told(failed: Option<Told>) -> Vec<Told> {
+    let passed = [
+        Told::passed(Stage::OwnName, Duration::from_micros(3)).at("edge.contoso.com"),
+        Told::passed(Stage::Policy, Duration::from_micros(2)),
+        Told::passed(Stage::Name, Duration::from_millis(3)).at("sipfed.online.lync.com"),
+        Told::passed(Stage::Address, Duration::from_millis(1)).at("203.0.113.9:5061"),
+        Told::passed(Stage::Connect, Duration::from_millis(8)).at("203.0.113.9:5061"),
+        Told::passed(Stage::TheirCertificate, Duration::from_millis(9)).at("sipfed.online.lync.com"),
+        Told::passed(Stage::OurCertificate, Duration::from_millis(8)),
+        Told::passed(Stage::Sip, Duration::from_millis(20)).at("202"),
+    ];
+    match failed {
+        None => passed.to_vec(),
+        Some(failed) => {
+            passed.into_iter().take_while(|told| told.stage < failed.stage).chain([failed.clone()]).collect()
+        }
+    }
+}
+
+fn failed(stage: Stage, why: &str) -> Option<Told> {
+    Some(Told::failed(stage, Duration::from_millis(1)).at("sipfed.online.lync.com").why(why))
+}
+
+fn said(number: u32, source: Option<&str>) -> Option<Said> {
+    let advice = source.map(|_| "do this".to_owned());
+    Some(Said { number, reason: "the reason".into(), source: source.map(Into::into), advice })
+}
+
+/// Our own edge's refusal at a stage.
+fn ours(stage: Stage, number: u32, why: &str) -> Answer {
+    let phrase = "Server Time-out".into();
+    Answer {
+        status: 504,
+        phrase,
+        told: told(failed(stage, why)),
+        said: said(number, Some("edge")),
+        ..Answer::default()
+    }
+}
+
+/// The partner's answer.
+fn theirs(status: u16, number: u32) -> Answer {
+    let said = said(number, None).filter(|_| number > 0);
+    Answer { status, phrase: "Said".into(), told: told(None), said, ..Answer::default() }
+}
+
+fn journaled() -> Answer {
+    let times = Times { intake: Duration::from_micros(9), journal: Duration::from_millis(2), dispatched: false };
+    Answer { result: Some(PushResult::new(Taken::Journaled)), times: Some(times), ..theirs(202, 0) }
+}
+
+fn walk(order: &Order, settings: &Snapshot, asked: Asked) -> Walk {
+    let doors = doors();
+    let facts = Facts { order, doors: &doors, settings, site: "Redmond" };
+    let outcome = facts.destination().map(|_| (asked, Duration::from_millis(60)));
+    facts.report(Duration::from_micros(5), outcome).walk
+}
+
+fn of(order: &Order, rows: &[&str], answer: Answer) -> Walk {
+    walk(order, &settings(rows), Asked::Answered(answer))
+}
+
+const INNER: &str = "accessproxy.contoso.com";
+
+#[test]
+fn a_test_that_comes_through_has_every_stage_once_and_in_order() {
+    let found = of(&push(INNER), &RECIPE, journaled());
+    assert_eq!(found.trouble, None);
+    let stages: Vec<_> = found.steps.iter().map(|step| step.stage).collect();
+    assert_eq!(stages, Stage::ALL[..14], "all but the device's");
+    assert!(found.hints.is_empty() && found.steps.iter().all(|step| step.passed));
+    let outside: Duration = found.steps[2..10].iter().map(|step| step.took).sum();
+    assert_eq!(found.steps[1].took, Duration::from_millis(60) - outside);
+}
+
+#[test]
+fn each_failure_has_its_stage_its_fault_and_its_remedy() {
+    use Fault::{Configuration, Peer};
+    let off = RECIPE[0].replace("true", "false");
+    let wrong = r#"{"Kind":"McxConfiguration","PushNotificationProxyUri":"sip:push@push.wrong.example"}"#;
+    let other =
+        r#"{"Kind":"McxConfiguration","Identity":"site:Redmond","PushNotificationProxyUri":"sip:bell@push.lync.com"}"#;
+    let [provider, allowed, on] = RECIPE;
+    let no_answer = |stage, why| ours(stage, 1046, why);
+    for (rows, answer, stage, fault, remedy) in [
+        (
+            &[provider, allowed][..],
+            journaled(),
+            Stage::Settings,
+            Configuration,
+            "Set-CsPushNotificationConfiguration -Identity global -EnableApple",
+        ),
+        (&RECIPE, ours(Stage::Policy, 90104, "federation-off"), Stage::Policy, Configuration, "do this"),
+        (&[provider, on], ours(Stage::Policy, 90103, "domain-not-allowed"), Stage::Policy, Configuration, "do this"),
+        (
+            &[wrong, provider, allowed, on],
+            ours(Stage::Policy, 90103, "domain-not-allowed"),
+            Stage::Policy,
+            Configuration,
+            "Set-CsMcxConfiguration -Identity global -PushNotificationProxyUri \"sip:push@push.lync.com\"",
+        ),
+        (
+            &[&off, allowed, on],
+            ours(Stage::Name, 1009, "srv-names-another"),
+            Stage::Policy,
+            Configuration,
+            "Enable-CsHostingProvider -Identity \"LyncOnline\"",
+        ),
+        (
+            &[allowed, on],
+            ours(Stage::Name, 1009, "srv-names-another"),
+            Stage::Policy,
+            Configuration,
+            "New-CsHostingProvider -Identity \"sipfed.online.lync.com\" -Enabled $True -ProxyFqdn \"sipfed.online.lync.com\"",
+        ),
+        (
+            &RECIPE,
+            ours(Stage::Name, 1008, "srv-not-found"),
+            Stage::Name,
+            Peer,
+            "have push.lync.com publish _sipfederationtls._tcp.push.lync.com",
+        ),
+        (&RECIPE, ours(Stage::Address, 1014, "address-not-found"), Stage::Address, Peer, "do this"),
+        (&RECIPE, no_answer(Stage::Connect, "refused"), Stage::Connect, Peer, "check that sipfed.online.lync.com runs"),
+        (
+            &RECIPE,
+            ours(Stage::TheirCertificate, 1010, "names-another"),
+            Stage::TheirCertificate,
+            Peer,
+            "Set-CsAllowedDomain -Identity push.lync.com",
+        ),
+        (
+            &RECIPE,
+            ours(Stage::TheirCertificate, 1010, "unknown-issuer"),
+            Stage::TheirCertificate,
+            Configuration,
+            "edge.tls.roots",
+        ),
+        (
+            &RECIPE,
+            no_answer(Stage::TheirCertificate, "hung-up"),
+            Stage::TheirCertificate,
+            Peer,
+            "a firewall in between",
+        ),
+        (
+            &RECIPE,
+            ours(Stage::OurCertificate, 1047, "peer-rejected-ours"),
+            Stage::OurCertificate,
+            Peer,
+            "have push.lync.com trust the authority",
+        ),
+        (&RECIPE, no_answer(Stage::Sip, "no-answer"), Stage::Sip, Peer, "then repeat the test"),
+        (
+            &RECIPE,
+            theirs(403, 1010),
+            Stage::OurCertificate,
+            Peer,
+            "Set-CsAllowedDomain -Identity contoso.com -ProxyFqdn edge.contoso.com",
+        ),
+        (
+            &RECIPE,
+            theirs(403, 90103),
+            Stage::PartnersPolicy,
+            Peer,
+            "ask push.lync.com to run: New-CsAllowedDomain -Identity contoso.com",
+        ),
+        (&RECIPE, theirs(403, 90102), Stage::PartnersPolicy, Peer, "Remove-CsBlockedDomain -Identity contoso.com"),
+        (
+            &RECIPE,
+            theirs(403, 90104),
+            Stage::PartnersPolicy,
+            Peer,
+            "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True",
+        ),
+        (&RECIPE, theirs(403, 1034), Stage::PartnersPolicy, Peer, "ask push.lync.com to allow contoso.com"),
+        (
+            &RECIPE,
+            theirs(404, 1005),
+            Stage::PartnersPolicy,
+            Configuration,
+            "-PushNotificationProxyUri \"sip:push@push.lync.com\"",
+        ),
+        (
+            &[other, provider, allowed, on],
+            theirs(404, 1003),
+            Stage::Intake,
+            Configuration,
+            "Set-CsMcxConfiguration -Identity site:Redmond",
+        ),
+        (&RECIPE, theirs(504, 1046), Stage::Intake, Peer, "tell push.lync.com that its clearing house does not answer"),
+        (&RECIPE, theirs(503, 90106), Stage::Journal, Peer, "tell push.lync.com"),
+        (&RECIPE, theirs(415, 0), Stage::Intake, Configuration, "-PushNotificationProxyUri"),
+        (&RECIPE, theirs(202, 0), Stage::Intake, Configuration, "-PushNotificationProxyUri"),
+    ] {
+        let what = format!("{} {}", answer.status, answer.number());
+        let walk = of(&push(INNER), rows, answer);
+        let trouble = walk.trouble.unwrap_or_else(|| panic!("{what} is a failure"));
+        assert_eq!((trouble.stage, trouble.fault), (stage, fault), "{what}: {trouble:?}");
+        assert!(trouble.remedy.contains(remedy), "{what}: {}", trouble.remedy);
+        assert!(!trouble.sentence.is_empty() && walk.steps.last().is_some_and(|step| !step.passed), "{what}");
+    }
+}
+
+#[test]
+fn a_filter_that_blocks_links_rejects_the_test_until_both_prefixes_are_gone() {
+    let blocks = r#"{"Kind":"ImFilterConfiguration","Identity":"site:Redmond","Enabled":true,"Action":"Block","Prefixes":["http:","https:","sip:"]}"#;
+    let [provider, allowed, on] = RECIPE;
+    let walk = of(&push(INNER), &[blocks, provider, allowed, on], journaled());
+    let trouble = walk.trouble.expect("rejected");
+    assert_eq!((trouble.stage, trouble.failure), (Stage::Settings, Failure::ImFilterRejects));
+    assert_eq!(
+        trouble.remedy,
+        "Set-CsImFilterConfiguration -Identity site:Redmond -Prefixes @{remove=\"http:\",\"https:\"}"
+    );
+    let others = blocks.replace("\"http:\",\"https:\",", "");
+    assert!(of(&push(INNER), &[&others, provider, allowed, on], journaled()).succeeded());
+}
+
+#[test]
+fn a_record_that_leads_to_another_than_the_provider_we_know_is_the_records_fault() {
+    let mut answer = ours(Stage::Name, 1009, "srv-names-another");
+    answer.told.last_mut().unwrap().name = Some("sip.evil.example".into());
+    let trouble = of(&push(INNER), &RECIPE, answer.clone()).trouble.expect("it leads elsewhere");
+    assert_eq!((trouble.stage, trouble.failure), (Stage::Name, Failure::SrvNamesAnother));
+    assert!(trouble.remedy.contains("_sipfederationtls._tcp.push.lync.com. IN SRV 0 0 5061 sipfed.online.lync.com."));
+    // What the administrator expects decides before what is configured.
+    let order = partner("push.lync.com", Some("sip.evil.example"));
+    let trouble = of(&order, &RECIPE, answer).trouble.expect("no provider");
+    assert_eq!((trouble.stage, trouble.failure), (Stage::Policy, Failure::ProviderMissing));
+}
+
+#[test]
+fn the_outer_name_of_the_edge_is_taken_with_a_hint_and_a_strangers_is_not() {
+    let outer = of(&push("edge.contoso.com"), &RECIPE, journaled());
+    assert!(outer.succeeded() && outer.hints.len() == 1, "{outer:?}");
+    assert!(outer.hints[0].contains("-AccessEdgeFqdn accessproxy.contoso.com"));
+    let stranger = of(&push("edge.fabrikam.com"), &RECIPE, journaled()).trouble.expect("not ours");
+    assert_eq!((stranger.stage, stranger.failure), (Stage::OurEdge, Failure::EdgeUnknown));
+    assert_eq!(stranger.remedy, "Test-CsMcxPushNotification -AccessEdgeFqdn edge.contoso.com");
+}
+
+#[test]
+fn our_own_missing_record_is_told_when_nothing_worse_is_and_may_be_left_out() {
+    let without = |mut answer: Answer| {
+        answer.told[0] = Told::failed(Stage::OwnName, Duration::ZERO).at("edge.contoso.com").why("srv-not-found");
+        answer
+    };
+    let walk_of = |order: &Order, answer| of(order, &RECIPE, without(answer));
+    let trouble = walk_of(&push(INNER), journaled()).trouble.expect("partners do not find us");
+    assert_eq!((trouble.stage, trouble.fault), (Stage::OwnName, Fault::Configuration));
+    assert_eq!(trouble.remedy, "publish: _sipfederationtls._tcp.contoso.com. IN SRV 0 0 5061 edge.contoso.com.");
+    let worse = walk_of(&push(INNER), ours(Stage::Policy, 90104, "federation-off"));
+    assert_eq!(worse.trouble.map(|trouble| trouble.stage), Some(Stage::Policy));
+    assert_eq!(worse.hints.len(), 1);
+    let order = Order { ignore_own_name: true, ..push(INNER) };
+    let ignored = walk_of(&order, journaled());
+    assert!(ignored.succeeded() && ignored.hints.len() == 1);
+}
+
+#[test]
+fn a_partner_is_listed_and_reached_at_the_server_that_was_named() {
+    let order = partner("push.lync.com", Some("sipfed.online.lync.com"));
+    for status in [200, 404, 405, 481] {
+        assert!(of(&order, &RECIPE, theirs(status, 0)).succeeded(), "{status}: it has let us in");
+    }
+    let stage = |order: &Order, rows: &[&str], answer| {
+        let trouble = of(order, rows, answer).trouble.expect("a failure");
+        (trouble.stage, trouble.failure, trouble.remedy)
+    };
+    let (at, failure, remedy) = stage(&order, &RECIPE[2..], theirs(200, 0));
+    assert_eq!((at, failure), (Stage::Policy, Failure::DomainNotAllowed));
+    assert_eq!(remedy, "New-CsAllowedDomain -Identity push.lync.com");
+    let elsewhere = partner("push.lync.com", Some("edge.other.example"));
+    let (at, failure, remedy) = stage(&elsewhere, &RECIPE, theirs(200, 0));
+    assert_eq!((at, failure), (Stage::Name, Failure::ProxyDiffers));
+    assert!(remedy.ends_with("-Domain push.lync.com -ProxyFqdn sipfed.online.lync.com"));
+    assert_eq!(stage(&partner("contoso.com", None), &RECIPE, theirs(200, 0)).1, Failure::NotOurDomain);
+    assert_eq!(stage(&order, &RECIPE, theirs(504, 1046)).1, Failure::ClearingHouseDown);
+    assert_eq!(stage(&order, &RECIPE, theirs(403, 90103)).0, Stage::PartnersPolicy);
+}
+
+#[test]
+fn home_and_its_edge_are_told_apart_from_what_lies_beyond() {
+    let settings = settings(&RECIPE);
+    for (asked, failure, fault) in [
+        (Asked::Unreachable("refused".into()), Failure::EdgeUnreachable, Fault::Ours),
+        (Asked::Silent(EDGE_WITHIN), Failure::NoAnswer, Fault::Ours),
+    ] {
+        let trouble = walk(&push(INNER), &settings, asked).trouble.expect("not there");
+        assert_eq!((trouble.stage, trouble.failure, trouble.fault), (Stage::OurEdge, failure, fault));
+    }
+    // An edge that has no seat for the test, or is too old for one, refuses as it always did.
+    let full = Answer { status: 480, phrase: "Busy".into(), said: said(90107, Some("edge")), ..Answer::default() };
+    let trouble = of(&push("edge.contoso.com"), &RECIPE, full).trouble.expect("full");
+    assert!(trouble.retry_helps && trouble.stage == Stage::Policy, "{trouble:?}");
+}
