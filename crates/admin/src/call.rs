@@ -1,10 +1,12 @@
 //! A cmdlet's parameters with their values: what the binder makes and a cmdlet runs on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use reveille_core::SipDomain;
 
 use crate::cmdlet::Name;
+use crate::roles::Rights;
 use crate::value::{Object, Value};
 
 /// One call of one cmdlet, complete and checked against its parameters.
@@ -28,6 +30,15 @@ pub struct Caller {
     pub name: String,
     /// Where from: `local`, or an address.
     pub from: String,
+    /// What he may do; nothing if nobody has said.
+    pub rights: Arc<Rights>,
+}
+
+impl Caller {
+    /// Who owns the machine: may everything.
+    pub fn owner(name: impl Into<String>) -> Self {
+        Self { name: name.into(), from: "local".into(), rights: Arc::new(Rights::all()) }
+    }
 }
 
 impl Call {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_core::Clock;
-use reveille_store::Settings;
+use reveille_store::{Accounts, Audit, Settings};
 
 use crate::ports::Ports;
 
@@ -11,6 +11,10 @@ use crate::ports::Ports;
 pub struct Desk {
     /// What the organisation wants.
     pub settings: Arc<dyn Settings>,
+    /// Administrators who are not users of this machine.
+    pub accounts: Arc<dyn Accounts>,
+    /// What administrators did.
+    pub audit: Arc<dyn Audit>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The sites that the configuration declares, as it spells them.

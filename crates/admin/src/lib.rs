@@ -6,6 +6,8 @@
 #![warn(missing_docs)]
 
 pub mod bind;
+pub mod accounts;
+pub mod audit;
 mod call;
 pub mod cmdlet;
 pub mod cmdlets;
@@ -16,6 +18,10 @@ pub mod help;
 mod kind;
 pub mod ports;
 pub mod reference;
+pub mod roles;
+pub mod run;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod value;
 
 pub use call::{Call, Caller};

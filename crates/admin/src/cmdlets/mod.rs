@@ -1,11 +1,30 @@
 //! The catalogue: every cmdlet, one file per noun. To add one, write its file and list it here.
 
+mod admin_account;
+mod admin_audit;
+mod admin_role;
+mod admin_token;
 mod hosting_provider;
 
 use crate::cmdlet::Cmdlet;
 
 /// Every cmdlet, by noun.
 pub const CMDLETS: &[&dyn Cmdlet] = &[
+    &admin_account::Get,
+    &admin_account::New,
+    &admin_account::Remove,
+    &admin_account::Set,
+    &admin_audit::Get,
+    &admin_role::Get,
+    &admin_role::New,
+    &admin_role::Remove,
+    &admin_role::Set,
+    &admin_role::Update,
+    &admin_token::Get,
+    &admin_token::GetSession,
+    &admin_token::New,
+    &admin_token::Remove,
+    &admin_token::RemoveSession,
     &hosting_provider::Disable,
     &hosting_provider::Enable,
     &hosting_provider::Get,

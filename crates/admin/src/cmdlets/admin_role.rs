@@ -1,0 +1,477 @@
+//! `CsAdminRole`: who may run what (lync.md §1.7). The predefined roles are part of the product and cannot be changed; a
+//! role of one's own starts from one of them.
+
+use crate::accounts::is_name;
+use crate::bind::distance;
+use crate::call::Call;
+use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
+use crate::cmdlets::{CMDLETS, find};
+use crate::desk::Desk;
+use crate::failure::{Category, Failure};
+use crate::family::{Family, fits};
+use crate::kind::Kind;
+use crate::roles::{
+    self, ConfigReach, CustomRole, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope,
+};
+use crate::value::{Object, Value};
+
+use reveille_core::settings::Scope;
+
+const NOUN: &str = "CsAdminRole";
+const OUTPUTS: &[&str] =
+    &["Identity", "SID", "IsStandardRole", "Cmdlets", "ScriptModules", "ConfigScopes", "UserScopes", "Template"];
+const FAMILY: Family = Family { kind: "AdminRole", outputs: OUTPUTS, default: None };
+const LIST: Kind = Kind::Modifier(&Kind::Text);
+const CMDLET_LIST: Parameter = Parameter::new("Cmdlets", LIST, "The cmdlets; those of the template when left out");
+const CONFIG_SCOPES: Parameter =
+    Parameter::new("ConfigScopes", LIST, "What of the configuration it changes: global, site:Name");
+const USER_SCOPES: Parameter = Parameter::new(
+    "UserScopes",
+    LIST,
+    "Whom it looks after: global, domain:contoso.com, user:alice@contoso.com (there are no organisational units)",
+);
+const SCRIPT_MODULES: Parameter =
+    Parameter::new("ScriptModules", LIST, "Kept and shown; scripts run with the rights of whoever runs them");
+const FORCE: Parameter = Parameter::new("Force", Kind::Switch, "Does not ask");
+const SID: &str = "Accepted for old scripts; no role has one here";
+
+/// `Get-CsAdminRole`
+pub(super) struct Get;
+
+impl Cmdlet for Get {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Get, NOUN),
+                summary: "Shows roles: their cmdlets and what they reach",
+                description: "The predefined roles come first. Locally the groups of [admin.groups] say who may do what, \
+                              remotely the roles of an account.",
+                parameters: &[
+                    Parameter::new("Identity", Kind::Text, "The role's name")
+                        .at(2)
+                        .of(&["Identity"])
+                        .from(Pipeline::ByValue),
+                    Parameter::new("Filter", Kind::Text, "A pattern with * that the name must fit").of(&["Filter"]),
+                    Parameter::new("Sid", Kind::Text, SID).at(2).of(&["SID"]),
+                    Parameter::new("LocalStore", Kind::Switch, "Reads this machine's replica"),
+                ],
+                sets: &["Identity", "Filter", "SID"],
+                outputs: OUTPUTS,
+                area: Area::Administration,
+                examples: &[(
+                    "Get-CsAdminRole | Where-Object {$_.Cmdlets -match \"\\bTest-CsMcxPushNotification\\b\"}",
+                    "Shows who may run the push test.",
+                )],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async { get(call, desk) })
+    }
+}
+
+fn get(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+    let wanted = call.text("Identity");
+    let fit = |name: &str| {
+        wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
+            && call.text("Filter").is_none_or(|pattern| fits(pattern, name))
+            && call.text("Sid").is_none()
+    };
+    let settings = desk.settings.snapshot();
+    let standard = PREDEFINED.iter().filter(|role| fit(role.name)).map(standard);
+    let customs = roles::customs(&settings).filter(|role| fit(&role.identity)).map(|role| object(&role));
+    let found: Vec<Object> = standard.chain(customs).collect();
+    match wanted {
+        Some(wanted) if found.is_empty() => Err(not_found(wanted)),
+        _ => Ok(Outcome::of(found)),
+    }
+}
+
+/// `New-CsAdminRole`
+pub(super) struct New;
+
+impl Cmdlet for New {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::New, NOUN),
+                summary: "Makes a role of one's own from a predefined one",
+                description: "It has the template's cmdlets unless -Cmdlets says otherwise, and reaches what its scopes \
+                              name and nothing else. Nobody can make a role that gives more than his own do.",
+                parameters: &[
+                    Parameter::new("Identity", Kind::Text, "Its name: letters, digits, '.', '-', '_'").required().at(2),
+                    Parameter::new("Template", Kind::Text, "The predefined role that it starts from").required(),
+                    CMDLET_LIST,
+                    CONFIG_SCOPES,
+                    USER_SCOPES,
+                    SCRIPT_MODULES,
+                    Parameter::new("InMemory", Kind::Switch, "Makes the object only"),
+                    FORCE,
+                ],
+                outputs: OUTPUTS,
+                area: Area::Administration,
+                changes: true,
+                notes: &["At least one of ConfigScopes and UserScopes must be given."],
+                examples: &[(
+                    "New-CsAdminRole -Identity RedmondAdministrator -Template CsServerAdministrator -ConfigScopes site:Redmond",
+                    "A role whose holders change the records of the site Redmond only.",
+                )],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            let name = call.text("Identity").unwrap_or_default();
+            if !is_name(name) {
+                return Err(invalid(name, "is no name for a role: letters, digits, '.', '-' and '_', at most 64"));
+            }
+            if is_standard(name) {
+                return Err(Failure::new(
+                    Category::ResourceExists,
+                    "AlreadyExists",
+                    format!("{name} is a predefined role or group, and its name cannot be used for another."),
+                )
+                .of(name));
+            }
+            let template = call.text("Template").unwrap_or_default();
+            let Some(template) = roles::predefined(template) else {
+                return Err(invalid(template, "is no predefined role, and only one of those can be a template"));
+            };
+            let mut start = CustomRole {
+                identity: name.to_owned(),
+                template: template.name.to_owned(),
+                cmdlets: template.grant().cmdlets.iter().map(ToString::to_string).collect(),
+                ..CustomRole::default()
+            };
+            apply(call, &mut start, desk)?;
+            if start.config_scopes.is_empty() && start.user_scopes.is_empty() {
+                return Err(invalid(name, "would reach nothing: give -ConfigScopes, -UserScopes or both"));
+            }
+            may_hold(call, &start)?;
+            FAMILY.create(&spelt_out(call, &start), desk).await
+        })
+    }
+}
+
+/// `Set-CsAdminRole`
+pub(super) struct Set;
+
+impl Cmdlet for Set {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Set, NOUN),
+                summary: "Changes the cmdlets or the reach of a role of one's own",
+                parameters: &[
+                    Parameter::new("Identity", Kind::Text, "The role's name").required().at(2).from(Pipeline::ByName),
+                    CMDLET_LIST,
+                    CONFIG_SCOPES,
+                    USER_SCOPES,
+                    SCRIPT_MODULES,
+                    FORCE,
+                ],
+                area: Area::Administration,
+                changes: true,
+                notes: &["It holds from the next call of everybody who has the role."],
+                examples: &[(
+                    "Set-CsAdminRole -Identity RedmondAdministrator -Cmdlets @{Add=\"Grant-CsMobilityPolicy\"} -UserScopes global",
+                    "Adds a cmdlet that is about users, and the users that it may be used for.",
+                )],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            let mut role = changeable(call.text("Identity").unwrap_or_default(), desk)?;
+            // Before and after: who could cripple a role that is mightier than his own would rule over its holders.
+            may_hold(call, &role)?;
+            apply(call, &mut role, desk)?;
+            may_hold(call, &role)?;
+            FAMILY.change(&spelt_out(call, &role), desk).await
+        })
+    }
+}
+
+/// `Remove-CsAdminRole`
+pub(super) struct Remove;
+
+impl Cmdlet for Remove {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Remove, NOUN),
+                summary: "Removes a role of one's own; whoever has it loses what it gave",
+                parameters: &[
+                    Parameter::new("Identity", Kind::Text, "The role's name")
+                        .required()
+                        .at(2)
+                        .of(&["Identity"])
+                        .from(Pipeline::ByName),
+                    Parameter::new("Filter", Kind::Text, "A pattern with * that the name must fit")
+                        .required()
+                        .of(&["Filter"]),
+                    Parameter::new("Sid", Kind::Text, SID).required().of(&["SID"]),
+                    FORCE,
+                ],
+                sets: &["Identity", "Filter", "SID"],
+                area: Area::Administration,
+                changes: true,
+                asks: true,
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            let names: Vec<String> = match (call.text("Identity"), call.text("Filter")) {
+                (Some(name), _) => vec![changeable(name, desk)?.identity],
+                (None, Some(pattern)) => {
+                    let settings = desk.settings.snapshot();
+                    roles::customs(&settings).map(|role| role.identity).filter(|name| fits(pattern, name)).collect()
+                }
+                (None, None) => return Err(not_found(call.text("Sid").unwrap_or_default())),
+            };
+            let mut done = Outcome::default();
+            for name in names {
+                may_hold(call, &changeable(&name, desk)?)?;
+                let holders = holders(&name, desk)?;
+                let mut one = call.clone();
+                one.values.insert("Identity", name.as_str().into());
+                let outcome = FAMILY.remove(&one, desk).await?;
+                done.verbose.extend(outcome.verbose);
+                done.what_if.extend(outcome.what_if);
+                done.warnings.extend(outcome.warnings);
+                if !holders.is_empty() {
+                    done.warnings
+                        .push(format!("{name} was a role of {}; they do not have it any more.", holders.join(", ")));
+                }
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// `Update-CsAdminRole`
+pub(super) struct Update;
+
+impl Cmdlet for Update {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Update, NOUN),
+                summary: "Compares roles of one's own with their templates as this version has them",
+                description: "Names of cmdlets that no longer exist are taken out. What a template has gained is named \
+                              and not given: nobody's rights grow by an upgrade.",
+                parameters: &[FORCE],
+                area: Area::Administration,
+                changes: true,
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            let settings = desk.settings.snapshot();
+            let mut done = Outcome::default();
+            for mut role in roles::customs(&settings) {
+                let template = roles::predefined(&role.template).map(Role::grant);
+                let gained: Vec<String> = template
+                    .iter()
+                    .flat_map(|grant| &grant.cmdlets)
+                    .map(ToString::to_string)
+                    .filter(|name| !role.cmdlets.iter().any(|own| own.eq_ignore_ascii_case(name)))
+                    .collect();
+                if !gained.is_empty() {
+                    done.warnings.push(format!(
+                        "{} lacks what {} has: {}. Set-CsAdminRole -Identity {} -Cmdlets @{{Add=…}} adds it.",
+                        role.identity,
+                        role.template,
+                        gained.join(", "),
+                        role.identity
+                    ));
+                }
+                if role.cmdlets.iter().all(|name| find(name).is_some()) {
+                    continue;
+                }
+                role.cmdlets.retain(|name| find(name).is_some());
+                let mut one = call.clone();
+                one.values.insert("Identity", role.identity.as_str().into());
+                let outcome = FAMILY.change(&spelt_out(&one, &role), desk).await?;
+                done.verbose.extend(outcome.verbose);
+                done.what_if.extend(outcome.what_if);
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// What the call's lists make of a role; everything in it exists afterwards.
+fn apply(call: &Call, role: &mut CustomRole, desk: &Desk) -> Result<(), Failure> {
+    for (parameter, list) in [
+        ("Cmdlets", &mut role.cmdlets),
+        ("ConfigScopes", &mut role.config_scopes),
+        ("UserScopes", &mut role.user_scopes),
+    ] {
+        if let Some(value) = call.value(parameter) {
+            *list = changed(list, value);
+        }
+    }
+    for name in &mut role.cmdlets {
+        *name = match find(name) {
+            Some(cmdlet) => cmdlet.about().name.to_string(),
+            None => return Err(no_cmdlet(name)),
+        };
+    }
+    for scope in &mut role.config_scopes {
+        *scope = config_scope(scope, desk)?;
+    }
+    for scope in role.user_scopes.iter_mut().filter(|scope| !scope.eq_ignore_ascii_case("global")) {
+        let read: UserScope =
+            scope.parse().map_err(|why: String| Failure::new(Category::InvalidArgument, "BadScope", why + "."))?;
+        *scope = read.to_string();
+    }
+    Ok(())
+}
+
+/// A list after a modifier, or replaced by another list.
+fn changed(before: &[String], value: &Value) -> Vec<String> {
+    let side = |object: &Object, name: &str| -> Option<Vec<String>> {
+        let items = object.property(name)?.clone().into_items();
+        Some(items.iter().map(ToString::to_string).collect())
+    };
+    let Some(modifier) = value.as_object() else {
+        return value.clone().into_items().iter().map(ToString::to_string).collect();
+    };
+    if let Some(replaced) = side(modifier, "Replace") {
+        return replaced;
+    }
+    let removed = side(modifier, "Remove").unwrap_or_default();
+    let is_among = |names: &[String], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let mut after: Vec<String> = before.iter().filter(|name| !is_among(&removed, name)).cloned().collect();
+    for name in side(modifier, "Add").unwrap_or_default() {
+        if !is_among(&after, &name) {
+            after.push(name);
+        }
+    }
+    after
+}
+
+fn config_scope(text: &str, desk: &Desk) -> Result<String, Failure> {
+    let bad = |why: String| Failure::new(Category::InvalidArgument, "BadScope", why);
+    match text.parse::<Scope>() {
+        Ok(Scope::Global) => Ok("global".into()),
+        Ok(Scope::Site(site)) => match desk.sites.iter().find(|known| known.eq_ignore_ascii_case(&site)) {
+            Some(known) => Ok(format!("site:{known}")),
+            None => Err(bad(format!(
+                "There is no site \"{site}\": the configuration declares {}.",
+                if desk.sites.is_empty() { "none".into() } else { desk.sites.join(", ") }
+            ))),
+        },
+        _ => Err(bad(format!("\"{text}\" is not a role's scope: it is global or site:Name."))),
+    }
+}
+
+/// The call with the role's lists as they shall be.
+fn spelt_out(call: &Call, role: &CustomRole) -> Call {
+    let mut call = call.clone();
+    call.values.insert("Cmdlets", role.cmdlets.clone().into());
+    call.values.insert("ConfigScopes", role.config_scopes.clone().into());
+    call.values.insert("UserScopes", role.user_scopes.clone().into());
+    if let Some(template) = call.values.get_mut("Template") {
+        *template = role.template.as_str().into();
+    }
+    call
+}
+
+fn may_hold(call: &Call, role: &CustomRole) -> Result<(), Failure> {
+    let excess = |excess: Excess| excess.failure(&call.caller, &format!("make or change the role {}", role.identity));
+    call.caller.rights.covers(&Grant::of_custom(role)).map_err(excess)
+}
+
+/// The accounts that have the role.
+fn holders(name: &str, desk: &Desk) -> Result<Vec<String>, Failure> {
+    let accounts = desk.accounts.accounts().map_err(super::admin_account::unavailable)?;
+    let has = |roles: &[String]| roles.iter().any(|role| role.eq_ignore_ascii_case(name));
+    Ok(accounts.into_iter().filter(|account| has(&account.roles)).map(|account| account.name).collect())
+}
+
+fn is_standard(name: &str) -> bool {
+    PREDEFINED.iter().chain(&LOCAL_GROUPS).any(|role| role.name.eq_ignore_ascii_case(name))
+}
+
+/// A role that somebody has made, to be changed.
+fn changeable(name: &str, desk: &Desk) -> Result<CustomRole, Failure> {
+    if is_standard(name) {
+        return Err(Failure::new(
+            Category::InvalidData,
+            "StandardRole",
+            format!("{name} is predefined and cannot be changed or removed. New-CsAdminRole -Template {name} makes one that can."),
+        )
+        .of(name));
+    }
+    roles::custom(name, &desk.settings.snapshot()).ok_or_else(|| not_found(name))
+}
+
+fn standard(role: &'static Role) -> Object {
+    let grant = role.grant();
+    let config: Vec<&str> = match grant.config {
+        ConfigReach::Everywhere => vec!["global"],
+        ConfigReach::EverySite => vec!["site:*"],
+        ConfigReach::Nothing | ConfigReach::Sites(_) => Vec::new(),
+    };
+    let users: Vec<&str> = if grant.users == UserReach::Everyone { vec!["global"] } else { Vec::new() };
+    Object::new(FAMILY.kind)
+        .with("Identity", role.name)
+        .with("SID", Value::Null)
+        .with("IsStandardRole", true)
+        .with("Cmdlets", grant.cmdlets.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .with("ScriptModules", Vec::<String>::new())
+        .with("ConfigScopes", config)
+        .with("UserScopes", users)
+        .with("Template", Value::Null)
+        .with("@summary", role.summary)
+}
+
+fn object(role: &CustomRole) -> Object {
+    Object::new(FAMILY.kind)
+        .with("Identity", role.identity.as_str())
+        .with("SID", Value::Null)
+        .with("IsStandardRole", false)
+        .with("Cmdlets", role.cmdlets.clone())
+        .with("ScriptModules", role.script_modules.clone())
+        .with("ConfigScopes", role.config_scopes.clone())
+        .with("UserScopes", role.user_scopes.clone())
+        .with("Template", role.template.as_str())
+}
+
+fn no_cmdlet(name: &str) -> Failure {
+    let known = CMDLETS.iter().map(|cmdlet| cmdlet.about().name.to_string());
+    let nearest = known.min_by_key(|known| distance(known, name)).unwrap_or_default();
+    Failure::new(
+        Category::ObjectNotFound,
+        "CmdletNotFound",
+        format!("There is no cmdlet \"{name}\" that a role could have. Did you mean {nearest}?"),
+    )
+    .of(name)
+}
+
+fn not_found(name: &str) -> Failure {
+    Failure::new(
+        Category::ObjectNotFound,
+        "ObjectNotFound",
+        format!("There is no role \"{name}\". Get-CsAdminRole shows which there are."),
+    )
+    .of(name)
+}
+
+fn invalid(name: &str, why: &str) -> Failure {
+    Failure::new(Category::InvalidArgument, "InvalidRole", format!("\"{name}\" {why}.")).of(name)
+}

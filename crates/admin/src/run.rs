@@ -1,0 +1,70 @@
+//! The one way in which a cmdlet is run, whoever asks: find, bind, check the right to it, write it down, do it.
+
+use crate::audit;
+use crate::bind::{bind_object, distance};
+use crate::call::Caller;
+use crate::cmdlet::{Cmdlet, Outcome};
+use crate::cmdlets::{CMDLETS, MISSPELT, find};
+use crate::desk::Desk;
+use crate::failure::{Category, Failure};
+use crate::value::{Object, Value};
+
+/// Runs the cmdlet of that name with the parameters that a program has sent.
+pub async fn run(name: &str, parameters: &Object, caller: &Caller, desk: &Desk) -> Result<Outcome, Failure> {
+    let (cmdlet, hint) = named(name)?;
+    let about = cmdlet.about();
+    // Before the parameters: who may not run it need not learn what it takes, nor make us read it.
+    if let Err(denied) = caller.may_run(about.name) {
+        audit::refused(caller, &about.name.to_string(), parameters, &denied.message, desk).await;
+        return Err(denied);
+    }
+    let call = bind_object(about, parameters)?.finish(caller.clone())?;
+    if let Err(denied) = caller.may(about, &call) {
+        audit::refused(caller, &about.name.to_string(), parameters, &denied.message, desk).await;
+        return Err(denied);
+    }
+    let begun = audit::begin(about, &call, desk).await?;
+    let mut ended = cmdlet.run(&call, desk).await;
+    audit::end(begun, &call, &ended, desk).await;
+    if let (Ok(outcome), Some(hint)) = (&mut ended, hint) {
+        outcome.warnings.insert(0, hint);
+    }
+    ended
+}
+
+/// The cmdlet of that name, and a hint if it is one of the documents' misspellings.
+fn named(name: &str) -> Result<(&'static dyn Cmdlet, Option<String>), Failure> {
+    if let Some(cmdlet) = find(name) {
+        return Ok((cmdlet, None));
+    }
+    let meant = MISSPELT.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name)).map(|(_, meant)| *meant);
+    if let Some(cmdlet) = meant.and_then(find) {
+        return Ok((cmdlet, Some(format!("{name} is named {}.", cmdlet.about().name))));
+    }
+    Err(unknown(name))
+}
+
+fn unknown(name: &str) -> Failure {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    let known = CMDLETS.iter().map(|cmdlet| cmdlet.about().name.to_string());
+    let nearest = known.map(|known| (distance(&known, &shown), known)).min();
+    let hint = match nearest {
+        Some((steps, known)) if steps <= 2 + shown.len() / 6 => format!("Did you mean {known}?"),
+        _ => "GET /admin/v1/cmdlets, or Get-Command, lists them.".into(),
+    };
+    let mut failure = Failure::new(
+        Category::ObjectNotFound,
+        "CommandNotFoundException",
+        format!("There is no cmdlet \"{shown}\". {hint}"),
+    );
+    failure.exception = "CommandNotFoundException".into();
+    failure.of(shown)
+}
+
+/// Sets `WhatIf` among parameters that a program sends beside them.
+pub fn with_what_if(mut parameters: Object, what_if: bool) -> Object {
+    if what_if {
+        parameters.set("WhatIf", Value::Bool(true));
+    }
+    parameters
+}
