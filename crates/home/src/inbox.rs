@@ -38,8 +38,8 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// The second gate's policy: the one that holds for this user.
-    fn policy(&self, _user: &Aor) -> MobilityPolicy {
-        self.settings.mobility_policy(self.site)
+    fn policy(&self, user: &Aor) -> MobilityPolicy {
+        self.settings.mobility_policy_of(user, self.site).record
     }
 
     /// The fifth gate: whether federation is on and the publisher may be reached.

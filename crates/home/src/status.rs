@@ -45,15 +45,6 @@ pub struct DeviceStatus {
     pub last_registered: Timestamp,
 }
 
-/// One device as home holds it at this moment.
-#[derive(Clone, Debug)]
-pub struct SeenDevice {
-    /// What is kept of it.
-    pub record: DeviceRecord,
-    /// How it can be reached now.
-    pub reach: Reach,
-}
-
 /// What would be done if something happened to a user now, with the facts that it was decided on.
 #[derive(Clone, Debug)]
 pub struct Explained {
@@ -67,11 +58,13 @@ pub struct Explained {
     pub devices: Vec<Foreseen>,
 }
 
-/// What one device would need.
+/// One device as home holds it at this moment, and what it would need.
 #[derive(Clone, Debug)]
 pub struct Foreseen {
-    /// The device.
-    pub seen: SeenDevice,
+    /// What is kept of it.
+    pub record: DeviceRecord,
+    /// How it can be reached now.
+    pub reach: Reach,
     /// Each gate in order, and why it is closed if it is.
     pub gates: [(Gate, Option<Reason>); 5],
     /// What would be done.

@@ -21,8 +21,8 @@ pub trait Devices: Send + Sync {
     /// The events that this home sends pushes for.
     fn pushed(&self) -> &'static [Event];
 
-    /// The devices of one user or of all, by user and device; at most `most`.
-    fn devices(&self, user: Option<Aor>, most: usize) -> Asked<'_, Vec<SeenDevice>>;
+    /// The devices of one user or of all with what a message would need there, by user and device; at most `most`.
+    fn devices(&self, user: Option<Aor>, most: usize) -> Asked<'_, Vec<Foreseen>>;
 
     /// What each of a user's devices would need if this happened now; nothing is sent. `None` while home stops.
     fn explain(&self, user: Aor, event: Event) -> Asked<'_, Option<Explained>>;
@@ -42,15 +42,6 @@ pub trait Devices: Send + Sync {
     ) -> Asked<'_, Result<Vec<KnownPush>, StoreError>>;
 }
 
-/// One device as home holds it at this moment.
-#[derive(Clone, Debug)]
-pub struct SeenDevice {
-    /// What is kept of it.
-    pub record: DeviceRecord,
-    /// How it can be reached now.
-    pub reach: Reach,
-}
-
 /// What would be done if something happened to a user now, with the facts that it was decided on.
 #[derive(Clone, Debug)]
 pub struct Explained {
@@ -64,11 +55,13 @@ pub struct Explained {
     pub devices: Vec<Foreseen>,
 }
 
-/// What one device would need.
+/// One device as home holds it at this moment, and what it would need.
 #[derive(Clone, Debug)]
 pub struct Foreseen {
-    /// The device.
-    pub seen: SeenDevice,
+    /// What is kept of it.
+    pub record: DeviceRecord,
+    /// How it can be reached now.
+    pub reach: Reach,
     /// Each gate in order, and why it is closed if it is.
     pub gates: [(Gate, Option<Reason>); 5],
     /// What would be done.

@@ -11,7 +11,7 @@ use reveille_federation::request::To;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::status::SeenDevice;
+use crate::status::Foreseen;
 
 /// Probes remembered, also those that are over: their feedback may come late, and is nothing to be alarmed about.
 const REMEMBERED: usize = 256;
@@ -114,8 +114,8 @@ pub(crate) struct Found {
 
 impl Found {
     /// The device's identity for messages, if it has one that works.
-    pub(crate) fn of(seen: SeenDevice) -> Result<Self, &'static str> {
-        let identity = seen.record.identity.ok_or("it has no push identity")?;
+    pub(crate) fn of(device: Foreseen) -> Result<Self, &'static str> {
+        let identity = device.record.identity.ok_or("it has no push identity")?;
         if identity.is_dead(Channel::Message) {
             return Err("its push service has declared its token dead");
         }

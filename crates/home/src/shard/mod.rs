@@ -38,7 +38,7 @@ use crate::outbox::{Answered, Job, Report};
 use crate::registrar::{ContactChange, EXPIRES_MIN, RegisterFault, Registration, read};
 use crate::reply::Reply;
 use crate::resume::{Delivery, deliver};
-use crate::status::{DeviceStatus, Explained, PushStatus, SeenDevice, UserStatus};
+use crate::status::{DeviceStatus, Explained, Foreseen, PushStatus, UserStatus};
 
 /// How long a sender waits to hear that its message was delivered before it hears that it was kept (RFC 3428 §7).
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// What a shard is told.
 pub(crate) enum Event {
     /// An administrator wants to see the devices of a user, or of all.
-    Devices { user: Option<Aor>, most: usize, done: oneshot::Sender<Vec<SeenDevice>> },
+    Devices { user: Option<Aor>, most: usize, done: oneshot::Sender<Vec<Foreseen>> },
     /// An administrator asks what would happen.
     Explain { user: Aor, event: reveille_core::Event, done: oneshot::Sender<Explained> },
     /// Feedback that is believed.

@@ -5,44 +5,44 @@ use reveille_core::gates::Gate;
 use super::messages::publisher;
 use super::*;
 use crate::inbox::needs;
-use crate::status::{Explained, Foreseen, SeenDevice};
+use crate::status::{Explained, Foreseen};
 
 impl Shard {
     /// The devices of one user, or of all users of this shard, by user and device; `most` of them.
-    pub(super) fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<SeenDevice> {
-        let now = self.shared.clock.now();
+    pub(super) fn devices(&self, user: Option<&Aor>, most: usize) -> Vec<Foreseen> {
         let mut users: Vec<_> = match user {
             Some(user) => self.accounts.get_key_value(user).into_iter().collect(),
             None => self.accounts.iter().filter(|(_, account)| !account.devices.is_empty()).collect(),
         };
         users.sort_unstable_by_key(|(user, _)| *user);
-        let devices = users.into_iter().flat_map(|(_, account)| account.devices.values());
-        devices.take(most).map(|device| seen(device, now)).collect()
+        let channel = reveille_core::Event::Message.rule().channel;
+        self.look(|around| {
+            let devices = users.into_iter().flat_map(|(user, account)| foreseen(account, user, channel, around));
+            devices.take(most).collect()
+        })
     }
 
     /// What each of a user's devices would need if this happened now. Nothing is done about it.
     pub(super) fn explain(&self, user: &Aor, event: reveille_core::Event) -> Explained {
-        let now = self.shared.clock.now();
+        let account = self.accounts.get(user);
+        self.look(|around| Explained {
+            site: around.site.to_owned(),
+            settings: Arc::clone(&self.shared.settings.borrow()),
+            publisher: around.publisher.clone(),
+            devices: account.map_or_else(Vec::new, |account| foreseen(account, user, event.rule().channel, around)),
+        })
+    }
+
+    fn look<T>(&self, at: impl FnOnce(&Surroundings<'_>) -> T) -> T {
         let settings = Arc::clone(&self.shared.settings.borrow());
         let (publisher, _) = publisher(&settings, &self.shared.site);
-        let around = Surroundings {
+        at(&Surroundings {
             settings: &settings,
             site: &self.shared.site,
             publisher: &publisher,
             grace: self.shared.grace,
-            now,
-        };
-        let blank = Account::default();
-        let account = self.accounts.get(user).unwrap_or(&blank);
-        let needs = needs(account, user, MessageKind::Content, event.rule().channel, &around);
-        let foreseen = needs.into_iter().map(|need| Foreseen {
-            seen: SeenDevice { record: need.device.record.clone(), reach: need.reach },
-            gates: Gate::ALL.map(|gate| (gate, gate.closed(&need.gates))),
-            next: need.next,
-            is_twin: need.is_twin,
-        });
-        let devices = foreseen.collect();
-        Explained { site: self.shared.site.clone(), settings, publisher, devices }
+            now: self.shared.clock.now(),
+        })
     }
 
     /// Forgets a device with its push identity. What is owed to it ends when it is due; a device that still runs
@@ -62,6 +62,14 @@ impl Shard {
     }
 }
 
-fn seen(device: &Device, now: Timestamp) -> SeenDevice {
-    SeenDevice { record: device.record.clone(), reach: device.reach(now) }
+fn foreseen(account: &Account, user: &Aor, channel: Channel, around: &Surroundings<'_>) -> Vec<Foreseen> {
+    let needs = needs(account, user, MessageKind::Content, channel, around).into_iter();
+    let foreseen = needs.map(|need| Foreseen {
+        record: need.device.record.clone(),
+        reach: need.reach,
+        gates: Gate::ALL.map(|gate| (gate, gate.closed(&need.gates))),
+        next: need.next,
+        is_twin: need.is_twin,
+    });
+    foreseen.collect()
 }
