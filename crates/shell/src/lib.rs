@@ -5,6 +5,8 @@
 
 pub mod ast;
 pub mod error;
+pub mod host;
+pub mod interactive;
 mod lexer;
 pub mod parser;
 pub mod remote;

@@ -16,11 +16,15 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
+use reveille_admin::cmdlet::Name;
 use reveille_admin::{Failure, Object, Outcome, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+use crate::host::{Host, Invocation};
 
 pub use address::{Address, AddressError};
 pub use error::RemoteError;
@@ -30,6 +34,12 @@ pub use tls::{RootsError, roots_of};
 pub struct Remote {
     address: Address,
     tls: Option<Arc<rustls::ClientConfig>>,
+    // One request after the other: a person and a pipeline wait for each answer anyway.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     token: Option<Secret>,
     live: Option<Live>,
 }
@@ -56,13 +66,13 @@ impl Remote {
             Address::Socket(_) => None,
             Address::Https { .. } => Some(Arc::new(tls::config(roots)?)),
         };
-        Ok(Self { address, tls, token: None, live: None })
+        Ok(Self { address, tls, state: Mutex::default() })
     }
 
     /// The same, sending that token along: an API token, or that of a session.
     #[must_use]
     pub fn with_token(mut self, token: Secret) -> Self {
-        self.token = Some(token);
+        self.state.get_mut().token = Some(token);
         self
     }
 
@@ -72,38 +82,38 @@ impl Remote {
     }
 
     /// Opens a session with an account's password; from then on its token is sent along.
-    pub async fn sign_in(&mut self, account: &str, password: &Secret) -> Result<(), RemoteError> {
+    pub async fn sign_in(&self, account: &str, password: &Secret) -> Result<(), RemoteError> {
         #[derive(Deserialize)]
         struct Opened {
             token: String,
         }
         let body = serde_json::json!({ "account": account, "password": password.expose() });
         let opened: Opened = self.ask(Method::POST, "/admin/v1/session", Some(&body)).await?;
-        self.token = Some(Secret::new(opened.token));
+        self.state.lock().await.token = Some(Secret::new(opened.token));
         Ok(())
     }
 
     /// Ends the session that was opened; the server forgets its token.
-    pub async fn sign_out(&mut self) -> Result<(), RemoteError> {
+    pub async fn sign_out(&self) -> Result<(), RemoteError> {
         self.send(Method::DELETE, "/admin/v1/session", None).await?;
-        self.token = None;
+        self.state.lock().await.token = None;
         Ok(())
     }
 
     /// Who the server takes us for.
-    pub async fn me(&mut self) -> Result<Me, RemoteError> {
+    pub async fn me(&self) -> Result<Me, RemoteError> {
         self.ask(Method::GET, "/admin/v1/me", None).await
     }
 
     /// Runs a cmdlet with parameters in whole names.
-    pub async fn run(&mut self, cmdlet: &str, parameters: &Object) -> Result<Outcome, Failure> {
+    pub async fn run(&self, cmdlet: &str, parameters: &Object) -> Result<Outcome, Failure> {
         let body = serde_json::json!({ "parameters": parameters });
         let path = format!("/admin/v1/cmdlets/{cmdlet}");
         self.ask(Method::POST, &path, Some(&body)).await.map_err(Failure::from)
     }
 
     async fn ask<T: DeserializeOwned>(
-        &mut self,
+        &self,
         method: Method,
         path: &str,
         body: Option<&serde_json::Value>,
@@ -114,67 +124,69 @@ impl Remote {
     }
 
     /// The body of the answer, if it says that it went well.
-    async fn send(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Option<&serde_json::Value>,
-    ) -> Result<Bytes, RemoteError> {
+    async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Result<Bytes, RemoteError> {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let mut tries = 0;
-        let response = loop {
-            let request = self.request(&method, path, body.clone())?;
-            let live = match self.live.take().filter(|live| !live.sender.is_closed()) {
-                Some(live) => live,
-                None => self.connect().await?,
-            };
-            let live = self.live.insert(live);
-            match timeout(ANSWER, live.sender.send_request(request)).await {
-                Err(_) => {
-                    self.live = None;
-                    return Err(RemoteError::NoAnswer { address: self.address.to_string(), seconds: ANSWER.as_secs() });
-                }
-                Ok(Ok(response)) => break response,
-                Ok(Err(why)) => {
-                    self.live = None;
-                    // Canceled: the kept connection was closed before anything was written on it.
-                    if why.is_canceled() && tries == 0 {
-                        tries += 1;
-                        continue;
-                    }
-                    return Err(RemoteError::Broken { address: self.address.to_string(), why: root_of(&why) });
-                }
-            }
+        let mut state = self.state.lock().await;
+        let kept = state.live.take().filter(|live| !live.sender.is_closed());
+        let fresh = kept.is_none();
+        let mut live = match kept {
+            Some(live) => live,
+            None => self.connect().await?,
         };
-        let status = response.status();
-        let body = timeout(ANSWER, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
-        let body = match body {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(why)) => {
-                self.live = None;
-                return Err(RemoteError::Broken { address: self.address.to_string(), why: why.to_string() });
-            }
-            Err(_) => {
-                self.live = None;
-                return Err(RemoteError::NoAnswer { address: self.address.to_string(), seconds: ANSWER.as_secs() });
-            }
-        };
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+        let request = || self.request(&method, path, &body, state.token.as_ref());
+        let mut outcome = self.exchange(&mut live, request()?).await;
+        if let (Err(Exchange::NotSent), false) = (&outcome, fresh) {
+            // It had been closed while it was quiet, before anything was written: no harm in trying again.
+            live = self.connect().await?;
+            outcome = self.exchange(&mut live, request()?).await;
+        }
+        let signed_in = state.token.is_some();
+        let (status, answer) = outcome.map_err(|why| self.broken(why))?;
+        state.live = Some(live);
+        if status.is_success() { Ok(answer) } else { Err(self.refused(status, &answer, signed_in)) }
     }
 
-    fn request(&self, method: &Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, RemoteError> {
+    async fn exchange(&self, live: &mut Live, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Exchange> {
+        let exchange = async {
+            let response = live.sender.send_request(request).await.map_err(|why| match why.is_canceled() {
+                true => Exchange::NotSent,
+                false => Exchange::Broken(root_of(&why)),
+            })?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|why| Exchange::Broken(why.to_string()))?.to_bytes()))
+        };
+        timeout(ANSWER, exchange).await.unwrap_or(Err(Exchange::TooLate))
+    }
+
+    fn broken(&self, why: Exchange) -> RemoteError {
+        let address = self.address.to_string();
+        match why {
+            Exchange::Broken(why) => RemoteError::Broken { address, why },
+            Exchange::NotSent => RemoteError::NotReached { address, why: "it closed the connection at once".into() },
+            Exchange::TooLate => RemoteError::NoAnswer { address, seconds: ANSWER.as_secs() },
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+        token: Option<&Secret>,
+    ) -> Result<Request<Full<Bytes>>, RemoteError> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.host());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        if let Some(token) = &self.token {
+        if let Some(token) = token {
             // A header that is marked so is not shown by Debug either.
             let mut value = hyper::header::HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| RemoteError::TokenNotText)?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        request.body(Full::new(body)).map_err(|_| RemoteError::NoSuchName { path: path.to_owned() })
+        request.body(Full::new(body.clone())).map_err(|_| RemoteError::NoSuchName { path: path.to_owned() })
     }
 
     async fn connect(&self) -> Result<Live, RemoteError> {
@@ -185,16 +197,27 @@ impl Remote {
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> RemoteError {
+    fn refused(&self, status: StatusCode, body: &[u8], token: bool) -> RemoteError {
         match (serde_json::from_slice::<Failure>(body), status) {
-            (Ok(failure), StatusCode::UNAUTHORIZED) => RemoteError::NotKnown {
-                address: self.address.to_string(),
-                said: failure.message,
-                token: self.token.is_some(),
-            },
+            (Ok(failure), StatusCode::UNAUTHORIZED) => {
+                RemoteError::NotKnown { address: self.address.to_string(), said: failure.message, token }
+            }
             (Ok(failure), _) => RemoteError::Failed(Box::new(failure)),
             (Err(_), status) => RemoteError::NotOurs { address: self.address.to_string(), status: status.as_u16() },
         }
+    }
+}
+
+/// Why there is no answer.
+enum Exchange {
+    Broken(String),
+    NotSent,
+    TooLate,
+}
+
+impl Host for Remote {
+    fn invoke<'a>(&'a self, name: Name, parameters: &'a Object) -> Invocation<'a> {
+        Box::pin(async move { self.run(&name.to_string(), parameters).await })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::Mutex as StdMutex;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -41,12 +41,12 @@ impl Drop for Folder {
 async fn serve(
     listener: UnixListener,
     per_connection: usize,
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Arc<StdMutex<Vec<String>>>,
     answer: fn(&str) -> (u16, String),
 ) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let left = Mutex::new(per_connection);
+        let left = StdMutex::new(per_connection);
         let service = service_fn(|request: HttpRequest<Incoming>| {
             let mut left = left.lock().unwrap();
             *left -= 1;
@@ -93,7 +93,7 @@ async fn a_cmdlet_is_one_request_and_its_outcome_or_failure_comes_back_whole() {
     let seen = Arc::default();
     // Each connection is closed after two answers: the third request must find out and open another.
     let server = tokio::spawn(serve(UnixListener::bind(folder.socket()).unwrap(), 2, Arc::clone(&seen), well));
-    let mut remote = Remote::new(Address::Socket(folder.socket()), None).unwrap();
+    let remote = Remote::new(Address::Socket(folder.socket()), None).unwrap();
     let parameters = Object::default().with("Identity", "push.lync.com").with("WhatIf", true);
     let outcome = remote.run("Get-CsMcxConfiguration", &Object::default()).await.unwrap();
     assert_eq!(outcome.warnings, ["w"]);
@@ -125,7 +125,7 @@ async fn a_cmdlet_is_one_request_and_its_outcome_or_failure_comes_back_whole() {
 async fn a_socket_that_leads_nowhere_says_why_and_what_to_do() {
     let folder = Folder::new("nowhere");
     let path = folder.socket();
-    let mut remote = Remote::new(Address::Socket(path.clone()), None).unwrap();
+    let remote = Remote::new(Address::Socket(path.clone()), None).unwrap();
     let missing = remote.me().await.unwrap_err();
     assert_eq!(missing, RemoteError::NoSocket { path: path.display().to_string() });
     assert!(missing.to_string().contains("--socket PATH names another"));
@@ -144,13 +144,13 @@ async fn who_is_not_known_is_told_how_to_become_so() {
         (401, serde_json::to_string(&failure).unwrap())
     };
     let server = tokio::spawn(serve(UnixListener::bind(folder.socket()).unwrap(), 9, Arc::default(), refuse));
-    let mut remote = Remote::new(Address::Socket(folder.socket()), None).unwrap();
+    let remote = Remote::new(Address::Socket(folder.socket()), None).unwrap();
     let without = remote.me().await.unwrap_err().to_string();
     assert!(without.contains("A token is needed. Give --account NAME"), "{without}");
-    let mut remote = remote.with_token(Secret::new("rv_old"));
+    let remote = remote.with_token(Secret::new("rv_old"));
     let with = remote.me().await.unwrap_err().to_string();
     assert!(with.contains("has expired or was revoked") && !with.contains("rv_old"), "{with}");
-    let mut remote = remote.with_token(Secret::new("two\nlines"));
+    let remote = remote.with_token(Secret::new("two\nlines"));
     assert_eq!(remote.me().await.unwrap_err(), RemoteError::TokenNotText);
     server.abort();
 }
@@ -202,7 +202,7 @@ async fn a_server_from_afar_must_prove_its_name_to_somebody_we_trust() {
         ("localhost", Some(others), Some("--ca FILE names the certificate of who signed it")),
         ("localhost", None, Some("--ca FILE names the certificate of who signed it")),
     ] {
-        let mut remote = Remote::new(at(host), roots).unwrap();
+        let remote = Remote::new(at(host), roots).unwrap();
         match (remote.me().await, expected) {
             (Ok(me), None) => assert_eq!(me.name, "ken"),
             (Err(said), Some(part)) => assert!(said.to_string().contains(part), "{host}: {said}"),
@@ -222,7 +222,7 @@ async fn a_port_without_tls_is_told_apart_from_a_closed_one() {
         listener
     });
     let at = Address::Https { host: "127.0.0.1".into(), port: address.port() };
-    let mut remote = Remote::new(at.clone(), Some(certificate("a.example", "our").1)).unwrap();
+    let remote = Remote::new(at.clone(), Some(certificate("a.example", "our").1)).unwrap();
     let clear = remote.me().await.unwrap_err().to_string();
     assert!(clear.contains("does not speak TLS: is it the right port?"), "{clear}");
     drop(server.await.unwrap());

@@ -1,0 +1,46 @@
+//! What the shell asks of the world: a server that runs cmdlets, and somebody or something at the other end.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use reveille_admin::cmdlet::Name;
+use reveille_admin::{Cmdlet, Failure, Object, Outcome, Secret};
+
+/// A cmdlet under way on the server.
+pub type Invocation<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>>;
+
+/// The server.
+pub trait Host: Send + Sync {
+    /// The cmdlets that it knows.
+    fn cmdlets(&self) -> &[&'static dyn Cmdlet] {
+        reveille_admin::cmdlets::CMDLETS
+    }
+
+    /// Runs a cmdlet with parameters of whole names.
+    fn invoke<'a>(&'a self, name: Name, parameters: &'a Object) -> Invocation<'a>;
+}
+
+/// Where output goes, and who can be asked.
+pub trait Terminal: Send {
+    /// Takes data: standard output.
+    fn out(&mut self, text: &str);
+
+    /// Takes errors, warnings and what is said besides: standard error.
+    fn say(&mut self, text: &str);
+
+    /// Asks for a line. Nobody is there to answer unless this gives something.
+    fn ask(&mut self, prompt: &str) -> Option<String>;
+
+    /// Asks for a line that is not shown while it is typed.
+    fn ask_secret(&mut self, prompt: &str) -> Option<Secret>;
+
+    /// How many characters fit on a line.
+    fn width(&self) -> usize {
+        120
+    }
+
+    /// The value of an environment variable.
+    fn environment(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}

@@ -1,0 +1,10 @@
+//! The shell at a terminal: the line is edited, completed and remembered here, and run by a [`crate::Session`].
+
+mod console;
+mod editor;
+mod history;
+mod place;
+mod suggest;
+mod words;
+
+pub use console::{Console, Interrupts};
