@@ -55,4 +55,4 @@ pub use journal::{
     Appended, Completed, FEEDBACK_MAX, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback,
     SqliteJournal, TRACED_MAX, Traced, TracedPush, fingerprint,
 };
-pub use settings::{Changing, SettingHistory, Settings, SettingsError, SqliteSettings};
+pub use settings::{Changed, Changing, Edit, Past, Refused, SettingHistory, Settings, SettingsError, SqliteSettings};

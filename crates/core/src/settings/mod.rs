@@ -161,7 +161,7 @@ pub struct SettingKey {
 impl SettingKey {
     /// The key of that kind's record of that name.
     pub fn new(kind: &str, identity: &str) -> Self {
-        Self { kind: kind.into(), identity: identity.to_lowercase() }
+        Self { kind: kind.into(), identity: identity.to_ascii_lowercase() }
     }
 }
 

@@ -178,7 +178,7 @@ fn access_edge(snapshot: &Snapshot, record: &AccessEdgeConfiguration) -> Result<
 fn provider(snapshot: &Snapshot, record: ProviderRecord<'_>, setting: &Setting) -> Result<(), Conflict> {
     let identity = record.carrier.identity.to_owned();
     name("Identity", &identity)?;
-    let same_name = |kept: &ProviderRecord<'_>| kept.carrier.identity.to_lowercase() == identity.to_lowercase();
+    let same_name = |kept: &ProviderRecord<'_>| kept.carrier.identity.eq_ignore_ascii_case(&identity);
     let before = snapshot.providers().find(|kept| kept.kind == record.kind && same_name(kept));
     if before.is_some_and(|before| before.carrier.proxy != record.carrier.proxy) {
         return Err(Conflict::ProxyImmutable { kind: record.kind, identity });

@@ -95,6 +95,7 @@ mod sqlite {
         feedback_of_one_origin_never_hides_that_of_another,
         feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order,
         of_two_equal_entries_exactly_one_is_new,
+        feedback_is_owed_in_the_name_that_was_asked,
         old_feedback_is_given_up,
         open_pushes_are_read_in_order_and_page_by_page,
         the_same_id_of_another_origin_is_another_push,
@@ -111,6 +112,7 @@ mod sqlite {
         a_push_moves_through_its_states_and_leaves_the_open_ones,
         delivered_and_expired_messages_are_not_unread,
         messages_come_in_the_order_of_their_ids,
+        a_user_who_is_forgotten_leaves_nothing_and_others_stay,
         only_the_newest_dead_tokens_are_kept,
         open_pushes_come_by_due_time_and_page_by_page,
         the_first_of_two_equal_ids_is_kept,
@@ -124,7 +126,9 @@ mod sqlite {
         each_change_is_in_the_history_with_its_author,
         everything_survives_being_opened_again,
         the_history_is_bounded_and_the_version_goes_on,
+        the_history_is_found_by_record_by_author_and_by_time,
         the_watch_fires_and_the_snapshot_is_new_when_the_change_is_known,
+        who_comes_second_to_a_record_is_told_who_was_first_and_changes_nothing,
     }
 }
 

@@ -10,9 +10,9 @@ use rusqlite::{Connection, Row};
 use tokio::sync::watch;
 
 use reveille_core::Timestamp;
-use reveille_core::settings::{Conflict, Setting, SettingChange, SettingKey, SettingRow, Snapshot};
+use reveille_core::settings::{Setting, SettingChange, SettingKey, SettingRow, Snapshot};
 
-use super::{SettingHistory, Settings};
+use super::{Changed, Edit, Past, Refused, SettingHistory, Settings};
 use crate::columns;
 use crate::completion::Completion;
 use crate::engine::{Engine, Layout, Limits, Memory};
@@ -61,30 +61,39 @@ impl Settings for SqliteSettings {
         Arc::clone(&self.shared.latest.sender.borrow())
     }
 
+    fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let snapshot = Arc::new(self.shared.engine.read(read_snapshot)?);
+        self.shared.latest.publish(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.shared.latest.sender.subscribe()
     }
 
-    fn apply(&self, author: &str, at: Timestamp, changes: Vec<SettingChange>, done: Completion<Result<u64, Conflict>>) {
-        let (author, records) = (author.to_owned(), changes.len());
+    fn apply(&self, author: &str, at: Timestamp, edits: Vec<Edit>, done: Completion<Result<u64, Refused>>) {
+        let (author, records) = (author.to_owned(), edits.len());
         let work = move |&mut db: &mut &Connection| {
             // Read here, under the file's write lock: another process may have changed them since the last look.
             let mut snapshot = read_snapshot(db)?;
-            for change in &changes {
-                snapshot = match snapshot.with(change, &author, at) {
-                    Ok(next) => next,
-                    Err(conflict) => return Ok(Err(conflict)),
-                };
+            let mut steps = Vec::with_capacity(edits.len());
+            for Edit { change, read } in &edits {
+                let key = change.key();
+                let before = snapshot.row(&key).cloned();
+                if let Some(changed) = overtaken(db, &key, before.as_ref(), *read)? {
+                    return Ok(Err(Refused::Changed(changed)));
+                }
+                if let Err(conflict) = snapshot.apply(change, &author, at) {
+                    return Ok(Err(Refused::Conflict(conflict)));
+                }
+                steps.push(Step { key, before, change, version: snapshot.version() });
             }
-            let first = snapshot.version() - changes.len() as u64 + 1;
-            for (version, change) in (first..).zip(&changes) {
-                write(db, change, &author, at, version)?;
-            }
+            steps.iter().try_for_each(|step| write(db, step, &author, at))?;
             trim(db, snapshot.version())?;
             Ok(Ok(Arc::new(snapshot)))
         };
         let latest = Arc::clone(&self.shared.latest);
-        let published: Completion<Result<Arc<Snapshot>, Conflict>> = Box::new(move |outcome| {
+        let published: Completion<Result<Arc<Snapshot>, Refused>> = Box::new(move |outcome| {
             done(outcome.map(|applied| {
                 applied.map(|snapshot| {
                     let version = snapshot.version();
@@ -96,14 +105,53 @@ impl Settings for SqliteSettings {
         self.shared.engine.submit(records, records * 1024, work, published);
     }
 
-    fn history(&self, limit: usize) -> Result<Vec<SettingHistory>, StoreError> {
+    fn history(&self, past: &Past) -> Result<Vec<SettingHistory>, StoreError> {
+        let identity = past.identity.as_ref().map(|identity| identity.to_ascii_lowercase());
+        let since = past.since.map(columns::instant);
         self.shared.engine.read(|db| {
             let mut query = db.prepare_cached(
-                "SELECT version, author, at, kind, identity, value FROM setting_history ORDER BY version DESC LIMIT ?1",
+                "SELECT version, author, at, kind, identity, value, before FROM setting_history
+                 WHERE (?1 IS NULL OR kind = ?1 COLLATE NOCASE) AND (?2 IS NULL OR identity = ?2)
+                     AND (?3 IS NULL OR author = ?3) AND (?4 IS NULL OR at >= ?4)
+                 ORDER BY version DESC LIMIT ?5",
             )?;
-            query.query_map([columns::rows(limit)], history_row)?.collect()
+            let wanted = (&past.kind, &identity, &past.author, since, columns::rows(past.limit));
+            query.query_map(wanted, history_row)?.collect()
         })
     }
+}
+
+/// One change on its way into the file.
+struct Step<'a> {
+    key: SettingKey,
+    before: Option<SettingRow>,
+    change: &'a SettingChange,
+    version: u64,
+}
+
+/// Who has changed the record since it was read as `read`, if somebody has.
+fn overtaken(
+    db: &Connection,
+    key: &SettingKey,
+    row: Option<&SettingRow>,
+    read: Option<u64>,
+) -> rusqlite::Result<Option<Changed>> {
+    let version = row.map_or(0, |row| row.version);
+    let Some(read) = read.filter(|read| *read != version) else { return Ok(None) };
+    let changed = |by, at, version| Changed { key: key.clone(), by, at, version, exists: row.is_some(), read };
+    if let Some(row) = row {
+        return Ok(Some(changed(row.author.clone(), row.at, row.version)));
+    }
+    // Whoever removed it stands in the history only, and after ten thousand changes nowhere.
+    let mut last = db.prepare_cached(
+        "SELECT author, at, version FROM setting_history WHERE kind = ?1 AND identity = ?2 ORDER BY version DESC LIMIT 1",
+    )?;
+    let found = last.query_map((&key.kind, &key.identity), |row| {
+        Ok((row.get(0)?, columns::instant_at(row, 1)?, columns::number_at(row, 2)?))
+    })?;
+    let (by, at, version) =
+        found.last().transpose()?.unwrap_or_else(|| ("somebody".to_owned(), Timestamp::from_millis(0), 0));
+    Ok(Some(changed(by, at, version)))
 }
 
 /// The writer remembers nothing: another process may change anything at any time.
@@ -236,24 +284,31 @@ fn setting_row(row: &Row<'_>) -> rusqlite::Result<SettingRow> {
 }
 
 fn history_row(row: &Row<'_>) -> rusqlite::Result<SettingHistory> {
-    let change = match row.get_ref(5)?.as_str_or_null()? {
-        Some(_) => SettingChange::Put(columns::json_at::<Setting>(row, 5)?),
+    let setting_at = |column| match row.get_ref(column)?.as_str_or_null()? {
+        Some(_) => columns::json_at::<Setting>(row, column).map(Some),
+        None => Ok(None),
+    };
+    let change = match setting_at(5)? {
+        Some(setting) => SettingChange::Put(setting),
         None => SettingChange::Remove(SettingKey { kind: row.get(3)?, identity: row.get(4)? }),
     };
     Ok(SettingHistory {
         version: columns::number_at(row, 0)?,
         author: row.get(1)?,
         at: columns::instant_at(row, 2)?,
+        before: setting_at(6)?,
         change,
     })
 }
 
-fn write(db: &Connection, change: &SettingChange, author: &str, at: Timestamp, version: u64) -> rusqlite::Result<()> {
-    let (key, value) = match change {
-        SettingChange::Put(setting) => (setting.key(), Some(columns::json(setting)?)),
-        SettingChange::Remove(key) => (key.clone(), None),
+fn write(db: &Connection, step: &Step<'_>, author: &str, at: Timestamp) -> rusqlite::Result<()> {
+    let key = &step.key;
+    let value = match step.change {
+        SettingChange::Put(setting) => Some(columns::json(setting)?),
+        SettingChange::Remove(_) => None,
     };
-    let (at, version) = (columns::instant(at), columns::number(version));
+    let before = step.before.as_ref().map(|row| columns::json(&row.setting)).transpose()?;
+    let (at, version) = (columns::instant(at), columns::number(step.version));
     if value.is_some() {
         let mut put = db.prepare_cached(
             "INSERT INTO setting (kind, identity, value, author, at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -266,9 +321,10 @@ fn write(db: &Connection, change: &SettingChange, author: &str, at: Timestamp, v
         remove.execute((&key.kind, &key.identity))?;
     }
     let mut note = db.prepare_cached(
-        "INSERT INTO setting_history (version, author, at, kind, identity, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO setting_history (version, author, at, kind, identity, value, before)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    note.execute((version, author, at, &key.kind, &key.identity, &value))?;
+    note.execute((version, author, at, &key.kind, &key.identity, &value, &before))?;
     Ok(())
 }
 
@@ -285,28 +341,39 @@ const HISTORY_MAX: u64 = 10_000;
 /// How often other processes' changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-const LAYOUT: Layout = Layout {
-    name: "settings",
-    mark: *b"RvlS",
-    page_bytes: 4096,
-    one_process: false,
-    migrations: &["
-        CREATE TABLE setting (
-            kind TEXT NOT NULL, identity TEXT NOT NULL, value TEXT NOT NULL, author TEXT NOT NULL, at INTEGER NOT NULL,
-            version INTEGER NOT NULL, PRIMARY KEY (kind, identity)
-        );
-        CREATE TABLE setting_history (
-            version INTEGER PRIMARY KEY, author TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
-            identity TEXT NOT NULL, value TEXT
-        );
-    "],
-};
+const LAYOUT: Layout =
+    Layout { name: "settings", mark: *b"RvlS", page_bytes: 4096, one_process: false, migrations: &[FIRST, SECOND] };
+
+const FIRST: &str = "
+    CREATE TABLE setting (
+        kind TEXT NOT NULL, identity TEXT NOT NULL, value TEXT NOT NULL, author TEXT NOT NULL, at INTEGER NOT NULL,
+        version INTEGER NOT NULL, PRIMARY KEY (kind, identity)
+    );
+    CREATE TABLE setting_history (
+        version INTEGER PRIMARY KEY, author TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
+        identity TEXT NOT NULL, value TEXT
+    );
+";
+
+/// Names are the same whatever their case, and the history tells what was there before.
+const SECOND: &str = "
+    UPDATE OR REPLACE setting SET identity = lower(identity);
+    UPDATE setting_history SET identity = lower(identity);
+    ALTER TABLE setting_history ADD COLUMN before TEXT;
+    CREATE INDEX setting_history_of ON setting_history (kind, identity, version);
+    UPDATE setting_history SET before = (
+        SELECT earlier.value FROM setting_history AS earlier
+        WHERE earlier.kind = setting_history.kind AND earlier.identity = setting_history.identity
+            AND earlier.version < setting_history.version
+        ORDER BY earlier.version DESC LIMIT 1
+    );
+";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::battery::{Folder, outcome};
-    use reveille_core::settings::{AllowedDomain, BlockedDomain};
+    use reveille_core::settings::{AllowedDomain, BlockedDomain, Conflict};
 
     fn allowed() -> Setting {
         Setting::AllowedDomain(AllowedDomain::new("a.example".parse().unwrap()))
@@ -317,8 +384,8 @@ mod tests {
         Setting::BlockedDomain(BlockedDomain { identity, comment: String::new() })
     }
 
-    fn put(settings: &SqliteSettings, setting: Setting) -> Result<u64, Conflict> {
-        let (at, change) = (Timestamp::from_millis(1), vec![SettingChange::Put(setting)]);
+    fn put(settings: &SqliteSettings, setting: Setting) -> Result<u64, Refused> {
+        let (at, change) = (Timestamp::from_millis(1), vec![SettingChange::Put(setting).into()]);
         outcome(|done| settings.apply("ann", at, change, done)).unwrap()
     }
 
@@ -330,13 +397,81 @@ mod tests {
         let mut watch = edge.watch();
         assert_eq!(put(&home, allowed()), Ok(1));
         // Before the edge has seen it, too.
-        assert!(matches!(put(&edge, blocked()), Err(Conflict::BothLists { .. })));
+        assert_eq!(edge.fresh().unwrap(), home.snapshot());
+        assert!(matches!(put(&edge, blocked()), Err(Refused::Conflict(Conflict::BothLists { .. }))));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(watch.wait_for(|snapshot| snapshot.version() == 1)).unwrap();
         assert_eq!(edge.snapshot(), home.snapshot());
         assert_eq!(put(&edge, allowed()), Ok(2));
         let mut watch = home.watch();
         runtime.block_on(watch.wait_for(|snapshot| snapshot.version() == 2)).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_its_records_and_its_history() {
+        const BEFORE: Layout = Layout { migrations: &[FIRST], ..LAYOUT };
+        let folder = Folder::new();
+        let path = folder.path().join("settings.db");
+        let old = Engine::<Nothing>::open(&path, &BEFORE, Limits::default()).unwrap();
+        let row = r#"{"Kind":"HostingProvider","Identity":"LyncOnline","ProxyFqdn":"p.example","Enabled":true}"#;
+        let write = move |&mut db: &mut &Connection| {
+            db.execute("INSERT INTO setting VALUES ('HostingProvider', 'LyncOnline', ?1, 'ann', 5, 2)", [row])?;
+            for version in [1, 2] {
+                let note = "INSERT INTO setting_history VALUES (?1, 'ann', 5, 'HostingProvider', 'LyncOnline', ?2)";
+                db.execute(note, (version, row))?;
+            }
+            Ok(())
+        };
+        outcome(|done| old.submit(1, 1, write, done)).unwrap();
+        old.close();
+        let settings = SqliteSettings::open(&path).unwrap();
+        let key = SettingKey::new("HostingProvider", "lynconline");
+        let kept = settings.snapshot().row(&key).cloned().unwrap();
+        assert_eq!((kept.setting.identity().as_str(), kept.version), ("LyncOnline", 2));
+        let history =
+            settings.history(&Past { identity: Some("LyncOnline".into()), limit: 9, ..Past::default() }).unwrap();
+        assert_eq!(history.iter().map(|entry| entry.before.is_some()).collect::<Vec<_>>(), [true, false]);
+        let remove = vec![SettingChange::Remove(key).into()];
+        assert_eq!(outcome(|done| settings.apply("ben", Timestamp::from_millis(6), remove, done)).unwrap(), Ok(3));
+        assert_eq!(settings.snapshot().rows().count(), 0);
+    }
+
+    #[test]
+    fn two_openings_that_count_in_one_record_lose_no_step() {
+        fn count(settings: &SqliteSettings, author: &str) {
+            let mut counted = 0;
+            while counted < 25 {
+                let key = allowed().key();
+                let seen = settings.fresh().unwrap();
+                let row = seen.row(&key);
+                let mut record = AllowedDomain::new("a.example".parse().unwrap());
+                let before = match row.map(|row| &row.setting) {
+                    Some(Setting::AllowedDomain(kept)) => kept.comment.parse::<u32>().unwrap(),
+                    _ => 0,
+                };
+                record.comment = (before + 1).to_string();
+                let change = SettingChange::Put(Setting::AllowedDomain(record));
+                let edits = vec![Edit { change, read: Some(row.map_or(0, |row| row.version)) }];
+                match outcome(|done| settings.apply(author, Timestamp::from_millis(1), edits, done)).unwrap() {
+                    Ok(_) => counted += 1,
+                    Err(Refused::Changed(changed)) => assert_ne!(changed.by, author, "nobody overtakes himself"),
+                    Err(Refused::Conflict(conflict)) => panic!("{conflict}"),
+                }
+            }
+        }
+        let folder = Folder::new();
+        let path = folder.path().join("settings.db");
+        let (one, other) = (SqliteSettings::open(&path).unwrap(), SqliteSettings::open(&path).unwrap());
+        thread::scope(|scope| {
+            scope.spawn(|| count(&one, "ann"));
+            scope.spawn(|| count(&other, "ben"));
+        });
+        let Some(Setting::AllowedDomain(end)) =
+            one.fresh().unwrap().row(&allowed().key()).map(|row| row.setting.clone())
+        else {
+            panic!("the record is gone")
+        };
+        assert_eq!(end.comment, "50");
     }
 
     #[test]
