@@ -264,6 +264,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
         clearinghouse: Some(ClearingHouse {
             name: "house.push.example.net".parse()?,
             domain: "push.example.net".parse()?,
+            also_domains: Vec::new(),
             tls: Tls::new(files.certificate, files.key, office.dir.join("ca.pem")),
             listen,
             edges: vec!["edge.push.example.net".parse()?],

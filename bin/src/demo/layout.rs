@@ -322,6 +322,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         clearinghouse: Some(ClearingHouse {
             name: name("house.push.example.net")?,
             domain: name(PUBLISHER)?,
+            also_domains: vec![name("push.lync.com")?],
             tls: office.tls("house.push.example.net", "house.push.example.net", &["house.push.example.net"])?,
             listen: at.house(),
             edges: vec![name("edge.push.example.net")?],

@@ -24,22 +24,45 @@ pub struct Doorway {
     requests: Arc<Requests>,
     /// Certificate names of the edges whose trust header is believed.
     edges: Vec<SipDomain>,
+    /// The publisher's domains: what is sent to another one is not for this clearing house.
+    domains: Vec<SipDomain>,
     name: Arc<str>,
 }
 
 impl Doorway {
-    /// A door for these edges; answers to our own feedback go to `requests`.
-    pub fn new(intake: Arc<Intake>, requests: Arc<Requests>, edges: Vec<SipDomain>, name: &SipDomain) -> Self {
-        Self { intake, requests, edges, name: name.as_str().into() }
+    /// A door for what these edges bring to these domains; answers to our own feedback go to `requests`.
+    pub fn new(
+        intake: Arc<Intake>,
+        requests: Arc<Requests>,
+        edges: Vec<SipDomain>,
+        domains: Vec<SipDomain>,
+        name: &SipDomain,
+    ) -> Self {
+        Self { intake, requests, edges, domains, name: name.as_str().into() }
     }
 
-    /// The proof and the requests of one MESSAGE.
-    fn read(&self, edge: Option<&TrustedEdge>, message: &Message) -> Result<(AdmittedPeer, Vec<PushRequest>), Refusal> {
+    /// The proof of one MESSAGE, whom it asks, and its requests.
+    fn read(&self, edge: Option<&TrustedEdge>, message: &Message) -> Result<Asking, Refusal> {
         // The trust header counts only on a connection whose certificate is a configured edge's (DESIGN.md §6).
         let edge = edge.ok_or(Refusal::ForgedTrust)?;
         let peer = readmit(edge, message.header(Name::EdgeTrust), &message::from_domain(message)?)?;
-        for_us(message)?;
-        Ok((peer, message::push_requests(message)?))
+        let asked = self.asked(message)?;
+        Ok((peer, asked, message::push_requests(message)?))
+    }
+
+    /// The domain of ours that a request is sent to, if it is for whoever takes push requests there. A sender that has the
+    /// address wrong must hear it.
+    fn asked(&self, message: &Message) -> Result<SipDomain, Refusal> {
+        let host = message::destination_host(message);
+        let Some(asked) = host.and_then(|host| self.domains.iter().find(|it| it.as_str().eq_ignore_ascii_case(host)))
+        else {
+            return Err(Refusal::UnknownDestination { domain: message::destination(message)? });
+        };
+        let uri = message.request_uri().and_then(|uri| reveille_sip::Uri::parse(uri).ok());
+        match uri.as_ref().and_then(reveille_sip::Uri::user).unwrap_or_default() {
+            USER => Ok(asked.clone()),
+            other => Err(Refusal::NoSuchUser { user: other.chars().take(64).collect(), domain: asked.clone() }),
+        }
     }
 }
 
@@ -54,11 +77,11 @@ impl Handler for Doorway {
                 None => self.requests.on_response(message),
                 Some(Method::Ack) => {}
                 Some(Method::Message) => match self.read(edge.as_ref(), &message) {
-                    Ok((from, requests)) => {
+                    Ok((from, asked, requests)) => {
                         let (flow, name, body) = (Arc::clone(flow), Arc::clone(&self.name), message.body());
                         let watch = Watch::of(&requests, begun);
                         let answer = move |receipt| send(&flow, answer(&message, receipt, watch, &name));
-                        submissions.push(Submission { from, requests, body, answer: Box::new(answer) });
+                        submissions.push(Submission { from, asked, requests, body, answer: Box::new(answer) });
                     }
                     Err(refusal) => {
                         if matches!(refusal, Refusal::ForgedTrust | Refusal::NoTrust) {
@@ -94,18 +117,8 @@ impl Handler for Doorway {
     }
 }
 
-/// Whether a request is for whoever takes push requests. A sender that has the address wrong must hear it.
-fn for_us(message: &Message) -> Result<(), Refusal> {
-    let uri = message.request_uri().and_then(|uri| reveille_sip::Uri::parse(uri).ok());
-    let user = uri.as_ref().and_then(reveille_sip::Uri::user).unwrap_or_default();
-    match user {
-        USER => Ok(()),
-        other => {
-            let user = other.chars().take(64).collect();
-            Err(Refusal::NoSuchUser { user, domain: message::destination(message)? })
-        }
-    }
-}
+/// Who asks, whom, and for what.
+type Asking = (AdmittedPeer, SipDomain, Vec<PushRequest>);
 
 /// The user of the documents' `sip:push@push.lync.com`.
 const USER: &str = "push";

@@ -40,7 +40,7 @@ pub struct Road {
     pub edge: Target,
     /// Our own name, for Via.
     pub name: SipDomain,
-    /// The publisher's domain: feedback comes from `sip:push@` it.
+    /// The publisher's domain: feedback comes from `sip:push@` it where nothing is kept about which one was asked.
     pub domain: SipDomain,
 }
 
@@ -98,6 +98,11 @@ impl Outbox {
         let now = self.clock.now();
         // In order: while the oldest is put off, everything behind it waits too.
         by_origin.retain(|_, items| items[0].due <= now);
+        // Home believes the domain that it asked, so that one MESSAGE speaks for one of them.
+        for items in by_origin.values_mut() {
+            let alike = items.iter().take_while(|item| item.asked == items[0].asked).count();
+            items.truncate(alike);
+        }
         by_origin
     }
 
@@ -158,7 +163,7 @@ impl Outbox {
         let envelope = Envelope {
             sent_by: self.road.name.as_str(),
             branch: ticket.branch(),
-            from: &format!("sip:push@{}", self.road.domain),
+            from: &format!("sip:push@{}", owed[0].asked.as_ref().unwrap_or(&self.road.domain)),
             // To whom every push request of this origin came from (DESIGN.md §5).
             to: &format!("sip:mcx@{origin}"),
             call_id: &call_id,

@@ -22,6 +22,8 @@ pub type Receipt = Result<Vec<PushResult>, Refusal>;
 pub struct Submission {
     /// The proof without which nothing is taken.
     pub from: AdmittedPeer,
+    /// The domain that it was sent to.
+    pub asked: SipDomain,
     /// 1 to 32 requests.
     pub requests: Vec<PushRequest>,
     /// The body that a single request came in: it is journaled as it is.
@@ -85,7 +87,8 @@ impl Intake {
                             true => (&*submission.body).into(),
                             false => write_body(std::slice::from_ref(&request)).into(),
                         };
-                        entries.push(entry(origin, &request, lane.clone(), body, now, expires));
+                        let between = Between { origin, asked: &submission.asked };
+                        entries.push(entry(between, &request, lane.clone(), body, now, expires));
                         kept.push(Some(Kept { origin: origin.clone(), request, lane, expires }));
                         Slot::Kept(entries.len() - 1)
                     }
@@ -165,8 +168,14 @@ fn is_object(body: &[u8]) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
+/// Who asks whom.
+struct Between<'a> {
+    origin: &'a SipDomain,
+    asked: &'a SipDomain,
+}
+
 fn entry(
-    origin: &SipDomain,
+    between: Between<'_>,
     request: &PushRequest,
     lane: LaneKey,
     body: Arc<[u8]>,
@@ -174,7 +183,8 @@ fn entry(
     expires: Timestamp,
 ) -> JournalEntry {
     JournalEntry {
-        origin: origin.clone(),
+        origin: between.origin.clone(),
+        asked: between.asked.clone(),
         id: request.id,
         lane,
         received,

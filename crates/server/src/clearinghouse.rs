@@ -50,7 +50,8 @@ pub(crate) fn start(
     let intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
     let requests = Requests::new();
     let edges = config.edges.clone();
-    let doorway = Arc::new(Doorway::new(Arc::new(intake), Arc::clone(&requests), edges, &config.name));
+    let domains = std::iter::once(&config.domain).chain(&config.also_domains).cloned().collect();
+    let doorway = Arc::new(Doorway::new(Arc::new(intake), Arc::clone(&requests), edges, domains, &config.name));
     let pool = Pool::new(
         Arc::clone(&doorway) as _,
         Arc::clone(&requests) as _,

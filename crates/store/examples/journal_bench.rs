@@ -166,6 +166,7 @@ impl Work<'_> {
         let received = Timestamp::from_millis(1_700_000_000_000 + n as u64 / 100);
         JournalEntry {
             origin: self.origins[n % self.origins.len()].clone(),
+            asked: self.origins[0].clone(),
             // As random as ids are within their millisecond.
             id: PushId::from_parts(received, (n as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> 48),
             lane: lane(if n.is_multiple_of(10) { Channel::Voip } else { Channel::Message }),

@@ -247,6 +247,7 @@ fn entry(n: u64) -> JournalEntry {
     let request = request(n);
     JournalEntry {
         origin: origin(),
+        asked: "push.example.net".parse().expect("a domain"),
         id: PushId::from_u128(n.into()),
         lane: LaneKey { app, channel: Channel::Message },
         received: at(1000 + n),

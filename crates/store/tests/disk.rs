@@ -76,6 +76,7 @@ fn append(journal: &SqliteJournal, n: u64) -> Result<Appended, StoreError> {
     let request: Arc<[u8]> = vec![b'x'; 5000].into();
     let entry = JournalEntry {
         origin: "contoso.com".parse().unwrap(),
+        asked: "push.example.net".parse().unwrap(),
         id: PushId::from_u128(n.into()),
         lane: LaneKey { app, channel: Channel::Message },
         received: Timestamp::from_millis(n),

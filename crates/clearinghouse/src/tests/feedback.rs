@@ -25,6 +25,8 @@ struct Homes {
     moods: Mutex<HashMap<String, u16>>,
     /// Pushes that no home believes in: its own 403 has no diagnosis.
     disbelieved: Mutex<Vec<PushId>>,
+    /// In whose name each MESSAGE came.
+    names: Mutex<Vec<String>>,
     heard: mpsc::UnboundedSender<(String, Feedback)>,
 }
 
@@ -32,6 +34,7 @@ impl Handler for Homes {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         for message in batch.drain(..) {
             let home = message::destination(&message).unwrap().to_string();
+            self.names.lock().push(message::from_domain(&message).unwrap().to_string());
             let feedback = read_body(message.body_bytes()).unwrap();
             let disbelieved = self.disbelieved.lock();
             let believed = !feedback.items.iter().any(|item| disbelieved.contains(&item.push));
@@ -83,7 +86,8 @@ impl Reporting {
         let listener = Listener::tls(at, server, ListenLimits::default()).unwrap();
         let edge = Target::at(EDGE, listener.local_addr(), Transport::Tls);
         let (told, heard) = mpsc::unbounded_channel();
-        let homes = Arc::new(Homes { moods: Mutex::default(), disbelieved: Mutex::default(), heard: told });
+        let (moods, disbelieved, names) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        let homes = Arc::new(Homes { moods, disbelieved, names, heard: told });
         let stop = CancellationToken::new();
         let requests = Requests::new();
         let client = Arc::new(office.client("house.push.example.net"));
@@ -122,6 +126,11 @@ impl Reporting {
 
     /// The journal comes to owe feedback about these pushes, and the outbox is woken.
     async fn owe(&self, home: &str, pushes: impl IntoIterator<Item = u128>) {
+        self.owe_as("push.example.net", home, pushes).await;
+    }
+
+    /// The same for pushes that were sent to that domain.
+    async fn owe_as(&self, asked: &str, home: &str, pushes: impl IntoIterator<Item = u128>) {
         let item = |number| FeedbackItem {
             push: id(number),
             identity: IdentityId::from_u128(number),
@@ -132,7 +141,7 @@ impl Reporting {
             at: self.house.now(),
         };
         let items = pushes.into_iter().map(item).collect();
-        wait(|done| self.house.journal.owe_feedback(domain(home), items, done)).await.unwrap();
+        wait(|done| self.house.journal.owe_feedback(domain(home), domain(asked), items, done)).await.unwrap();
         self.house.feedback.notify_one();
     }
 
@@ -158,6 +167,23 @@ impl Reporting {
             timeout(PATIENCE, task).await.expect("it stops").unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn home_hears_from_the_name_that_it_asked_and_in_order() {
+    let mut reporting = Reporting::start().await;
+    reporting.owe("contoso.com", [1, 2]).await;
+    reporting.owe_as("push.lync.com", "contoso.com", [3]).await;
+    reporting.owe("contoso.com", [4]).await;
+    reporting.until("all is taken", <[_]>::is_empty).await;
+    let mut last = (String::new(), 0);
+    while let Ok((_, feedback)) = reporting.heard.try_recv() {
+        last = (reporting.homes.names.lock().remove(0), feedback.items.last().unwrap().push.to_u128());
+        let expected = if last.1 == 3 { "push.lync.com" } else { "push.example.net" };
+        assert_eq!(last.0, expected, "push {}", last.1);
+    }
+    assert_eq!(last.1, 4);
+    reporting.end().await;
 }
 
 #[tokio::test]

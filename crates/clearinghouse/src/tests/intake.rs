@@ -27,7 +27,13 @@ async fn an_answer_comes_only_when_the_journal_has_the_request() {
     });
     let requests = vec![message(1)];
     let body = write_body(&requests).into();
-    house.intake.accept(vec![Submission { from: peer("contoso.com"), requests, body, answer }]);
+    house.intake.accept(vec![Submission {
+        from: peer("contoso.com"),
+        asked: domain("push.example.net"),
+        requests,
+        body,
+        answer,
+    }]);
     house.settle().await;
     assert_eq!(answers.try_recv().unwrap(), (Ok(vec![journaled()]), Some(PushState::Journaled)));
 }
@@ -111,7 +117,13 @@ async fn what_comes_in_together_is_answered_one_by_one() {
     let submission = |number: u128, requests: Vec<PushRequest>| {
         let told = told.clone();
         let answer = Box::new(move |receipt: Receipt| told.send((number, receipt)).unwrap());
-        Submission { from: peer("contoso.com"), body: write_body(&requests).into(), requests, answer }
+        Submission {
+            from: peer("contoso.com"),
+            asked: domain("push.example.net"),
+            body: write_body(&requests).into(),
+            requests,
+            answer,
+        }
     };
     let skewed = PushRequest { sent: Timestamp::from_millis(NOON + 700_000), ..message(3) };
     house.intake.accept(vec![

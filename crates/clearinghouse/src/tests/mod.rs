@@ -173,8 +173,8 @@ impl Journal for Moody {
         self.real.purge(before, limit, done);
     }
 
-    fn owe_feedback(&self, origin: SipDomain, items: Vec<FeedbackItem>, done: Done<()>) {
-        self.real.owe_feedback(origin, items, done);
+    fn owe_feedback(&self, origin: SipDomain, asked: SipDomain, items: Vec<FeedbackItem>, done: Done<()>) {
+        self.real.owe_feedback(origin, asked, items, done);
     }
 
     fn feedback_open(&self, limit: usize) -> Result<Vec<OwedFeedback>, StoreError> {
@@ -298,7 +298,13 @@ impl House {
         let (told, receipt) = tokio::sync::oneshot::channel();
         let answer = Box::new(move |receipt| drop(told.send(receipt)));
         let body = write_body(requests).into();
-        self.intake.accept(vec![Submission { from: peer(from), requests: requests.to_vec(), body, answer }]);
+        self.intake.accept(vec![Submission {
+            from: peer(from),
+            asked: domain("push.example.net"),
+            requests: requests.to_vec(),
+            body,
+            answer,
+        }]);
         let receipt = timeout(PATIENCE, receipt).await.expect("an answer in time").expect("an answer");
         self.settle().await;
         receipt

@@ -119,6 +119,7 @@ async fn a_push_that_is_read_back_before_it_is_handed_over_is_sent_once() {
     let request = call(5);
     let entry = JournalEntry {
         origin: domain("contoso.com"),
+        asked: domain("push.example.net"),
         id: request.id,
         lane: lane_key(Channel::Voip),
         received: house.now(),

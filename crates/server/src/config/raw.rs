@@ -354,8 +354,11 @@ pub struct ServedDomain {
 pub struct ClearingHouse {
     /// This server's own name.
     pub name: SipDomain,
-    /// The publisher's domain, that feedback comes from.
+    /// The publisher's domain.
     pub domain: SipDomain,
+    /// Other domains of it that push requests are sent to. Feedback comes from the one that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_domains: Vec<SipDomain>,
     /// Certificates.
     pub tls: Tls,
     /// Our edges, mutual TLS.

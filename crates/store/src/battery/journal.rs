@@ -27,6 +27,7 @@ fn entry(origin: &str, n: u128) -> JournalEntry {
     let request: Arc<[u8]> = format!("request {n} of {origin}").into_bytes().into();
     JournalEntry {
         origin: domain(origin),
+        asked: domain("push.example.net"),
         id: push(n),
         lane: lane(if n.is_multiple_of(2) { Channel::Message } else { Channel::Voip }),
         received: at(1000 + n as u64),
@@ -319,13 +320,13 @@ pub(super) fn feedback_of_one_origin_never_hides_that_of_another<B: Backend<Stor
 pub(super) fn feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order<B: Backend<Store: Journal>>(backend: &B) {
     let journal = backend.open();
     let items = (0..5).map(|n| feedback(n, "reversed")).collect();
-    done(|done| journal.owe_feedback(domain("a.example"), items, done));
+    done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), items, done));
     let owed = journal.feedback_open(10).unwrap();
     assert!(owed.iter().all(|owed| owed.attempt == 0 && owed.due == owed.item.at));
     done(|done| journal.feedback_done(vec![owed[0].id, owed[3].id], done));
     done(|done| journal.feedback_retry(vec![owed[1].id], at(9000), 2, done));
     let journal = backend.reopen(journal);
-    done(|done| journal.owe_feedback(domain("a.example"), vec![feedback(5, "reversed")], done));
+    done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), vec![feedback(5, "reversed")], done));
     let left = journal.feedback_open(10).unwrap();
     let ids = left.iter().map(|owed| owed.item.push).collect::<Vec<_>>();
     assert_eq!(ids, [push(1), push(2), push(4), push(5)]);
@@ -333,10 +334,28 @@ pub(super) fn feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order<B: Ba
     assert_eq!((left[1].due, left[1].attempt), (at(2002), 0));
 }
 
+pub(super) fn feedback_is_owed_in_the_name_that_was_asked<B: Backend<Store: Journal>>(backend: &B) {
+    let journal = backend.open();
+    let other = JournalEntry { asked: domain("push.lync.com"), ..entry("a.example", 3) };
+    let seqs = taken(&journal, vec![entry("a.example", 1), other]);
+    let dead = PushState::NotPushed(Reason::IdentityDead);
+    let journal = backend.reopen(journal);
+    let end = |(n, seq): (u128, &u64)| Completed { feedback: Some(feedback(n, "forget")), ..ended(*seq, dead, at(9)) };
+    let ends = (1..).zip(&seqs).map(end).collect();
+    done(|done| journal.complete(ends, done));
+    done(|done| journal.owe_feedback(domain("a.example"), domain("push.lync.com"), vec![feedback(9, "reversed")], done));
+    let owed = journal.feedback_open(10).unwrap();
+    let asked: Vec<_> = owed.iter().map(|owed| owed.asked.as_ref().map(SipDomain::as_str)).collect();
+    assert_eq!(asked, [Some("push.example.net"), Some("push.lync.com"), Some("push.lync.com")]);
+    // The same lane all the same, and the same key: whoever repeats a request to the other name is a duplicate.
+    let repeated = JournalEntry { asked: domain("push.lync.com"), ..entry("a.example", 1) };
+    assert!(matches!(append(&journal, vec![repeated])[0], Appended::Duplicate { same_request: true, .. }));
+}
+
 pub(super) fn old_feedback_is_given_up<B: Backend<Store: Journal>>(backend: &B) {
     let journal = backend.open();
     let items = (0..5).map(|n| feedback(n, "state")).collect();
-    done(|done| journal.owe_feedback(domain("a.example"), items, done));
+    done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), items, done));
     assert_eq!(done(|done| journal.feedback_purge(at(2003), 2, done)), 2);
     assert_eq!(done(|done| journal.feedback_purge(at(2003), 2, done)), 1);
     assert_eq!(journal.feedback_open(10).unwrap().len(), 2);

@@ -205,6 +205,7 @@ fn entry(dice: &mut Dice, now: u64) -> JournalEntry {
     let request: Arc<[u8]> = vec![dice.roll(256) as u8; size as usize].into();
     JournalEntry {
         origin,
+        asked: if dice.roll(3) == 0 { "push.lync.com" } else { "push.example.net" }.parse().unwrap(),
         id,
         lane: LaneKey { app, channel },
         received: at(now),

@@ -30,7 +30,8 @@ pub(super) struct Desk<'a> {
 /// What the writer remembers between batches.
 pub(super) struct Numbers {
     origins: HashMap<SipDomain, u32>,
-    lanes: HashMap<LaneKey, u32>,
+    /// By lane the number for each domain that was asked.
+    lanes: HashMap<LaneKey, Vec<(SipDomain, u32)>>,
     /// The number of the block that is gathered next.
     next_block: u64,
     next_feedback: u64,
@@ -48,14 +49,20 @@ impl Memory for Numbers {
     fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut origins = db.prepare("SELECT no, name FROM origin")?;
         let origins = origins.query_map((), |row| Ok((columns::parsed_at(row, 1)?, row.get(0)?)))?;
-        let mut lanes = db.prepare("SELECT no, provider, app, environment, channel FROM lane")?;
-        let lanes = lanes.query_map((), |row| Ok((view::lane(row, 1)?, row.get(0)?)))?;
+        let mut known =
+            db.prepare("SELECT no, provider, app, environment, channel, asked FROM lane WHERE asked <> ''")?;
+        let known = known.query_map((), |row| Ok((view::lane(row, 1)?, columns::parsed_at(row, 5)?, row.get(0)?)))?;
+        let mut lanes: HashMap<LaneKey, Vec<_>> = HashMap::new();
+        for row in known {
+            let (lane, asked, no) = row?;
+            lanes.entry(lane).or_default().push((asked, no));
+        }
         let mut needed = db.prepare("SELECT no FROM block_request")?;
         let needed = needed.query_map((), |row| columns::number_at(row, 0))?;
         let last = |sql: &str| db.query_row(sql, (), |row| columns::number_at(row, 0));
         Ok(Self {
             origins: origins.collect::<rusqlite::Result<_>>()?,
-            lanes: lanes.collect::<rusqlite::Result<_>>()?,
+            lanes,
             next_block: last("SELECT coalesce(max(no), 0) FROM block")? + 1,
             next_feedback: last("SELECT coalesce(max(no), 0) FROM feedback")? + 1,
             blocks: HashMap::new(),
@@ -103,7 +110,7 @@ impl Desk<'_> {
             .map_err(|failure| rusqlite::Error::ToSqlConversionFailure(Box::new(failure)))?;
         self.gathering.keys.push(Key {
             origin_no,
-            lane_no: self.numbers.lane(self.db, &entry.lane)?,
+            lane_no: self.numbers.lane(self.db, &entry.lane, &entry.asked)?,
             id,
             received: entry.received,
             expires: entry.expires,
@@ -150,7 +157,7 @@ impl Desk<'_> {
             self.db.prepare_cached(sql)?.execute((seq, end.state.as_str(), reason, detail))?;
         }
         if let Some(item) = &end.feedback {
-            outbox::owe(self.db, key.origin_no, self.numbers.feedback(), item)?;
+            outbox::owe(self.db, key.origin_no, &outbox::Asked::Lane(key.lane_no), self.numbers.feedback(), item)?;
         }
         Ok(())
     }
@@ -358,15 +365,18 @@ impl Numbers {
         Ok(no)
     }
 
-    fn lane(&mut self, db: &Connection, lane: &LaneKey) -> rusqlite::Result<u32> {
-        if let Some(&no) = self.lanes.get(lane) {
+    /// The number of a lane and the domain that was asked: one row for each pair, of which there are few.
+    fn lane(&mut self, db: &Connection, lane: &LaneKey, asked: &SipDomain) -> rusqlite::Result<u32> {
+        let known = self.lanes.get(lane).and_then(|known| known.iter().find(|(domain, _)| domain == asked));
+        if let Some(&(_, no)) = known {
             return Ok(no);
         }
-        let sql = "INSERT INTO lane (provider, app, environment, channel) VALUES (?1, ?2, ?3, ?4) RETURNING no";
+        let sql =
+            "INSERT INTO lane (provider, app, environment, channel, asked) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING no";
         let AppKey { provider, app, environment } = &lane.app;
-        let names = (provider.as_str(), &**app, environment.as_str(), lane.channel.as_str());
+        let names = (provider.as_str(), &**app, environment.as_str(), lane.channel.as_str(), asked.as_str());
         let no = db.query_row(sql, names, |row| row.get(0))?;
-        self.lanes.insert(lane.clone(), no);
+        self.lanes.entry(lane.clone()).or_default().push((asked.clone(), no));
         Ok(no)
     }
 

@@ -2,16 +2,35 @@
 
 use rusqlite::{Connection, Row};
 
-use reveille_core::{IdentityId, PushId, Timestamp};
+use reveille_core::{IdentityId, PushId, SipDomain, Timestamp};
 
 use super::{FEEDBACK_MAX, FeedbackId, FeedbackItem, OwedFeedback};
 use crate::columns;
 
-pub(super) fn owe(db: &Connection, origin_no: u32, no: u64, item: &FeedbackItem) -> rusqlite::Result<()> {
+/// In whose name something is said.
+pub(super) enum Asked<'a> {
+    /// That domain's.
+    Domain(&'a SipDomain),
+    /// The one that is kept with that lane.
+    Lane(u32),
+}
+
+pub(super) fn owe(
+    db: &Connection,
+    origin_no: u32,
+    asked: &Asked<'_>,
+    no: u64,
+    item: &FeedbackItem,
+) -> rusqlite::Result<()> {
+    let (domain, lane) = match asked {
+        Asked::Domain(domain) => (Some(domain.as_str()), None),
+        Asked::Lane(no) => (None, Some(*no)),
+    };
     let mut owe = db.prepare_cached(
         "INSERT INTO feedback (origin_no, no, push, identity, token_generation, verdict, reason, provider_time, at, due,
-                               attempt)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, 0)",
+                               attempt, asked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, 0,
+                 coalesce(?10, (SELECT asked FROM lane WHERE no = ?11), ''))",
     )?;
     owe.execute((
         origin_no,
@@ -23,6 +42,8 @@ pub(super) fn owe(db: &Connection, origin_no: u32, no: u64, item: &FeedbackItem)
         columns::detail(&item.reason),
         item.provider_time.map(columns::instant),
         columns::instant(item.at),
+        domain,
+        lane,
     ))?;
     Ok(())
 }
@@ -33,7 +54,7 @@ pub(super) fn open(db: &Connection, limit: usize) -> rusqlite::Result<Vec<OwedFe
     let mut query = db.prepare_cached(
         "SELECT feedback.origin_no, feedback.no, origin.name, feedback.push, feedback.identity,
                 feedback.token_generation, feedback.verdict, feedback.reason, feedback.provider_time, feedback.at,
-                feedback.due, feedback.attempt
+                feedback.due, feedback.attempt, feedback.asked
            FROM feedback JOIN origin ON origin.no = feedback.origin_no
           WHERE feedback.origin_no = ?1 ORDER BY feedback.no LIMIT ?2",
     )?;
@@ -71,6 +92,7 @@ fn owed_feedback(row: &Row<'_>) -> rusqlite::Result<OwedFeedback> {
     Ok(OwedFeedback {
         id: FeedbackId { origin_no: row.get(0)?, no: columns::number_at(row, 1)? },
         origin: columns::parsed_at(row, 2)?,
+        asked: if row.get_ref(12)?.as_str()?.is_empty() { None } else { Some(columns::parsed_at(row, 12)?) },
         item,
         due: columns::instant_at(row, 10)?,
         attempt: row.get(11)?,

@@ -191,6 +191,7 @@ mod tests {
         let request: Arc<[u8]> = format!("request {n}").into_bytes().into();
         JournalEntry {
             origin: "a.example".parse().unwrap(),
+            asked: "push.example.net".parse().unwrap(),
             id: PushId::from_u128(n.into()),
             lane: LaneKey { app, channel: Channel::Message },
             received: Timestamp::from_millis(n),
