@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
 use reveille_core::{Aor, SipDomain, Timestamp};
-use reveille_sip::auth::{Algorithm, Credentials, Refusal, Server, Verified};
+use reveille_sip::auth::{Algorithm, Credentials, Ha1, Refusal, Server, Verified};
 use reveille_sip::{Message, Method, Millis, Name, Uri};
 use reveille_sip_net::Transport;
 use tracing::debug;
@@ -81,12 +81,13 @@ impl Authenticator {
         challenges.iter().map(ToString::to_string).collect()
     }
 
-    /// Who has sent this request, if it proves that. `here` is our address on the connection that it came by.
-    pub(crate) fn verify(
+    /// Who has sent this request, if it proves that. `here` is our address on the connection that it came by; `guests`
+    /// knows the passwords of those who take part in a test.
+    pub(crate) fn verify<'g>(
         &self,
         request: &Message,
         here: SocketAddr,
-        users: &Users,
+        (users, guests): (&Users, &dyn Fn(&Aor) -> Option<&'g str>),
         now: Timestamp,
     ) -> Result<Aor, Unproven> {
         let method = request.method().unwrap_or(Method::Other("")).as_str();
@@ -104,7 +105,14 @@ impl Authenticator {
             let Some(server) = self.servers.iter().find(|server| server.realm() == credentials.realm) else { continue };
             let proof = users.proof(&credentials.realm, &credentials.username, credentials.algorithm);
             let Some((aor, ha1)) = proof else { continue };
-            match server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis())) {
+            let judge =
+                |ha1: &Ha1| server.verify(&credentials, method, request.body_bytes(), ha1, Millis(now.millis()));
+            let judged = judge(ha1).or_else(|refusal| {
+                let password = guests(&aor).filter(|_| refusal == Refusal::Wrong).ok_or(refusal)?;
+                let Credentials { algorithm, username, realm, .. } = &credentials;
+                judge(&Ha1::of_password(*algorithm, username, realm, password))
+            });
+            match judged {
                 Ok(_) if !is_for(&credentials.uri, request, here) => unproven = Unproven::Elsewhere,
                 Ok(verified) if self.counts.lock().rises(&credentials.nonce, &verified, now.millis()) => {
                     return Ok(aor);
@@ -161,7 +169,7 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use reveille_sip::auth::{Challenge, Covered, Ha1, answer};
+    use reveille_sip::auth::{Challenge, Covered, answer};
     use reveille_sip::{Limits, parse_datagram};
 
     use super::*;
@@ -211,8 +219,15 @@ mod tests {
         // One nonce serves all algorithms, so its count rises over all.
         for (challenge, count) in authenticator.challenges(&request(""), Transport::Tls, NOW, false).iter().zip(1..) {
             let first = request(&credentials(challenge, "secret", count));
-            assert_eq!(authenticator.verify(&first, here(), &users, NOW).unwrap().to_string(), "bob@contoso.com");
-            assert_eq!(authenticator.verify(&first, here(), &users, NOW), Err(Unproven::Stale), "{challenge}");
+            assert_eq!(
+                authenticator.verify(&first, here(), (&users, &|_| None), NOW).unwrap().to_string(),
+                "bob@contoso.com"
+            );
+            assert_eq!(
+                authenticator.verify(&first, here(), (&users, &|_| None), NOW),
+                Err(Unproven::Stale),
+                "{challenge}"
+            );
         }
     }
 
@@ -221,10 +236,10 @@ mod tests {
         let (authenticator, users) = (authenticator(&Algorithm::ALL), users());
         let challenges = authenticator.challenges(&request(""), Transport::Tls, NOW, false);
         let wrong = request(&credentials(&challenges[0], "guess", 1));
-        assert_eq!(authenticator.verify(&wrong, here(), &users, NOW), Err(Unproven::Wrong));
-        assert_eq!(authenticator.verify(&request(""), here(), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&wrong, here(), (&users, &|_| None), NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&request(""), here(), (&users, &|_| None), NOW), Err(Unproven::Wrong));
         let hashed = credentials(&challenges[0], "secret", 1).replace("Digest ", "Digest userhash=true, ");
-        assert_eq!(authenticator.verify(&request(&hashed), here(), &users, NOW), Err(Unproven::Wrong));
+        assert_eq!(authenticator.verify(&request(&hashed), here(), (&users, &|_| None), NOW), Err(Unproven::Wrong));
     }
 
     #[test]
@@ -247,9 +262,9 @@ mod tests {
         ] {
             let challenges = authenticator.challenges(&request(""), Transport::Udp, NOW, false);
             let sent = request(&credentials_for(uri, &challenges[0], "secret", 1));
-            assert_eq!(authenticator.verify(&sent, at, &users, NOW).map(drop), expected, "{uri} at {at}");
+            assert_eq!(authenticator.verify(&sent, at, (&users, &|_| None), NOW).map(drop), expected, "{uri} at {at}");
             let guessed = request(&credentials_for(uri, &challenges[0], "guess", 2));
-            assert_eq!(authenticator.verify(&guessed, at, &users, NOW), Err(Unproven::Wrong), "{uri}");
+            assert_eq!(authenticator.verify(&guessed, at, (&users, &|_| None), NOW), Err(Unproven::Wrong), "{uri}");
         }
     }
 
@@ -259,7 +274,7 @@ mod tests {
         let challenges = authenticator.challenges(&request(""), Transport::Tls, NOW, false);
         let later = NOW.plus(std::time::Duration::from_secs(301));
         let request = request(&credentials(&challenges[0], "secret", 1));
-        assert_eq!(authenticator.verify(&request, here(), &users, later), Err(Unproven::Stale));
+        assert_eq!(authenticator.verify(&request, here(), (&users, &|_| None), later), Err(Unproven::Stale));
     }
 
     #[test]
@@ -269,10 +284,14 @@ mod tests {
         assert_eq!(challenges.len(), 1);
         let weak = challenges[0].replace("SHA-256", "MD5");
         assert_eq!(
-            strict.verify(&request(&credentials(&weak, "secret", 1)), here(), &users, NOW),
+            strict.verify(&request(&credentials(&weak, "secret", 1)), here(), (&users, &|_| None), NOW),
             Err(Unproven::Wrong)
         );
-        assert!(strict.verify(&request(&credentials(&challenges[0], "secret", 1)), here(), &users, NOW).is_ok());
+        assert!(
+            strict
+                .verify(&request(&credentials(&challenges[0], "secret", 1)), here(), (&users, &|_| None), NOW)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -293,7 +312,9 @@ mod tests {
         let (authenticator, users) = (authenticator(&[Algorithm::Sha256]), users());
         let at = |secs| NOW.plus(std::time::Duration::from_secs(secs));
         let sign_in = |now, challenge: &str, count| {
-            authenticator.verify(&request(&credentials(challenge, "secret", count)), here(), &users, now).map(drop)
+            authenticator
+                .verify(&request(&credentials(challenge, "secret", count)), here(), (&users, &|_| None), now)
+                .map(drop)
         };
         let challenge = |now| authenticator.challenges(&request(""), Transport::Tls, now, false).remove(0);
         let [used, unused] = [(); 2].map(|()| challenge(at(0)));
@@ -332,7 +353,7 @@ mod tests {
                 let covered = Covered { method: "REGISTER", uri: "sip:contoso.com", body: b"" };
                 let value = answer(&challenge, username, &ha1, covered, "cnonce", count).unwrap();
                 let signed = request(&format!("Authorization: {value}\r\n"));
-                let proven = authenticator.verify(&signed, here(), &users, NOW).map(|aor| aor.to_string());
+                let proven = authenticator.verify(&signed, here(), (&users, &|_| None), NOW).map(|aor| aor.to_string());
                 assert_eq!(proven.as_deref(), Ok("bob@contoso.com"), "{username} in {realm}");
             }
         }

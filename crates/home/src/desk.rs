@@ -10,6 +10,7 @@ use crate::front::Front;
 use crate::probe::Acknowledged;
 use crate::shard::Event;
 use crate::status::{Explained, Foreseen, UserStatus};
+use crate::visits::{NoVisit, Visit};
 
 /// What others may ask a running home.
 #[derive(Clone)]
@@ -30,6 +31,11 @@ impl Desk {
     /// such user here.
     pub fn named(&self, text: &str) -> Option<Aor> {
         self.front.users.named(text)
+    }
+
+    /// Begins a test that signs in as these users, and leaves no trace of theirs.
+    pub fn visit(&self, users: &[String]) -> Result<Visit, NoVisit> {
+        Visit::begin(Arc::clone(&self.front), users)
     }
 
     /// The devices of one user or of all with what a message would need there, by user and device; at most `most`.

@@ -25,11 +25,14 @@ use crate::probe::Probes;
 use crate::reply::{Recent, Reply};
 use crate::shard::Event;
 use crate::users::Users;
+use crate::visits::{Open, Visiting, Visits};
 
 /// What is answered to a method that is not for us.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, REFER, NOTIFY, REGISTER, MESSAGE, OPTIONS, SERVICE";
 /// What is said to a sender without a name.
 const NO_FROM: &str = "the From header field names no user of the form sip:user@domain";
+/// What a test hears whose time is over, or that does what it has not announced.
+const NO_GUEST: &str = "this request belongs to a test that is over, or that this user takes no part in";
 /// Feedback messages under way at once.
 const FEEDBACK_MAX: usize = 64;
 
@@ -75,6 +78,8 @@ pub(crate) struct Front {
     pub(crate) road: OnceLock<Arc<Road>>,
     /// Tests under way.
     pub(crate) probes: Probes,
+    /// Tests that sign in as users, under way.
+    pub(crate) visits: Visits,
     pub(crate) authenticator: Authenticator,
     pub(crate) recent: Arc<Recent>,
     pub(crate) store: Arc<dyn HomeStore>,
@@ -228,7 +233,17 @@ impl Front {
         };
         // RFC 3261 §10.3 step 3: one may only register oneself.
         match address(reply.request(), Name::To).map(|to| self.users.kept_as(to)) {
-            Some(to) if to == user => self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply),
+            Some(to) if to == user => {
+                let user = match self.visits.of(reply.request()) {
+                    Visiting::No => user,
+                    Visiting::Yes(visit) => match visit.stand_in(&user) {
+                        Some(user) => user,
+                        None => return reply.refuse(403, NO_GUEST),
+                    },
+                    Visiting::Over => return reply.refuse(403, NO_GUEST),
+                };
+                self.hand_over(&user.clone(), |reply| Event::Register { user, reply }, reply);
+            }
             Some(to) => reply.refuse(403, &format!("{user} may register {user} and not {to}")),
             None => reply.refuse(400, "the To header field names no user of the form sip:user@domain"),
         }
@@ -281,6 +296,11 @@ impl Front {
 
     /// A message of one of ours: to another of ours, or out by our edge.
     fn send(&self, from: Aor, reply: Reply) {
+        match self.visits.of(reply.request()) {
+            Visiting::No => {}
+            Visiting::Yes(visit) => return self.send_within(&visit, from, reply),
+            Visiting::Over => return reply.refuse(403, NO_GUEST),
+        }
         let abroad = |to: &Aor| !self.users.serves(to.domain());
         match receiver(reply.request()) {
             Some(to) if abroad(&to) => match self.abroad.try_reserve() {
@@ -288,6 +308,15 @@ impl Front {
                 Err(_) => overloaded(reply),
             },
             _ => self.deliver(from, reply),
+        }
+    }
+
+    /// A message of a test, which reaches nobody but those who take part.
+    fn send_within(&self, visit: &Open, from: Aor, reply: Reply) {
+        let to = receiver(reply.request()).map(|to| self.users.kept_as(to)).and_then(|to| visit.stand_in(&to));
+        match to {
+            Some(to) => self.hand_over(&to.clone(), |reply| Event::Message { from, to, reply }, reply),
+            None => reply.refuse(403, NO_GUEST),
         }
     }
 
@@ -374,7 +403,12 @@ impl Front {
 
     /// Who has sent a request, if it proves that.
     fn proven(&self, reply: &Reply) -> Result<Aor, Unproven> {
-        self.authenticator.verify(reply.request(), reply.flow().local(), &self.users, self.clock.now())
+        let visit = match self.visits.of(reply.request()) {
+            Visiting::Yes(visit) => Some(visit),
+            Visiting::No | Visiting::Over => None,
+        };
+        let guests = |user: &Aor| visit.as_ref()?.password(user);
+        self.authenticator.verify(reply.request(), reply.flow().local(), (&self.users, &guests), self.clock.now())
     }
 
     fn challenge(&self, reply: Reply, status: u16, unproven: Unproven) {

@@ -29,6 +29,7 @@ use crate::probe::{Doors, Probes};
 use crate::reply::{Recent, Reply};
 use crate::shard::{Event, Shard, Shared};
 use crate::users::Users;
+use crate::visits::Visits;
 
 /// Shards; each has one writer, so this bounds how many users move at once, not how many there are.
 const SHARDS: usize = 4;
@@ -148,6 +149,7 @@ impl Home {
             calls: OnceLock::new(),
             road: OnceLock::new(),
             probes,
+            visits: Visits::default(),
             authenticator: Authenticator::new(users.domains(), &config.digests),
             recent: Arc::new(Recent::new()),
             store,

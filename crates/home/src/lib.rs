@@ -26,6 +26,7 @@ pub mod resume;
 mod shard;
 mod status;
 mod users;
+pub mod visits;
 
 pub use desk::Desk;
 pub use home::{Config, Home, Listeners};

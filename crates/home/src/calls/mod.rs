@@ -163,7 +163,7 @@ impl Calls {
             return Ok(());
         }
         let now = front.clock.now();
-        let proven = front.authenticator.verify(&ask.request, ask.flow.local(), &front.users, now);
+        let proven = front.authenticator.verify(&ask.request, ask.flow.local(), (&front.users, &|_| None), now);
         let user = proven.map_err(|unproven| {
             if unproven == Unproven::Elsewhere {
                 return warned(400, ELSEWHERE);

@@ -69,6 +69,8 @@ pub(crate) enum Event {
     FlowGone(FlowId),
     /// An administrator wants a device forgotten.
     Forget { user: Aor, device: String, done: oneshot::Sender<Result<bool, StoreError>> },
+    /// Nobody of that name is left: a test is over.
+    ForgetUser { user: Aor },
     /// A message for one of its users.
     Message { from: Aor, to: Aor, reply: Reply },
     /// The clearing house has answered.
@@ -184,6 +186,7 @@ impl Shard {
             Event::Feedback { known, item, done } => self.feedback(&known, &item, done),
             Event::FlowGone(flow) => self.flow_gone(flow),
             Event::Forget { user, device, done } => self.forget(user, device, done),
+            Event::ForgetUser { user } => self.forget_user(user),
             Event::Message { from, to, reply } => self.message(from, to, reply),
             Event::PushesAnswered(reports) => reports.into_iter().for_each(|report| self.push_answered(report)),
             Event::Reach { user, then } => {

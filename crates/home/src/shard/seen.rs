@@ -45,6 +45,21 @@ impl Shard {
         })
     }
 
+    /// Forgets everything under a name that stood in for a user's.
+    pub(super) fn forget_user(&mut self, user: Aor) {
+        self.accounts.remove(&user);
+        for (_, users) in self.flows.values_mut() {
+            users.remove(&user);
+        }
+        let forgotten = self.commit(vec![HomeChange::ForgetUser { user }]);
+        self.then(async move {
+            if let Err(reason) = forgotten.await {
+                warn!(%reason, "what a test has left could not be forgotten; it goes when its time is over");
+            }
+            Step::Nothing
+        });
+    }
+
     /// Forgets a device with its push identity. What is owed to it ends when it is due; a device that still runs
     /// registers anew.
     pub(super) fn forget(&mut self, user: Aor, device: String, done: oneshot::Sender<Result<bool, StoreError>>) {

@@ -104,6 +104,29 @@ pub(super) fn a_device_reads_back_as_it_was_put_and_is_replaced_whole<B: Backend
     assert_eq!(home.devices().unwrap(), [changed, bare]);
 }
 
+pub(super) fn a_user_who_is_forgotten_leaves_nothing_and_others_stay<B: Backend<Store: HomeStore>>(backend: &B) {
+    let home = backend.open();
+    let all = |user: &str, n| {
+        vec![
+            HomeChange::PutDevice(device(user, "phone")),
+            HomeChange::KeepMessage(message(n, user)),
+            HomeChange::OwePush(owed(n, user, 100)),
+            HomeChange::KeepMessage(message(n + 1, user)),
+        ]
+    };
+    commit(&home, [all("bob", 2), all("carol", 4)].concat());
+    commit(&home, vec![HomeChange::Delivered { id: MessageId::from_u128(2), to: user("bob"), at: at(500) }]);
+    commit(&home, vec![HomeChange::ForgetUser { user: user("bob") }]);
+    let home = backend.reopen(home);
+    assert_eq!(home.devices().unwrap(), [device("carol", "phone")]);
+    assert_eq!(home.undelivered(&user("bob"), at(1), 9).unwrap(), []);
+    assert_eq!(home.latest_pushes(None, None, 9).unwrap().len(), 1);
+    assert_eq!(home.undelivered(&user("carol"), at(1), 9).unwrap(), [message(4, "carol"), message(5, "carol")]);
+    // The one that was delivered is gone as well: kept once more, it waits once more.
+    commit(&home, vec![HomeChange::KeepMessage(message(2, "bob"))]);
+    assert_eq!(home.undelivered(&user("bob"), at(1), 9).unwrap(), [message(2, "bob")]);
+}
+
 pub(super) fn only_the_newest_dead_tokens_are_kept<B: Backend<Store: HomeStore>>(backend: &B) {
     let home = backend.open();
     let tokens = |from: u32| (from..20).map(|n| DeviceToken::new(format!("dead-{n}"))).collect::<Vec<_>>();

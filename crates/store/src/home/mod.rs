@@ -69,6 +69,11 @@ pub enum HomeChange {
         /// When.
         at: Timestamp,
     },
+    /// Forgets a user whole: devices, pushes, and the messages that are kept for him or that pushes name.
+    ForgetUser {
+        /// Who.
+        user: Aor,
+    },
     /// Keeps a message; one with an id that is known is passed over.
     KeepMessage(StoredMessage),
     /// Moves a push to another state; one that is not known is passed over.

@@ -126,6 +126,18 @@ fn apply(db: &Connection, change: &HomeChange) -> rusqlite::Result<()> {
             let key = columns::id(id.to_u128());
             db.prepare_cached(sql)?.execute((key, to.to_string(), columns::instant(*at)))?;
         }
+        HomeChange::ForgetUser { user } => {
+            let user = user.to_string();
+            // By the two indices there are: those not delivered, and those that a push was owed for.
+            for sql in [
+                "DELETE FROM message WHERE to_aor = ?1 AND delivered IS NULL",
+                "DELETE FROM message WHERE to_aor = ?1 AND id IN (SELECT message FROM push WHERE aor = ?1)",
+                "DELETE FROM push WHERE aor = ?1",
+                "DELETE FROM device WHERE aor = ?1",
+            ] {
+                db.prepare_cached(sql)?.execute([&user])?;
+            }
+        }
         HomeChange::KeepMessage(message) => keep_message(db, message)?,
         HomeChange::MovePush { push, state, at, due, attempt, detail } => {
             let mut move_push = db.prepare_cached(
@@ -376,7 +388,10 @@ const LOOKED_AT: usize = 4;
 fn bytes_of(change: &HomeChange) -> usize {
     ROW_BYTES
         + match change {
-            HomeChange::Delivered { .. } | HomeChange::OwePush(_) | HomeChange::RemoveDevice { .. } => 0,
+            HomeChange::Delivered { .. }
+            | HomeChange::ForgetUser { .. }
+            | HomeChange::OwePush(_)
+            | HomeChange::RemoveDevice { .. } => 0,
             HomeChange::KeepMessage(message) => message.body.len() + message.conversation.len(),
             HomeChange::MovePush { detail, .. } => detail.len(),
             HomeChange::PutDevice(record) => {
