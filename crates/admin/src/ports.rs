@@ -14,6 +14,8 @@ use devices::Devices;
 use house::House;
 use machine::Machine;
 
+use crate::failure::{Category, Failure};
+
 /// A question that a role takes its time for.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -28,4 +30,29 @@ pub struct Ports {
     pub house: Option<Arc<dyn House>>,
     /// The process as a whole.
     pub machine: Option<Arc<dyn Machine>>,
+}
+
+impl Ports {
+    /// The home of this process; else where one is to be found.
+    pub(crate) fn home(&self) -> Result<&dyn Devices, Failure> {
+        self.devices.as_deref().ok_or_else(|| Self::lacks("home", "NotAHome", "users, their devices and their pushes"))
+    }
+
+    /// The clearing house of this process; else where one is to be found.
+    pub(crate) fn clearing_house(&self) -> Result<&dyn House, Failure> {
+        self.house.as_deref().ok_or_else(|| Self::lacks("clearinghouse", "NotAClearingHouse", "lanes and credentials"))
+    }
+
+    /// The edge of this process; else where one is to be found.
+    pub(crate) fn edge(&self) -> Result<&dyn Border, Failure> {
+        self.border.as_deref().ok_or_else(|| Self::lacks("edge", "NotAnEdge", "partners"))
+    }
+
+    fn lacks(role: &str, id: &str, what: &str) -> Failure {
+        let message = format!(
+            "This server has no [{role}], and {what} are that role's. Ask the server that has it: reveille shell --socket \
+             STORE/admin/reveille.sock with the store.dir of its configuration."
+        );
+        Failure::new(Category::ResourceUnavailable, id, message)
+    }
 }

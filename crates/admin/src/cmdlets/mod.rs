@@ -5,6 +5,8 @@ mod admin_audit;
 mod admin_role;
 mod admin_token;
 mod hosting_provider;
+mod push_device;
+mod remedy;
 
 use crate::cmdlet::Cmdlet;
 
@@ -31,6 +33,8 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &hosting_provider::New,
     &hosting_provider::Remove,
     &hosting_provider::Set,
+    &push_device::Get,
+    &push_device::Remove,
 ];
 
 /// Names that the documents misspell, and what they mean (seed 002).

@@ -18,6 +18,9 @@ pub trait Devices: Send + Sync {
     /// The name of the edge that its push requests leave through.
     fn edge(&self) -> String;
 
+    /// The site whose settings hold there.
+    fn site(&self) -> String;
+
     /// The events that this home sends pushes for.
     fn pushed(&self) -> &'static [Event];
 
@@ -68,4 +71,45 @@ pub struct Foreseen {
     pub next: Next,
     /// Whether a push for another device wakes this one too.
     pub is_twin: bool,
+}
+
+/// How a message comes to a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReachedBy {
+    /// It is on screen or connected.
+    Directly,
+    /// The client holds a connection in the background.
+    HeldConnection,
+    /// A push wakes it.
+    Push,
+    /// A push for another device wakes it: the app was installed anew and has its old token.
+    PushOfAnother,
+    /// Not at all until it comes back by itself.
+    Unreachable(Reason),
+}
+
+impl ReachedBy {
+    /// The words that people read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Directly => "directly",
+            Self::HeldConnection => "held connection",
+            Self::Push => "push",
+            Self::PushOfAnother => "push of another device",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
+impl Foreseen {
+    /// How it would be reached.
+    pub const fn reached_by(&self) -> ReachedBy {
+        match self.next {
+            Next::Deliver(Reason::HeldConnection) => ReachedBy::HeldConnection,
+            Next::Deliver(_) => ReachedBy::Directly,
+            Next::Push | Next::Wait { .. } if self.is_twin => ReachedBy::PushOfAnother,
+            Next::Push | Next::Wait { .. } => ReachedBy::Push,
+            Next::Hold(reason) => ReachedBy::Unreachable(reason),
+        }
+    }
 }
