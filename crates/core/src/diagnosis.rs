@@ -69,18 +69,28 @@ pub enum Failure {
     FederationOff,
     /// The trust header came from a host that is not our edge.
     ForgedTrust,
+    /// The name that a test gives is not one of this home.
+    HomeUnknown,
+    /// Home's listener for clients does not answer.
+    HomeUnreachable,
+    /// Home's certificate is not one that a client could trust.
+    HomeUntrusted,
     /// The filter for users' messages blocks what push requests carry.
     ImFilterRejects,
     /// Requests of this kind do not cross the border.
     MethodNotFederated,
     /// The request has left, and nobody has answered it in time.
     NoAnswer,
+    /// The policy of a user does not let him use the mobility service.
+    MobilityOff,
     /// A request within a dialog that its sender does not have here.
     NoSuchDialog,
     /// Nobody of that name is at the domain.
     NoSuchUser,
     /// The user has no device that a test could wake.
     NoTestDevice,
+    /// A test was given no users, and none are kept for it.
+    NoTestUsers,
     /// A server of ours speaks for a domain that another one serves.
     NotItsDomain,
     /// Nobody here serves that domain.
@@ -89,6 +99,8 @@ pub enum Failure {
     OwnDomain,
     /// Our own SRV record cannot be found.
     OwnNameMissing,
+    /// What was sent through the media relay did not arrive.
+    PacketLost,
     /// Too much of one partner is under way.
     PartnerBusy,
     /// The partner's edge turns us away.
@@ -119,6 +131,20 @@ pub enum Failure {
     PushSwitchedOff,
     /// The journal cannot take anything.
     StoreFull,
+    /// The media relay's name has no address.
+    RelayNameNotFound,
+    /// The edge has no media relay.
+    RelayNotConfigured,
+    /// The media relay gives no address for media.
+    RelayRefuses,
+    /// The media relay does not take the credentials that our edge has made.
+    RelayRejectsCredentials,
+    /// The media relay does not answer.
+    RelayUnreachable,
+    /// What one test user wrote did not reach another.
+    SessionFailed,
+    /// Home does not believe that a test user is who he says.
+    SignInRefused,
     /// The edge is about to stop.
     Stopping,
     /// The SRV record leads into another domain.
@@ -143,7 +169,12 @@ impl Failure {
     /// Where on the road of a push request it happens, as our own servers meet it.
     pub const fn stage(self) -> Stage {
         match self {
-            Self::BadProxyUri | Self::ImFilterRejects | Self::PushSwitchedOff => Stage::Settings,
+            Self::BadProxyUri
+            | Self::HomeUnknown
+            | Self::ImFilterRejects
+            | Self::MobilityOff
+            | Self::NoTestUsers
+            | Self::PushSwitchedOff => Stage::Settings,
             Self::EdgeUnknown | Self::EdgeUnreachable | Self::Stopping => Stage::OurEdge,
             Self::OwnNameMissing => Stage::OwnName,
             Self::DomainBlocked
@@ -163,8 +194,8 @@ impl Failure {
             | Self::UnknownScheme => Stage::Policy,
             Self::ProxyDiffers | Self::SrvNamesAnother | Self::SrvNotFound => Stage::Name,
             Self::AddressNotFound => Stage::Address,
-            Self::PeerPaused | Self::PeerUnreachable => Stage::Connect,
-            Self::PeerUntrusted => Stage::TheirCertificate,
+            Self::HomeUnreachable | Self::PeerPaused | Self::PeerUnreachable => Stage::Connect,
+            Self::HomeUntrusted | Self::PeerUntrusted => Stage::TheirCertificate,
             Self::CertificateNamesAnother | Self::PeerRejectsUs => Stage::OurCertificate,
             Self::NoAnswer => Stage::Sip,
             Self::AssertionMissing | Self::NotOurDomain | Self::OwnDomain | Self::PartnerRefuses | Self::PeerSilent => {
@@ -176,6 +207,14 @@ impl Failure {
             Self::StoreFull => Stage::Journal,
             Self::ProviderRefuses => Stage::Dispatch,
             Self::NoTestDevice | Self::ProbeUnanswered => Stage::Probe,
+            Self::SignInRefused => Stage::SignIn,
+            Self::RelayNotConfigured => Stage::Credentials,
+            Self::RelayNameNotFound => Stage::RelayName,
+            Self::RelayUnreachable => Stage::RelayConnect,
+            Self::RelayRejectsCredentials => Stage::RelayAuth,
+            Self::RelayRefuses => Stage::Allocation,
+            Self::PacketLost => Stage::Packet,
+            Self::SessionFailed => Stage::Session,
         }
     }
 
@@ -229,6 +268,45 @@ impl Failure {
             Self::EdgeUnreachable => {
                 (90122, Ours, true, "start the edge, and check home.edge in reveille.toml: name, address, certificate")
             }
+            Self::HomeUnknown => (90130, Configuration, false, "name this home as home.name or home.also_named do"),
+            Self::HomeUnreachable => (90131, Ours, true, "start the home, and check home.sip_tls in reveille.toml"),
+            Self::HomeUntrusted => (
+                90132,
+                Configuration,
+                false,
+                "check home.tls in reveille.toml: the certificate's names, its dates, and its authority among the roots",
+            ),
+            Self::MobilityOff => (90133, Configuration, false, "Set-CsMobilityPolicy -EnableMobility $True"),
+            Self::NoTestUsers => (
+                90134,
+                Configuration,
+                false,
+                "give the users with their credentials, or keep two for tests: New-CsHealthMonitoringConfiguration",
+            ),
+            Self::PacketLost => (
+                90135,
+                Ours,
+                true,
+                "let datagrams through to the relay's ports (coturn: min-port to max-port), and check its external-ip",
+            ),
+            Self::RelayNameNotFound => {
+                (90136, Configuration, true, "publish the address of the host that edge.av.servers names, or correct it")
+            }
+            Self::RelayNotConfigured => {
+                (90137, Configuration, false, "give the edge [edge.av] with its TURN servers, and start it again")
+            }
+            Self::RelayRefuses => (90138, Ours, true, "look at the TURN server's log, its quotas and its range of ports"),
+            Self::RelayRejectsCredentials => (
+                90139,
+                Configuration,
+                false,
+                "write the TURN server's static-auth-secret into the file that edge.av.secret names, and check its clock",
+            ),
+            Self::RelayUnreachable => {
+                (90140, Ours, true, "start the TURN server, and let clients through to the port in edge.av.servers")
+            }
+            Self::SessionFailed => (90141, Ours, true, "look at home's log for the Call-ID"),
+            Self::SignInRefused => (90142, Configuration, false, "check the user's name and password"),
             // lync.md §3.5: the IM filter has the numbers from 16000.
             Self::ImFilterRejects => {
                 (16001, Configuration, false, "Set-CsImFilterConfiguration -Prefixes @{remove=\"http:\",\"https:\"}")
