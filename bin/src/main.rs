@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod manual;
 mod out;
 mod serve;
 mod settings;
@@ -31,8 +32,12 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Prints the script that completes these commands in bash, zsh or fish
+    Completions(manual::Completions),
     /// Runs two organisations, all roles and the provider simulators on loopback
     Demo(demo::Options),
+    /// Writes the manual pages
+    Man(manual::Man),
     /// Runs the roles of a configuration
     Serve(serve::Options),
     /// Imports and exports what the organisation wants
@@ -66,7 +71,9 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Bench(bench) => bench::run(bench).await,
             Command::Check { config } => serve::check(&config),
+            Command::Completions(options) => manual::completions(&options),
             Command::Demo(options) => demo::run(options).await,
+            Command::Man(options) => manual::man(&options),
             Command::Serve(options) => serve::run(options).await,
             Command::Settings(settings) => settings::run(settings).await,
             Command::Simulate(options) => simulate::run(options).await,

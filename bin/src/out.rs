@@ -8,6 +8,11 @@ pub(crate) fn data(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Data as it is.
+pub(crate) fn bytes(data: &[u8]) {
+    let _ = std::io::stdout().write_all(data);
+}
+
 /// One line for the person who watches.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
