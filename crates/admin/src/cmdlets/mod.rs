@@ -6,9 +6,14 @@ mod admin_role;
 mod admin_token;
 mod hosting_provider;
 mod push_device;
+mod push_eligibility;
 mod remedy;
+mod test_federated_partner;
+mod test_mcx_push_notification;
 
 use crate::cmdlet::Cmdlet;
+
+pub(crate) use admin_account::unavailable;
 
 /// Every cmdlet, by noun.
 pub const CMDLETS: &[&dyn Cmdlet] = &[
@@ -35,6 +40,9 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &hosting_provider::Set,
     &push_device::Get,
     &push_device::Remove,
+    &push_eligibility::Test,
+    &test_federated_partner::Test,
+    &test_mcx_push_notification::Test,
 ];
 
 /// Names that the documents misspell, and what they mean (seed 002).
