@@ -7,6 +7,7 @@
 
 pub mod bind;
 pub mod accounts;
+pub mod api;
 pub mod audit;
 mod call;
 pub mod cmdlet;
@@ -17,6 +18,7 @@ mod family;
 pub mod help;
 mod kind;
 pub mod ports;
+pub mod probes;
 pub mod reference;
 pub mod roles;
 pub mod run;

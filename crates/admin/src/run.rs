@@ -1,5 +1,7 @@
 //! The one way in which a cmdlet is run, whoever asks: find, bind, check the right to it, write it down, do it.
 
+use std::time::Duration;
+
 use crate::audit;
 use crate::bind::{bind_object, distance};
 use crate::call::Caller;
@@ -24,7 +26,14 @@ pub async fn run(name: &str, parameters: &Object, caller: &Caller, desk: &Desk) 
         return Err(denied);
     }
     let begun = audit::begin(about, &call, desk).await?;
-    let mut ended = cmdlet.run(&call, desk).await;
+    let mut ended = match tokio::time::timeout(CALL_MAX, cmdlet.run(&call, desk)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(Failure::new(
+            Category::OperationStopped,
+            "TooLong",
+            format!("{} did not come to its end within {} s and was given up.", about.name, CALL_MAX.as_secs()),
+        )),
+    };
     audit::end(begun, &call, &ended, desk).await;
     if let (Ok(outcome), Some(hint)) = (&mut ended, hint) {
         outcome.warnings.insert(0, hint);
@@ -60,6 +69,9 @@ fn unknown(name: &str) -> Failure {
     failure.exception = "CommandNotFoundException".into();
     failure.of(shown)
 }
+
+/// How long a cmdlet may run.
+const CALL_MAX: Duration = Duration::from_secs(180);
 
 /// Sets `WhatIf` among parameters that a program sends beside them.
 pub fn with_what_if(mut parameters: Object, what_if: bool) -> Object {

@@ -373,7 +373,7 @@ pub(super) fn conflict(error: &AccountConflict) -> Failure {
     Failure::new(category, id, format!("{first}{}.{more}", letters.as_str()))
 }
 
-pub(super) fn unavailable(error: StoreError) -> Failure {
+pub(crate) fn unavailable(error: StoreError) -> Failure {
     let category = if error.retry_helps() { Category::ResourceBusy } else { Category::ResourceUnavailable };
     Failure::new(category, "StoreUnavailable", format!("The accounts could not be read or changed: {error}."))
 }

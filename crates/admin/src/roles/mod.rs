@@ -59,6 +59,11 @@ impl Rights {
         Self { grants: groups.into_iter().map(Role::grant).collect() }
     }
 
+    /// What each role gives.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+
     /// The names of the roles, in order.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.grants.iter().map(|grant| &*grant.role)

@@ -1,0 +1,126 @@
+//! The admin API: the catalogue over HTTP, by a socket for users of this machine and by TLS for accounts.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /admin/v1/cmdlets/NAME` with `{"parameters":{…}}` | what the cmdlet gives: [`Outcome`](crate::Outcome) |
+//! | `GET /admin/v1/cmdlets` | the cmdlets that the caller may run |
+//! | `GET /admin/v1/me` | who the caller is, and what his roles reach |
+//! | `GET /admin/v1/openapi.json` | all of it, for programs |
+//! | `POST /admin/v1/session` with `{"account":…,"password":…}` | a session's token |
+//! | `DELETE /admin/v1/session` | ends it |
+//!
+//! Whatever goes wrong is a problem of RFC 9457 with the members of [`Failure`](crate::Failure).
+
+mod converse;
+mod door;
+mod local;
+mod openapi;
+mod pace;
+mod problem;
+mod routes;
+mod throttle;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::{self, NotAdmitted};
+use crate::call::Caller;
+use crate::desk::Desk;
+
+pub use local::{Groups, LocalUsers};
+
+use pace::Pace;
+use problem::Problem;
+use throttle::Throttle;
+
+/// The admin API of one server, whatever its listeners are.
+pub struct Api {
+    desk: Arc<Desk>,
+    /// The names that requests over TLS may be addressed to.
+    names: Vec<String>,
+    users: LocalUsers,
+    throttle: Throttle,
+    pace: Pace,
+    running: Semaphore,
+    hashing: Semaphore,
+    tasks: TaskTracker,
+}
+
+/// Who is at the other end of a connection, as far as the connection tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// A process of this machine, by the system's word.
+    Local {
+        /// Its user.
+        uid: u32,
+    },
+    /// Somebody from elsewhere.
+    Remote {
+        /// From where.
+        address: IpAddr,
+        /// The SHA-256 fingerprint of the client certificate, whose chain the listener has verified.
+        certificate: Option<[u8; 32]>,
+    },
+}
+
+impl Api {
+    /// The API of that desk. Requests over TLS must be addressed to one of `names`.
+    pub fn new(desk: Arc<Desk>, names: Vec<String>, users: LocalUsers) -> Arc<Self> {
+        Arc::new(Self {
+            desk,
+            names,
+            users,
+            throttle: Throttle::default(),
+            pace: Pace::default(),
+            running: Semaphore::new(RUNNING_MAX),
+            hashing: Semaphore::new(HASHING_MAX),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Waits for the cmdlets that are under way, after the listeners have stopped.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The caller of a request: by the system's word, else by its token or session, else by its certificate.
+    async fn caller(&self, peer: Peer, bearer: Option<&str>) -> Result<Caller, Problem> {
+        let (address, certificate) = match peer {
+            Peer::Local { uid } => return Ok(self.users.caller(uid).await),
+            Peer::Remote { address, certificate } => (address, certificate),
+        };
+        if let Some(wait) = self.throttle.wait_of(None, address) {
+            return Err(Problem::too_many(wait));
+        }
+        let from = address.to_string();
+        let admitted = match (bearer, certificate) {
+            (Some(bearer), _) => accounts::admit_pass(bearer, &from, &self.desk).map(|(caller, _)| caller),
+            (None, Some(fingerprint)) => accounts::admit_certificate(&fingerprint, &from, &self.desk),
+            (None, None) => return Err(Problem::unauthorised("This needs a token, a session or a client certificate.")),
+        };
+        let caller = admitted.map_err(|why| self.not_admitted(None, address, &why))?;
+        self.pace.take(&caller.name).map_err(Problem::too_many)?;
+        Ok(caller)
+    }
+
+    /// What somebody is told who was not let in: that, and not why. The log says why.
+    fn not_admitted(&self, account: Option<&str>, address: IpAddr, why: &NotAdmitted) -> Problem {
+        tracing::info!(admin.from = %address, %why, "an administrator was not let in");
+        match why {
+            NotAdmitted::Store(error) => Problem::from(crate::cmdlets::unavailable(error.clone())),
+            NotAdmitted::Disabled | NotAdmitted::Expired | NotAdmitted::Unknown => {
+                self.throttle.failed(account, address);
+                Problem::unauthorised("The name, password, token or certificate is not known, or good no more.")
+            }
+        }
+    }
+}
+
+/// Cmdlets at once.
+const RUNNING_MAX: usize = 32;
+/// Passwords hashed at once: each takes 19 MiB and a processor for tens of milliseconds.
+const HASHING_MAX: usize = 2;

@@ -1,0 +1,237 @@
+//! The requests and what each does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::problem::Problem;
+use super::{Api, Peer, door, openapi};
+use crate::accounts;
+use crate::audit;
+use crate::call::Caller;
+use crate::cmdlets::CMDLETS;
+use crate::run::{run, with_what_if};
+use crate::value::Object;
+
+impl Api {
+    /// The requests of one connection.
+    pub(super) fn router(self: &Arc<Self>, peer: Peer) -> Router {
+        Router::new()
+            .route("/admin/v1/cmdlets", get(catalogue))
+            .route("/admin/v1/cmdlets/{name}", post(cmdlet))
+            .route("/admin/v1/me", get(me))
+            .route("/admin/v1/openapi.json", get(document))
+            .route("/admin/v1/session", post(sign_in).delete(sign_out))
+            .fallback(async || {
+                Problem::new(404, "NotFound", "There is nothing here. GET /admin/v1/openapi.json lists what there is.")
+            })
+            .method_not_allowed_fallback(async || Problem::new(405, "BadMethod", "This is not done with that method."))
+            .layer(middleware::from_fn_with_state(Arc::clone(self), guard))
+            .layer(Extension(peer))
+            .with_state(Arc::clone(self))
+    }
+}
+
+/// What holds for every request: whom it is for, where it comes from; and that no answer is kept by anybody.
+async fn guard(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match door::check(&request, peer, &api.names) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// `{"parameters":{…},"whatIf":…}`
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Ask {
+    parameters: Object,
+    what_if: bool,
+    /// Taken for programs that send it: what was done step by step is in every answer.
+    #[allow(dead_code, reason = "it is part of the documented request, and changes nothing")]
+    verbose: bool,
+}
+
+async fn cmdlet(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = caller_of(&api, peer, request.headers()).await?;
+    let ask: Ask = body(request).await?;
+    let parameters = with_what_if(ask.parameters, ask.what_if);
+    let wait = tokio::time::timeout(QUEUE_MAX, api.running.acquire()).await;
+    let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many cmdlets are running as may at once.")) };
+    // A task of its own: when whoever asked goes away, what was begun is finished and written down all the same.
+    let desk = Arc::clone(&api.desk);
+    let running = api.tasks.spawn(async move { run(&name, &parameters, &caller, &desk).await });
+    let ended = running.await;
+    drop(seat);
+    match ended {
+        Ok(Ok(outcome)) => Ok(Json(outcome).into_response()),
+        Ok(Err(failure)) => Err(failure.into()),
+        Err(error) => {
+            tracing::error!(%error, "a cmdlet has ended without an answer");
+            Err(Problem::new(500, "Ended", "The cmdlet has ended without an answer. The server's log says more."))
+        }
+    }
+}
+
+async fn catalogue(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = caller_of(&api, peer, request.headers()).await?;
+    let mine = CMDLETS.iter().map(|cmdlet| cmdlet.about()).filter(|about| caller.rights.has(about.name));
+    Ok(Json(mine.map(openapi::about).collect::<Vec<_>>()).into_response())
+}
+
+async fn me(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = caller_of(&api, peer, request.headers()).await?;
+    let roles = caller.rights.grants().map(|grant| {
+        json!({
+            "role": &*grant.role,
+            "cmdlets": grant.cmdlets.len(),
+            "config": grant.config.to_string(),
+            "users": grant.users.to_string(),
+        })
+    });
+    let me = json!({
+        "name": caller.name,
+        "from": caller.from,
+        "roles": roles.collect::<Vec<_>>(),
+        "sites": api.desk.sites,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    Ok(Json(me).into_response())
+}
+
+async fn document(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller_of(&api, peer, request.headers()).await?;
+    Ok(Json(openapi::document()).into_response())
+}
+
+/// `{"account":…,"password":…}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    account: String,
+    password: String,
+}
+
+async fn sign_in(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Peer::Remote { address, .. } = peer else {
+        return Err(Problem::new(400, "NoSession", "Over the socket nobody signs in: the system says who is calling."));
+    };
+    // Before the body is read, and before a password is hashed: both are work.
+    if let Some(wait) = api.throttle.wait_of(None, address) {
+        return Err(Problem::too_many(wait));
+    }
+    let SignIn { account, password } = body(request).await?;
+    let wait = tokio::time::timeout(QUEUE_MAX, api.hashing.acquire()).await;
+    let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many sign-ins are being checked as can be at once.")) };
+    // Within the seat, so that many tries at once are not all let through before the first has failed.
+    if let Some(wait) = api.throttle.wait_of(Some(&account), address) {
+        return Err(Problem::too_many(wait));
+    }
+    let (desk, name) = (Arc::clone(&api.desk), account.clone());
+    let checked = api.tasks.spawn_blocking(move || accounts::check_sign_in(&name, &password, &desk)).await;
+    let checked = checked.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
+    let from = address.to_string();
+    let known = match checked {
+        Ok(known) => known,
+        Err(why) => {
+            let problem = api.not_admitted(Some(&account), address, &why);
+            drop(seat);
+            // A name that is no account's may be a password in the wrong field.
+            let exists = api.desk.accounts.account(&account).is_ok_and(|found| found.is_some());
+            let name = if exists { account.to_ascii_lowercase() } else { "(unknown)".into() };
+            let nobody = Caller { name, from, ..Caller::default() };
+            audit::refused(&nobody, "sign-in", &Object::default(), &why.to_string(), &api.desk).await;
+            return Err(problem);
+        }
+    };
+    drop(seat);
+    api.throttle.succeeded(&account);
+    let opened = accounts::open_session(&known, &from, &api.desk).await;
+    let (issued, expires) = opened.map_err(|why| api.not_admitted(Some(&account), address, &why))?;
+    let caller = Caller { name: known.name, from, ..Caller::default() };
+    audit::passed(&caller, "sign-in", &api.desk).await;
+    Ok(Json(json!({ "token": issued.text, "expires": expires.to_string() })).into_response())
+}
+
+async fn sign_out(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = caller_of(&api, peer, request.headers()).await?;
+    let presented = door::bearer(request.headers())?.and_then(accounts::parse);
+    let Some(session) = presented.filter(|it| it.kind == reveille_store::PassKind::Session) else {
+        return Err(Problem::new(400, "NoSession", "This is no session. Remove-CsAdminToken revokes a token."));
+    };
+    let id = session.id.to_owned();
+    let removed = reveille_store::wait(|done| api.desk.accounts.remove_pass(&id, done)).await;
+    removed.map_err(|error| Problem::from(crate::cmdlets::unavailable(error)))?;
+    audit::passed(&caller, "sign-out", &api.desk).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn caller_of(api: &Api, peer: Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
+    api.caller(peer, door::bearer(headers)?).await
+}
+
+/// The body as what it should be; an empty one is `{}`.
+async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    let read = to_bytes(request.into_body(), BODY_MAX);
+    let bytes = match tokio::time::timeout(BODY_TIME, read).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            return Err(Problem::new(413, "TooLarge", format!("What is sent here is at most {BODY_MAX} bytes.")));
+        }
+        Err(_) => return Err(Problem::new(408, "TooSlow", "The request did not come to its end in time.")),
+    };
+    let text = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+    serde_json::from_slice(text).map_err(|error| {
+        // The sentence may quote what was sent, so only the place is told.
+        let (line, column) = (error.line(), error.column());
+        Problem::new(400, "BadJson", format!("The body is not what is expected here, at line {line}, column {column}."))
+    })
+}
+
+/// The largest body.
+const BODY_MAX: usize = 256 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(20);
+/// How long a request waits for its turn.
+const QUEUE_MAX: Duration = Duration::from_secs(10);
