@@ -4,6 +4,7 @@ pub mod border;
 pub mod devices;
 pub mod house;
 pub mod machine;
+pub mod road;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use border::Border;
 use devices::Devices;
 use house::House;
 use machine::Machine;
+use road::Road;
 
 use crate::failure::{Category, Failure};
 
@@ -30,6 +32,8 @@ pub struct Ports {
     pub house: Option<Arc<dyn House>>,
     /// The process as a whole.
     pub machine: Option<Arc<dyn Machine>>,
+    /// The home that walks the road of push requests.
+    pub road: Option<Arc<dyn Road>>,
 }
 
 impl Ports {
