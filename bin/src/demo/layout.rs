@@ -78,6 +78,10 @@ impl Addresses {
         self.at(1, 5070)
     }
 
+    pub(crate) fn home_api(self) -> SocketAddr {
+        self.at(1, 8080)
+    }
+
     pub(crate) fn home_ops(self) -> SocketAddr {
         self.at(1, 9090)
     }
@@ -228,6 +232,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             sip_ws: Some(at.home_ws()),
             sip_wss: Some(at.home_wss()),
             ws_origins: Vec::new(),
+            api: Some(at.home_api()),
             internal: at.home_internal(),
             edge: Hop {
                 name: name("edge.contoso.com")?,

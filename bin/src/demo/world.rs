@@ -254,7 +254,7 @@ impl World {
                         "sip_tls": at.home_tls().to_string(),
                         "sip_ws": at.home_ws().to_string(),
                         "sip_wss": at.home_wss().to_string(),
-                        "api": null,
+                        "api": format!("http://{}", at.home_api()),
                         "ops": format!("http://{}", at.home_ops()),
                     },
                     "edge": {

@@ -8,6 +8,7 @@
 
 mod abroad;
 mod account;
+pub mod api;
 mod auth;
 mod binding;
 mod calls;

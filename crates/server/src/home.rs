@@ -1,5 +1,6 @@
 //! A home from its part of the configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use reveille_home::{Desk, Home, Listeners};
 use reveille_sip::auth::Algorithm;
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Origins, Target, Transport};
 use reveille_store::SqliteHome;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +62,7 @@ pub(crate) fn start(
         at,
         Listener::tls(at, Arc::clone(&internal_tls.server), ListenLimits::default()),
     )?;
+    let api = config.api.map(|at| plain("home.api", at)).transpose()?;
     let kept = Arc::new(SqliteHome::open(&store.dir.join("home.db"))?);
     let role = reveille_home::Config {
         name: config.name.clone(),
@@ -75,12 +78,27 @@ pub(crate) fn start(
     let desk = home.desk();
     let tls = Arc::clone(&internal_tls.client);
     let stop = stop.clone();
+    let for_apps = desk.clone();
     let task = tokio::spawn(async move {
-        home.run(Listeners { clients, internal }, tls, stop).await;
+        let apps = async {
+            if let Some(listener) = api {
+                reveille_home::api::serve(listener, for_apps, stop.clone()).await;
+            }
+        };
+        tokio::join!(home.run(Listeners { clients, internal }, tls, stop.clone()), apps);
         // The last changes are on disk before the process may go.
         kept.close();
     });
     Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls], doors }, desk))
+}
+
+/// A listener for HTTP.
+fn plain(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|source| StartError::Listen { key, address, source })
 }
 
 /// Another process of ours as a next hop.

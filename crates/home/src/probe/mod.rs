@@ -33,6 +33,8 @@ pub(crate) use self::devices::Devices;
 
 /// Tests under way at once.
 const TESTS_MAX: usize = 4;
+/// Devices of one user that a test chooses from.
+const DEVICES_MAX: usize = 64;
 /// How long our edge may take with one: longer than it gives itself for the slowest partner.
 const EDGE_WITHIN: Duration = Duration::from_secs(40);
 

@@ -228,6 +228,9 @@ pub struct Home {
     /// The web pages that may open a WebSocket, for instance `https://phone.contoso.com`; without any, every page may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ws_origins: Vec<String>,
+    /// What apps ask over HTTP, in the clear: for a reverse proxy on the same machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<SocketAddr>,
     /// Our edge and trusted proxies, mutual TLS.
     pub internal: SocketAddr,
     /// The way out.
