@@ -188,9 +188,7 @@ impl Grant {
         walk(text, "response", |path, found| match (path, found) {
             ([], Found::Open(tag)) => phrase = tag.attribute("reasonPhrase").unwrap_or_default(),
             ([_, list, relay], Found::Open(_)) if list == "mediaRelayList" && relay == "mediaRelay" => {
-                if grant.relays.len() < RELAYS_MAX {
-                    grant.relays.push(Relay::default());
-                }
+                grant.relays.push(Relay::default());
             }
             ([_, credentials, leaf], Found::Text(text)) if credentials == "credentials" => match leaf.as_str() {
                 "username" => grant.credentials.username.push_str(&text),
@@ -210,6 +208,7 @@ impl Grant {
             }
             _ => {}
         })?;
+        grant.relays.truncate(RELAYS_MAX);
         if phrase != "OK" {
             return Err(DocumentError::Refused(phrase.chars().take(64).collect()));
         }

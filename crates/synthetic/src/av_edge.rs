@@ -1,0 +1,262 @@
+//! Through the A/V edge: a user signs in, gets credentials, and moves a packet through every TURN server that he is told
+//! of, by every transport it has.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_core::diagnosis::Failure;
+use reveille_core::stage::{Stage, Trouble, Walk};
+use reveille_federation::media_relay::{self, Credentials};
+use reveille_sip_net::{ConnectTimes, Resolver, TlsClient, connect};
+use tokio::time::Instant;
+
+use crate::agent::{Account, Agent, AgentError, Door};
+use crate::link::Link;
+use crate::relay::{Relay, RelayError};
+use crate::sign_in;
+
+/// How long a connection to a TURN server may take, and its handshake.
+const TIMES: ConnectTimes = ConnectTimes { connect: Duration::from_secs(5), handshake: Duration::from_secs(5) };
+/// How long the credentials of a test should hold.
+const MINUTES: u32 = 5;
+
+/// What is tested.
+pub struct Order {
+    /// Where the user signs in.
+    pub door: Door,
+    /// As whom.
+    pub account: Account,
+    /// Another A/V edge than the one that the edge names.
+    pub instead: Option<Instead>,
+    /// How names are looked up.
+    pub resolver: Arc<dyn Resolver>,
+    /// How certificates of TURN servers are checked.
+    pub tls: Arc<TlsClient>,
+}
+
+/// A TURN server that the administrator names.
+#[derive(Clone, Debug, Default)]
+pub struct Instead {
+    /// Its name or address; that which the edge names if absent.
+    pub host: Option<String>,
+    /// Its port for UDP.
+    pub udp: Option<u16>,
+    /// Its port for TCP.
+    pub tcp: Option<u16>,
+}
+
+/// How a TURN server is spoken to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Transport {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
+/// One way to one TURN server.
+#[derive(Clone, Debug)]
+struct Way {
+    host: String,
+    port: u16,
+    transport: Transport,
+    /// Where it says how others see us, if it listens for datagrams.
+    udp: Option<u16>,
+}
+
+/// Walks the whole road. The binding is taken back at the end, whatever the test has found.
+pub async fn walk(order: Order) -> Walk {
+    let begun = Instant::now();
+    let mut walk = Walk::default();
+    if let Some(mut agent) = sign_in(&mut walk, &order.door, &order.account).await {
+        if let Some((credentials, ways)) = credentials(&mut walk, &mut agent, order.instead.as_ref()).await {
+            for way in &ways {
+                try_way(&mut walk, &order, way, &credentials).await;
+            }
+        }
+        let _ = agent.sign_out().await;
+    }
+    walk.took = begun.elapsed();
+    walk
+}
+
+async fn credentials(walk: &mut Walk, agent: &mut Agent, instead: Option<&Instead>) -> Option<(Credentials, Vec<Way>)> {
+    let since = Instant::now();
+    match agent.relay_credentials(MINUTES).await {
+        Ok(grant) => {
+            let user = &grant.credentials.username;
+            walk.pass(Stage::Credentials, since.elapsed(), format!("{user}, for {} minutes", grant.minutes));
+            Some((grant.credentials, ways(&grant.relays, instead)))
+        }
+        Err(error) => {
+            let trouble = match &error {
+                AgentError::Refused { status: 404, .. } => {
+                    let sentence = "the Access Edge has no A/V edge to hand out credentials for";
+                    Trouble::new(Stage::Credentials, Failure::RelayNotConfigured, sentence, "")
+                }
+                AgentError::Refused { status: 504, why, .. } => {
+                    let why = why.clone().unwrap_or_else(|| error.to_string());
+                    Trouble::new(Stage::Credentials, Failure::EdgeUnreachable, why, "")
+                }
+                _ => Trouble::new(
+                    Stage::Credentials,
+                    Failure::RelayNotConfigured,
+                    error.to_string(),
+                    "look at the edge's log",
+                ),
+            };
+            walk.fail(since.elapsed(), trouble);
+            None
+        }
+    }
+}
+
+/// Every way to every server; what the administrator names counts instead of what the edge says.
+fn ways(relays: &[media_relay::Relay], instead: Option<&Instead>) -> Vec<Way> {
+    let told = |relay: &media_relay::Relay| {
+        let ports = [(Transport::Udp, relay.udp), (Transport::Tcp, relay.tcp), (Transport::Tls, relay.tls)];
+        let (host, udp) = (relay.host.clone(), relay.udp);
+        ports
+            .into_iter()
+            .filter_map(move |(transport, port)| Some(Way { host: host.clone(), port: port?, transport, udp }))
+    };
+    let Some(instead) = instead else { return relays.iter().flat_map(told).collect() };
+    let first = relays.first();
+    let host = instead.host.clone().or_else(|| first.map(|relay| relay.host.clone())).unwrap_or_default();
+    let udp = instead.udp.or_else(|| first.and_then(|relay| relay.udp));
+    let tcp = instead.tcp.or_else(|| first.and_then(|relay| relay.tcp));
+    let named = media_relay::Relay { host, udp, tcp, tls: None };
+    told(&named).collect()
+}
+
+/// Walks one way to its end, and tells where it ended.
+async fn try_way(walk: &mut Walk, order: &Order, way: &Way, credentials: &Credentials) {
+    let at = format!("{}:{} over {}", way.host, way.port, way.transport.as_str());
+    let since = Instant::now();
+    let addresses = match order.resolver.addresses(&way.host).await {
+        Ok(found) => found.ips.iter().map(|ip| SocketAddr::new(*ip, way.port)).collect::<Vec<_>>(),
+        Err(error) => {
+            let sentence = format!("the A/V edge {} has no address: {error}", way.host);
+            let remedy = format!("publish an address for {}, or correct host in [[edge.av.servers]]", way.host);
+            return walk
+                .fail(since.elapsed(), Trouble::new(Stage::RelayName, Failure::RelayNameNotFound, sentence, remedy));
+        }
+    };
+    let Some(server) = addresses.first().copied() else { return };
+    walk.pass(Stage::RelayName, since.elapsed(), format!("{} is {}", way.host, server.ip()));
+    let since = Instant::now();
+    let mut relay = match open(order, way, &addresses).await {
+        Ok(link) => Relay::new(link, credentials.clone()),
+        Err(why) => return walk.fail(since.elapsed(), unreachable(&at, &why)),
+    };
+    // UDP has no connection: only an answer shows that somebody is there.
+    if let Err(error) = relay.greet().await {
+        return walk.fail(since.elapsed(), unreachable(&at, &error.to_string()));
+    }
+    walk.pass(Stage::RelayConnect, since.elapsed(), at.clone());
+    let since = Instant::now();
+    let allocation = match relay.allocate().await {
+        Ok(allocation) => allocation,
+        Err(error) => return walk.fail(since.elapsed(), not_allocated(&at, &error)),
+    };
+    walk.pass(Stage::RelayAuth, since.elapsed(), String::new());
+    let secs = allocation.lifetime.as_secs();
+    walk.pass(Stage::Allocation, Duration::ZERO, format!("{} for {secs} s", allocation.relayed));
+    let since = Instant::now();
+    let asks_at = SocketAddr::new(server.ip(), way.udp.unwrap_or(way.port));
+    match relay.move_packets(allocation.relayed, asks_at).await {
+        Ok(took) => {
+            let detail =
+                format!("32 bytes there and back by {} in {:.1} ms", allocation.relayed, took.as_secs_f64() * 1e3);
+            walk.pass(Stage::Packet, since.elapsed(), detail);
+        }
+        Err(error) => walk.fail(since.elapsed(), not_moved(&at, allocation.relayed, &error)),
+    }
+    // The address is given back; if that fails, it ends by itself.
+    if let Err(error) = relay.refresh(0).await {
+        walk.hints.push(format!("{at} did not take the allocation back: {error}"));
+    }
+}
+
+async fn open(order: &Order, way: &Way, addresses: &[SocketAddr]) -> Result<Link, String> {
+    let tls = match way.transport {
+        Transport::Udp => {
+            let address = addresses.first().ok_or("it has no address")?;
+            return Link::datagrams(*address).await.map_err(|error| error.to_string());
+        }
+        Transport::Tcp => None,
+        Transport::Tls => Some(&*order.tls),
+    };
+    let connected = connect(&way.host, addresses, tls, TIMES).await.map_err(|error| error.to_string())?;
+    Ok(Link::stream(connected.stream))
+}
+
+fn unreachable(at: &str, why: &str) -> Trouble {
+    Trouble::new(
+        Stage::RelayConnect,
+        Failure::RelayUnreachable,
+        format!("the A/V edge {at} cannot be reached: {why}"),
+        "",
+    )
+}
+
+fn not_allocated(at: &str, error: &RelayError) -> Trouble {
+    match error {
+        RelayError::Unauthorised { code, reason } => {
+            let sentence = format!(
+                "the TURN server {at} does not take the credentials that our edge has made ({code} {reason}): it has another \
+                 secret than the file in edge.av.secret, or its clock is wrong"
+            );
+            Trouble::new(Stage::RelayAuth, Failure::RelayRejectsCredentials, sentence, "")
+        }
+        error => {
+            let sentence = format!("the TURN server {at} gives no address for media: {error}");
+            Trouble::new(Stage::Allocation, Failure::RelayRefuses, sentence, "")
+        }
+    }
+}
+
+fn not_moved(at: &str, relayed: SocketAddr, error: &RelayError) -> Trouble {
+    let sentence = match error {
+        RelayError::Refused { code: 403, reason, .. } => format!(
+            "the TURN server {at} forbids this machine's address as a peer ({reason}): see denied-peer-ip and \
+             allow-loopback-peers"
+        ),
+        RelayError::Silent => {
+            format!("a packet to {relayed}, the address that the TURN server {at} gave, did not come through")
+        }
+        error => format!("no packet moved through {relayed} of the TURN server {at}: {error}"),
+    };
+    Trouble::new(Stage::Packet, Failure::PacketLost, sentence, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_administrator_names_counts_instead() {
+        let relays = [
+            media_relay::Relay { host: "a".into(), udp: Some(1), tcp: Some(2), tls: Some(3) },
+            media_relay::Relay { host: "b".into(), udp: None, tcp: None, tls: Some(4) },
+        ];
+        let told = |instead: Option<Instead>| {
+            let shown = |way: &Way| format!("{}:{} {}", way.host, way.port, way.transport.as_str());
+            ways(&relays, instead.as_ref()).iter().map(shown).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), ["a:1 UDP", "a:2 TCP", "a:3 TLS", "b:4 TLS"]);
+        let host = Some("c".to_owned());
+        assert_eq!(told(Some(Instead { host: host.clone(), udp: Some(9), tcp: None })), ["c:9 UDP", "c:2 TCP"]);
+        assert_eq!(told(Some(Instead { host: None, udp: None, tcp: Some(8) })), ["a:1 UDP", "a:8 TCP"]);
+    }
+}
