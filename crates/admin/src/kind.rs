@@ -29,6 +29,8 @@ pub enum Kind {
     List(&'static Self),
     /// Several that replace what there is, or `@{Add=…;Remove=…;Replace=…}`.
     Modifier(&'static Self),
+    /// Where a policy applies: as a scope, and a name by itself is a policy that is granted to users.
+    PolicyScope,
     /// Where a setting applies: `global`, `site:Name`, …
     Scope,
     /// Text that is shown to nobody.
@@ -39,10 +41,14 @@ pub enum Kind {
     SipUri,
     /// On when it is named.
     Switch,
+    /// A hashtable of texts, `@{Name="…"}`.
+    Table,
     /// Any text.
     Text,
     /// The name of a variable, without `$`.
     Variable,
+    /// `@{Token="…";Href="…"}`.
+    WebLink,
 }
 
 impl Kind {
@@ -57,13 +63,15 @@ impl Kind {
             Self::Int { .. } => "Int64".into(),
             Self::List(of) => format!("{}[]", of.name()),
             Self::Modifier(of) => format!("{}[] or @{{Add=…;Remove=…;Replace=…}}", of.name()),
-            Self::Scope => "Identity".into(),
+            Self::PolicyScope | Self::Scope => "Identity".into(),
             Self::Secret => "SecureString".into(),
             Self::SipAddress => "SipAddress".into(),
             Self::SipUri => "SipUri".into(),
             Self::Switch => "SwitchParameter".into(),
+            Self::Table => "Hashtable".into(),
             Self::Text => "String".into(),
             Self::Variable => "VariableName".into(),
+            Self::WebLink => "WebLink".into(),
         }
     }
 
@@ -93,6 +101,10 @@ impl Kind {
             (Self::Credential, other) => {
                 Err(format!("{} is not a credential: Get-Credential makes one", quoted(&other)))
             }
+            // As PowerShell has it, $null is no text; where a record can do without, that takes the property away.
+            (Self::Choice(_) | Self::Domain, Value::Null) => Ok(Value::Null),
+            (Self::Text, Value::Null) => Ok(Value::Text(String::new())),
+            (Self::Domain, Value::Text(text)) if text.is_empty() => Ok(Value::Null),
             (Self::Domain, Value::Text(text)) => match text.parse::<SipDomain>() {
                 Ok(domain) => Ok(domain.as_str().into()),
                 Err(why) => Err(why.to_string()),
@@ -110,12 +122,13 @@ impl Kind {
             (Self::List(of), value) => {
                 value.into_items().into_iter().map(|item| of.read(item)).collect::<Result<_, _>>().map(Value::List)
             }
+            (Self::Modifier(Self::WebLink), Value::Object(object)) if object.property("Token").is_some() => {
+                Ok(Value::List(vec![Self::WebLink.read(object.into())?]))
+            }
             (Self::Modifier(of), Value::Object(object)) => modifier(of, &object),
             (Self::Modifier(of), value) => Self::List(of).read(value),
-            (Self::Scope, Value::Text(text)) => match text.parse::<Scope>() {
-                Ok(scope) => Ok(scope.to_string().into()),
-                Err(why) => Err(why),
-            },
+            (Self::PolicyScope, Value::Text(text)) => Scope::of_policy(&text).map(|scope| scope.to_string().into()),
+            (Self::Scope, Value::Text(text)) => text.parse::<Scope>().map(|scope| scope.to_string().into()),
             (Self::Secret, value @ Value::Secret(_)) => Ok(value),
             (Self::Secret, _) => {
                 Err("this must be a secret: ConvertTo-SecureString or Get-Credential makes one".into())
@@ -123,6 +136,15 @@ impl Kind {
             (Self::SipAddress, Value::Text(text)) => sip_address(&text).map(Value::Text),
             (Self::SipUri, Value::Text(text)) if text.to_ascii_lowercase().starts_with("sip:") => Ok(Value::Text(text)),
             (Self::SipUri, other) => Err(format!("{} is not a SIP URI: it begins with sip:", quoted(&other))),
+            (Self::Table, Value::Object(object)) if object.type_name().is_empty() => {
+                let texts = object.all().map(|(name, value)| (name.to_owned(), value.to_string()));
+                Ok(texts.fold(Object::new(""), |table, (name, value)| table.with(name, value)).into())
+            }
+            (Self::Table, other) => Err(format!("{} is not a hashtable: @{{Name=\"…\"}}", quoted(&other))),
+            (Self::WebLink, Value::Object(object)) => web_link(&object),
+            (Self::WebLink, other) => {
+                Err(format!("{} is not a web link: @{{Token=\"…\";Href=\"https://…\"}}", quoted(&other)))
+            }
             (Self::Variable, Value::Text(text)) => match text.strip_prefix('$') {
                 Some(name) => Err(format!("\"{text}\" is the variable's value; write its name without $: {name}")),
                 None => Ok(Value::Text(text)),
@@ -130,9 +152,16 @@ impl Kind {
             (Self::Text, value @ (Value::Text(_) | Value::Int(_) | Value::Bool(_) | Value::Double(_))) => {
                 Ok(Value::Text(value.to_string()))
             }
-            (Self::Text | Self::Choice(_) | Self::Domain | Self::Scope | Self::SipAddress | Self::Variable, other) => {
-                Err(format!("{} is not text", quoted(&other)))
-            }
+            (
+                Self::Text
+                | Self::Choice(_)
+                | Self::Domain
+                | Self::PolicyScope
+                | Self::Scope
+                | Self::SipAddress
+                | Self::Variable,
+                other,
+            ) => Err(format!("{} is not text", quoted(&other))),
         }
     }
 }
@@ -176,6 +205,18 @@ fn modifier(of: &'static Kind, object: &Object) -> Result<Value, String> {
     }
 }
 
+/// A link of autodiscover, with both of its properties and no other.
+fn web_link(object: &Object) -> Result<Value, String> {
+    let text = |name: &str| match object.property(name) {
+        Some(Value::Text(text)) if !text.is_empty() => Ok(text.as_str()),
+        _ => Err(format!("a web link needs {name}: @{{Token=\"…\";Href=\"https://…\"}}")),
+    };
+    match object.properties().find(|(name, _)| !["Token", "Href"].iter().any(|it| it.eq_ignore_ascii_case(name))) {
+        Some((name, _)) => Err(format!("a web link has Token and Href, and no {name}")),
+        None => Ok(Object::new("WebLink").with("Token", text("Token")?).with("Href", text("Href")?).into()),
+    }
+}
+
 fn sip_address(text: &str) -> Result<String, String> {
     let bare = match text.get(..4) {
         Some(scheme) if scheme.eq_ignore_ascii_case("sip:") => &text[4..],
@@ -205,7 +246,17 @@ mod tests {
             (PORT, "443".into(), Ok(Value::Int(443))),
             (PORT, Value::Int(0), Err("\"0\" is not within 1 to 65535")),
             (Kind::Domain, "Push.Lync.com".into(), Ok("push.lync.com".into())),
-            (Kind::Scope, "site:Redmond".into(), Ok("site:redmond".into())),
+            (Kind::Domain, Value::Null, Ok(Value::Null)),
+            (LEVELS, Value::Null, Ok(Value::Null)),
+            (Kind::Text, Value::Null, Ok("".into())),
+            (Kind::Scope, "SITE:Redmond".into(), Ok("site:Redmond".into())),
+            (Kind::Scope, "Redmond".into(), Err("is not a scope")),
+            (Kind::PolicyScope, "Travellers".into(), Ok("tag:Travellers".into())),
+            (Kind::PolicyScope, "Global".into(), Ok("global".into())),
+            (Kind::Table, hashtable("Domain"), Ok(Object::new("").with("Domain", "http:").into())),
+            (Kind::Table, "Domain".into(), Err("is not a hashtable")),
+            (Kind::Modifier(&Kind::WebLink), hashtable("Token"), Err("a web link needs Href")),
+            (Kind::WebLink, hashtable("Link"), Err("and no Link")),
             (Kind::SipUri, "push.lync.com".into(), Err("begins with sip:")),
             (Kind::SipAddress, "kenmyer@litwareinc.com".into(), Ok("sip:kenmyer@litwareinc.com".into())),
             (Kind::SipAddress, "kenmyer".into(), Err("sip:user@domain")),

@@ -209,7 +209,13 @@ fn schema(kind: &Kind) -> Value {
         Kind::Secret => secret(),
         Kind::Domain => json!({ "type": "string", "format": "hostname" }),
         Kind::SipUri => json!({ "type": "string", "format": "uri" }),
-        Kind::Scope | Kind::SipAddress | Kind::Text | Kind::Variable => json!({ "type": "string" }),
+        Kind::Table => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::WebLink => json!({
+            "type": "object", "properties": { "Token": { "type": "string" }, "Href": { "type": "string" } },
+        }),
+        Kind::PolicyScope | Kind::Scope | Kind::SipAddress | Kind::Text | Kind::Variable => {
+            json!({ "type": "string" })
+        }
     }
 }
 

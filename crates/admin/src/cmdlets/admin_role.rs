@@ -20,7 +20,7 @@ use reveille_core::settings::Scope;
 const NOUN: &str = "CsAdminRole";
 const OUTPUTS: &[&str] =
     &["Identity", "SID", "IsStandardRole", "Cmdlets", "ScriptModules", "ConfigScopes", "UserScopes", "Template"];
-const FAMILY: Family = Family { kind: "AdminRole", outputs: OUTPUTS, default: None };
+const FAMILY: Family = Family::new("AdminRole", OUTPUTS);
 const LIST: Kind = Kind::Modifier(&Kind::Text);
 const CMDLET_LIST: Parameter = Parameter::new("Cmdlets", LIST, "The cmdlets; those of the template when left out");
 const CONFIG_SCOPES: Parameter =
