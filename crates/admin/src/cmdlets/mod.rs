@@ -4,10 +4,17 @@ mod admin_account;
 mod admin_audit;
 mod admin_role;
 mod admin_token;
+mod certificate;
+mod federation_partner;
 mod hosting_provider;
+mod push_credential;
 mod push_device;
 mod push_eligibility;
+mod push_lane;
+mod push_reason;
+mod push_trace;
 mod remedy;
+mod service_status;
 mod test_federated_partner;
 mod test_mcx_push_notification;
 
@@ -32,15 +39,23 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &admin_token::New,
     &admin_token::Remove,
     &admin_token::RemoveSession,
+    &certificate::Get,
+    &federation_partner::Get,
     &hosting_provider::Disable,
     &hosting_provider::Enable,
     &hosting_provider::Get,
     &hosting_provider::New,
     &hosting_provider::Remove,
     &hosting_provider::Set,
+    &push_credential::Get,
+    &push_credential::Test,
     &push_device::Get,
     &push_device::Remove,
     &push_eligibility::Test,
+    &push_lane::Get,
+    &push_reason::Get,
+    &push_trace::Get,
+    &service_status::Get,
     &test_federated_partner::Test,
     &test_mcx_push_notification::Test,
 ];

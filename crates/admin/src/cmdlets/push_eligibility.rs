@@ -241,7 +241,9 @@ impl View<'_> {
                         format!("federation is on, and {publisher} is an allowed domain, found by its SRV record")
                     }
                     (None, None) => {
-                        format!("federation is on, and {publisher} may be reached by partner discovery or the default route")
+                        format!(
+                            "federation is on, and {publisher} may be reached by partner discovery or the default route"
+                        )
                     }
                 }
             }

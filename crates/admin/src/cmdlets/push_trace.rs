@@ -1,0 +1,304 @@
+//! `CsPushTrace`: what became of pushes, as a home and as a clearing house know it.
+
+use reveille_core::delivery::PushState;
+use reveille_core::{Aor, PushId, Reason, SipDomain};
+use reveille_store::{KnownPush, TRACED_MAX, TracedPush};
+
+use crate::call::Call;
+use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
+use crate::cmdlets::push_device::reason_of;
+use crate::cmdlets::push_eligibility::word;
+use crate::cmdlets::remedy::{self, Place};
+use crate::desk::Desk;
+use crate::failure::{Category, Failure};
+use crate::kind::Kind;
+use crate::ports::devices::Devices;
+use crate::value::Object;
+
+const OUTPUTS: &[&str] = &[
+    "Id",
+    "Place",
+    "State",
+    "Reason",
+    "Explanation",
+    "Remedy",
+    "Event",
+    "Channel",
+    "User",
+    "Device",
+    "Origin",
+    "ClearingHouse",
+    "App",
+    "Created",
+    "Since",
+    "Attempt",
+    "NextTry",
+    "Expires",
+];
+const STATES: Kind = Kind::Choice(&["accepted", "journaled", "not-pushed", "owed", "requested", "sending"]);
+const REASONS: [&str; Reason::ALL.len()] = {
+    let mut names = [""; Reason::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = Reason::ALL[index].as_str();
+        index += 1;
+    }
+    names
+};
+/// Pushes that a home reads at once.
+const PAGE: usize = 1000;
+/// Pushes that a home looks at for those that are wanted.
+const LOOKED_AT: usize = TRACED_MAX;
+
+/// `Get-CsPushTrace`
+pub(super) struct Get;
+
+impl Cmdlet for Get {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Get, "CsPushTrace"),
+                summary: "Shows pushes, newest first: where each is in its life, why it was not sent, and what mends that",
+                description: "A home shows the pushes that it owes and has asked for; a clearing house what its journal knows, \
+                              for each organisation that has sent a push of that id. The id of a push is the same in every \
+                              role's log. Accepted means that the push service took it: what a phone showed only the phone \
+                              knows. A home learns the end of a push from its clearing house if it did not go well; \
+                              journaled there is the end of the good ones.",
+                parameters: &[
+                    Parameter::new("Id", Kind::Text, "One push, by its id")
+                        .at(1)
+                        .alias(&["Push"])
+                        .from(Pipeline::ByName),
+                    Parameter::new(
+                        "User",
+                        Kind::Text,
+                        "Pushes for this user: bob, bob@contoso.com or sip:bob@contoso.com",
+                    )
+                    .from(Pipeline::ByName),
+                    Parameter::new("Device", Kind::Text, "Pushes for this device, as Get-CsPushDevice shows it")
+                        .from(Pipeline::ByName),
+                    Parameter::new("Origin", Kind::Domain, "Pushes of this organisation; for a clearing house"),
+                    Parameter::new("State", STATES, "Pushes in this state"),
+                    Parameter::new("Reason", Kind::Choice(&REASONS), "Pushes that were not sent for this reason"),
+                    Parameter::new("Last", Kind::Int { min: 1, max: 10_000 }, "How many, of the newest").or("20"),
+                ],
+                outputs: OUTPUTS,
+                area: Area::Users,
+                notes: &[
+                    "Of the newest 100,000 pushes those are shown that fit; homes keep them for 7 days, clearing houses for 25 hours.",
+                ],
+                examples: &[
+                    ("Get-CsPushTrace -User bob -Last 5", "What became of the last five pushes for Bob."),
+                    (
+                        "Get-CsPushTrace -State not-pushed | Format-Table Id, User, Reason, Remedy",
+                        "The last pushes that were not sent, and why.",
+                    ),
+                    (
+                        "Get-CsPushTrace -Id 01JD3Z8X4Q6W2N5V7B9M1C3K5T -Origin contoso.com",
+                        "One push, as the publisher sees it.",
+                    ),
+                ],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async {
+            if desk.ports.devices.is_none() && desk.ports.house.is_none() {
+                return desk.ports.home().map(|_| Outcome::default());
+            }
+            let wanted = Wanted::read(call)?;
+            let mut outcome = Outcome::default();
+            // An origin is a clearing house's word, and a user a home's.
+            if let (Some(home), false) = (desk.ports.devices.as_deref(), call.value("Origin").is_some()) {
+                wanted.at_home(home, desk, &mut outcome).await?;
+            }
+            if !wanted.of_user() {
+                wanted.at_house(desk, &mut outcome).await?;
+            } else if desk.ports.devices.is_none() {
+                desk.ports.home()?;
+            }
+            match wanted.id {
+                Some(id) if outcome.objects.is_empty() => {
+                    let message = format!(
+                        "No push {id} is known here. Homes remember pushes for 7 days, clearing houses for 25 hours; the id \
+                         is the one that logs and Get-CsPushTrace show."
+                    );
+                    Err(Failure::new(Category::ObjectNotFound, "PushNotFound", message).of(id.to_string()))
+                }
+                _ => Ok(outcome),
+            }
+        })
+    }
+}
+
+/// What is asked for.
+struct Wanted<'a> {
+    id: Option<PushId>,
+    user: Option<&'a str>,
+    device: Option<&'a str>,
+    origin: Option<SipDomain>,
+    state: Option<&'a str>,
+    reason: Option<&'a str>,
+    last: usize,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(call: &'a Call) -> Result<Self, Failure> {
+        let id = match call.text("Id") {
+            Some(text) => Some(text.parse().map_err(|_| {
+                let message = format!(
+                    "\"{text}\" is not the id of a push: 26 letters and digits, as in 01JD3Z8X4Q6W2N5V7B9M1C3K5T."
+                );
+                Failure::new(Category::InvalidArgument, "NotAPushId", message).of(text)
+            })?),
+            None => None,
+        };
+        Ok(Self {
+            id,
+            user: call.text("User"),
+            device: call.text("Device"),
+            origin: call.domain("Origin"),
+            state: call.text("State"),
+            reason: call.text("Reason"),
+            last: call.int("Last").and_then(|last| usize::try_from(last).ok()).unwrap_or(20),
+        })
+    }
+
+    /// Whether only a home could know.
+    const fn of_user(&self) -> bool {
+        self.user.is_some() || self.device.is_some()
+    }
+
+    fn fits(&self, state: PushState) -> bool {
+        let reason = reason_of(state).map(Reason::as_str);
+        self.state.is_none_or(|wanted| wanted == state.as_str()) && self.reason.is_none_or(|it| reason == Some(it))
+    }
+
+    async fn at_home(&self, home: &dyn Devices, desk: &Desk, outcome: &mut Outcome) -> Result<(), Failure> {
+        let user = self.user.map(|text| remedy::user(home, text)).transpose()?;
+        let found = match self.id {
+            Some(id) => {
+                let found = home.push(id).await.map_err(|error| remedy::unread(desk, &error))?;
+                found.into_iter().filter(|known| user.as_ref().is_none_or(|user| *user == known.owed.user)).collect()
+            }
+            None => self.newest(home, user.as_ref(), desk, outcome).await?,
+        };
+        let (settings, site, edge) = (desk.settings.snapshot(), home.site(), home.edge());
+        let place = Place { settings: &settings, site: &site, edge: &edge };
+        // Which app a push is for, the device knows.
+        let mut apps = std::collections::HashMap::new();
+        for known in &found {
+            let key = (known.owed.user.clone(), known.owed.device.clone());
+            if !apps.contains_key(&known.owed.user) {
+                let devices = home.devices(Some(key.0.clone()), usize::MAX).await;
+                let of = devices.into_iter().filter_map(|it| Some((it.record.device, it.record.identity?.app)));
+                apps.insert(key.0.clone(), of.collect::<std::collections::HashMap<_, _>>());
+            }
+            let app = apps.get(&key.0).and_then(|of| of.get(&key.1));
+            outcome.objects.push(of_home(known, app, &place).into());
+        }
+        Ok(())
+    }
+
+    /// The newest pushes that fit, page by page.
+    async fn newest(
+        &self,
+        home: &dyn Devices,
+        user: Option<&Aor>,
+        desk: &Desk,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<KnownPush>, Failure> {
+        let (mut found, mut before, mut looked_at) = (Vec::new(), None, 0);
+        while found.len() < self.last {
+            let page = home.pushes(user.cloned(), before, PAGE).await.map_err(|error| remedy::unread(desk, &error))?;
+            let Some(oldest) = page.last().map(|known| known.owed.push) else { break };
+            (before, looked_at) = (Some(oldest), looked_at + page.len());
+            let fit = |known: &KnownPush| {
+                self.fits(known.owed.state) && self.device.is_none_or(|device| device == known.owed.device)
+            };
+            found.extend(page.into_iter().filter(fit));
+            if looked_at >= LOOKED_AT {
+                outcome.warnings.push(format!("Only the newest {LOOKED_AT} pushes were looked at."));
+                break;
+            }
+        }
+        found.truncate(self.last);
+        Ok(found)
+    }
+
+    async fn at_house(&self, desk: &Desk, outcome: &mut Outcome) -> Result<(), Failure> {
+        let Some(house) = desk.ports.house.as_deref() else { return Ok(()) };
+        let narrowed = self.state.is_some() || self.reason.is_some();
+        let most = if narrowed { LOOKED_AT } else { self.last };
+        let found = match self.id {
+            Some(id) => house.traces(id, self.origin.clone()).await,
+            None => house.latest(self.origin.clone(), most).await,
+        };
+        let found = found.map_err(|error| remedy::unread(desk, &error))?;
+        let fit = found.iter().filter(|push| self.fits(push.traced.state));
+        outcome.objects.extend(fit.take(self.last).map(|push| of_house(push).into()));
+        Ok(())
+    }
+}
+
+fn begin(id: PushId, place: &str, state: PushState, detail: &str, remedy: Option<String>) -> Object {
+    let reason = reason_of(state);
+    let explanation = match (reason, detail) {
+        (None, detail) => detail.to_owned(),
+        (Some(reason), "") => reason.sentence().to_owned(),
+        (Some(reason), detail) if detail.contains(reason.sentence()) => detail.to_owned(),
+        // The provider's own word, or what the other side has said.
+        (Some(reason), detail) => format!("{}: {detail}", reason.sentence()),
+    };
+    Object::new("PushTrace")
+        .with("Id", id.to_string())
+        .with("Place", place)
+        .with("State", state.as_str())
+        .with("Reason", reason.map(Reason::as_str))
+        .with("Explanation", explanation)
+        .with("Remedy", remedy)
+}
+
+/// A push as home knows it.
+fn of_home(known: &KnownPush, app: Option<&reveille_core::AppKey>, place: &Place<'_>) -> Object {
+    let owed = &known.owed;
+    let remedy = reason_of(owed.state).map(|reason| place.remedy(reason, &owed.user, app, Some(owed.push)));
+    let open = matches!(owed.state, PushState::Owed | PushState::Requested);
+    begin(owed.push, "home", owed.state, &known.detail, remedy)
+        .with("Event", word(owed.event))
+        .with("Channel", owed.channel.as_str())
+        .with("User", owed.user.to_sip_uri())
+        .with("Device", owed.device.as_str())
+        .with("Origin", owed.user.domain().as_str())
+        .with("ClearingHouse", owed.clearing_house.as_str())
+        .with("App", app.map(ToString::to_string))
+        .with("Created", owed.created.to_string())
+        .with("Since", known.moved.to_string())
+        .with("Attempt", owed.attempt)
+        .with("NextTry", open.then(|| owed.due.to_string()))
+        .with("Expires", owed.expires.to_string())
+}
+
+/// A push as a clearing house knows it.
+fn of_house(push: &TracedPush) -> Object {
+    let TracedPush { origin, id, lane, expires, traced } = push;
+    let remedy = reason_of(traced.state).map(|reason| {
+        let (app, push) = (remedy::quoted(&lane.app.app), id.to_string());
+        reason.remedy_with(&[("APP", &app), ("ORIGIN", origin.as_str()), ("PUSH", &push)])
+    });
+    begin(*id, "clearing house", traced.state, &traced.detail, remedy)
+        .with("Event", "")
+        .with("Channel", lane.channel.as_str())
+        .with("User", "")
+        .with("Device", "")
+        .with("Origin", origin.as_str())
+        .with("ClearingHouse", "")
+        .with("App", lane.app.to_string())
+        .with("Created", traced.received.to_string())
+        .with("Since", traced.at.to_string())
+        .with("Attempt", traced.attempt)
+        .with("NextTry", "")
+        .with("Expires", expires.to_string())
+}

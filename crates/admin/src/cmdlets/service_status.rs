@@ -1,0 +1,160 @@
+//! `CsServiceStatus`: what runs in this server, and everything that an administrator should look at.
+
+use reveille_core::Timestamp;
+
+use crate::call::Call;
+use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Running, Verb};
+use crate::cmdlets::certificate::{SOON_DAYS, days_left, machine};
+use crate::cmdlets::push_lane::remedy_of;
+use crate::desk::Desk;
+use crate::kind::Kind;
+use crate::ports::border::Partner;
+use crate::ports::house::Lane;
+use crate::ports::machine::{Certificate, Figures, Part};
+use crate::value::Object;
+
+/// `Get-CsServiceStatus`
+pub(super) struct Get;
+
+impl Cmdlet for Get {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Get, "CsServiceStatus"),
+                summary: "Shows what runs in this server, and everything that needs somebody's attention",
+                description: "One line for the server, each role and each listener, and one for each trouble: push lanes \
+                              without a connection, partners that cannot be reached, certificates near their end, files that \
+                              could not be read again, and settings that contradict nothing and yet will not work. Where \
+                              Status is not Running, Detail says what it is and Remedy what to do.",
+                parameters: &[Parameter::new("Trouble", Kind::Switch, "Only what needs attention")],
+                outputs: &["Kind", "Name", "Status", "Detail", "Remedy"],
+                area: Area::Topology,
+                examples: &[("Get-CsServiceStatus -Trouble | Format-List", "What is wrong, and how to mend it.")],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async {
+            let (machine, now) = (machine(desk)?, desk.clock.now());
+            let mut lines = vec![process(machine.figures(), now)];
+            lines.extend(machine.parts().iter().map(part));
+            if let Some(house) = &desk.ports.house {
+                lines.extend(house.lanes().iter().map(lane));
+            }
+            if let Some(border) = &desk.ports.border {
+                lines.extend(border.partners().iter().filter_map(partner));
+            }
+            lines.extend(machine.certificates(true).iter().filter_map(|it| certificate(it, now)));
+            lines.extend(
+                machine.unread().iter().map(|sentence| {
+                    line("file", "", "Warning", sentence, "correct the file: it is read again by itself")
+                }),
+            );
+            lines.extend(desk.settings.snapshot().warnings().iter().map(|warning| setting(warning)));
+            if call.is_on("Trouble") {
+                lines.retain(|line| line.property("Status").and_then(crate::Value::as_text) != Some(RUNNING));
+            }
+            Ok(Outcome::of(lines))
+        })
+    }
+}
+
+/// All is well.
+const RUNNING: &str = "Running";
+
+fn line(kind: &str, name: &str, status: &str, detail: &str, remedy: &str) -> Object {
+    Object::new("ServiceStatus")
+        .with("Kind", kind)
+        .with("Name", name)
+        .with("Status", status)
+        .with("Detail", detail)
+        .with("Remedy", remedy)
+}
+
+fn process(figures: Figures, now: Timestamp) -> Object {
+    let up = now.since(figures.started).as_secs();
+    let detail = format!(
+        "up {} d {:02}:{:02}:{:02}, {} MB at the most, {} s of processor time",
+        up / 86_400,
+        up / 3600 % 24,
+        up / 60 % 60,
+        up % 60,
+        figures.peak_rss_bytes / 1_000_000,
+        figures.cpu_ms / 1000
+    );
+    line("server", "reveille", RUNNING, &detail, "")
+}
+
+fn part(part: &Part) -> Object {
+    let address = part.address.clone().unwrap_or_default();
+    match part.runs {
+        true => line(part.kind, &part.name, RUNNING, if part.remark.is_empty() { &address } else { &part.remark }, ""),
+        false => {
+            let remedy = "look for the last lines of the log with this name, and restart the server";
+            line(part.kind, &part.name, "Ended", &format!("{address} {}", part.remark).trim().to_owned(), remedy)
+        }
+    }
+}
+
+fn lane(lane: &Lane) -> Object {
+    let name = lane.key.to_string();
+    let status = match lane.state {
+        "ready" => RUNNING,
+        "unreachable" => "Unreachable",
+        "draining" => "Stopping",
+        _ => "Starting",
+    };
+    let detail = match (&lane.trouble, lane.state) {
+        (Some((at, sentence)), "unreachable" | "starting") => format!("{sentence} ({at})"),
+        _ => format!("{} connections, {} in flight, {} waiting", lane.connections, lane.in_flight, lane.queued),
+    };
+    line("lane", &name, status, &detail, &remedy_of(lane).unwrap_or_default())
+}
+
+/// A partner that something is wrong with.
+fn partner(partner: &Partner) -> Option<Object> {
+    if !matches!(partner.state, "failing" | "not-found" | "watched") {
+        return None;
+    }
+    let error = partner.last_error.clone().unwrap_or_default();
+    let remedy = match error.advice.as_str() {
+        "" => format!("Get-CsFederationPartner {}", partner.domain),
+        advice => advice.to_owned(),
+    };
+    Some(line("partner", &partner.domain, "Warning", &format!("{}: {}", partner.state, error.sentence), &remedy))
+}
+
+/// A certificate that ends soon.
+fn certificate(certificate: &Certificate, now: Timestamp) -> Option<Object> {
+    let days = days_left(certificate, now);
+    if days >= SOON_DAYS {
+        return None;
+    }
+    let (status, when) = match days {
+        ..0 => ("Expired", format!("has expired on {}", certificate.not_after)),
+        _ => ("Warning", format!("ends in {days} days, on {}", certificate.not_after)),
+    };
+    let remedy = match certificate.which {
+        "own" | "own-issuer" => "renew it and put it in place of the file: it is read again by itself",
+        "authority" => "ask its owner for the authority's next certificate, and add it to the roots",
+        _ => "its owner has to renew it; until then its connections end and are refused",
+    };
+    Some(line(
+        "certificate",
+        &certificate.subject,
+        status,
+        &format!("{} ({}) {when}", certificate.which, certificate.key),
+        remedy,
+    ))
+}
+
+/// A warning about settings; its command stands at its end.
+fn setting(warning: &str) -> Object {
+    let (detail, remedy) = match warning.rsplit_once(": ") {
+        Some((detail, remedy)) if remedy.contains("-Cs") => (detail, remedy),
+        _ => (warning, ""),
+    };
+    line("setting", "", "Warning", detail, remedy)
+}
