@@ -255,6 +255,8 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
         connections: 2,
     };
     Ok(Raw {
+        sites: Vec::new(),
+        admin: None,
         store: Store { dir: office.dir.join("store"), settings: None },
         log: Log::default(),
         ops: Some(Ops { listen: ops }),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain,
+    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain,
     SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
@@ -211,6 +211,8 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
     let mut contoso_edge_names = vec!["edge.contoso.com", CONTOSO, LITWARE];
     contoso_edge_names.extend(DOCUMENTED_EDGES);
     let contoso = Raw {
+        sites: Vec::new(),
+        admin: None,
         store: Store { dir: dir.join("contoso"), settings: None },
         log: log.clone(),
         ops: Some(Ops { listen: at.home_ops() }),
@@ -270,6 +272,9 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         Ok(ServedDomain { domain: name(domain)?, name: name("house.push.example.net")?, address: at.house() })
     };
     let edge = Raw {
+        sites: Vec::new(),
+        // Beside that of the clearing house, which has the usual name.
+        admin: Some(Admin { socket: Some(dir.join("publisher").join("admin").join("edge.sock")), ..Admin::default() }),
         store: Store { dir: dir.join("publisher"), settings: publisher_settings.clone() },
         log: log.clone(),
         ops: Some(Ops { listen: at.publisher_edge_ops() }),
@@ -318,6 +323,8 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         connections: 2,
     });
     let house = Raw {
+        sites: Vec::new(),
+        admin: None,
         store: Store { dir: dir.join("publisher"), settings: publisher_settings },
         log,
         ops: Some(Ops { listen: at.house_ops() }),

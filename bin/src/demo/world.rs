@@ -247,7 +247,7 @@ impl World {
         json!({
             "organisations": {
                 (CONTOSO): {
-                    "admin_socket": null,
+                    "admin_socket": self.configurations.contoso.admin_socket(),
                     "home": {
                         "sip_udp": at.home_plain().to_string(),
                         "sip_tcp": at.home_plain().to_string(),
@@ -267,7 +267,11 @@ impl World {
             },
             "publisher": {
                 "domain": PUBLISHER,
-                "admin_socket": null,
+                "admin_socket": self.configurations.house.admin_socket(),
+                "admin_sockets": {
+                    "edge": self.configurations.edge.admin_socket(),
+                    "clearinghouse": self.configurations.house.admin_socket(),
+                },
                 "edge": { "external": at.publisher_edge().to_string(), "ops": format!("http://{}", at.publisher_edge_ops()) },
                 "clearinghouse": { "internal": at.house().to_string(), "ops": format!("http://{}", at.house_ops()) },
                 "rest": null,

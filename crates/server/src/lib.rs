@@ -3,6 +3,7 @@
 //! A [`config::Raw`] becomes a [`Server`] that runs until it is told to stop; the executable, the demo and the tests
 //! start the very same object.
 
+mod admin;
 mod certificates;
 mod clearinghouse;
 mod clock;
@@ -12,6 +13,7 @@ mod home;
 pub mod logging;
 mod names;
 mod ops;
+mod ports;
 pub mod process;
 mod relay_secret;
 mod server;
@@ -21,6 +23,7 @@ mod token_key;
 mod users_file;
 mod vitals;
 
+pub use admin::SocketFault;
 pub use clock::SystemClock;
 pub use ops::Status;
 pub use reveille_home::UserStatus;

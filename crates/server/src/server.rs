@@ -21,7 +21,7 @@ use crate::ops::{self, Status};
 use crate::tls::{Side, TlsFault};
 use crate::users_file::UsersError;
 use crate::vitals::Doors;
-use crate::{SystemClock, clearinghouse, edge, home};
+use crate::{SocketFault, SystemClock, admin, clearinghouse, edge, home};
 
 /// How long roles may take to finish after they were told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(20);
 /// Why a server does not start. The administrator's to mend; every variant names the key.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The socket of administrators.
+    #[error(transparent)]
+    Admin(#[from] SocketFault),
     /// One app's credentials.
     #[error("{key}: {sentence}")]
     App {
@@ -123,6 +126,7 @@ impl Server {
         std::fs::create_dir_all(&raw.store.dir)
             .map_err(|source| StartError::StoreDir { path: raw.store.dir.display().to_string(), source })?;
         let settings = Arc::new(SqliteSettings::open(&raw.settings_path())?);
+        let (administration, admin_side) = admin::open(raw).await?;
         let stop = CancellationToken::new();
         let mut status = Status { settings: Some(settings.watch()), ..Status::default() };
         let mut parts = Vec::new();
@@ -135,6 +139,7 @@ impl Server {
             let name = part.name;
             part.sides.drain(..).map(move |side| (name, side))
         });
+        let sides = sides.chain(admin_side.map(|side| ("admin", side)));
         let certificates = Certificates::new(sides.collect(), Arc::new(SystemClock));
         status.certificates = Some(Arc::clone(&certificates));
         let status = Arc::new(status);
@@ -144,6 +149,10 @@ impl Server {
             server.stop().await;
             return Err(error);
         }
+        let (settings, ports) = (Arc::clone(&server.settings), crate::ports::of(&server.status));
+        let running = administration.run(raw.clone(), settings, ports, server.stop.clone());
+        let task = tokio::spawn(running);
+        server.parts.push(Part { name: "admin", task, sides: Vec::new(), doors: Doors::default() });
         if let Some(ops) = &raw.ops {
             let listener = match tokio::net::TcpListener::bind(ops.listen).await {
                 Ok(listener) => listener,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use reveille_core::{Provider, SipDomain, Timestamp};
 
+use super::admin::Admin;
 use super::raw::{App, Edge, EdgeLimits, Raw, Tls};
 use crate::certificates::{Urgency, day};
 use crate::tls::Material;
@@ -40,6 +41,9 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
             "ops.listen",
             format!("{} is not a loopback address, and this listener asks for no password", ops.listen),
         );
+    }
+    if let Some(admin) = &raw.admin {
+        faults.admin(raw, admin);
     }
     if let Some(home) = &raw.home {
         faults.tls("home.tls", &home.tls);
@@ -100,6 +104,13 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
 pub fn warnings(raw: &Raw, now: Timestamp) -> Vec<Fault> {
     let mut found = Faults(Vec::new());
     let now = i64::try_from(now.secs()).unwrap_or(i64::MAX);
+    if let Some(admin) = &raw.admin
+        && let Some(tls) = &admin.tls
+    {
+        for name in &admin.names {
+            found.warn_tls("admin.tls", tls, "admin.names", name, now);
+        }
+    }
     if let Some(home) = &raw.home {
         found.warn_tls("home.tls", &home.tls, "home.name", &home.name, now);
     }
@@ -139,7 +150,8 @@ pub(crate) fn listeners(raw: &Raw) -> Vec<(&'static str, SocketAddr, bool)> {
     });
     let house = raw.clearinghouse.iter().map(|house| ("clearinghouse.listen", Some(house.listen), false));
     let ops = raw.ops.iter().map(|ops| ("ops.listen", Some(ops.listen), false));
-    home.chain(edge).chain(house).chain(ops).filter_map(|(key, at, udp)| Some((key, at?, udp))).collect()
+    let admin = raw.admin.iter().map(|admin| ("admin.listen", admin.listen, false));
+    home.chain(edge).chain(house).chain(ops).chain(admin).filter_map(|(key, at, udp)| Some((key, at?, udp))).collect()
 }
 
 struct Faults(Vec<Fault>);
@@ -225,6 +237,29 @@ impl Faults {
     fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) = File::open(path) {
             self.add(key, format!("the file {} cannot be read: {error}", path.display()));
+        }
+    }
+
+    fn admin(&mut self, raw: &Raw, admin: &Admin) {
+        let socket = raw.admin_socket();
+        // unix(7): the path of a socket has 108 bytes with its end.
+        if socket.as_os_str().len() > 107 {
+            self.add("admin.socket", format!("{} is longer than a socket's path may be, 107 bytes", socket.display()));
+        }
+        match (admin.listen, &admin.tls) {
+            (Some(_), None) => self.add("admin.tls", "admin.listen is given, and nobody is listened to without TLS"),
+            (Some(_), Some(tls)) => self.tls("admin.tls", tls),
+            (None, Some(_)) => self.add("admin.listen", "certificates are given in admin.tls, and no address for them"),
+            (None, None) => {}
+        }
+        if admin.listen.is_some() && admin.names.is_empty() {
+            self.add("admin.names", "no name is given, and what is addressed to none of them is refused");
+        }
+        for (key, group) in admin.mapped() {
+            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '\\');
+            if group.is_empty() || group.starts_with('-') || !group.chars().all(plain) {
+                self.add(&format!("admin.groups.{key}"), format!("{group:?} is no name of a group"));
+            }
         }
     }
 

@@ -4,12 +4,14 @@
 //! named by file path and read when the roles start.
 
 mod av;
+mod admin;
 mod check;
 mod raw;
 
 use std::path::{Path, PathBuf};
 
 pub use av::{Av, AvServer};
+pub use admin::{Admin, AdminGroups};
 pub use check::{Fault, check, warnings};
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,

@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use reveille_core::{Environment, Provider, SipDomain};
 use serde::{Deserialize, Serialize};
 
+use super::admin::Admin;
+
 use super::av::Av;
 
 /// `reveille.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
+    /// The sites that settings may name; `home.site` is one of them in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<String>,
     /// Where everything durable lies.
     pub store: Store,
     /// How to tell what happens.
@@ -21,6 +26,9 @@ pub struct Raw {
     /// Health, metrics and status over HTTP; off when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ops: Option<Ops>,
+    /// How administrators reach this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
     /// How names are looked up.
     #[serde(default)]
     pub resolver: Resolver,
@@ -415,6 +423,23 @@ impl Raw {
         self.store.settings.clone().unwrap_or_else(|| self.store.dir.join("settings.db"))
     }
 
+    /// The socket of this machine's administrators.
+    pub fn admin_socket(&self) -> PathBuf {
+        let given = self.admin.as_ref().and_then(|admin| admin.socket.clone());
+        given.unwrap_or_else(|| self.store.dir.join("admin").join("reveille.sock"))
+    }
+
+    /// The sites that settings may name, each once, as they are spelt.
+    pub fn declared_sites(&self) -> Vec<String> {
+        let mut declared: Vec<String> = Vec::new();
+        for site in self.sites.iter().chain(self.home.iter().map(|home| &home.site)) {
+            if !declared.iter().any(|known| known.eq_ignore_ascii_case(site)) {
+                declared.push(site.clone());
+            }
+        }
+        declared
+    }
+
     /// Makes every relative path start at `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         let at = |path: &mut PathBuf| {
@@ -428,6 +453,10 @@ impl Raw {
         };
         at(&mut self.store.dir);
         self.store.settings.iter_mut().for_each(at);
+        if let Some(admin) = &mut self.admin {
+            admin.socket.iter_mut().for_each(at);
+            admin.tls.iter_mut().for_each(tls);
+        }
         if let Some(home) = &mut self.home {
             tls(&mut home.tls);
             at(&mut home.users);

@@ -1,0 +1,203 @@
+//! The admin API of this server: its desk, its socket, its TLS listener.
+
+mod socket;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reveille_admin::api::{Api, Groups, LocalUsers, Peer};
+use reveille_admin::{Desk, ports::Ports};
+use reveille_sip_net::{ClientAuth, TlsServer};
+use reveille_store::{SqliteAdmin, SqliteSettings};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::SystemClock;
+use crate::config::Raw;
+use crate::server::StartError;
+use crate::tls::Side;
+
+pub use socket::SocketFault;
+use socket::Socket;
+
+/// What the admin API needs before the roles are up: so that nothing of it can fail once they are.
+pub(crate) struct Opened {
+    socket: Option<Socket>,
+    listener: Option<(TcpListener, Arc<TlsServer>)>,
+    accounts: Arc<SqliteAdmin>,
+}
+
+/// Opens the file of accounts and the listeners. The side is for whoever watches certificates.
+pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError> {
+    let accounts = Arc::new(SqliteAdmin::open(&raw.settings_path().with_file_name("admin.db"))?);
+    let config = raw.admin.clone().unwrap_or_default();
+    let socket = match Socket::open(&raw.admin_socket(), config.socket_group.as_deref()) {
+        Ok(socket) => Some(socket),
+        Err(fault) if raw.admin.is_some() => return Err(StartError::Admin(fault)),
+        Err(fault) => {
+            // Nobody has asked for it, and phones are woken without it.
+            warn!(%fault, "there is no admin socket");
+            None
+        }
+    };
+    let Some((at, files)) = config.listen.zip(config.tls.as_ref()) else {
+        return Ok((Opened { socket, listener: None, accounts }, None));
+    };
+    let side = Side::read("admin.tls", files, ClientAuth::Optional)?;
+    let listener = TcpListener::bind(at).await;
+    let listener = listener.map_err(|source| StartError::Listen { key: "admin.listen", address: at, source })?;
+    let tls = Arc::clone(&side.server);
+    Ok((Opened { socket, listener: Some((listener, tls)), accounts }, Some(side)))
+}
+
+impl Opened {
+    /// Answers administrators until `stop`, and then waits for what is under way.
+    pub(crate) async fn run(self, raw: Raw, settings: Arc<SqliteSettings>, ports: Ports, stop: CancellationToken) {
+        let config = raw.admin.clone().unwrap_or_default();
+        let desk = Desk {
+            settings,
+            accounts: self.accounts.clone(),
+            audit: self.accounts.clone(),
+            clock: Arc::new(SystemClock),
+            sites: raw.declared_sites(),
+            ports,
+        };
+        let groups = Groups {
+            server_admins: config.groups.rtcuniversalserveradmins,
+            user_admins: config.groups.rtcuniversaluseradmins,
+            read_only_admins: config.groups.rtcuniversalreadonlyadmins,
+        };
+        let names = config.names.iter().map(ToString::to_string).collect();
+        let api = Api::new(Arc::new(desk), names, LocalUsers::new(groups));
+        let local = async {
+            match &self.socket {
+                Some(socket) => accept_local(&api, socket, &stop).await,
+                None => stop.cancelled().await,
+            }
+        };
+        let remote = async {
+            match &self.listener {
+                Some((listener, tls)) => accept_remote(&api, listener, tls, &stop).await,
+                None => stop.cancelled().await,
+            }
+        };
+        tokio::join!(local, remote);
+        api.finish().await;
+        self.accounts.close();
+    }
+}
+
+async fn accept_local(api: &Arc<Api>, socket: &Socket, stop: &CancellationToken) {
+    info!(socket = %socket.path().display(), "administrators of this machine are listened to");
+    let (seats, conversations) = (Arc::new(Semaphore::new(LOCAL_MAX)), TaskTracker::new());
+    loop {
+        let Some(Ok(seat)) = stop.run_until_cancelled(Arc::clone(&seats).acquire_owned()).await else { break };
+        let Some(accepted) = stop.run_until_cancelled(socket.accept()).await else { break };
+        let Some((stream, uid)) = with_owner(accepted).await else { continue };
+        let (api, stop) = (Arc::clone(api), stop.child_token());
+        conversations.spawn(async move {
+            converse(api, stream, Peer::Local { uid }, stop).await;
+            drop(seat);
+        });
+    }
+    conversations.close();
+    conversations.wait().await;
+}
+
+/// The connection with the user whose process made it; the system noted that when it was made.
+async fn with_owner(accepted: std::io::Result<UnixStream>) -> Option<(UnixStream, u32)> {
+    let known = accepted.and_then(|stream| stream.peer_cred().map(|owner| (stream, owner.uid())));
+    match known {
+        Ok(known) => Some(known),
+        Err(error) => {
+            warn!(%error, "a connection to the admin socket could not be taken");
+            // Files have run out, most likely: trying again at once would only keep a processor busy.
+            tokio::time::sleep(BREATH).await;
+            None
+        }
+    }
+}
+
+async fn accept_remote(api: &Arc<Api>, listener: &TcpListener, tls: &Arc<TlsServer>, stop: &CancellationToken) {
+    let at = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
+    info!(listen = at, "administrators from elsewhere are listened to");
+    let (seats, conversations) = (Arc::new(Semaphore::new(REMOTE_MAX)), TaskTracker::new());
+    loop {
+        let Some(Ok(seat)) = stop.run_until_cancelled(Arc::clone(&seats).acquire_owned()).await else { break };
+        let (stream, from) = match stop.run_until_cancelled(listener.accept()).await {
+            None => break,
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
+                warn!(%error, "a connection to the admin listener could not be taken");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let (api, tls, stop) = (Arc::clone(api), Arc::clone(tls), stop.child_token());
+        conversations.spawn(async move {
+            shake_hands(api, stream, from.ip(), &tls, stop).await;
+            drop(seat);
+        });
+    }
+    conversations.close();
+    conversations.wait().await;
+}
+
+async fn shake_hands(api: Arc<Api>, stream: TcpStream, address: IpAddr, tls: &TlsServer, stop: CancellationToken) {
+    let shaken = stop.run_until_cancelled(tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream))).await;
+    let (stream, certificate) = match shaken {
+        Some(Ok(Ok(shaken))) => shaken,
+        Some(Ok(Err(refusal))) => {
+            info!(admin.from = %address, reason = %refusal, "a handshake of an administrator was refused");
+            return;
+        }
+        Some(Err(_)) | None => return,
+    };
+    let certificate = certificate.and_then(|peer| fingerprint(&peer.sha256_fingerprint));
+    converse(api, stream, Peer::Remote { address: address.to_canonical(), certificate }, stop).await;
+}
+
+/// One connection, for an hour at most: a certificate that was withdrawn meanwhile is looked at again then.
+async fn converse<S>(api: Arc<Api>, stream: S, peer: Peer, stop: CancellationToken)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let conversation = api.converse(stream, peer, stop.clone());
+    let mut conversation = std::pin::pin!(conversation);
+    if tokio::time::timeout(CONVERSATION_MAX, conversation.as_mut()).await.is_err() {
+        stop.cancel();
+        conversation.await;
+    }
+}
+
+fn fingerprint(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    (hex.len() == 64).then_some(bytes)
+}
+
+/// Connections to the socket at once, and from elsewhere; more wait to be accepted.
+const LOCAL_MAX: usize = 64;
+const REMOTE_MAX: usize = 256;
+const HANDSHAKE_MAX: Duration = Duration::from_secs(6);
+const CONVERSATION_MAX: Duration = Duration::from_secs(3600);
+const BREATH: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_sixty_four_digits() {
+        assert_eq!(fingerprint(&"0a".repeat(32)), Some([10; 32]));
+        for bad in ["", "0a", &"0a".repeat(33), &"zz".repeat(32), &"é".repeat(32)] {
+            assert_eq!(fingerprint(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `[admin]`: how administrators reach this server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use reveille_core::SipDomain;
+use serde::{Deserialize, Serialize};
+
+use super::raw::Tls;
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The socket for this machine's own users; `admin/reveille.sock` in the store's folder when absent. Its folder must
+    /// be closed to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// The group of this machine whose members may use the socket; only root and the server's own user when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+    /// Administrators from elsewhere, over TLS; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// The names that requests over TLS are addressed to; whatever is addressed to another is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<SipDomain>,
+    /// Certificates for `listen`; a client certificate is welcome and not required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Which of this machine's groups are those of the documents.
+    pub groups: AdminGroups,
+}
+
+/// `[admin.groups]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminGroups {
+    /// Groups whose members do everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtcuniversalserveradmins: Vec<String>,
+    /// Groups whose members look after users.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtcuniversaluseradmins: Vec<String>,
+    /// Groups whose members may look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rtcuniversalreadonlyadmins: Vec<String>,
+}
+
+impl Admin {
+    /// Every group that is mapped, with its key.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let groups = [
+            ("rtcuniversalserveradmins", &self.groups.rtcuniversalserveradmins),
+            ("rtcuniversaluseradmins", &self.groups.rtcuniversaluseradmins),
+            ("rtcuniversalreadonlyadmins", &self.groups.rtcuniversalreadonlyadmins),
+        ];
+        groups.into_iter().flat_map(|(key, names)| names.iter().map(move |name| (key, name)))
+    }
+}
