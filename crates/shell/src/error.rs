@@ -32,9 +32,9 @@ impl Fault {
         let place = span::position(script, self.span.start);
         let (line, start) = span::line(script, self.span.start);
         let within = self.span.start.saturating_sub(start).min(line.len());
-        let marked = script.get(self.span.range()).map_or(1, |marked| {
-            marked.chars().take_while(|found| !matches!(found, '\n' | '\r')).count().max(1)
-        });
+        let marked = script
+            .get(self.span.range())
+            .map_or(1, |marked| marked.chars().take_while(|found| !matches!(found, '\n' | '\r')).count().max(1));
         // What stands before is repeated as blanks, its tabs as tabs, so that the mark stands under what it means.
         let before: String = line[..within].chars().map(|found| if found == '\t' { '\t' } else { ' ' }).collect();
         format!(

@@ -307,13 +307,9 @@ mod tests {
 
     #[test]
     fn blanks_are_comments_and_continued_lines_too() {
-        for (text, rest) in [
-            (" \t# to the end\nx", "\nx"),
-            ("<# a\nb #> x", "x"),
-            ("`\r\n  x", "x"),
-            ("`x", "`x"),
-            ("\u{a0}x", "x"),
-        ] {
+        for (text, rest) in
+            [(" \t# to the end\nx", "\nx"), ("<# a\nb #> x", "x"), ("`\r\n  x", "x"), ("`x", "`x"), ("\u{a0}x", "x")]
+        {
             let mut lexer = Lexer::new(text);
             lexer.blanks().unwrap();
             assert_eq!(lexer.rest(), rest, "{text:?}");

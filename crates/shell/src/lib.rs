@@ -4,13 +4,18 @@
 #![warn(missing_docs)]
 
 pub mod ast;
+pub mod builtin;
 pub mod error;
+mod eval;
+mod format;
 pub mod host;
 pub mod interactive;
 mod lexer;
 pub mod parser;
 pub mod remote;
+mod session;
 pub mod span;
 
 pub use error::Fault;
 pub use parser::parse;
+pub use session::{Ended, Session};

@@ -17,8 +17,7 @@ use tokio::runtime::Handle;
 
 use super::history::Discreet;
 use super::place::place;
-use super::suggest::{Known, Own, suggest};
-use super::words;
+use super::suggest::{Known, suggest};
 use crate::host::Host;
 use crate::parser;
 
@@ -164,14 +163,6 @@ struct Everything {
 impl Known for Everything {
     fn cmdlets(&self) -> &[&'static About] {
         &self.cmdlets
-    }
-
-    fn own(&self) -> &[Own] {
-        words::OWN
-    }
-
-    fn aliases(&self) -> &[(&'static str, &'static str)] {
-        words::ALIASES
     }
 
     fn variables(&self) -> Vec<String> {

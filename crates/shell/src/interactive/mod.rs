@@ -4,7 +4,8 @@ mod console;
 mod editor;
 mod history;
 mod place;
+mod run;
 mod suggest;
-mod words;
 
 pub use console::{Console, Interrupts};
+pub use run::run;

@@ -84,7 +84,8 @@ impl Lines {
                     Ok(Entered::Line(line))
                 }
                 Signal::CtrlD => Ok(Entered::End),
-                Signal::CtrlC | Signal::HostCommand(_) | Signal::ExternalBreak(_) => Ok(Entered::Nothing),
+                // Ctrl-C, and what is never asked for.
+                _ => Ok(Entered::Nothing),
             },
             Self::Plain => Ok(plain(console)),
         }

@@ -8,6 +8,7 @@ use reveille_admin::cmdlets::MISSPELT;
 use reveille_admin::{About, Kind, bind};
 
 use super::place::Place;
+use crate::builtin::{self, Builtin, Takes};
 
 /// One possibility.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,39 +31,12 @@ impl Candidate {
 pub(super) trait Known {
     /// The cmdlets that this server has.
     fn cmdlets(&self) -> &[&'static About];
-    /// The commands of the shell itself.
-    fn own(&self) -> &[Own];
-    /// Other names of commands, and what they stand for.
-    fn aliases(&self) -> &[(&'static str, &'static str)];
     /// The variables that have a value, without `$`.
     fn variables(&self) -> Vec<String>;
     /// The identities that `Get-NOUN` shows.
     fn identities(&self, noun: &'static str) -> Vec<String>;
     /// The names in a folder; folders end with `/`.
     fn files(&self, folder: &Path) -> Vec<String>;
-}
-
-/// A command of the shell itself, as far as completion needs it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
-    pub(super) name: &'static str,
-    pub(super) summary: &'static str,
-    /// Names of parameters, each with what it is for.
-    pub(super) parameters: &'static [(&'static str, &'static str)],
-    pub(super) takes: Takes,
-}
-
-/// What the arguments of a command of the shell are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Takes {
-    /// Names of commands.
-    Commands,
-    /// Names of files.
-    Files,
-    /// Properties of what comes along the pipeline.
-    Properties,
-    /// Anything.
-    Anything,
 }
 
 /// What could stand there, in the order in which it is shown.
@@ -82,23 +56,11 @@ pub(super) fn suggest(place: &Place, known: &dyn Known) -> Vec<Candidate> {
     if name.starts_with('$') {
         return operators(word);
     }
-    let name = full_name(name, known);
+    let name = full_name(name);
     if let Some(about) = known.cmdlets().iter().find(|about| about.name.is(name)) {
         return of_cmdlet(place, known, about);
     }
-    match known.own().iter().find(|own| own.name.eq_ignore_ascii_case(name)) {
-        Some(own) if word.starts_with('-') && place.quote.is_none() => {
-            let all = own.parameters.iter().map(|(name, what)| Candidate::new(format!("-{name}"), *what));
-            all.filter(|it| begins(&it.value, word)).collect()
-        }
-        Some(own) => match own.takes {
-            Takes::Commands => commands(known, word, false),
-            Takes::Files => files(place, known),
-            Takes::Properties => properties(place, known, ""),
-            Takes::Anything => Vec::new(),
-        },
-        None => Vec::new(),
-    }
+    builtin::find(name).map(|own| of_own(place, known, own)).unwrap_or_default()
 }
 
 /// Whether what stands before a full stop has members that are known.
@@ -106,14 +68,15 @@ fn member(place: &Place, before: &str) -> bool {
     before == "$_" || before == "$PSItem" || (before.is_empty() && place.closed.is_some())
 }
 
-fn full_name<'a>(name: &'a str, known: &dyn Known) -> &'a str {
-    let renamed = known.aliases().iter().chain(MISSPELT).find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+/// The name that is meant, where the documents misspell one.
+fn full_name(name: &str) -> &str {
+    let renamed = MISSPELT.iter().find(|(written, _)| written.eq_ignore_ascii_case(name));
     renamed.map_or(name, |(_, meant)| *meant)
 }
 
 fn commands(known: &dyn Known, word: &str, in_block: bool) -> Vec<Candidate> {
     let cmdlets = known.cmdlets().iter().map(|about| Candidate::new(about.name.to_string(), about.summary));
-    let own = known.own().iter().map(|own| Candidate::new(own.name, own.summary));
+    let own = builtin::TABLE.iter().map(|own| Candidate::new(own.name, own.summary));
     let mut all: Vec<_> = cmdlets.chain(own).filter(|it| begins(&it.value, word)).collect();
     all.sort_by(|one, other| one.value.cmp(&other.value));
     if all.is_empty() && word.len() > 2 {
@@ -121,7 +84,8 @@ fn commands(known: &dyn Known, word: &str, in_block: bool) -> Vec<Candidate> {
         let within = known.cmdlets().iter().filter(|about| contains(about.name.noun, word));
         all = within.map(|about| Candidate::new(about.name.to_string(), about.summary)).collect();
     }
-    let aliases = known.aliases().iter().filter(|(alias, _)| !word.is_empty() && begins(alias, word));
+    let aliases = builtin::TABLE.iter().flat_map(|own| own.aliases.iter().map(move |alias| (alias, own.name)));
+    let aliases = aliases.filter(|(alias, _)| !word.is_empty() && begins(alias, word));
     all.extend(aliases.map(|(alias, meant)| Candidate::new(*alias, format!("is {meant}"))));
     if in_block && word.is_empty() {
         all.insert(0, Candidate { ends: false, ..Candidate::new("$_", "the object that comes along the pipeline") });
@@ -175,7 +139,7 @@ fn operators(word: &str) -> Vec<Candidate> {
 fn properties(place: &Place, known: &dyn Known, before: &str) -> Vec<Candidate> {
     let sources = place.closed.iter().filter(|_| before == ".").chain(&place.feeding);
     let mut outputs = sources.filter_map(|name| {
-        let name = full_name(name, known);
+        let name = full_name(name);
         let about = known.cmdlets().iter().find(|about| about.name.is(name))?;
         Some((about.name, about.outputs))
     });
@@ -183,6 +147,32 @@ fn properties(place: &Place, known: &dyn Known, before: &str) -> Vec<Candidate> 
     let word = place.word.strip_prefix(before).unwrap_or(&place.word);
     let fit = outputs.iter().filter(|output| begins(output, word));
     fit.map(|output| Candidate::new(format!("{before}{output}"), format!("of {name}"))).collect()
+}
+
+/// For a command of the shell.
+fn of_own(place: &Place, known: &dyn Known, own: &'static Builtin) -> Vec<Candidate> {
+    let word = place.word.as_str();
+    if word.starts_with('-') && place.quote.is_none() {
+        let all = own.parameters.iter().map(|it| Candidate::new(format!("-{}", it.name), it.help));
+        return all.filter(|it| begins(&it.value, word)).collect();
+    }
+    let called = |name: &str| own.parameters.iter().find(|it| begins(it.name, name));
+    let before = place.words.last().and_then(|last| last.strip_prefix('-')).filter(|_| place.words.len() > 1);
+    let by_name = before.and_then(called).filter(|it| it.takes != Takes::Switch);
+    let by_place = || own.parameters.iter().filter(|it| it.position.is_some() || it.rest).min_by_key(|it| it.position);
+    let Some(parameter) = by_name.or_else(by_place) else { return Vec::new() };
+    match (own.name, parameter.name, parameter.takes) {
+        ("Get-Help" | "Get-Command", "Name", _) => commands(known, word, false),
+        ("Get-Variable" | "Remove-Variable", "Name", _) => {
+            let all = known.variables().into_iter().map(|name| Candidate::new(name, "a variable"));
+            all.filter(|it| begins(&it.value, word)).collect()
+        }
+        (_, "FilePath" | "Path", _) => files(place, known),
+        (_, _, Takes::Block | Takes::Ways) | (_, "Property" | "ExpandProperty" | "MemberName", _) => {
+            properties(place, known, "")
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn of_cmdlet(place: &Place, known: &dyn Known, about: &'static About) -> Vec<Candidate> {
@@ -349,29 +339,12 @@ mod tests {
     use super::*;
     use reveille_admin::cmdlets;
 
-    /// The catalogue's hosting providers, a few commands of the shell, and two records.
+    /// The catalogue's hosting providers, and two records.
     struct Little(Vec<&'static About>);
 
     impl Known for Little {
         fn cmdlets(&self) -> &[&'static About] {
             &self.0
-        }
-        fn own(&self) -> &[Own] {
-            const {
-                &[
-                    Own {
-                        name: "Get-Help",
-                        summary: "Shows help",
-                        parameters: &[("Full", "All of it")],
-                        takes: Takes::Commands,
-                    },
-                    Own { name: "Out-File", summary: "Writes a file", parameters: &[], takes: Takes::Files },
-                    Own { name: "Where-Object", summary: "Chooses", parameters: &[], takes: Takes::Properties },
-                ]
-            }
-        }
-        fn aliases(&self) -> &[(&'static str, &'static str)] {
-            &[("where", "Where-Object"), ("man", "Get-Help")]
         }
         fn variables(&self) -> Vec<String> {
             vec!["provider".into(), "_".into()]

@@ -9,7 +9,7 @@ use crate::span::Span;
 impl Parser<'_> {
     /// A command with its arguments.
     pub(super) fn command(&mut self) -> Result<Command, Fault> {
-        if let Some(fault) = unsupported::ahead(&self.lexer) {
+        if let Some(fault) = unsupported::ahead(&self.lexer).or_else(|| unsupported::dot_sourcing(&self.lexer)) {
             return Err(fault);
         }
         let start = self.lexer.at();

@@ -2,7 +2,8 @@
 
 use super::{Open, Parser, unsupported};
 use crate::ast::{
-    Assign, Block, Element, Expression, ExpressionKind, Pipeline, Statement, StatementKind, Step, Target, Type, Variable,
+    Assign, Block, Element, Expression, ExpressionKind, Pipeline, Statement, StatementKind, Step, Target, Type,
+    Variable,
 };
 use crate::error::Fault;
 use crate::lexer::is_line_end;

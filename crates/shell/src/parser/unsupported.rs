@@ -35,22 +35,27 @@ pub(super) fn keyword(lexer: &Lexer<'_>, word: &str) -> Option<Fault> {
 /// A form that cannot begin a command or an argument.
 pub(super) fn ahead(lexer: &Lexer<'_>) -> Option<Fault> {
     let start = lexer.at();
-    let rest = lexer.rest();
     let fault = |length: usize, id, said: &str| Some(Fault::new(Span::new(start, start + length), id, said));
     match (lexer.peek()?, lexer.second()) {
         ('<', _) => Some(placeholder(lexer)),
-        ('@', Some(next)) if next.is_alphanumeric() || next == '_' => {
-            fault(1, "SplattingNotSupported", "Splatting (@name) is not supported. Write the parameters out: -Name value.")
-        }
-        ('.', Some(' ')) => {
-            fault(1, "DotSourcingNotSupported", "Scripts cannot be read into each other. Run one with: reveille shell FILE")
-        }
+        ('@', Some(next)) if next.is_alphanumeric() || next == '_' => fault(
+            1,
+            "SplattingNotSupported",
+            "Splatting (@name) is not supported. Write the parameters out: -Name value.",
+        ),
         ('$', Some('$' | '^')) => {
             fault(2, "VariableNotSupported", "This variable does not exist here. Keep what you need in one: $x = …")
         }
-        _ if rest.starts_with("2>") || rest.starts_with("*>") || rest.starts_with("3>") => operator(lexer),
         _ => operator(lexer),
     }
+}
+
+/// A dot that would read another script.
+pub(super) fn dot_sourcing(lexer: &Lexer<'_>) -> Option<Fault> {
+    let at = lexer.at();
+    let said = "Scripts cannot be read into each other. Run one with: reveille shell FILE";
+    (lexer.peek() == Some('.') && lexer.second() == Some(' '))
+        .then(|| Fault::new(Span::new(at, at + 1), "DotSourcingNotSupported", said))
 }
 
 /// An operator of PowerShell between commands.
@@ -123,7 +128,6 @@ pub(super) fn word(text: &str, span: Span) -> Option<Fault> {
 pub(super) fn static_member(of: &str, span: Span) -> Fault {
     let instead = match of.to_ascii_lowercase().as_str() {
         "[string]" => " Write -not $x to ask whether text is empty, and -join to put texts together.",
-        "[datetime]" | "[system.datetime]" => " Write Get-Date.",
         "[convert]" | "[int]" | "[int32]" => " Write [int]$x.",
         "[regex]" => " Write -match or -replace.",
         "[environment]" => " Write $env:NAME.",

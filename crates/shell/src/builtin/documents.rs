@@ -1,0 +1,172 @@
+//! Objects as JSON and CSV, and back.
+
+use reveille_admin::{Category, Failure, Object, Value};
+
+use super::output::write;
+use super::{Builtin, Given, Parameter, Takes};
+use crate::eval::{Evaluator, Flow, Step, rolled};
+use crate::format::{csv, json};
+
+/// How much of a file is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+pub(super) const CONVERT_TO_JSON: Builtin = Builtin {
+    name: "ConvertTo-Json",
+    aliases: &[],
+    summary: "Gives objects as JSON",
+    parameters: &[
+        Parameter::new("InputObject", Takes::Value, "The object, if it does not come along the pipeline").at(0),
+        Parameter::new("AsArray", Takes::Switch, "An array even of a single object"),
+        Parameter::new("Compress", Takes::Switch, "On one line"),
+        Parameter::new("Depth", Takes::Value, "How many objects within each other; what is deeper becomes text"),
+    ],
+    run: convert_to_json,
+};
+
+fn convert_to_json<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let depth = given.count("Depth")?.unwrap_or(json::DEPTH_MAX);
+        let value = match (given.value("InputObject"), given.is_on("AsArray")) {
+            (Some(value), _) => value.clone(),
+            (None, true) => Value::List(input),
+            (None, false) => rolled(input),
+        };
+        Ok(vec![Value::Text(json::written(&value, depth, given.is_on("Compress")))])
+    })
+}
+
+pub(super) const CONVERT_FROM_JSON: Builtin = Builtin {
+    name: "ConvertFrom-Json",
+    aliases: &[],
+    summary: "Makes objects of JSON",
+    parameters: &[Parameter::new("InputObject", Takes::Value, "The text, if it does not come along the pipeline").at(0)],
+    run: convert_from_json,
+};
+
+fn convert_from_json<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let lines: Vec<String> =
+            given.values("InputObject").into_iter().chain(input).map(|it| it.to_string()).collect();
+        match serde_json::from_str::<Value>(&lines.join("\n")) {
+            Ok(value) => Ok(crate::eval::unrolled(value)),
+            Err(why) => Err(given.fail("InvalidJson", format!("This is not JSON: {why}."))),
+        }
+    })
+}
+
+pub(super) const CONVERT_TO_CSV: Builtin = Builtin {
+    name: "ConvertTo-Csv",
+    aliases: &[],
+    summary: "Gives objects as comma-separated values",
+    parameters: &[
+        Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
+        Parameter::new("NoTypeInformation", Takes::Switch, "Accepted; no type is written in any case"),
+    ],
+    run: convert_to_csv,
+};
+
+fn convert_to_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move { Ok(csv::lines(&input, delimiter(given)?).into_iter().map(Value::Text).collect()) })
+}
+
+pub(super) const EXPORT_CSV: Builtin = Builtin {
+    name: "Export-Csv",
+    aliases: &["epcsv"],
+    summary: "Writes objects to a file as comma-separated values",
+    parameters: &[
+        Parameter::new("Path", Takes::Value, "The file").at(0),
+        Parameter::new("Append", Takes::Switch, "Behind what the file holds"),
+        Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
+        Parameter::new("Encoding", Takes::Value, "Accepted; it is always UTF-8"),
+        Parameter::new("NoClobber", Takes::Switch, "Only if there is no such file yet"),
+        Parameter::new("NoTypeInformation", Takes::Switch, "Accepted; no type is written in any case"),
+    ],
+    run: export_csv,
+};
+
+fn export_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let mut text = String::new();
+        for line in csv::lines(&input, delimiter(given)?) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        write(given, &text)?;
+        Ok(Vec::new())
+    })
+}
+
+pub(super) const IMPORT_CSV: Builtin = Builtin {
+    name: "Import-Csv",
+    aliases: &["ipcsv"],
+    summary: "Makes objects of a file of comma-separated values, whose first line has the names",
+    parameters: &[
+        Parameter::new("Path", Takes::Value, "The file").at(0),
+        Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
+        Parameter::new("Header", Takes::Values, "The names, if the first line has none"),
+    ],
+    run: import_csv,
+};
+
+fn import_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let text = read(given)?;
+        let mut rows = csv::rows(&text, delimiter(given)?).into_iter();
+        let names: Vec<String> = match given.values("Header") {
+            names if names.is_empty() => rows.next().unwrap_or_default(),
+            names => names.iter().map(Value::to_string).collect(),
+        };
+        let object = |row: Vec<String>| {
+            let mut fields = row.into_iter();
+            let named = names.iter().map(|name| (name.clone(), Value::from(fields.next())));
+            Value::Object(named.fold(Object::new(""), |all, (name, value)| all.with(name, value)))
+        };
+        Ok(rows.map(object).collect())
+    })
+}
+
+pub(super) const GET_CONTENT: Builtin = Builtin {
+    name: "Get-Content",
+    aliases: &["cat", "gc", "type"],
+    summary: "Gives the lines of a file",
+    parameters: &[
+        Parameter::new("Path", Takes::Value, "The file").at(0),
+        Parameter::new("Encoding", Takes::Value, "Accepted; it is always UTF-8"),
+        Parameter::new("Raw", Takes::Switch, "All of it as one text"),
+    ],
+    run: get_content,
+};
+
+fn get_content<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let text = read(given)?;
+        Ok(if given.is_on("Raw") { vec![Value::Text(text)] } else { text.lines().map(Value::from).collect() })
+    })
+}
+
+/// The text of the file that a command was given.
+fn read(given: &Given<'_>) -> Result<String, Flow> {
+    use std::io::Read as _;
+    let Some(path) = given.text("Path") else {
+        return Err(given.fail("MissingArgument", "The name of the file is missing: -Path NAME."));
+    };
+    let cannot = |why: String| {
+        let said = format!("The file {path} cannot be read: {why}.");
+        given.failure(Failure::new(Category::ObjectNotFound, "PathNotFound", said).of(path.clone()))
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(&path).map_err(|why| cannot(why.to_string()))?;
+    let length = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|why| cannot(why.to_string()))?;
+    if length as u64 > FILE_BYTES_MAX {
+        return Err(cannot(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn delimiter(given: &Given<'_>) -> Result<char, Flow> {
+    let text = given.text("Delimiter").unwrap_or_else(|| ",".to_owned());
+    match text.chars().collect::<Vec<_>>()[..] {
+        [one] if one != '"' && one != '\n' => Ok(one),
+        _ => Err(given.fail("InvalidDelimiter", format!("-Delimiter takes one character, not \"{text}\"."))),
+    }
+}

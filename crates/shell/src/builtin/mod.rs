@@ -1,0 +1,212 @@
+//! The commands of the shell itself: what works on objects wherever they come from. Same-shaped items in one table, as the
+//! cmdlets of the catalogue are.
+
+mod documents;
+mod given;
+mod help;
+mod objects;
+mod output;
+mod person;
+mod select;
+mod summary;
+
+pub(crate) use given::{Given, Item};
+
+use reveille_admin::Value;
+
+use crate::ast::Command;
+use crate::eval::{Evaluator, Flow, Step};
+
+/// A command of the shell.
+#[derive(Clone, Copy)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [&'static str],
+    /// One sentence without a full stop.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+    run: Work,
+}
+
+/// What a command does with its arguments and what came along the pipeline.
+type Work = for<'a> fn(&'a mut Evaluator<'_>, &'a Given<'a>, Vec<Value>) -> Step<'a, Vec<Value>>;
+
+/// A parameter of a command of the shell.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name, without the hyphen.
+    pub name: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+    /// One sentence without a full stop.
+    pub help: &'static str,
+    /// Its place among arguments without a name, from 0.
+    pub position: Option<u8>,
+    /// Whether it takes all further arguments without a name.
+    pub rest: bool,
+}
+
+/// What a parameter takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Takes {
+    /// A script block, or the name of a property.
+    Block,
+    /// Nothing; it is on when named.
+    Switch,
+    /// One value.
+    Value,
+    /// Values, with commas between.
+    Values,
+    /// Names of properties with `*`, script blocks, or `@{Name='…';Expression={…}}`.
+    Ways,
+}
+
+impl Parameter {
+    const fn new(name: &'static str, takes: Takes, help: &'static str) -> Self {
+        Self { name, takes, help, position: None, rest: false }
+    }
+
+    const fn at(mut self, position: u8) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    const fn rest(mut self) -> Self {
+        self.rest = true;
+        self
+    }
+}
+
+/// All commands of the shell, by name.
+pub const TABLE: &[Builtin] = &[
+    person::CLEAR_HOST,
+    documents::CONVERT_FROM_JSON,
+    documents::CONVERT_TO_CSV,
+    documents::CONVERT_TO_JSON,
+    person::CONVERT_TO_SECURE_STRING,
+    documents::EXPORT_CSV,
+    objects::FOR_EACH_OBJECT,
+    output::FORMAT_LIST,
+    output::FORMAT_TABLE,
+    help::GET_ALIAS,
+    help::GET_COMMAND,
+    documents::GET_CONTENT,
+    person::GET_CREDENTIAL,
+    help::GET_HELP,
+    summary::GET_MEMBER,
+    person::GET_VARIABLE,
+    summary::GROUP_OBJECT,
+    documents::IMPORT_CSV,
+    person::IMPORT_MODULE,
+    summary::MEASURE_OBJECT,
+    output::OUT_FILE,
+    output::OUT_HOST,
+    output::OUT_NULL,
+    output::OUT_STRING,
+    person::QUIT,
+    person::READ_HOST,
+    person::REMOVE_VARIABLE,
+    select::SELECT_OBJECT,
+    objects::SORT_OBJECT,
+    objects::WHERE_OBJECT,
+    output::WRITE_ERROR,
+    output::WRITE_HOST,
+    output::WRITE_OUTPUT,
+    output::WRITE_VERBOSE,
+    output::WRITE_WARNING,
+];
+
+/// The command of that name or alias, in any case.
+pub fn find(name: &str) -> Option<&'static Builtin> {
+    TABLE.iter().find(|builtin| {
+        builtin.name.eq_ignore_ascii_case(name) || builtin.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Runs a command of the shell.
+pub(crate) async fn call(
+    evaluator: &mut Evaluator<'_>,
+    builtin: &'static Builtin,
+    command: &Command,
+    input: Vec<Value>,
+) -> Result<Vec<Value>, Flow> {
+    if given::asks_for_help(command) {
+        return Ok(vec![crate::format::formatted(help::page(builtin))]);
+    }
+    let given = given::bind(evaluator, builtin, command).await?;
+    let done = (builtin.run)(evaluator, &given, input).await;
+    match done {
+        Err(Flow::Fail(report, action)) => Err(Flow::Fail(report, given.action().or(action))),
+        Ok(values) => {
+            if let Some(name) = given.text("OutVariable") {
+                let kept = evaluator.session.set_variable(&name, Value::List(values.clone()));
+                kept.map_err(|why| given.fail("VariableNotWritable", why))?;
+            }
+            Ok(values)
+        }
+        other => other,
+    }
+}
+
+/// Whether scripts may name the module that commands come from: there is nothing to load.
+pub(crate) fn is_our_module(name: &str) -> bool {
+    ["Lync", "Reveille", "SkypeForBusiness"].iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// What to do instead of a command of PowerShell that there is none of here.
+pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "cd" | "chdir" | "set-location" | "sl" | "dir" | "get-childitem" | "gci" | "ls" | "copy-item"
+        | "remove-item" => {
+            "This shell manages the organisation's settings; files are for the shell that it was started from."
+        }
+        "enter-pssession" | "new-pssession" | "import-pssession" | "invoke-command" | "icm" => {
+            "A remote server is managed with: reveille shell --url https://SERVER"
+        }
+        "get-date" => "Times stand in the objects themselves, for instance in Get-CsPushTrace.",
+        "get-wmiobject" | "get-ciminstance" | "get-process" | "get-service" | "start-service" | "restart-service" => {
+            "Settings work without a restart; the process itself belongs to the system that started it."
+        }
+        "iex" | "invoke-expression" => "Text is not run as commands. Write the command out.",
+        "invoke-webrequest" | "invoke-restmethod" | "curl" | "wget" => "The admin API is described in docs/reference.",
+        "new-object" => "Write a hashtable: @{ Name = value }.",
+        "set-executionpolicy" | "get-executionpolicy" => "Scripts need no permission of their own here.",
+        "start-sleep" | "sleep" => "Settings are in force at once; there is nothing to wait for.",
+        "exit-pssession" => "Write exit.",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn commands_stand_in_order_and_no_name_means_two() {
+        let names: Vec<_> = TABLE.iter().map(|builtin| builtin.name.to_lowercase()).collect();
+        let mut sorted = names.clone();
+        sorted.sort();
+        assert_eq!(names, sorted);
+        let all = TABLE.iter().flat_map(|builtin| builtin.aliases.iter().copied().chain([builtin.name]));
+        let mut seen = BTreeSet::new();
+        for name in all {
+            assert!(seen.insert(name.to_lowercase()), "{name} means two commands");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_and_its_parameters_do() {
+        for builtin in TABLE {
+            assert!(!builtin.summary.is_empty() && !builtin.summary.ends_with('.'), "{}", builtin.name);
+            for parameter in builtin.parameters {
+                let name = format!("{} -{}", builtin.name, parameter.name);
+                assert!(!parameter.help.is_empty() && !parameter.help.ends_with('.'), "{name}");
+            }
+        }
+    }
+}

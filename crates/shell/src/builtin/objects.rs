@@ -1,0 +1,212 @@
+//! Choosing objects, doing something with each, and putting them in order.
+
+use std::cmp::Ordering;
+
+use reveille_admin::Value;
+
+use super::{Builtin, Given, Item, Parameter, Takes};
+use crate::ast::Comparison;
+use crate::eval::compare::{compare, order};
+use crate::eval::wrong::few_enough;
+use crate::eval::{Evaluator, Flow, Step, convert, method, rolled};
+
+pub(super) const WHERE_OBJECT: Builtin = Builtin {
+    name: "Where-Object",
+    aliases: &["?", "where"],
+    summary: "Lets those objects pass for which a condition holds",
+    parameters: &[
+        Parameter::new("FilterScript", Takes::Block, "The condition, or the name of a property: { $_.Enabled }").at(0),
+        Parameter::new("Value", Takes::Value, "What the property is compared with").at(1),
+        Parameter::new("Property", Takes::Value, "The property, if it is not given by its place"),
+        Parameter::new("Contains", Takes::Switch, "The property is a list with the value in it"),
+        Parameter::new("EQ", Takes::Switch, "The property is the value"),
+        Parameter::new("GE", Takes::Switch, "The property is the value or greater"),
+        Parameter::new("GT", Takes::Switch, "The property is greater than the value"),
+        Parameter::new("In", Takes::Switch, "The property is one of the values"),
+        Parameter::new("LE", Takes::Switch, "The property is the value or less"),
+        Parameter::new("Like", Takes::Switch, "The property fits the value, a pattern with *"),
+        Parameter::new("LT", Takes::Switch, "The property is less than the value"),
+        Parameter::new("Match", Takes::Switch, "The property fits the value, a regular expression"),
+        Parameter::new("NE", Takes::Switch, "The property is something else than the value"),
+        Parameter::new("Not", Takes::Switch, "The property is empty, or $false"),
+        Parameter::new("NotContains", Takes::Switch, "The property is a list without the value"),
+        Parameter::new("NotIn", Takes::Switch, "The property is none of the values"),
+        Parameter::new("NotLike", Takes::Switch, "The property does not fit the value, a pattern with *"),
+        Parameter::new("NotMatch", Takes::Switch, "The property does not fit the value, a regular expression"),
+    ],
+    run: where_object,
+};
+
+const COMPARISONS: &[(&str, Comparison)] = &[
+    ("Contains", Comparison::Contains),
+    ("EQ", Comparison::Eq),
+    ("GE", Comparison::Ge),
+    ("GT", Comparison::Gt),
+    ("In", Comparison::In),
+    ("LE", Comparison::Le),
+    ("Like", Comparison::Like),
+    ("LT", Comparison::Lt),
+    ("Match", Comparison::Match),
+    ("NE", Comparison::Ne),
+    ("NotContains", Comparison::NotContains),
+    ("NotIn", Comparison::NotIn),
+    ("NotLike", Comparison::NotLike),
+    ("NotMatch", Comparison::NotMatch),
+];
+
+fn where_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        if let Some(block) = given.block("FilterScript") {
+            let mut kept = Vec::new();
+            for item in input {
+                if convert::truth(&rolled(evaluator.block_for(block, &item).await?)) {
+                    kept.push(item);
+                }
+            }
+            return Ok(kept);
+        }
+        let Some(property) = given.text("Property").or_else(|| given.text("FilterScript")) else {
+            let said = "A condition is missing: Where-Object { $_.Enabled }, or Where-Object Enabled -eq $true.";
+            return Err(given.fail("MissingArgument", said));
+        };
+        // With -Property, the first argument without a name is the value.
+        let by_place = if given.has("Property") { given.value("FilterScript") } else { None };
+        let right = given.value("Value").or(by_place).cloned().unwrap_or_default();
+        let how = COMPARISONS.iter().find(|(name, _)| given.is_on(name));
+        let mut kept = Vec::new();
+        for item in input {
+            let left = method::property(&item, &property);
+            let holds = match how {
+                Some((_, how)) => {
+                    let compared = compare(*how, false, &left, &right).map_err(|wrong| wrong.at(given.at()))?;
+                    convert::truth(&compared.value)
+                }
+                None => convert::truth(&left) != given.is_on("Not"),
+            };
+            if holds {
+                kept.push(item);
+            }
+        }
+        Ok(kept)
+    })
+}
+
+pub(super) const FOR_EACH_OBJECT: Builtin = Builtin {
+    name: "ForEach-Object",
+    aliases: &["%", "foreach"],
+    summary: "Does something with each object, which is $_ meanwhile",
+    parameters: &[
+        Parameter::new("Process", Takes::Block, "What is done, or the name of the property to take").at(0),
+        Parameter::new("Begin", Takes::Block, "What is done first"),
+        Parameter::new("End", Takes::Block, "What is done last"),
+        Parameter::new("MemberName", Takes::Value, "The property to take"),
+    ],
+    run: for_each_object,
+};
+
+fn for_each_object<'a>(
+    evaluator: &'a mut Evaluator<'_>,
+    given: &'a Given<'a>,
+    input: Vec<Value>,
+) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let mut values = Vec::new();
+        if let Some(begin) = given.block("Begin") {
+            values.extend(evaluator.block(begin).await?);
+        }
+        let property = given.text("MemberName").or_else(|| given.text("Process"));
+        if given.block("Process").is_none() && property.is_none() && !given.has("Begin") && !given.has("End") {
+            let said = "What is to be done with each object is missing: ForEach-Object { $_.Name }.";
+            return Err(given.fail("MissingArgument", said));
+        }
+        for item in input {
+            match (given.block("Process"), &property) {
+                (Some(block), _) => values.extend(evaluator.block_for(block, &item).await?),
+                (None, Some(property)) => values.extend(crate::eval::unrolled(method::property(&item, property))),
+                (None, None) => {}
+            }
+            few_enough(values.len()).map_err(|wrong| wrong.at(given.at()))?;
+        }
+        if let Some(end) = given.block("End") {
+            values.extend(evaluator.block(end).await?);
+        }
+        Ok(values)
+    })
+}
+
+pub(super) const SORT_OBJECT: Builtin = Builtin {
+    name: "Sort-Object",
+    aliases: &["sort"],
+    summary: "Puts objects in order, by themselves or by properties",
+    parameters: &[
+        Parameter::new("Property", Takes::Ways, "The properties, the most important first").at(0),
+        Parameter::new("CaseSensitive", Takes::Switch, "Upper and lower case differ"),
+        Parameter::new("Descending", Takes::Switch, "The greatest first"),
+        Parameter::new("Unique", Takes::Switch, "Of equal ones only the first stays"),
+    ],
+    run: sort_object,
+};
+
+fn sort_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let mut keyed = Vec::with_capacity(input.len());
+        for item in input {
+            keyed.push((keys(evaluator, given.items("Property"), &item).await?, item));
+        }
+        let exact = given.is_on("CaseSensitive");
+        keyed.sort_by(|(one, _), (other, _)| by_keys(one, other, exact));
+        if given.is_on("Unique") {
+            keyed.dedup_by(|(one, _), (other, _)| by_keys(one, other, exact) == Ordering::Equal);
+        }
+        if given.is_on("Descending") {
+            keyed.reverse();
+        }
+        Ok(keyed.into_iter().map(|(_, item)| item).collect())
+    })
+}
+
+/// What an object is put in order by: its properties, or it itself.
+pub(super) async fn keys(evaluator: &mut Evaluator<'_>, ways: &[Item<'_>], item: &Value) -> Result<Vec<Value>, Flow> {
+    if ways.is_empty() {
+        return Ok(vec![match item {
+            Value::Object(object) => object.property("Identity").cloned().unwrap_or_else(|| item.to_string().into()),
+            other => other.clone(),
+        }]);
+    }
+    let mut keys = Vec::with_capacity(ways.len());
+    for way in ways {
+        keys.push(along(evaluator, way, item).await?);
+    }
+    Ok(keys)
+}
+
+/// What a way gives for an object.
+pub(super) fn along<'a>(evaluator: &'a mut Evaluator<'_>, way: &'a Item<'a>, item: &'a Value) -> Step<'a, Value> {
+    Box::pin(async move {
+        match way {
+            Item::Block(block) => Ok(rolled(evaluator.block_for(block, item).await?)),
+            Item::Calculated(_, how) => along(evaluator, how, item).await,
+            Item::Value(name) => Ok(method::property(item, &name.to_string())),
+        }
+    })
+}
+
+fn by_keys(one: &[Value], other: &[Value], exact: bool) -> Ordering {
+    let each = one.iter().zip(other).map(|(one, other)| by_key(one, other, exact));
+    each.fold(Ordering::Equal, Ordering::then)
+}
+
+/// An order of all values, so that sorting never fails: what cannot be compared is compared as text.
+fn by_key(one: &Value, other: &Value, exact: bool) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) => 1,
+        _ => 2,
+    };
+    let as_text = || order(&one.to_string().into(), &other.to_string().into(), exact).unwrap_or(Ordering::Equal);
+    match rank(one).cmp(&rank(other)) {
+        Ordering::Equal if rank(one) < 2 => order(one, other, exact).unwrap_or_else(|_| as_text()),
+        Ordering::Equal => as_text(),
+        apart => apart,
+    }
+}

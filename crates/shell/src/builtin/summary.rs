@@ -1,0 +1,147 @@
+//! What there is in many objects: how many, groups, sums, and which properties.
+
+use reveille_admin::{Object, Value};
+
+use super::objects::keys;
+use super::{Builtin, Given, Parameter, Takes};
+use crate::eval::compare::{equal, order};
+use crate::eval::{Evaluator, Step, convert, method, operate, rolled};
+
+pub(super) const GROUP_OBJECT: Builtin = Builtin {
+    name: "Group-Object",
+    aliases: &["group"],
+    summary: "Puts objects together that have the same value",
+    parameters: &[
+        Parameter::new("Property", Takes::Ways, "The properties that must be the same").at(0),
+        Parameter::new("NoElement", Takes::Switch, "Only counts, without the objects"),
+    ],
+    run: group_object,
+};
+
+fn group_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let mut groups: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
+        for item in input {
+            let by = keys(evaluator, given.items("Property"), &item).await?;
+            let same = |known: &[Value]| known.iter().zip(&by).all(|(one, other)| equal(one, other, false));
+            match groups.iter_mut().find(|(known, _)| same(known)) {
+                Some((_, items)) => items.push(item),
+                None => groups.push((by, vec![item])),
+            }
+        }
+        let object = |(by, items): (Vec<Value>, Vec<Value>)| {
+            let name: Vec<String> = by.iter().map(Value::to_string).collect();
+            let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+            let group = Object::new("GroupInfo").with("Count", count).with("Name", name.join(", "));
+            Value::Object(if given.is_on("NoElement") { group } else { group.with("Group", Value::List(items)) })
+        };
+        Ok(groups.into_iter().map(object).collect())
+    })
+}
+
+pub(super) const MEASURE_OBJECT: Builtin = Builtin {
+    name: "Measure-Object",
+    aliases: &["measure"],
+    summary: "Counts objects, and adds up a property",
+    parameters: &[
+        Parameter::new("Property", Takes::Value, "The property, a number").at(0),
+        Parameter::new("Average", Takes::Switch, "The average"),
+        Parameter::new("Maximum", Takes::Switch, "The greatest"),
+        Parameter::new("Minimum", Takes::Switch, "The least"),
+        Parameter::new("Sum", Takes::Switch, "All together"),
+    ],
+    run: measure_object,
+};
+
+fn measure_object<'a>(
+    _evaluator: &'a mut Evaluator<'_>,
+    given: &'a Given<'a>,
+    input: Vec<Value>,
+) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let property = given.text("Property");
+        let values: Vec<Value> = match &property {
+            Some(name) => {
+                input.iter().map(|item| method::property(item, name)).filter(|value| *value != Value::Null).collect()
+            }
+            None => input,
+        };
+        let count = i64::try_from(values.len()).unwrap_or(i64::MAX);
+        let wrong = |wrong: crate::eval::wrong::Wrong| wrong.at(given.at());
+        let mut sum = Value::Null;
+        if given.is_on("Sum") || given.is_on("Average") {
+            sum = Value::Int(0);
+            for value in &values {
+                sum = operate::add(sum, convert::numeric(value).unwrap_or_else(|| value.clone())).map_err(wrong)?;
+            }
+        }
+        let mut extreme = |wanted: &str, first: std::cmp::Ordering| -> Result<Value, crate::eval::Flow> {
+            let mut found: Option<&Value> = None;
+            for value in values.iter().filter(|_| given.is_on(wanted)) {
+                if found.is_none() || order(value, found.unwrap_or(value), false).map_err(wrong)? == first {
+                    found = Some(value);
+                }
+            }
+            Ok(found.cloned().unwrap_or_default())
+        };
+        let (most, least) =
+            (extreme("Maximum", std::cmp::Ordering::Greater)?, extreme("Minimum", std::cmp::Ordering::Less)?);
+        let average = match given.is_on("Average") && count > 0 {
+            true => operate::divide(&sum, &Value::Int(count)).map_err(wrong)?,
+            false => Value::Null,
+        };
+        let sum = if given.is_on("Sum") { sum } else { Value::Null };
+        Ok(vec![
+            Object::new("MeasureInfo")
+                .with("Count", count)
+                .with("Average", average)
+                .with("Sum", sum)
+                .with("Maximum", most)
+                .with("Minimum", least)
+                .with("Property", property)
+                .into(),
+        ])
+    })
+}
+
+pub(super) const GET_MEMBER: Builtin = Builtin {
+    name: "Get-Member",
+    aliases: &["gm"],
+    summary: "Lists the properties of objects",
+    parameters: &[
+        Parameter::new("Name", Takes::Values, "Properties, also with *").at(0),
+        Parameter::new("MemberType", Takes::Value, "Accepted; there are only properties"),
+    ],
+    run: get_member,
+};
+
+fn get_member<'a>(_evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let wanted: Vec<String> = given.values("Name").iter().map(Value::to_string).collect();
+        let mut members: Vec<Value> = Vec::new();
+        for item in &input {
+            let Value::Object(object) = item else { continue };
+            for (name, value) in object.properties() {
+                let fits = wanted.is_empty() || wanted.iter().any(|it| crate::eval::compare::is_like(name, it));
+                let type_name = if object.type_name().is_empty() { "Hashtable" } else { object.type_name() };
+                let member = Object::new("MemberDefinition")
+                    .with("TypeName", type_name)
+                    .with("Name", name)
+                    .with("MemberType", "Property")
+                    .with("Definition", format!("{} {name}", value.type_name()));
+                let known = |other: &Value| {
+                    method::property(other, "Name") == name.into()
+                        && method::property(other, "TypeName") == type_name.into()
+                };
+                if fits && !members.iter().any(known) {
+                    members.push(member.into());
+                }
+            }
+        }
+        if members.is_empty() && input.iter().any(|item| !matches!(item, Value::Object(_))) {
+            let said = format!("{} has no properties of its own.", rolled(input).type_name());
+            return Err(given.fail("NoMembers", said));
+        }
+        Ok(members)
+    })
+}

@@ -1,0 +1,333 @@
+//! Running a command: finding it, binding its arguments, asking first, telling what the server said.
+
+use std::collections::BTreeMap;
+
+use reveille_admin::bind::{self, BindError, Bound};
+use reveille_admin::{About, Category, Failure, Object, Outcome, Value};
+
+use super::expression::stray_block;
+use super::wrong::few_enough;
+use super::{Action, Evaluator, Flow, Report, Step, convert};
+use crate::ast::{Argument, Command, ExpressionKind};
+use crate::builtin;
+use crate::span::Span;
+
+impl Evaluator<'_> {
+    /// What a command gives, with what came along the pipeline if anything could have.
+    pub(crate) fn command<'a>(&'a mut self, command: &'a Command, input: Option<Vec<Value>>) -> Step<'a, Vec<Value>> {
+        Box::pin(async move {
+            if let Some(builtin) = builtin::find(&command.name) {
+                return builtin::call(self, builtin, command, input.unwrap_or_default()).await;
+            }
+            match self.cmdlet(command)? {
+                Some(about) if asks_for_help(command) => {
+                    let page = reveille_admin::help::page(about, reveille_admin::help::Part::Overview);
+                    Ok(vec![crate::format::formatted(page)])
+                }
+                Some(about) => self.call(about, command, input).await,
+                None => Err(unknown(command, self.host.cmdlets().iter().map(|it| it.about().name.to_string())).into()),
+            }
+        })
+    }
+
+    /// The cmdlet that a command names; misspelt names of the documents are accepted with a hint.
+    fn cmdlet(&mut self, command: &Command) -> Result<Option<&'static About>, Flow> {
+        // Scripts may name the module: Lync\Get-CsMcxConfiguration.
+        let name = match command.name.rsplit_once('\\') {
+            Some((module, name)) if builtin::is_our_module(module) => name,
+            _ => &command.name,
+        };
+        let cmdlets = self.host.cmdlets();
+        let known = |name: &str| cmdlets.iter().map(|cmdlet| cmdlet.about()).find(|about| about.name.is(name));
+        if let Some(about) = known(name) {
+            return Ok(Some(about));
+        }
+        let misspelt = reveille_admin::cmdlets::MISSPELT.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(name));
+        let Some(((wrong, right), about)) = misspelt.and_then(|pair| Some((pair, known(pair.1)?))) else {
+            return Ok(None);
+        };
+        self.terminal.say(&format!("WARNING: {wrong} is named {right}; that is run.\n"));
+        Ok(Some(about))
+    }
+
+    async fn call(
+        &mut self,
+        about: &'static About,
+        command: &Command,
+        input: Option<Vec<Value>>,
+    ) -> Result<Vec<Value>, Flow> {
+        let (elements, spans) = self.elements(command).await?;
+        let refused = |error: BindError| {
+            let at = error.element.and_then(|element| spans.get(element).copied()).unwrap_or(command.name_span);
+            Report::of_cmdlet(about.name, at, error.into())
+        };
+        let bound = bind::bind(about, &elements).map_err(refused)?;
+        let mut run = Run { about, at: command.name_span, all: false, common: Common::of(&bound), values: Vec::new() };
+        let done = match input {
+            None => self.one(&mut run, bound).await,
+            Some(items) => {
+                let mut done = Ok(());
+                for item in &items {
+                    let one = bound.with_input(item).map_err(|error| Flow::from(refused(error)));
+                    let one = match one {
+                        Ok(bound) => self.one(&mut run, bound).await,
+                        Err(flow) => Err(flow),
+                    };
+                    // What one object cannot have done to it does not keep the others from it.
+                    done = match one {
+                        Err(Flow::Fail(report, action)) => self.report(&report, run.common.action.or(action)),
+                        other => other,
+                    };
+                    if done.is_err() {
+                        break;
+                    }
+                }
+                done
+            }
+        };
+        self.keep(&run)?;
+        match done {
+            Err(Flow::Fail(report, action)) => Err(Flow::Fail(report, run.common.action.or(action))),
+            other => other.map(|()| run.values),
+        }
+    }
+
+    /// The arguments with their values, and where each stands.
+    async fn elements(&mut self, command: &Command) -> Result<(Vec<bind::Element>, Vec<Span>), Flow> {
+        let (mut elements, mut spans) = (Vec::new(), Vec::new());
+        for argument in &command.arguments {
+            let (element, span) = match argument {
+                Argument::Parameter { name, span, value } => {
+                    let attached = match value {
+                        Some(value) => Some(self.expression(value).await?),
+                        None => None,
+                    };
+                    (bind::Element::Parameter { name: name.clone(), attached }, *span)
+                }
+                Argument::Value(value) if matches!(value.kind, ExpressionKind::Block(_)) => {
+                    return Err(stray_block(value.span));
+                }
+                Argument::Value(value) => (bind::Element::Value(self.expression(value).await?), value.span),
+            };
+            elements.push(element);
+            spans.push(span);
+        }
+        Ok((elements, spans))
+    }
+
+    /// One call on the server.
+    async fn one(&mut self, run: &mut Run, mut bound: Bound) -> Result<(), Flow> {
+        let refused = |about: &'static About, at, failure| Flow::from(Report::of_cmdlet(about.name, at, failure));
+        self.supply(run, &mut bound)?;
+        let parameters = bound.to_object();
+        if !self.may_go_on(run, &parameters)? {
+            return Ok(());
+        }
+        // Whether it is complete is known here, with the place in the line.
+        bound.finish(Default::default()).map_err(|error| refused(run.about, run.at, error.into()))?;
+        match self.host.invoke(run.about.name, &parameters).await {
+            Ok(outcome) => {
+                self.tell(run, &outcome);
+                self.keep_records(run, &parameters, &outcome)?;
+                run.values.extend(outcome.objects);
+                few_enough(run.values.len()).map_err(|wrong| wrong.at(run.at).into())
+            }
+            Err(failure) => {
+                run.common.errors.push(Report::of_cmdlet(run.about.name, run.at, failure.clone()).to_value());
+                Err(refused(run.about, run.at, failure))
+            }
+        }
+    }
+
+    /// Asks for mandatory parameters that were not given, if somebody is there.
+    fn supply(&mut self, run: &Run, bound: &mut Bound) -> Result<(), Flow> {
+        for (index, parameter) in bound.missing().into_iter().enumerate() {
+            if index == 0 {
+                // Whether anybody answers is only known after asking.
+                let head = format!(
+                    "cmdlet {} at command pipeline position 1\nSupply values for the following parameters:\n",
+                    run.about.name
+                );
+                let Some(answer) = self.terminal.ask(&format!("{head}{}: ", parameter.name)) else { return Ok(()) };
+                self.put(run, bound, parameter, &answer)?;
+                continue;
+            }
+            let Some(answer) = self.terminal.ask(&format!("{}: ", parameter.name)) else { return Ok(()) };
+            self.put(run, bound, parameter, &answer)?;
+        }
+        Ok(())
+    }
+
+    fn put(
+        &self,
+        run: &Run,
+        bound: &mut Bound,
+        parameter: &'static reveille_admin::cmdlet::Parameter,
+        answer: &str,
+    ) -> Result<(), Flow> {
+        let answer = answer.trim();
+        let value = match answer.strip_prefix('$').map(str::to_ascii_lowercase).as_deref() {
+            Some("true") => Value::Bool(true),
+            Some("false") => Value::Bool(false),
+            _ => Value::from(answer),
+        };
+        bound.put(parameter, value).map_err(|error| Report::of_cmdlet(run.about.name, run.at, error.into()).into())
+    }
+
+    /// Whether the person agrees, where a cmdlet asks.
+    fn may_go_on(&mut self, run: &mut Run, parameters: &Object) -> Result<bool, Flow> {
+        let on = |name: &str| parameters.property(name).is_some_and(convert::truth);
+        let asks = run.common.confirm.unwrap_or(run.about.asks && !on("Force"));
+        if !asks || on("WhatIf") || run.all {
+            return Ok(true);
+        }
+        let target = parameters.property("Identity").map(Value::to_string).unwrap_or_default();
+        let prompt = format!(
+            "\nConfirm\nAre you sure you want to perform this action?\nPerforming operation \"{}\" on Target \"{target}\"\
+             .\n[Y] Yes  [A] Yes to All  [N] No  [L] No to All  (default is \"Y\"): ",
+            run.about.name
+        );
+        let Some(answer) = self.terminal.ask(&prompt) else {
+            let said = format!("{} asks before it changes anything, and nobody is there to answer.", run.about.name);
+            let failure = Failure::new(Category::InvalidArgument, "ConfirmationNotPossible", said)
+                .of(target)
+                .advise(format!("{} … -Confirm:$false", run.about.name));
+            return Err(Report::of_cmdlet(run.about.name, run.at, failure).into());
+        };
+        run.all = matches!(answer.trim(), "a" | "A");
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "" | "a" | "y" | "yes" => Ok(true),
+            "l" => Err(Flow::Stop),
+            _ => Ok(false),
+        }
+    }
+
+    /// Prints what the server said besides the objects.
+    fn tell(&mut self, run: &mut Run, outcome: &Outcome) {
+        let common = &run.common;
+        if common.warnings_shown {
+            for warning in &outcome.warnings {
+                self.terminal.say(&format!("WARNING: {warning}\n"));
+            }
+        }
+        if common.verbose {
+            for line in &outcome.verbose {
+                self.terminal.say(&format!("VERBOSE: {line}\n"));
+            }
+        }
+        for line in &outcome.what_if {
+            self.terminal.out(&format!("What if: {}\n", line.strip_prefix("What if: ").unwrap_or(line)));
+        }
+        run.common.warnings.extend(outcome.warnings.iter().map(|warning| Value::from(warning.as_str())));
+    }
+
+    /// `-OutVerboseVariable` and `-OutLoggerVariable` of the tests.
+    fn keep_records(&mut self, run: &Run, parameters: &Object, outcome: &Outcome) -> Result<(), Flow> {
+        let verbose = || Value::Text(outcome.verbose.join("\n"));
+        let logger = || match &outcome.logger {
+            Some(logger) => Value::Object(logger.clone()),
+            None => Object::new("Logger").with("Activities", outcome.verbose.clone()).into(),
+        };
+        for (parameter, value) in [
+            ("OutVerboseVariable", &verbose as &dyn Fn() -> Value),
+            ("OutLoggerVariable", &logger as &dyn Fn() -> Value),
+        ] {
+            if let Some(name) = parameters.property(parameter).and_then(Value::as_text) {
+                self.keep_in(name, value(), run.at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `-OutVariable`, `-ErrorVariable`, `-WarningVariable`.
+    fn keep(&mut self, run: &Run) -> Result<(), Flow> {
+        for (name, values) in [
+            (&run.common.out_variable, &run.values),
+            (&run.common.error_variable, &run.common.errors),
+            (&run.common.warning_variable, &run.common.warnings),
+        ] {
+            if let Some(name) = name {
+                self.keep_in(name, Value::List(values.clone()), run.at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a variable by its name; one that begins with a plus sign is added to.
+    fn keep_in(&mut self, name: &str, value: Value, at: Span) -> Result<(), Flow> {
+        let value = match name.strip_prefix('+') {
+            Some(name) => super::operate::add(Value::List(self.session.variable(name).into_items()), value)
+                .map_err(|wrong| wrong.at(at))?,
+            None => value,
+        };
+        let name = name.trim_start_matches('+');
+        self.session
+            .set_variable(name, value)
+            .map_err(|why| Report::of_language(at, Category::InvalidArgument, "VariableNotWritable", why).into())
+    }
+}
+
+/// One command on its way.
+struct Run {
+    about: &'static About,
+    at: Span,
+    /// Whether the person has agreed to all.
+    all: bool,
+    common: Common,
+    values: Vec<Value>,
+}
+
+/// The parameters that every cmdlet has, and what they gather.
+struct Common {
+    action: Option<Action>,
+    confirm: Option<bool>,
+    verbose: bool,
+    warnings_shown: bool,
+    out_variable: Option<String>,
+    error_variable: Option<String>,
+    warning_variable: Option<String>,
+    errors: Vec<Value>,
+    warnings: Vec<Value>,
+}
+
+impl Common {
+    fn of(bound: &Bound) -> Self {
+        let text = |name: &str| bound.common(name).and_then(Value::as_text).map(str::to_owned);
+        let action = |name: &str| text(name).as_deref().and_then(Action::named);
+        Self {
+            action: action("ErrorAction"),
+            confirm: bound.common("Confirm").and_then(Value::as_bool),
+            verbose: bound.common("Verbose").is_some_and(convert::truth),
+            warnings_shown: !matches!(action("WarningAction"), Some(Action::Ignore | Action::SilentlyContinue)),
+            out_variable: text("OutVariable"),
+            error_variable: text("ErrorVariable"),
+            warning_variable: text("WarningVariable"),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn asks_for_help(command: &Command) -> bool {
+    matches!(&command.arguments[..], [Argument::Parameter { name, value: None, .. }] if name == "?")
+}
+
+/// There is no such command; the nearest names are said.
+fn unknown(command: &Command, cmdlets: impl Iterator<Item = String>) -> Report {
+    let name = &command.name;
+    let mut by_distance: BTreeMap<(usize, String), ()> = BTreeMap::new();
+    for known in cmdlets.chain(builtin::TABLE.iter().map(|builtin| builtin.name.to_owned())) {
+        by_distance.insert((bind::distance(&known, name), known), ());
+    }
+    let near = by_distance.into_keys().next().filter(|(distance, _)| *distance <= 1 + name.len() / 4);
+    let hint = match (builtin::instead_of(name), near) {
+        (Some(instead), _) => format!(" {instead}"),
+        (None, Some((_, known))) => format!(" Did you mean {known}?"),
+        (None, None) => " Get-Command lists those that there are.".to_owned(),
+    };
+    let said = format!("The term '{name}' is not recognized as the name of a command.{hint}");
+    let failure = Failure::new(Category::ObjectNotFound, "CommandNotFoundException", said).of(name.clone());
+    let mut report = Report::of_language(command.name_span, Category::ObjectNotFound, "", "");
+    report.failure = Failure { exception: "CommandNotFoundException".into(), ..failure };
+    report
+}

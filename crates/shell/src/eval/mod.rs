@@ -1,0 +1,281 @@
+//! Carrying a script out: statements and pipelines. Each stage of a pipeline has ended before the next begins.
+
+pub(crate) mod command;
+pub(crate) mod compare;
+pub(crate) mod convert;
+mod expression;
+pub(crate) mod method;
+pub(crate) mod operate;
+mod report;
+mod target;
+pub(crate) mod wrong;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use reveille_admin::Value;
+
+pub(crate) use self::expression::stray_block;
+pub(crate) use self::report::Report;
+use self::wrong::few_enough;
+use crate::ast::{Block, Element, Pipeline, Statement, StatementKind};
+use crate::format;
+use crate::host::{Host, Terminal};
+use crate::session::Session;
+
+/// Something under way that may hold more of its own kind.
+pub(crate) type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, Flow>> + Send + 'a>>;
+
+/// Why what comes next is not carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Flow {
+    Break,
+    Continue,
+    Exit(u8),
+    /// The statement has failed; what that means is said with it, or by `$ErrorActionPreference`.
+    Fail(Box<Report>, Option<Action>),
+    /// The script has failed, and that has been reported.
+    Stop,
+}
+
+impl From<Report> for Flow {
+    fn from(report: Report) -> Self {
+        Self::Fail(Box::new(report), None)
+    }
+}
+
+/// What is done about an error: `-ErrorAction`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Action {
+    /// Report it and go on.
+    Continue,
+    /// Go on as if it had not been.
+    Ignore,
+    /// Remember it and go on.
+    SilentlyContinue,
+    /// Report it and end the script.
+    Stop,
+}
+
+impl Action {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "continue" | "inquire" => Self::Continue,
+            "ignore" => Self::Ignore,
+            "silentlycontinue" => Self::SilentlyContinue,
+            "stop" => Self::Stop,
+            _ => return None,
+        })
+    }
+}
+
+/// Where values go that nobody has taken.
+pub(crate) enum Sink {
+    /// To whoever asked for them.
+    Keep(Vec<Value>),
+    /// To the terminal.
+    Print,
+}
+
+/// A script being carried out.
+pub(crate) struct Evaluator<'r> {
+    pub(crate) session: &'r mut Session,
+    pub(crate) script: &'r str,
+    pub(crate) host: &'r dyn Host,
+    pub(crate) terminal: &'r mut dyn Terminal,
+    /// Whether an error has been reported.
+    pub(crate) failed: bool,
+    /// How many errors there were.
+    errors: usize,
+}
+
+impl<'r> Evaluator<'r> {
+    pub(crate) fn new(
+        session: &'r mut Session,
+        script: &'r str,
+        host: &'r dyn Host,
+        terminal: &'r mut dyn Terminal,
+    ) -> Self {
+        Self { session, script, host, terminal, failed: false, errors: 0 }
+    }
+
+    /// Carries out a script, printing what its statements give.
+    pub(crate) async fn print_block(&mut self, block: &Block) -> Result<(), Flow> {
+        self.statements(block, &mut Sink::Print).await
+    }
+
+    /// What the statements of a block give.
+    pub(crate) async fn block(&mut self, block: &Block) -> Result<Vec<Value>, Flow> {
+        let mut sink = Sink::Keep(Vec::new());
+        self.statements(block, &mut sink).await?;
+        match sink {
+            Sink::Keep(values) => Ok(values),
+            Sink::Print => Ok(Vec::new()),
+        }
+    }
+
+    /// What a block gives for one object, which is `$_` meanwhile.
+    pub(crate) async fn block_for(&mut self, block: &Block, item: &Value) -> Result<Vec<Value>, Flow> {
+        let before = self.session.variable("_");
+        // "_" is never read-only.
+        let _ = self.session.set_variable("_", item.clone());
+        let values = self.block(block).await;
+        let _ = self.session.set_variable("_", before);
+        values
+    }
+
+    fn statements<'a>(&'a mut self, block: &'a Block, sink: &'a mut Sink) -> Step<'a, ()> {
+        Box::pin(async move {
+            for statement in &block.statements {
+                match self.statement(statement, sink).await {
+                    Err(Flow::Fail(report, action)) => self.report(&report, action)?,
+                    done => done?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps and prints an error, as was asked for.
+    pub(crate) fn report(&mut self, report: &Report, action: Option<Action>) -> Result<(), Flow> {
+        let preference = || Action::named(&self.session.variable("ErrorActionPreference").to_string());
+        let action = action.or_else(preference).unwrap_or(Action::Continue);
+        self.errors += 1;
+        self.session.succeeded = false;
+        if action != Action::Ignore {
+            self.session.keep_error(report.to_value());
+        }
+        if matches!(action, Action::Continue | Action::Stop) {
+            self.failed = true;
+            let printed = report.render(self.script);
+            self.terminal.say(&printed);
+        }
+        if action == Action::Stop { Err(Flow::Stop) } else { Ok(()) }
+    }
+
+    async fn statement(&mut self, statement: &Statement, sink: &mut Sink) -> Result<(), Flow> {
+        match &statement.kind {
+            StatementKind::Break => Err(Flow::Break),
+            StatementKind::Continue => Err(Flow::Continue),
+            StatementKind::Exit(status) => {
+                let status = match status {
+                    Some(status) => convert::as_int(&self.pipeline_value(status).await?),
+                    None => Some(i64::from(self.failed)),
+                };
+                // A status that does not fit is a failure all the same.
+                Err(Flow::Exit(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(1)))
+            }
+            StatementKind::If { arms, otherwise } => {
+                for (condition, body) in arms {
+                    if convert::truth(&self.pipeline_value(condition).await?) {
+                        return self.statements(body, sink).await;
+                    }
+                }
+                match otherwise {
+                    Some(body) => self.statements(body, sink).await,
+                    None => Ok(()),
+                }
+            }
+            StatementKind::Foreach { variable, over, body } => {
+                for item in unrolled(self.pipeline_value(over).await?) {
+                    self.set_variable(variable, item, statement.span)?;
+                    match self.statements(body, sink).await {
+                        Err(Flow::Break) => break,
+                        Ok(()) | Err(Flow::Continue) => {}
+                        Err(flow) => return Err(flow),
+                    }
+                }
+                Ok(())
+            }
+            StatementKind::Assign { target, how, value } => {
+                let before = self.errors;
+                let value = self.assigned(value).await?;
+                self.assign(target, *how, value, statement.span).await?;
+                self.session.succeeded = self.errors == before;
+                Ok(())
+            }
+            StatementKind::Pipeline(pipeline) => {
+                let before = self.errors;
+                let values = self.pipeline(pipeline).await?;
+                self.session.succeeded = self.errors == before;
+                self.emit(values, sink, pipeline)
+            }
+        }
+    }
+
+    fn emit(&mut self, values: Vec<Value>, sink: &mut Sink, pipeline: &Pipeline) -> Result<(), Flow> {
+        match sink {
+            Sink::Keep(kept) => {
+                kept.extend(values);
+                few_enough(kept.len()).map_err(|wrong| wrong.at(pipeline.span).into())
+            }
+            Sink::Print => {
+                let text = format::shown(&values, self.terminal.width());
+                if !text.is_empty() {
+                    self.terminal.out(&text);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The value on the right of an assignment, which may be any statement.
+    fn assigned<'a>(&'a mut self, statement: &'a Statement) -> Step<'a, Value> {
+        Box::pin(async move {
+            if let StatementKind::Pipeline(pipeline) = &statement.kind {
+                return self.pipeline_value(pipeline).await;
+            }
+            let mut sink = Sink::Keep(Vec::new());
+            self.statement(statement, &mut sink).await?;
+            if let StatementKind::Assign { target, .. } = &statement.kind {
+                return Ok(self.variable(&target.variable));
+            }
+            match sink {
+                Sink::Keep(values) => Ok(rolled(values)),
+                Sink::Print => Ok(Value::Null),
+            }
+        })
+    }
+
+    /// What a pipeline gives, one by one.
+    pub(crate) fn pipeline<'a>(&'a mut self, pipeline: &'a Pipeline) -> Step<'a, Vec<Value>> {
+        Box::pin(async move {
+            let mut values: Option<Vec<Value>> = None;
+            for element in &pipeline.elements {
+                let given = match element {
+                    Element::Expression(expression) => unrolled(self.expression(expression).await?),
+                    Element::Command(command) => self.command(command, values.take()).await?,
+                };
+                few_enough(given.len()).map_err(|wrong| wrong.at(pipeline.span))?;
+                values = Some(given);
+            }
+            Ok(values.unwrap_or_default())
+        })
+    }
+
+    /// What a pipeline gives as one value.
+    pub(crate) async fn pipeline_value(&mut self, pipeline: &Pipeline) -> Result<Value, Flow> {
+        match &pipeline.elements[..] {
+            [Element::Expression(expression)] => self.expression(expression).await,
+            _ => Ok(rolled(self.pipeline(pipeline).await?)),
+        }
+    }
+}
+
+/// The items of a list; anything else by itself, of nothing none.
+pub(crate) fn unrolled(value: Value) -> Vec<Value> {
+    match value {
+        Value::List(items) => items,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    }
+}
+
+/// Several values as one: a list, unless there is only one.
+pub(crate) fn rolled(mut values: Vec<Value>) -> Value {
+    match values.len() {
+        0 => Value::Null,
+        1 => values.remove(0),
+        _ => Value::List(values),
+    }
+}

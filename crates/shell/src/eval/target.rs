@@ -1,0 +1,85 @@
+//! Setting variables, and what they hold.
+
+use reveille_admin::{Category, Value};
+
+use super::wrong::Wrong;
+use super::{Evaluator, Flow, Report, convert, method, operate};
+use crate::ast::{Assign, Step as Way, Target, Variable};
+use crate::span::Span;
+
+impl Evaluator<'_> {
+    /// Sets a variable as a whole.
+    pub(crate) fn set_variable(&mut self, variable: &Variable, value: Value, span: Span) -> Result<(), Flow> {
+        let done = match variable {
+            Variable::Name(name) => self.session.set_variable(name, value),
+            Variable::Environment(name) => {
+                Err(format!("$env:{name} can be read here, and not set. Set it before the shell is started."))
+            }
+        };
+        done.map_err(|why| Report::of_language(span, Category::InvalidArgument, "VariableNotWritable", why).into())
+    }
+
+    /// `$x = …`, `$x.Name += …`, `$x[0] = …`.
+    pub(crate) async fn assign(&mut self, target: &Target, how: Assign, value: Value, span: Span) -> Result<(), Flow> {
+        let mut keys = Vec::with_capacity(target.steps.len());
+        for step in &target.steps {
+            keys.push(match step {
+                Way::Index(index) => (self.expression(index).await?, true),
+                Way::Property { name } => (self.expression(name).await?, false),
+                Way::Method { .. } => continue,
+            });
+        }
+        let mut whole = self.variable(&target.variable);
+        let changed = change(&mut whole, &keys, how, value).and_then(|()| match target.cast {
+            Some(to) => convert::cast(to, std::mem::take(&mut whole)).map(|cast| whole = cast),
+            None => Ok(()),
+        });
+        changed.map_err(|wrong| wrong.at(span))?;
+        self.set_variable(&target.variable, whole, span)
+    }
+}
+
+/// Changes what lies at the end of the way. An item is named by its place or key, a property by its name.
+fn change(whole: &mut Value, keys: &[(Value, bool)], how: Assign, value: Value) -> Result<(), Wrong> {
+    let Some(((key, _), rest)) = keys.split_first() else {
+        let before = std::mem::take(whole);
+        *whole = match how {
+            Assign::Set => value,
+            Assign::Add => operate::add(before, value)?,
+            Assign::Subtract => operate::subtract(&before, &value)?,
+            Assign::Multiply => operate::multiply(&before, &value)?,
+            Assign::Divide => operate::divide(&before, &value)?,
+        };
+        return Ok(());
+    };
+    match whole {
+        Value::Object(object) => {
+            let name = key.to_string();
+            let mut inner = object.property(&name).cloned();
+            if inner.is_none() && !object.type_name().is_empty() {
+                let known: Vec<_> = object.properties().map(|(name, _)| name).collect();
+                let said = format!(
+                    "Property '{name}' cannot be found on this {}; it has {}.",
+                    object.type_name(),
+                    known.join(", ")
+                );
+                return Err(Wrong::new("PropertyNotFound", said));
+            }
+            let mut inner = inner.take().unwrap_or_default();
+            change(&mut inner, rest, how, value)?;
+            object.set(name, inner);
+            Ok(())
+        }
+        Value::List(items) => match method::place(key, items.len()) {
+            Some(place) => change(&mut items[place], rest, how, value),
+            None => {
+                let said = format!("Index was outside the bounds of the array: {key} of {}.", items.len());
+                Err(Wrong::new("IndexOutOfRange", said))
+            }
+        },
+        other => {
+            let said = format!("A {} has nothing that could be set by name or place.", other.type_name());
+            Err(Wrong::new("PropertyNotFound", said))
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A session: what is remembered from line to line, and how a script is run.
+
+use std::collections::BTreeMap;
+
+use reveille_admin::{Object, Value};
+
+use crate::error::Fault;
+use crate::eval::{Evaluator, Flow};
+use crate::host::{Host, Terminal};
+use crate::parser;
+
+/// How a script has ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ended {
+    /// The exit status: 0, or 1 if an error was reported, or what `exit` was given.
+    pub status: u8,
+    /// Whether `exit` was called.
+    pub exit: bool,
+}
+
+/// Variables and errors of one person or script.
+#[derive(Debug)]
+pub struct Session {
+    /// By name in lower case.
+    variables: BTreeMap<String, Value>,
+    /// The latest first.
+    errors: Vec<Value>,
+    /// `$?`.
+    pub(crate) succeeded: bool,
+}
+
+/// The errors that `$Error` remembers, as in PowerShell.
+const ERRORS_MAX: usize = 256;
+/// The variables that a session may have.
+const VARIABLES_MAX: usize = 4096;
+
+/// How deep the values of a variable may hold other values.
+const VALUE_NESTING_MAX: usize = 64;
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    /// A session in which nothing has happened.
+    pub fn new() -> Self {
+        Self { variables: BTreeMap::new(), errors: Vec::new(), succeeded: true }
+    }
+
+    /// Runs a script or a line. Output is printed as each statement ends; an error ends its statement, and the script goes
+    /// on unless `-ErrorAction Stop` or `$ErrorActionPreference` says otherwise.
+    pub async fn run(&mut self, script: &str, host: &dyn Host, terminal: &mut dyn Terminal) -> Ended {
+        match parser::parse(script) {
+            Ok(block) => {
+                let mut evaluator = Evaluator::new(self, script, host, terminal);
+                let flow = evaluator.print_block(&block).await;
+                let failed = evaluator.failed;
+                match flow {
+                    Err(Flow::Exit(status)) => Ended { status, exit: true },
+                    _ => Ended { status: u8::from(failed), exit: false },
+                }
+            }
+            Err(fault) => {
+                terminal.say(&fault.render(script));
+                self.keep_error(fault_object(&fault));
+                Ended { status: 1, exit: false }
+            }
+        }
+    }
+
+    /// The value of a variable; nothing for one that was never set.
+    pub fn variable(&self, name: &str) -> Value {
+        let name = name.to_lowercase();
+        match name.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            "null" => Value::Null,
+            "?" => Value::Bool(self.succeeded),
+            "error" => Value::List(self.errors.clone()),
+            "psitem" => self.variables.get("_").cloned().unwrap_or_default(),
+            _ => self.variables.get(&name).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Sets a variable. The sentence says why one cannot be set.
+    pub fn set_variable(&mut self, name: &str, value: Value) -> Result<(), String> {
+        let name = name.to_lowercase();
+        if matches!(name.as_str(), "true" | "false" | "null" | "?" | "error" | "psitem") {
+            return Err(format!("Cannot overwrite variable {name} because it is read-only or constant."));
+        }
+        if !is_shallow(&value, VALUE_NESTING_MAX) {
+            return Err(format!("The value holds values within values more than {VALUE_NESTING_MAX} deep."));
+        }
+        if self.variables.len() == VARIABLES_MAX && !self.variables.contains_key(&name) {
+            return Err(format!("A session has at most {VARIABLES_MAX} variables. Use one again."));
+        }
+        self.variables.insert(name, value);
+        Ok(())
+    }
+
+    /// The names of all variables that were set, in order.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    pub(crate) fn keep_error(&mut self, error: Value) {
+        self.succeeded = false;
+        self.errors.insert(0, error);
+        self.errors.truncate(ERRORS_MAX);
+    }
+
+    pub(crate) fn forget_variable(&mut self, name: &str) {
+        self.variables.remove(&name.to_lowercase());
+    }
+}
+
+/// Whether a value holds others at most so deep; what is deeper could not be printed or let go without harm.
+fn is_shallow(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::List(items) => depth > 0 && items.iter().all(|item| is_shallow(item, depth - 1)),
+        Value::Object(object) => depth > 0 && object.all().all(|(_, value)| is_shallow(value, depth - 1)),
+        _ => true,
+    }
+}
+
+fn fault_object(fault: &Fault) -> Value {
+    Object::new("ErrorRecord")
+        .with("Exception", Object::new("ParseException").with("Message", fault.message.clone()))
+        .with("CategoryInfo", "ParserError: (:) [], ParseException")
+        .with("FullyQualifiedErrorId", fault.id)
+        .into()
+}
