@@ -32,6 +32,8 @@ pub struct Ports {
     pub house: Option<Arc<dyn House>>,
     /// The process as a whole.
     pub machine: Option<Arc<dyn Machine>>,
+    /// What the tests that run by themselves have found.
+    pub results: Option<Arc<crate::probes::results::Results>>,
     /// The home that walks the road of push requests.
     pub road: Option<Arc<dyn Road>>,
 }

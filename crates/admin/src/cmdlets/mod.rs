@@ -7,6 +7,7 @@ mod admin_token;
 mod certificate;
 mod federation_partner;
 mod hosting_provider;
+mod probe_result;
 mod push_credential;
 mod push_device;
 mod push_eligibility;
@@ -47,6 +48,7 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &hosting_provider::New,
     &hosting_provider::Remove,
     &hosting_provider::Set,
+    &probe_result::Get,
     &push_credential::Get,
     &push_credential::Test,
     &push_device::Get,
