@@ -6,6 +6,7 @@ mod manual;
 mod out;
 mod serve;
 mod settings;
+mod shell;
 mod simulate;
 
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ enum Command {
     /// Imports and exports what the organisation wants
     #[command(subcommand)]
     Settings(settings::Settings),
+    /// The management shell: at a terminal, for one line, or for a script
+    Shell(shell::Options),
     /// Runs strict provider simulators with a control API
     Simulate(simulate::Options),
 }
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             Command::Man(options) => manual::man(&options),
             Command::Serve(options) => serve::run(options).await,
             Command::Settings(settings) => settings::run(settings).await,
+            Command::Shell(options) => shell::run(options).await,
             Command::Simulate(options) => simulate::run(options).await,
         }
     });

@@ -66,7 +66,7 @@ mod tests {
                 assert!(String::from_utf8(script).unwrap().contains(command.get_name()), "{shell}");
             }
         }
-        let page = std::fs::read_to_string(dir.join("reveille-serve.1")).unwrap();
+        let page = std::fs::read_to_string(dir.join("reveille-shell.1")).unwrap();
         assert!(page.contains("\\-\\-socket"), "the options of reveille shell");
         std::fs::remove_dir_all(&dir).unwrap();
     }

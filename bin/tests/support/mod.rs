@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod pty;
 pub(crate) mod push;
+pub(crate) mod transcript;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -421,7 +421,7 @@ mod tests {
             ("Get-CsHostingProvider | where {$_.Enabled -e", &["-eq"]),
             ("(Get-CsHostingProvider).Prox", &[".ProxyFqdn"]),
             ("man New-CsH", &["New-CsHostingProvider"]),
-            ("Get-Help -", &["-Full"]),
+            ("Get-Help -F", &["-Full"]),
             ("Get-CsHostingProvider | Out-File o", &["old/", "out.txt"]),
             ("Get-CsHostingProvider | Out-File old/", &["old/a.txt"]),
             ("Get-CsHostingProvider | Out-File t", &["\"two words\""]),

@@ -1,0 +1,195 @@
+//! `reveille shell`: the management shell, at a terminal, for one line, or for a script.
+
+mod find;
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use reveille_admin::Secret;
+use reveille_shell::Session;
+use reveille_shell::host::Terminal as _;
+use reveille_shell::interactive::{self, Console, Interrupts};
+use reveille_shell::remote::{Address, Remote, roots_of};
+use tokio::task::JoinSet;
+
+use crate::{FAILED, WRONG_CONFIGURATION, out};
+use find::Found;
+
+/// What to run, and where.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Runs this line and ends
+    #[arg(short, long, value_name = "LINE", conflicts_with = "file")]
+    command: Option<String>,
+    /// Runs this script and ends; - is standard input
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Which server is asked; without any of these the only one that runs on this machine.
+#[derive(Args, Debug)]
+struct Server {
+    /// Its admin socket; also $REVEILLE_SOCKET
+    #[arg(long, value_name = "PATH", group = "where")]
+    socket: Option<PathBuf>,
+    /// Another machine's admin API, as https://HOST:PORT; also $REVEILLE_URL
+    #[arg(long, value_name = "URL", group = "where")]
+    url: Option<String>,
+    /// The server of this configuration
+    #[arg(short = 'f', long, value_name = "FILE", group = "where")]
+    config: Option<PathBuf>,
+    /// With --url: the certificates to trust (PEM) instead of those of this machine
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// With --url: signs in with this account; its password is asked for
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// With --url: a file with an API token; also the token itself in $REVEILLE_TOKEN
+    #[arg(long, value_name = "FILE", conflicts_with = "account")]
+    token_file: Option<PathBuf>,
+}
+
+/// Runs the shell.
+pub(crate) async fn run(options: Options) -> Result<ExitCode> {
+    let mut tasks = JoinSet::new();
+    let interrupts = Interrupts::listen(&mut tasks);
+    let mut console = Console::new(interrupts.clone());
+    let address = match options.server.address() {
+        Ok(address) => address,
+        Err(error) if error.is::<reveille_server::config::ConfigError>() => {
+            out::note(&format!("reveille: {error}"));
+            return Ok(ExitCode::from(WRONG_CONFIGURATION));
+        }
+        Err(error) => return Err(error),
+    };
+    // What is run is read before anybody is asked for a password.
+    let script = script(&options)?;
+    let (remote, session) = options.server.sign_in(address, &mut console).await?;
+    let remote = Arc::new(remote);
+    let status = match script {
+        Some(script) => {
+            let mut session = Session::new();
+            tokio::select! {
+                ended = session.run(&script, &*remote, &mut console) => ended.status,
+                () = interrupts.pressed() => FAILED,
+            }
+        }
+        None => {
+            // Better now than at the first command.
+            let me = remote.me().await?;
+            console.say(&format!("{} at {}. ", me.name, remote.address()));
+            interactive::run(remote.clone(), interrupts).await?
+        }
+    };
+    if session {
+        // A session that cannot be ended now ends by itself.
+        let _ = remote.sign_out().await;
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// What is to be run without anybody at the keyboard, if that is so.
+fn script(options: &Options) -> Result<Option<String>> {
+    let from_stdin = || -> Result<String> {
+        let mut text = String::new();
+        std::io::stdin().take(SCRIPT_BYTES_MAX + 1).read_to_string(&mut text).context("standard input")?;
+        Ok(text)
+    };
+    let text = match (&options.command, &options.file) {
+        (Some(line), _) => return Ok(Some(line.clone())),
+        (None, Some(file)) if file == Path::new("-") => from_stdin()?,
+        (None, Some(file)) => {
+            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+        }
+        (None, None) if !std::io::stdin().is_terminal() => from_stdin()?,
+        (None, None) => return Ok(None),
+    };
+    // Windows' editors begin a file with it.
+    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+}
+
+impl Server {
+    fn address(&self) -> Result<Address> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(path) = &self.socket {
+            return Ok(Address::Socket(path.clone()));
+        }
+        if let Some(url) = &self.url {
+            return Ok(Address::of_url(url)?);
+        }
+        if let Some(file) = &self.config {
+            return Ok(Address::Socket(find::socket_of(file)?));
+        }
+        if let Some(path) = variable("REVEILLE_SOCKET") {
+            return Ok(Address::Socket(path.into()));
+        }
+        if let Some(url) = variable("REVEILLE_URL") {
+            return Ok(Address::of_url(&url)?);
+        }
+        match find::running() {
+            Found::One(path) => Ok(Address::Socket(path)),
+            Found::None => bail!(
+                "no server of this machine was found. Start one with reveille serve -c FILE or reveille demo, or say \
+                 where it is: --config FILE, --socket PATH, or --url https://HOST:PORT"
+            ),
+            Found::Several(paths) => {
+                let list: Vec<_> = paths.iter().map(|path| format!("  --socket {}", path.display())).collect();
+                bail!("several servers run on this machine; choose one:\n{}", list.join("\n"))
+            }
+        }
+    }
+
+    /// The server, and whether a session was opened that has to be ended.
+    async fn sign_in(&self, address: Address, console: &mut Console) -> Result<(Remote, bool)> {
+        let roots = self.ca.as_deref().map(roots_of).transpose()?;
+        let is_local = matches!(address, Address::Socket(_));
+        let given = [
+            ("--ca", self.ca.is_some()),
+            ("--account", self.account.is_some()),
+            ("--token-file", self.token_file.is_some()),
+        ];
+        if let (true, Some((name, _))) = (is_local, given.iter().find(|(_, given)| *given)) {
+            bail!("{name} is for a server that is asked by --url; on its own machine the socket shows who you are");
+        }
+        let remote = Remote::new(address, roots)?;
+        if is_local {
+            return Ok((remote, false));
+        }
+        if let Some(token) = self.token()? {
+            return Ok((remote.with_token(token), false));
+        }
+        let account = match &self.account {
+            Some(account) => Some(account.clone()),
+            None => console.ask("Account: ").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+        };
+        let Some(account) = account else {
+            bail!(
+                "{} wants to know who you are: a token in REVEILLE_TOKEN or with --token-file FILE, or --account NAME",
+                remote.address()
+            );
+        };
+        let Some(password) = console.ask_secret(&format!("Password of {account}: ")) else {
+            bail!(
+                "nobody is there to type the password of {account}: give a token in REVEILLE_TOKEN or with --token-file FILE"
+            );
+        };
+        remote.sign_in(&account, &password).await?;
+        Ok((remote, true))
+    }
+
+    fn token(&self) -> Result<Option<Secret>> {
+        if let Some(file) = &self.token_file {
+            return find::token_in(file).map(Some);
+        }
+        let from_environment = std::env::var("REVEILLE_TOKEN").ok().filter(|_| self.account.is_none());
+        Ok(from_environment.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new))
+    }
+}
+
+/// A longer script is refused by the parser; more is not read.
+const SCRIPT_BYTES_MAX: u64 = 1 << 20;
