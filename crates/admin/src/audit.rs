@@ -3,12 +3,12 @@
 //! Whatever changes something is written down before it begins, and not done if that fails. Reading settings is not
 //! written down; reading about users and administrators is, and so is everything that was refused.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reveille_store::{AuditEntry, AuditOutcome, wait};
 
 use crate::call::{Call, Caller};
-use crate::cmdlet::{About, Area, Outcome};
+use crate::cmdlet::{About, Area, Outcome, Verb};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::value::{Object, Value};
@@ -20,28 +20,50 @@ pub struct Begun {
     at: Instant,
 }
 
-/// Writes down that a call begins, if it is one that is written down.
+/// Writes down that a call begins, if it is one that is written down: what may change something, or takes long. Of mere
+/// reading only the end is.
 pub async fn begin(about: &About, call: &Call, desk: &Desk) -> Result<Begun, Failure> {
     let at = Instant::now();
-    if !is_noted(about) {
+    if !is_noted(about) || reads(about) {
         return Ok(Begun { number: None, at });
     }
+    let number = note(about, call, AuditOutcome::Begun, String::new(), Duration::ZERO, desk).await?;
+    Ok(Begun { number: Some(number), at })
+}
+
+async fn note(
+    about: &About,
+    call: &Call,
+    outcome: AuditOutcome,
+    detail: String,
+    took: Duration,
+    desk: &Desk,
+) -> Result<u64, Failure> {
     let parameters = masked(call.values());
-    let entry = entry(&call.caller, &about.name.to_string(), parameters, AuditOutcome::Begun, String::new(), desk);
-    match wait(|done| desk.audit.note(entry, done)).await {
-        Ok(number) => Ok(Begun { number: Some(number), at }),
-        Err(error) => Err(Failure::new(
+    let entry = entry(&call.caller, &about.name.to_string(), parameters, outcome, detail, desk);
+    let entry = AuditEntry { millis: millis(took), ..entry };
+    wait(|done| desk.audit.note(entry, done)).await.map_err(|error| {
+        Failure::new(
             Category::ResourceUnavailable,
             "AuditNotWritten",
             format!("{} was not run, since the audit log does not take its entry: {error}.", about.name),
-        )),
-    }
+        )
+    })
 }
 
-/// Writes down how it ended. A failure to do so is logged: what was done cannot be taken back.
-pub async fn end(begun: Begun, call: &Call, ended: &Result<Outcome, Failure>, desk: &Desk) {
-    let Some(number) = begun.number else { return };
-    let (outcome, detail) = match ended {
+/// Writes down how it ended. What was read is not given if that cannot be written down; what was changed cannot be taken
+/// back, so there the log says it.
+pub async fn end(
+    begun: Begun,
+    about: &About,
+    call: &Call,
+    ended: Result<Outcome, Failure>,
+    desk: &Desk,
+) -> Result<Outcome, Failure> {
+    if !is_noted(about) {
+        return ended;
+    }
+    let (outcome, detail) = match &ended {
         Ok(_) if call.what_if => (AuditOutcome::WhatIf, ""),
         Ok(_) => (AuditOutcome::Done, ""),
         Err(failure) if failure.category == Category::PermissionDenied => {
@@ -53,10 +75,15 @@ pub async fn end(begun: Begun, call: &Call, ended: &Result<Outcome, Failure>, de
         admin.author = call.caller.name, admin.from = call.caller.from, admin.cmdlet = %call.name,
         admin.outcome = outcome.as_str(), "an administrator ran a cmdlet"
     );
-    let millis = u64::try_from(begun.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if let Err(error) = wait(|done| desk.audit.close_note(number, outcome, detail, millis, done)).await {
+    let took = begun.at.elapsed();
+    let Some(number) = begun.number else {
+        note(about, call, outcome, detail.to_owned(), took, desk).await?;
+        return ended;
+    };
+    if let Err(error) = wait(|done| desk.audit.close_note(number, outcome, detail, millis(took), done)).await {
         tracing::error!(%error, admin.entry = number, "the audit log did not take how a cmdlet ended");
     }
+    ended
 }
 
 /// Writes down that somebody was refused before anything began.
@@ -74,6 +101,14 @@ pub async fn passed(caller: &Caller, what: &str, desk: &Desk) {
     if let Err(error) = wait(|done| desk.audit.note(entry, done)).await {
         tracing::error!(%error, "the audit log did not take a sign-in");
     }
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn reads(about: &About) -> bool {
+    !about.changes && about.name.verb == Verb::Get
 }
 
 fn is_noted(about: &About) -> bool {

@@ -26,7 +26,7 @@ pub async fn run(name: &str, parameters: &Object, caller: &Caller, desk: &Desk) 
         return Err(denied);
     }
     let begun = audit::begin(about, &call, desk).await?;
-    let mut ended = match tokio::time::timeout(CALL_MAX, cmdlet.run(&call, desk)).await {
+    let ended = match tokio::time::timeout(CALL_MAX, cmdlet.run(&call, desk)).await {
         Ok(ended) => ended,
         Err(_) => Err(Failure::new(
             Category::OperationStopped,
@@ -34,7 +34,7 @@ pub async fn run(name: &str, parameters: &Object, caller: &Caller, desk: &Desk) 
             format!("{} did not come to its end within {} s and was given up.", about.name, CALL_MAX.as_secs()),
         )),
     };
-    audit::end(begun, &call, &ended, desk).await;
+    let mut ended = audit::end(begun, about, &call, ended, desk).await;
     if let (Ok(outcome), Some(hint)) = (&mut ended, hint) {
         outcome.warnings.insert(0, hint);
     }

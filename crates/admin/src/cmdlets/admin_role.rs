@@ -8,14 +8,12 @@ use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Run
 use crate::cmdlets::{CMDLETS, find};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
-use crate::family::{Family, fits};
+use crate::family::{Family, central, fits};
 use crate::kind::Kind;
-use crate::roles::{
-    self, ConfigReach, CustomRole, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope,
-};
+use crate::roles::{self, ConfigReach, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope};
 use crate::value::{Object, Value};
 
-use reveille_core::settings::Scope;
+use reveille_core::settings::{AdminRole, Scope};
 
 const NOUN: &str = "CsAdminRole";
 const OUTPUTS: &[&str] =
@@ -79,9 +77,9 @@ fn get(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
             && call.text("Filter").is_none_or(|pattern| fits(pattern, name))
             && call.text("Sid").is_none()
     };
-    let settings = desk.settings.snapshot();
+    let settings = if call.is_on("LocalStore") { desk.settings.snapshot() } else { central(desk)? };
     let standard = PREDEFINED.iter().filter(|role| fit(role.name)).map(standard);
-    let customs = roles::customs(&settings).filter(|role| fit(&role.identity)).map(|role| object(&role));
+    let customs = settings.admin_roles().filter(|role| fit(&role.identity)).map(object);
     let found: Vec<Object> = standard.chain(customs).collect();
     match wanted {
         Some(wanted) if found.is_empty() => Err(not_found(wanted)),
@@ -141,11 +139,13 @@ impl Cmdlet for New {
             let Some(template) = roles::predefined(template) else {
                 return Err(invalid(template, "is no predefined role, and only one of those can be a template"));
             };
-            let mut start = CustomRole {
+            let mut start = AdminRole {
                 identity: name.to_owned(),
                 template: template.name.to_owned(),
                 cmdlets: template.grant().cmdlets.iter().map(ToString::to_string).collect(),
-                ..CustomRole::default()
+                script_modules: Vec::new(),
+                config_scopes: Vec::new(),
+                user_scopes: Vec::new(),
             };
             apply(call, &mut start, desk)?;
             if start.config_scopes.is_empty() && start.user_scopes.is_empty() {
@@ -213,9 +213,7 @@ impl Cmdlet for Remove {
                         .at(2)
                         .of(&["Identity"])
                         .from(Pipeline::ByName),
-                    Parameter::new("Filter", Kind::Text, "A pattern with * that the name must fit")
-                        .required()
-                        .of(&["Filter"]),
+                    Parameter::new("Filter", Kind::Text, "A pattern with * that the name must fit").of(&["Filter"]),
                     Parameter::new("Sid", Kind::Text, SID).required().of(&["SID"]),
                     FORCE,
                 ],
@@ -233,10 +231,17 @@ impl Cmdlet for Remove {
             let names: Vec<String> = match (call.text("Identity"), call.text("Filter")) {
                 (Some(name), _) => vec![changeable(name, desk)?.identity],
                 (None, Some(pattern)) => {
-                    let settings = desk.settings.snapshot();
-                    roles::customs(&settings).map(|role| role.identity).filter(|name| fits(pattern, name)).collect()
+                    let settings = central(desk)?;
+                    settings
+                        .admin_roles()
+                        .map(|role| role.identity.clone())
+                        .filter(|name| fits(pattern, name))
+                        .collect()
                 }
-                (None, None) => return Err(not_found(call.text("Sid").unwrap_or_default())),
+                (None, None) => match call.text("Sid") {
+                    Some(sid) => return Err(not_found(sid)),
+                    None => return Err(invalid("", "is no role: give -Identity or -Filter")),
+                },
             };
             let mut done = Outcome::default();
             for name in names {
@@ -279,9 +284,9 @@ impl Cmdlet for Update {
 
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
-            let settings = desk.settings.snapshot();
+            let settings = central(desk)?;
             let mut done = Outcome::default();
-            for mut role in roles::customs(&settings) {
+            for mut role in settings.admin_roles().cloned() {
                 let template = roles::predefined(&role.template).map(Role::grant);
                 let gained: Vec<String> = template
                     .iter()
@@ -314,7 +319,7 @@ impl Cmdlet for Update {
 }
 
 /// What the call's lists make of a role; everything in it exists afterwards.
-fn apply(call: &Call, role: &mut CustomRole, desk: &Desk) -> Result<(), Failure> {
+fn apply(call: &Call, role: &mut AdminRole, desk: &Desk) -> Result<(), Failure> {
     for (parameter, list) in [
         ("Cmdlets", &mut role.cmdlets),
         ("ConfigScopes", &mut role.config_scopes),
@@ -380,7 +385,7 @@ fn config_scope(text: &str, desk: &Desk) -> Result<String, Failure> {
 }
 
 /// The call with the role's lists as they shall be.
-fn spelt_out(call: &Call, role: &CustomRole) -> Call {
+fn spelt_out(call: &Call, role: &AdminRole) -> Call {
     let mut call = call.clone();
     call.values.insert("Cmdlets", role.cmdlets.clone().into());
     call.values.insert("ConfigScopes", role.config_scopes.clone().into());
@@ -391,7 +396,7 @@ fn spelt_out(call: &Call, role: &CustomRole) -> Call {
     call
 }
 
-fn may_hold(call: &Call, role: &CustomRole) -> Result<(), Failure> {
+fn may_hold(call: &Call, role: &AdminRole) -> Result<(), Failure> {
     let excess = |excess: Excess| excess.failure(&call.caller, &format!("make or change the role {}", role.identity));
     call.caller.rights.covers(&Grant::of_custom(role)).map_err(excess)
 }
@@ -408,7 +413,7 @@ fn is_standard(name: &str) -> bool {
 }
 
 /// A role that somebody has made, to be changed.
-fn changeable(name: &str, desk: &Desk) -> Result<CustomRole, Failure> {
+fn changeable(name: &str, desk: &Desk) -> Result<AdminRole, Failure> {
     if is_standard(name) {
         return Err(Failure::new(
             Category::InvalidData,
@@ -417,7 +422,7 @@ fn changeable(name: &str, desk: &Desk) -> Result<CustomRole, Failure> {
         )
         .of(name));
     }
-    roles::custom(name, &desk.settings.snapshot()).ok_or_else(|| not_found(name))
+    roles::custom(name, &*central(desk)?).cloned().ok_or_else(|| not_found(name))
 }
 
 fn standard(role: &'static Role) -> Object {
@@ -440,7 +445,7 @@ fn standard(role: &'static Role) -> Object {
         .with("@summary", role.summary)
 }
 
-fn object(role: &CustomRole) -> Object {
+fn object(role: &AdminRole) -> Object {
     Object::new(FAMILY.kind)
         .with("Identity", role.identity.as_str())
         .with("SID", Value::Null)

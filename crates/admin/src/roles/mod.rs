@@ -7,13 +7,14 @@
 mod need;
 mod predefined;
 mod reach;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use reveille_core::settings::Snapshot;
-use serde::Deserialize;
+use reveille_core::settings::{AdminRole, Snapshot};
 
 use crate::call::{Call, Caller};
 use crate::cmdlet::{About, Name};
@@ -203,42 +204,18 @@ impl Excess {
 pub fn grant_of(name: &str, settings: &Snapshot) -> Option<Grant> {
     match predefined(name) {
         Some(role) => Some(role.grant()),
-        None => custom(name, settings).as_ref().map(Grant::of_custom),
+        None => custom(name, settings).map(Grant::of_custom),
     }
 }
 
-/// A role that somebody has made, as its record says.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct CustomRole {
-    /// Its name.
-    pub identity: String,
-    /// The predefined role that it was made from.
-    pub template: String,
-    /// The names of its cmdlets.
-    pub cmdlets: Vec<String>,
-    /// The names of scripts that go with it.
-    pub script_modules: Vec<String>,
-    /// `global`, `site:Name`.
-    pub config_scopes: Vec<String>,
-    /// `global`, `domain:contoso.com`, `user:alice@contoso.com`.
-    pub user_scopes: Vec<String>,
-}
-
 /// The role of that name that somebody has made.
-pub fn custom(name: &str, settings: &Snapshot) -> Option<CustomRole> {
-    customs(settings).find(|role| role.identity.eq_ignore_ascii_case(name))
-}
-
-/// All roles that somebody has made.
-pub fn customs(settings: &Snapshot) -> impl Iterator<Item = CustomRole> {
-    let rows = settings.rows().filter(|row| row.setting.kind() == "AdminRole");
-    rows.filter_map(|row| serde_json::from_value(serde_json::to_value(&row.setting).ok()?).ok())
+pub fn custom<'a>(name: &str, settings: &'a Snapshot) -> Option<&'a AdminRole> {
+    settings.admin_roles().find(|role| role.identity.eq_ignore_ascii_case(name))
 }
 
 impl Grant {
     /// What a role gives that somebody has made. What it does not name it does not reach.
-    pub fn of_custom(role: &CustomRole) -> Self {
+    pub fn of_custom(role: &AdminRole) -> Self {
         Self {
             role: role.identity.as_str().into(),
             cmdlets: role.cmdlets.iter().filter_map(|name| cmdlets::find(name)).map(|it| it.about().name).collect(),

@@ -10,7 +10,7 @@ pub struct AdminRole {
     pub identity: String,
     /// The predefined role that it was made of.
     pub template: String,
-    /// The names of the cmdlets that it may run, where they differ from the template's.
+    /// The names of the cmdlets that it may run. What is not named it may not: the template is only what it began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cmdlets: Vec<String>,
     /// Scripts that it may run. Kept for the documents' sake.
@@ -19,7 +19,7 @@ pub struct AdminRole {
     /// Where it may change settings: `global`, or sites as `site:Name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config_scopes: Vec<String>,
-    /// Which users it may touch: `global`, or some as `OU:…` or a domain.
+    /// Which users it may touch: `global`, or some as `domain:contoso.com` or `user:alice@contoso.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub user_scopes: Vec<String>,
 }
