@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reveille_core::diagnosis::Failure;
 use reveille_core::stage::{Stage, Trouble, Walk};
-use reveille_federation::media_relay::{self, Credentials};
+use reveille_federation::media_relay::{self, Credentials, Grant};
 use reveille_sip_net::{ConnectTimes, Resolver, TlsClient, connect};
 use tokio::time::Instant;
 
@@ -29,9 +29,16 @@ pub struct Order {
     pub account: Account,
     /// Another A/V edge than the one that the edge names.
     pub instead: Option<Instead>,
+    /// How TURN servers are found.
+    pub reach: Reach,
+}
+
+/// How TURN servers are found and checked.
+#[derive(Clone)]
+pub struct Reach {
     /// How names are looked up.
     pub resolver: Arc<dyn Resolver>,
-    /// How certificates of TURN servers are checked.
+    /// How certificates are checked.
     pub tls: Arc<TlsClient>,
 }
 
@@ -79,10 +86,8 @@ pub async fn walk(order: Order) -> Walk {
     let begun = Instant::now();
     let mut walk = Walk::default();
     if let Some(mut agent) = sign_in(&mut walk, &order.door, &order.account).await {
-        if let Some((credentials, ways)) = credentials(&mut walk, &mut agent, order.instead.as_ref()).await {
-            for way in &ways {
-                try_way(&mut walk, &order, way, &credentials).await;
-            }
+        if let Some(grant) = credentials(&mut walk, &mut agent).await {
+            through(&mut walk, &order.reach, &grant, order.instead.as_ref()).await;
         }
         let _ = agent.sign_out().await;
     }
@@ -90,13 +95,21 @@ pub async fn walk(order: Order) -> Walk {
     walk
 }
 
-async fn credentials(walk: &mut Walk, agent: &mut Agent, instead: Option<&Instead>) -> Option<(Credentials, Vec<Way>)> {
+/// Moves a packet through every TURN server of a grant, by every transport it has, or through what the administrator
+/// names instead.
+pub async fn through(walk: &mut Walk, reach: &Reach, grant: &Grant, instead: Option<&Instead>) {
+    for way in ways(&grant.relays, instead) {
+        try_way(walk, reach, &way, &grant.credentials).await;
+    }
+}
+
+async fn credentials(walk: &mut Walk, agent: &mut Agent) -> Option<Grant> {
     let since = Instant::now();
     match agent.relay_credentials(MINUTES).await {
         Ok(grant) => {
             let user = &grant.credentials.username;
             walk.pass(Stage::Credentials, since.elapsed(), format!("{user}, for {} minutes", grant.minutes));
-            Some((grant.credentials, ways(&grant.relays, instead)))
+            Some(grant)
         }
         Err(error) => {
             let trouble = match &error {
@@ -140,11 +153,11 @@ fn ways(relays: &[media_relay::Relay], instead: Option<&Instead>) -> Vec<Way> {
 }
 
 /// Walks one way to its end, and tells where it ended.
-async fn try_way(walk: &mut Walk, order: &Order, way: &Way, credentials: &Credentials) {
+async fn try_way(walk: &mut Walk, reach: &Reach, way: &Way, credentials: &Credentials) {
     let at = format!("{}:{} over {}", way.host, way.port, way.transport.as_str());
     let since = Instant::now();
-    let addresses = match order.resolver.addresses(&way.host).await {
-        Ok(found) => found.ips.iter().map(|ip| SocketAddr::new(*ip, way.port)).collect::<Vec<_>>(),
+    let addresses = match reach.resolver.addresses(&way.host).await {
+        Ok(found) => found.list.iter().map(|ip| SocketAddr::new(*ip, way.port)).collect::<Vec<_>>(),
         Err(error) => {
             let sentence = format!("the A/V edge {} has no address: {error}", way.host);
             let remedy = format!("publish an address for {}, or correct host in [[edge.av.servers]]", way.host);
@@ -155,7 +168,7 @@ async fn try_way(walk: &mut Walk, order: &Order, way: &Way, credentials: &Creden
     let Some(server) = addresses.first().copied() else { return };
     walk.pass(Stage::RelayName, since.elapsed(), format!("{} is {}", way.host, server.ip()));
     let since = Instant::now();
-    let mut relay = match open(order, way, &addresses).await {
+    let mut relay = match open(reach, way, &addresses).await {
         Ok(link) => Relay::new(link, credentials.clone()),
         Err(why) => return walk.fail(since.elapsed(), unreachable(&at, &why)),
     };
@@ -188,14 +201,14 @@ async fn try_way(walk: &mut Walk, order: &Order, way: &Way, credentials: &Creden
     }
 }
 
-async fn open(order: &Order, way: &Way, addresses: &[SocketAddr]) -> Result<Link, String> {
+async fn open(reach: &Reach, way: &Way, addresses: &[SocketAddr]) -> Result<Link, String> {
     let tls = match way.transport {
         Transport::Udp => {
             let address = addresses.first().ok_or("it has no address")?;
             return Link::datagrams(*address).await.map_err(|error| error.to_string());
         }
         Transport::Tcp => None,
-        Transport::Tls => Some(&*order.tls),
+        Transport::Tls => Some(&*reach.tls),
     };
     let connected = connect(&way.host, addresses, tls, TIMES).await.map_err(|error| error.to_string())?;
     Ok(Link::stream(connected.stream))
@@ -256,7 +269,7 @@ mod tests {
         };
         assert_eq!(told(None), ["a:1 UDP", "a:2 TCP", "a:3 TLS", "b:4 TLS"]);
         let host = Some("c".to_owned());
-        assert_eq!(told(Some(Instead { host: host.clone(), udp: Some(9), tcp: None })), ["c:9 UDP", "c:2 TCP"]);
+        assert_eq!(told(Some(Instead { host, udp: Some(9), tcp: None })), ["c:9 UDP", "c:2 TCP"]);
         assert_eq!(told(Some(Instead { host: None, udp: None, tcp: Some(8) })), ["a:1 UDP", "a:8 TCP"]);
     }
 }

@@ -113,7 +113,7 @@ impl Relay {
     /// Asks who is there: the first request of a conversation, which every TURN server that wants credentials answers
     /// with what they are made of (RFC 8656 §7.1, RFC 8489 §9.2.3).
     pub(crate) async fn greet(&mut self) -> Result<(), RelayError> {
-        let answer = self.transact(ALLOCATE, |message| allocate(message)).await?;
+        let answer = self.transact(ALLOCATE, allocate).await?;
         match answer.refusal()? {
             Some((401, _)) => self.challenged(&answer),
             Some((code, reason)) => Err(RelayError::Refused { what: "the first request", code, reason }),
