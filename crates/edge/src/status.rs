@@ -102,6 +102,19 @@ pub enum State {
     Idle,
 }
 
+impl State {
+    /// The stable word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Watched => "watched",
+            Self::Failing => "failing",
+            Self::Connected => "connected",
+            Self::Idle => "idle",
+        }
+    }
+}
+
 /// One direction of one partner.
 #[derive(Clone, Debug, Serialize)]
 pub struct Direction {

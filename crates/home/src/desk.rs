@@ -16,6 +16,8 @@ use crate::visits::{NoVisit, Visit};
 #[derive(Clone)]
 pub struct Desk {
     pub(crate) front: Arc<Front>,
+    pub(crate) site: Arc<str>,
+    pub(crate) edge: Arc<str>,
 }
 
 impl Desk {
@@ -31,6 +33,16 @@ impl Desk {
     /// such user here.
     pub fn named(&self, text: &str) -> Option<Aor> {
         self.front.users.named(text)
+    }
+
+    /// The site whose settings hold here.
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    /// The edge that push requests leave through.
+    pub fn edge(&self) -> &str {
+        &self.edge
     }
 
     /// Begins a test that signs in as these users, and leaves no trace of theirs.

@@ -167,7 +167,11 @@ impl Home {
 
     /// Where others may ask about users while the home runs.
     pub fn desk(&self) -> Desk {
-        Desk { front: Arc::clone(&self.front) }
+        Desk {
+            front: Arc::clone(&self.front),
+            site: self.config.site.as_str().into(),
+            edge: self.config.edge.name().into(),
+        }
     }
 
     /// Runs until `stop`. What is owed then is in the store.

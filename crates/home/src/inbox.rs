@@ -18,6 +18,9 @@ use crate::account::{Account, Device};
 /// How long a message waits for its user.
 pub const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// What home sends pushes for; the other events have their rules in `core` and nobody yet who brings them about.
+pub const PUSHED: &[Event] = &[Event::Message, Event::Probe];
+
 /// The shortest life of a message that was taken.
 const MESSAGE_LIFE_MIN: Duration = Duration::from_secs(60);
 

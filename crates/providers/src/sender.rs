@@ -162,6 +162,17 @@ impl Sender {
         self.lane.board.health(self.lane.queue.len())
     }
 
+    /// As whom it comes to the provider.
+    pub fn access(&self) -> &Access {
+        &self.lane.config.access
+    }
+
+    /// Where the provider is, as host and port.
+    pub fn server(&self) -> String {
+        let Target { host, port, .. } = &self.lane.config.target;
+        format!("{host}:{port}")
+    }
+
     /// Which lane it serves.
     pub fn lane(&self) -> &LaneKey {
         &self.lane.config.lane

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
 use crate::config::{App, ClearingHouse as Config, Store};
+use crate::examiner::Examiner;
 use crate::home::target;
 use crate::ops::House;
 use crate::server::{Part, StartError};
@@ -41,7 +42,8 @@ pub(crate) fn start(
     let dispatch = Dispatch::new(Arc::clone(&journal) as _, clock.clone(), Arc::clone(&fresh_feedback));
     // Lanes, dispatch and feedback stop after the door, so that what was taken is still on its way as long as may be.
     let inner = CancellationToken::new();
-    let senders = senders(&config.apps, &dispatch, &inner)?;
+    let examiner = Examiner::new(Arc::clone(&dispatch) as _);
+    let senders = senders(&config.apps, &examiner, &inner)?;
     dispatch.open(senders.iter().map(|sender| {
         let outlet: Box<dyn Outlet> = Box::new(Arc::clone(sender));
         (sender.lane().clone(), outlet)
@@ -68,7 +70,13 @@ pub(crate) fn start(
         domain: config.domain.clone(),
     };
     let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, road);
-    let house = House { dispatch: Arc::clone(&dispatch), journal: Arc::clone(&journal), senders: senders.clone() };
+    let house = House {
+        dispatch: Arc::clone(&dispatch),
+        journal: Arc::clone(&journal),
+        senders: senders.clone(),
+        files: config.apps.iter().map(|app| (app_key(app), app.credential.clone())).collect(),
+        examiner,
+    };
     let stop = stop.clone();
     let task = tokio::spawn(async move {
         let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
@@ -99,7 +107,7 @@ fn app_key(app: &App) -> AppKey {
 }
 
 /// A sender for each lane: every app has one for messages and one for calls.
-fn senders(apps: &[App], dispatch: &Arc<Dispatch>, stop: &CancellationToken) -> Result<Vec<Arc<Sender>>, StartError> {
+fn senders(apps: &[App], outcomes: &Arc<Examiner>, stop: &CancellationToken) -> Result<Vec<Arc<Sender>>, StartError> {
     let accesses = accesses(apps).map_err(|(key, sentence)| StartError::App { key, sentence })?;
     let mut senders = Vec::with_capacity(2 * apps.len());
     for (index, (app, (access, trust, target))) in apps.iter().zip(accesses).enumerate() {
@@ -110,7 +118,7 @@ fn senders(apps: &[App], dispatch: &Arc<Dispatch>, stop: &CancellationToken) -> 
             if let Some(target) = &target {
                 config.target = target.clone();
             }
-            let outcomes: Arc<dyn Outcomes> = Arc::clone(dispatch) as _;
+            let outcomes: Arc<dyn Outcomes> = Arc::clone(outcomes) as _;
             let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop).map_err(|fault| {
                 StartError::App { key: format!("clearinghouse.apps[{index}]"), sentence: fault.to_string() }
             })?;

@@ -9,6 +9,7 @@ mod clearinghouse;
 mod clock;
 pub mod config;
 mod edge;
+mod examiner;
 mod home;
 pub mod logging;
 mod names;

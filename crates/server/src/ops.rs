@@ -1,5 +1,6 @@
 //! Health, readiness, metrics and status over HTTP, for the machine's own administrator: loopback only.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reveille_clearinghouse::Dispatch;
+use reveille_core::AppKey;
 use reveille_core::settings::Snapshot;
 use reveille_edge::Edge;
 use reveille_home::Desk;
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Certificates, summary};
+use crate::examiner::Examiner;
 use crate::vitals::Vitals;
 
 /// What status pages show of the roles that run here.
@@ -39,6 +42,9 @@ pub(crate) struct House {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) journal: Arc<SqliteJournal>,
     pub(crate) senders: Vec<Arc<Sender>>,
+    /// For each app the file of its credential.
+    pub(crate) files: Vec<(AppKey, PathBuf)>,
+    pub(crate) examiner: Arc<Examiner>,
 }
 
 impl Status {

@@ -27,6 +27,26 @@ impl Vitals {
     }
 }
 
+/// A role or a listener, and whether it lives.
+pub(crate) struct Sign {
+    /// The role's name, or the listener's key.
+    pub(crate) name: &'static str,
+    /// Where a listener listens.
+    pub(crate) address: Option<SocketAddr>,
+    /// Whether it lives.
+    pub(crate) lives: bool,
+}
+
+impl Vitals {
+    /// Every role, then every listener.
+    pub(crate) fn signs(&self) -> impl Iterator<Item = Sign> {
+        let roles = self.roles.iter();
+        let roles = roles.map(|(name, task)| Sign { name, address: None, lives: !task.is_finished() });
+        let doors = self.doors.0.iter();
+        roles.chain(doors.map(|it| Sign { name: it.key, address: Some(it.address), lives: it.pulse.beats() }))
+    }
+}
+
 /// The listeners of one role.
 #[derive(Default)]
 pub(crate) struct Doors(Vec<Door>);

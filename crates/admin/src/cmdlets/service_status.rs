@@ -93,7 +93,7 @@ fn part(part: &Part) -> Object {
         true => line(part.kind, &part.name, RUNNING, if part.remark.is_empty() { &address } else { &part.remark }, ""),
         false => {
             let remedy = "look for the last lines of the log with this name, and restart the server";
-            line(part.kind, &part.name, "Ended", &format!("{address} {}", part.remark).trim().to_owned(), remedy)
+            line(part.kind, &part.name, "Ended", format!("{address} {}", part.remark).trim(), remedy)
         }
     }
 }

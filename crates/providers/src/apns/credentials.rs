@@ -48,6 +48,16 @@ impl Signer {
         Ok(Self { team: team.into(), key_id: key_id.into(), pair, current: Mutex::new(None) })
     }
 
+    /// The team's id.
+    pub fn team(&self) -> &str {
+        &self.team
+    }
+
+    /// The key's id.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// The token of this moment. Whoever comes when it is due signs, and everyone else waits those microseconds.
     pub(crate) fn authorization(&self, now: Timestamp) -> Result<Authorization, KeyFault> {
         let mut current = self.current.lock();

@@ -94,6 +94,16 @@ impl Account {
         })
     }
 
+    /// The account's address.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// The key's id.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// Connects here for tokens, whatever address the name of `token_uri` has.
     #[must_use]
     pub fn at(mut self, address: std::net::SocketAddr) -> Self {

@@ -16,8 +16,7 @@ use tracing::{error, info, warn};
 use crate::tls::{Reread, Side};
 use diary::Diary;
 pub(crate) use diary::Urgency;
-use listing::{Listed, Which};
-pub(crate) use listing::{day, summary};
+pub(crate) use listing::{Listed, Which, day, summary};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -77,6 +76,16 @@ impl Certificates {
     /// Everything that is in use and seen, for status pages.
     pub(crate) fn as_json(&self) -> serde_json::Value {
         listing::as_json(&self.sides, self.now())
+    }
+
+    /// Each certificate once per role; those of peers last.
+    pub(crate) fn listed(&self) -> Vec<Listed> {
+        listing::certificates(&self.sides)
+    }
+
+    /// Files that could not be read again, with why.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        self.sides.iter().filter_map(|(_, side)| side.fault()).map(|fault| fault.to_string()).collect()
     }
 
     /// Gauges in the text form of Prometheus. Not through the recorder, which never forgets a label.
