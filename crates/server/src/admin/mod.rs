@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_admin::api::{Api, Groups, LocalUsers, Peer};
+use reveille_admin::probes::results::Results;
+use reveille_admin::probes::schedule;
 use reveille_admin::{Desk, ports::Ports};
 use reveille_sip_net::{ClientAuth, TlsServer};
 use reveille_store::{SqliteAdmin, SqliteSettings};
@@ -56,8 +58,11 @@ pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError
 
 impl Opened {
     /// Answers administrators until `stop`, and then waits for what is under way.
-    pub(crate) async fn run(self, raw: Raw, settings: Arc<SqliteSettings>, ports: Ports, stop: CancellationToken) {
+    pub(crate) async fn run(self, raw: Raw, settings: Arc<SqliteSettings>, mut ports: Ports, stop: CancellationToken) {
         let config = raw.admin.clone().unwrap_or_default();
+        // Tests run by themselves where there is a home that they can leave from.
+        let results = Arc::new(Results::open(&raw.store.dir.join("probes.json")));
+        ports.results = ports.road.is_some().then(|| Arc::clone(&results));
         let desk = Desk {
             settings,
             accounts: self.accounts.clone(),
@@ -72,7 +77,9 @@ impl Opened {
             read_only_admins: config.groups.rtcuniversalreadonlyadmins,
         };
         let names = config.names.iter().map(ToString::to_string).collect();
-        let api = Api::new(Arc::new(desk), names, LocalUsers::new(groups));
+        let desk = Arc::new(desk);
+        let tests = schedule::run(Arc::clone(&desk), results, stop.clone());
+        let api = Api::new(desk, names, LocalUsers::new(groups));
         let local = async {
             match &self.socket {
                 Some(socket) => accept_local(&api, socket, &stop).await,
@@ -85,7 +92,7 @@ impl Opened {
                 None => stop.cancelled().await,
             }
         };
-        tokio::join!(local, remote);
+        tokio::join!(local, remote, tests);
         api.finish().await;
         self.accounts.close();
     }
