@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use stun_proto::agent::Transmit;
 use stun_types::TransportType;
-use stun_types::attribute::Username;
-use stun_types::message::Message;
+use stun_types::attribute::{Username, XorMappedAddress};
+use stun_types::message::{BINDING, Message, MessageClass, MessageWrite as _, MessageWriteExt as _, MessageWriteVec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, UdpSocket};
@@ -162,6 +162,10 @@ impl Desk {
         if transport == TransportType::Tcp && data.is_empty() {
             self.connections.remove(&remote);
         }
+        if let Some(answer) = seen_as(&data, remote).filter(|_| local == self.options.listen) {
+            let way = (transport, local, remote);
+            return Self::write(&self.datagrams, &self.relays, &mut self.connections, way, &answer).await;
+        }
         self.admit(&data);
         let now = self.now();
         // Each side asks whether it is one of its own.
@@ -305,6 +309,17 @@ impl Desk {
     fn now(&self) -> turn_types::Instant {
         turn_types::Instant::from_std(self.begun)
     }
+}
+
+/// The answer to a binding request (RFC 8489 §3). turn-server-proto 0.7.3 sends its own to itself.
+fn seen_as(data: &[u8], remote: SocketAddr) -> Option<Vec<u8>> {
+    let message = Message::from_bytes(data).ok()?;
+    if !message.has_class(MessageClass::Request) || !message.has_method(BINDING) {
+        return None;
+    }
+    let mut answer = Message::builder_success(&message, MessageWriteVec::new());
+    answer.add_attribute(&XorMappedAddress::new(remote, message.transaction_id())).ok()?;
+    Some(answer.finish())
 }
 
 async fn read_datagrams(socket: Arc<UdpSocket>, local: SocketAddr, bring: mpsc::Sender<Packet>) {
