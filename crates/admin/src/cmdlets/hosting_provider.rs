@@ -40,7 +40,7 @@ cmdlet!(
     About {
         name: Name::new(Verb::Get, NOUN),
         summary: "Shows hosting providers",
-        parameters: &[wanted(Kind::Text, "The provider's name"), FILTER, LOCAL_STORE],
+        parameters: &[wanted(Kind::Text, "The provider's name").at(1), FILTER, LOCAL_STORE],
         sets: FIND,
         outputs: OUTPUTS,
         area: Area::Topology,

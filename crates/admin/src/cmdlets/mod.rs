@@ -1,17 +1,27 @@
 //! The catalogue: every cmdlet, one file per noun. To add one, write its file and list it here.
 
+mod access_edge_configuration;
 mod admin_account;
 mod admin_audit;
 mod admin_role;
 mod admin_token;
+mod allowed_domain;
+mod autodiscover_configuration;
+mod blocked_domain;
 mod certificate;
 mod federation_partner;
+mod health_monitoring_configuration;
 mod hosting_provider;
+mod im_filter_configuration;
+mod mcx_configuration;
+mod mobility_policy;
 mod probe_result;
+mod public_provider;
 mod push_credential;
 mod push_device;
 mod push_eligibility;
 mod push_lane;
+mod push_notification_configuration;
 mod push_reason;
 mod push_trace;
 mod remedy;
@@ -25,6 +35,8 @@ pub(crate) use admin_account::unavailable;
 
 /// Every cmdlet, by noun.
 pub const CMDLETS: &[&dyn Cmdlet] = &[
+    &access_edge_configuration::Get,
+    &access_edge_configuration::Set,
     &admin_account::Get,
     &admin_account::New,
     &admin_account::Remove,
@@ -40,21 +52,60 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &admin_token::New,
     &admin_token::Remove,
     &admin_token::RemoveSession,
+    &allowed_domain::Get,
+    &allowed_domain::New,
+    &allowed_domain::Remove,
+    &allowed_domain::Set,
+    &autodiscover_configuration::Get,
+    &autodiscover_configuration::New,
+    &autodiscover_configuration::Remove,
+    &autodiscover_configuration::Set,
+    &blocked_domain::Get,
+    &blocked_domain::New,
+    &blocked_domain::Remove,
+    &blocked_domain::Set,
     &certificate::Get,
     &federation_partner::Get,
+    &health_monitoring_configuration::Get,
+    &health_monitoring_configuration::New,
+    &health_monitoring_configuration::Remove,
+    &health_monitoring_configuration::Set,
     &hosting_provider::Disable,
     &hosting_provider::Enable,
     &hosting_provider::Get,
     &hosting_provider::New,
     &hosting_provider::Remove,
     &hosting_provider::Set,
+    &im_filter_configuration::Get,
+    &im_filter_configuration::New,
+    &im_filter_configuration::Remove,
+    &im_filter_configuration::Set,
+    &mcx_configuration::Get,
+    &mcx_configuration::New,
+    &mcx_configuration::Remove,
+    &mcx_configuration::Set,
+    &mobility_policy::Get,
+    &mobility_policy::Grant,
+    &mobility_policy::New,
+    &mobility_policy::Remove,
+    &mobility_policy::Set,
     &probe_result::Get,
+    &public_provider::Disable,
+    &public_provider::Enable,
+    &public_provider::Get,
+    &public_provider::New,
+    &public_provider::Remove,
+    &public_provider::Set,
     &push_credential::Get,
     &push_credential::Test,
     &push_device::Get,
     &push_device::Remove,
     &push_eligibility::Test,
     &push_lane::Get,
+    &push_notification_configuration::Get,
+    &push_notification_configuration::New,
+    &push_notification_configuration::Remove,
+    &push_notification_configuration::Set,
     &push_reason::Get,
     &push_trace::Get,
     &service_status::Get,

@@ -94,7 +94,7 @@ impl Family {
         if global || settings.row(&setting.key()).is_some() {
             return Err(self.exists(&setting));
         }
-        let planned = Planned::put(self, setting.clone(), None);
+        let planned = Planned::put(self, setting.clone(), None, None);
         let mut outcome = planned.commit(call, desk).await?;
         if let (false, Some(row)) = (call.what_if, desk.settings.snapshot().row(&setting.key())) {
             outcome.objects.push(self.object(row).into());
@@ -129,6 +129,7 @@ impl Family {
             (None, Some(_)) => (identity, Record::new(), 0),
             (None, None) => (identity.clone(), self.inherited(&identity, settings, &mut said)?, 0),
         };
+        let inherited = row.is_none().then(|| before.clone());
         let (mut record, mut read) = (before, version);
         if let Some(instance) = instance {
             read = object::version(instance).unwrap_or(version);
@@ -136,7 +137,7 @@ impl Family {
         }
         self.give(&mut record, call);
         let setting = self.read(&identity, record)?;
-        let mut planned = Planned::put(self, setting, row.filter(|row| row.version > 0)).read_at(read);
+        let mut planned = Planned::put(self, setting, row, inherited).read_at(read);
         planned.said = said;
         planned.firm = instance.is_some();
         Ok(planned)
@@ -164,7 +165,7 @@ impl Family {
             record.insert("Enabled".into(), on.into());
             let setting = self.read(&row.setting.identity(), record)?;
             let version = row.version;
-            Ok(Planned::put(self, setting, Some(row)).read_at(version))
+            Ok(Planned::put(self, setting, Some(row), None).read_at(version))
         };
         let mut outcome = write::settled(call, desk, plan).await?;
         if let (true, Some(row)) = (call.is_on("PassThru"), desk.settings.snapshot().row(&key)) {

@@ -1,10 +1,10 @@
 //! Changes of settings on their way into the store: what would be done, whether a rule forbids it, who was faster.
 
-use reveille_core::settings::{Conflict, Setting, SettingChange, SettingRow, Snapshot};
+use reveille_core::settings::{Conflict, Setting, SettingChange, SettingKey, SettingRow, Snapshot};
 use reveille_store::{Edit, SettingsError};
 
 use super::object::record;
-use super::{Family, central};
+use super::{Family, Record, central};
 use crate::call::Call;
 use crate::cmdlet::Outcome;
 use crate::desk::Desk;
@@ -29,9 +29,14 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// A record in the place of the one before.
-    pub(crate) fn put(family: &Family, setting: Setting, before: Option<SettingRow>) -> Self {
-        let old = before.as_ref().map(|row| record(&row.setting));
+    /// A record in the place of the one before; where there was none it may be made of what was inherited.
+    pub(crate) fn put(
+        family: &Family,
+        setting: Setting,
+        before: Option<SettingRow>,
+        inherited: Option<Record>,
+    ) -> Self {
+        let old = before.as_ref().map(|row| record(&row.setting)).or(inherited);
         let verbose = difference(old.as_ref(), &record(&setting));
         let target = setting.identity();
         let idle = before.as_ref().is_some_and(|row| row.setting == setting);
@@ -89,6 +94,26 @@ impl Planned {
         outcome.warnings.extend(self.said.iter().cloned());
         outcome.warnings.extend(new_warnings(&before, &desk.settings.snapshot()));
         Ok(outcome)
+    }
+}
+
+impl Family {
+    /// A record of that name, whatever was there.
+    pub(crate) async fn put(&self, setting: Setting, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+        let plan = |settings: &Snapshot| {
+            let row = settings.row(&setting.key()).cloned();
+            Ok(Planned::put(self, setting.clone(), row, None))
+        };
+        settled(call, desk, plan).await
+    }
+
+    /// No record of that name; nothing happens if there is none.
+    pub(crate) async fn take(&self, identity: &str, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+        let key = SettingKey::new(self.kind, identity);
+        match central(desk)?.row(&key).cloned() {
+            Some(row) => Planned::remove(self, row).commit(call, desk).await,
+            None => Ok(Outcome::default()),
+        }
     }
 }
 
@@ -151,7 +176,7 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 /// Which properties differ, one line each.
-pub(crate) fn difference(before: Option<&super::Record>, after: &super::Record) -> Vec<String> {
+pub(crate) fn difference(before: Option<&Record>, after: &Record) -> Vec<String> {
     let before = before.cloned().unwrap_or_default();
     let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let shown = |value: Option<&serde_json::Value>| match value {

@@ -65,8 +65,8 @@ mod tests {
             (
                 "Enable-CsHostingProvider",
                 &[
-                    "Enable-CsHostingProvider [-Identity] <String> [-PassThru] [-WhatIf] [-Confirm] [<CommonParameters>]",
-                    "Enable-CsHostingProvider [-Instance <HostingProvider>] [-PassThru] [-WhatIf] [-Confirm] \
+                    "Enable-CsHostingProvider [[-Identity] <String>] [-PassThru] [-Force] [-WhatIf] [-Confirm] [<CommonParameters>]",
+                    "Enable-CsHostingProvider [-Instance <HostingProvider>] [-PassThru] [-Force] [-WhatIf] [-Confirm] \
                      [<CommonParameters>]",
                 ],
             ),

@@ -1,0 +1,315 @@
+//! `CsMobilityPolicy`: what mobile users may do (lync.md §1.5).
+
+use reveille_core::Aor;
+use reveille_core::names::NameError;
+use reveille_core::settings::{MobilityPolicy, PolicyGrant, Setting, SettingKey};
+
+use crate::call::Call;
+use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
+use crate::desk::Desk;
+use crate::failure::{Category, Failure};
+use crate::family::parameters::{
+    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LOCAL_STORE, TENANT, changed, cmdlet, instance, named, removed, wanted,
+};
+use crate::family::{Family, central, sentence};
+use crate::kind::Kind;
+use crate::value::Object;
+
+const NOUN: &str = "CsMobilityPolicy";
+const OUTPUTS: &[&str] = &[
+    "Identity",
+    "Description",
+    "EnableMobility",
+    "EnablePushNotifications",
+    "EnableOutsideVoice",
+    "EnableIPAudioVideo",
+    "RequireWIFIForIPAudio",
+    "RequireWIFIForIPVideo",
+    "RequireWiFiForSharing",
+    "AllowAutomaticPstnFallback",
+    "AllowCustomerExperienceImprovementProgram",
+    "AllowDeviceContactsSync",
+    "AllowExchangeConnectivity",
+    "AllowSaveCallLogs",
+    "AllowSaveCredentials",
+    "AllowSaveIMHistory",
+    "EncryptAppData",
+    "RequireIntune",
+    "VoiceSettings",
+];
+const IDENTITY: &str = "Where it applies: global, site:Name, or a name of your choice that is granted to users";
+const FAMILY: Family = Family {
+    default: Some(|| Setting::MobilityPolicy(MobilityPolicy::default())),
+    ..Family::new("MobilityPolicy", OUTPUTS)
+};
+const INSTANCE: Parameter = instance("MobilityPolicy", "The object, as Get-CsMobilityPolicy gives it");
+const APPLICABLE_TO: Parameter = Parameter::new(
+    "ApplicableTo",
+    Kind::SipAddress,
+    "The user whose policy is asked for: the one that holds, wherever it comes from",
+);
+const INCLUDE: Parameter = Parameter::new(
+    "Include",
+    Kind::Choice(&["Automatic", "SubscriptionDefaults", "TenantDefinedOnly"]),
+    "Accepted for old scripts",
+);
+const ALLOW_AUTOMATIC_PSTN_FALLBACK: Parameter = Parameter::new(
+    "AllowAutomaticPstnFallback",
+    Kind::Bool,
+    "Whether a call falls back to the mobile network by itself",
+)
+.or("False");
+const ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM: Parameter = Parameter::new(
+    "AllowCustomerExperienceImprovementProgram",
+    Kind::Bool,
+    "Whether clients may report how they are used",
+)
+.or("True");
+const ALLOW_DEVICE_CONTACTS_SYNC: Parameter =
+    Parameter::new("AllowDeviceContactsSync", Kind::Bool, "Whether contacts of the device are read").or("True");
+const ALLOW_EXCHANGE_CONNECTIVITY: Parameter =
+    Parameter::new("AllowExchangeConnectivity", Kind::Bool, "Whether the mailbox may be reached").or("True");
+const ALLOW_SAVE_CALL_LOGS: Parameter =
+    Parameter::new("AllowSaveCallLogs", Kind::Bool, "Whether the client keeps a list of calls").or("True");
+const ALLOW_SAVE_CREDENTIALS: Parameter =
+    Parameter::new("AllowSaveCredentials", Kind::Bool, "Whether the client keeps the password").or("True");
+const ALLOW_SAVE_IM_HISTORY: Parameter =
+    Parameter::new("AllowSaveIMHistory", Kind::Bool, "Whether the client keeps what was written").or("True");
+const DESCRIPTION: Parameter = Parameter::new("Description", Kind::Text, "For people");
+const ENABLE_IP_AUDIO_VIDEO: Parameter =
+    Parameter::new("EnableIPAudioVideo", Kind::Bool, "Whether sound and pictures go over IP").or("True");
+const ENABLE_MOBILITY: Parameter =
+    Parameter::new("EnableMobility", Kind::Bool, "Whether mobile apps may be used at all").or("True");
+const ENABLE_OUTSIDE_VOICE: Parameter =
+    Parameter::new("EnableOutsideVoice", Kind::Bool, "Whether calls may be made by the work number from outside")
+        .or("True");
+const ENABLE_PUSH_NOTIFICATIONS: Parameter =
+    Parameter::new("EnablePushNotifications", Kind::Bool, "Whether their phones may be woken").or("True");
+const ENCRYPT_APP_DATA: Parameter =
+    Parameter::new("EncryptAppData", Kind::Bool, "Whether the client encrypts what it keeps").or("False");
+const REQUIRE_INTUNE: Parameter =
+    Parameter::new("RequireIntune", Kind::Bool, "Whether the device must be managed").or("False");
+const REQUIRE_WIFI_FOR_IP_VIDEO: Parameter =
+    Parameter::new("RequireWIFIForIPVideo", Kind::Bool, "Whether pictures over IP need Wi-Fi").or("False");
+const REQUIRE_WI_FI_FOR_SHARING: Parameter =
+    Parameter::new("RequireWiFiForSharing", Kind::Bool, "Whether sharing needs Wi-Fi").or("False");
+const VOICE_SETTINGS: Parameter = Parameter::new(
+    "VoiceSettings",
+    Kind::Choice(&["VoIPAlways", "VoIPOverWiFi", "Cellular"]),
+    "Over which network calls are made; the client's choice when absent",
+);
+const REQUIRE_WIFI_FOR_IP_AUDIO: Parameter =
+    Parameter::new("RequireWIFIForIPAudio", Kind::Bool, "Whether sound over IP needs Wi-Fi").or("False");
+
+/// `Get-CsMobilityPolicy`
+pub(super) struct Get;
+
+impl Cmdlet for Get {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Get, NOUN),
+                summary: "Shows mobility policies, or the one that holds for a user",
+                parameters: &[wanted(Kind::PolicyScope, IDENTITY), FILTER, APPLICABLE_TO, INCLUDE, LOCAL_STORE, TENANT],
+                sets: FIND,
+                outputs: OUTPUTS,
+                area: Area::Scoped,
+                examples: &[(
+                    "Get-CsMobilityPolicy -ApplicableTo sip:kenmyer@litwareinc.com",
+                    "The policy that holds for a user: the one granted, else the site's, else the global one.",
+                )],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            match call.text("ApplicableTo").map(user).transpose()? {
+                Some(user) => applicable(&user, desk),
+                None => FAMILY.get(call, desk).await,
+            }
+        })
+    }
+}
+
+cmdlet!(
+    /// `New-CsMobilityPolicy`
+    New,
+    FAMILY,
+    create,
+    About {
+        name: Name::new(Verb::New, NOUN),
+        summary: "Makes a mobility policy",
+        description: "The second of the five gates that a push passes: EnableMobility and EnablePushNotifications. The other properties are for clients, which read them.",
+        parameters: &[
+            named(Kind::PolicyScope, IDENTITY),
+            ALLOW_AUTOMATIC_PSTN_FALLBACK,
+            ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM,
+            ALLOW_DEVICE_CONTACTS_SYNC,
+            ALLOW_EXCHANGE_CONNECTIVITY,
+            ALLOW_SAVE_CALL_LOGS,
+            ALLOW_SAVE_CREDENTIALS,
+            ALLOW_SAVE_IM_HISTORY,
+            DESCRIPTION,
+            ENABLE_IP_AUDIO_VIDEO,
+            ENABLE_MOBILITY,
+            ENABLE_OUTSIDE_VOICE,
+            ENABLE_PUSH_NOTIFICATIONS,
+            ENCRYPT_APP_DATA,
+            REQUIRE_INTUNE,
+            REQUIRE_WIFI_FOR_IP_VIDEO,
+            REQUIRE_WI_FI_FOR_SHARING,
+            VOICE_SETTINGS,
+            IN_MEMORY,
+            TENANT,
+            FORCE,
+        ],
+        outputs: OUTPUTS,
+        area: Area::Scoped,
+        changes: true,
+        examples: &[("New-CsMobilityPolicy -Identity \"NoPush\" -EnablePushNotifications $False", "A policy for those whose phones are left alone; Grant-CsMobilityPolicy gives it to them.")],
+        ..About::DEFAULT
+    }
+);
+
+cmdlet!(
+    /// `Set-CsMobilityPolicy`
+    Set,
+    FAMILY,
+    change,
+    About {
+        name: Name::new(Verb::Set, NOUN),
+        summary: "Changes a mobility policy",
+        parameters: &[
+            changed(Kind::PolicyScope, IDENTITY).at(1),
+            INSTANCE,
+            ALLOW_AUTOMATIC_PSTN_FALLBACK,
+            ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM,
+            ALLOW_DEVICE_CONTACTS_SYNC,
+            ALLOW_EXCHANGE_CONNECTIVITY,
+            ALLOW_SAVE_CALL_LOGS,
+            ALLOW_SAVE_CREDENTIALS,
+            ALLOW_SAVE_IM_HISTORY,
+            DESCRIPTION,
+            ENABLE_IP_AUDIO_VIDEO,
+            ENABLE_MOBILITY,
+            ENABLE_OUTSIDE_VOICE,
+            ENABLE_PUSH_NOTIFICATIONS,
+            ENCRYPT_APP_DATA,
+            REQUIRE_INTUNE,
+            REQUIRE_WIFI_FOR_IP_VIDEO,
+            REQUIRE_WI_FI_FOR_SHARING,
+            VOICE_SETTINGS,
+            REQUIRE_WIFI_FOR_IP_AUDIO,
+            TENANT,
+            FORCE,
+        ],
+        sets: CHANGE,
+        area: Area::Scoped,
+        changes: true,
+        ..About::DEFAULT
+    }
+);
+
+cmdlet!(
+    /// `Remove-CsMobilityPolicy`
+    Remove,
+    FAMILY,
+    remove,
+    About {
+        name: Name::new(Verb::Remove, NOUN),
+        summary: "Removes a mobility policy that nobody has; the global one has its defaults again",
+        parameters: &[
+            removed(Kind::PolicyScope, IDENTITY),
+            TENANT,
+            FORCE,
+        ],
+        area: Area::Scoped,
+        changes: true,
+        ..About::DEFAULT
+    }
+);
+
+/// `Grant-CsMobilityPolicy`
+pub(super) struct Grant;
+
+impl Cmdlet for Grant {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Grant, NOUN),
+                summary: "Gives a user a mobility policy of their own, or takes it away",
+                parameters: &[
+                    Parameter::new("Identity", Kind::SipAddress, "The user").required().at(1).from(Pipeline::Both),
+                    Parameter::new(
+                        "PolicyName",
+                        Kind::Text,
+                        "The policy's name; with $null the site's policy holds again, else the global one",
+                    )
+                    .at(2),
+                    Parameter::new("PassThru", Kind::Switch, "Gives the user with the policy"),
+                    Parameter::new("DomainController", Kind::Domain, "Accepted for old scripts: there is no directory"),
+                    TENANT,
+                ],
+                outputs: &["Identity", "MobilityPolicy"],
+                area: Area::Users,
+                changes: true,
+                notes: &["A policy stays as long as somebody has it."],
+                examples: &[
+                    ("Grant-CsMobilityPolicy -Identity sip:kenmyer@litwareinc.com -PolicyName NoPush", "From now on."),
+                    (
+                        "Grant-CsMobilityPolicy -Identity sip:kenmyer@litwareinc.com -PolicyName $null",
+                        "As others again.",
+                    ),
+                ],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async move {
+            let user = user(call.text("Identity").unwrap_or_default())?;
+            let policy = call.text("PolicyName").unwrap_or_default();
+            let policy =
+                policy.get(..4).filter(|tag| tag.eq_ignore_ascii_case("tag:")).map_or(policy, |_| &policy[4..]);
+            let mut outcome = match policy {
+                "" => GRANTS.take(&user.to_string(), call, desk).await?,
+                policy => {
+                    let grant = PolicyGrant { identity: user.clone(), mobility_policy: policy.to_owned() };
+                    GRANTS.put(Setting::PolicyGrant(grant), call, desk).await?
+                }
+            };
+            if call.is_on("PassThru") {
+                let granted = Object::new("PolicyGrant").with("Identity", user.to_sip_uri());
+                outcome.objects.push(granted.with("MobilityPolicy", policy).into());
+            }
+            Ok(outcome)
+        })
+    }
+}
+
+/// Who has which policy: records that only Grant makes and takes away.
+const GRANTS: Family = Family::new("PolicyGrant", &["Identity", "MobilityPolicy"]);
+
+/// The binder has seen that it is an address; whether it can be a user's name, it has not.
+fn user(address: &str) -> Result<Aor, Failure> {
+    address.parse().map_err(|why: NameError| {
+        Failure::new(Category::InvalidArgument, "InvalidUser", sentence(&why.to_string())).of(address)
+    })
+}
+
+/// The policy that holds for a user; without a home here the first declared site counts as theirs.
+fn applicable(user: &Aor, desk: &Desk) -> Result<Outcome, Failure> {
+    let settings = central(desk)?;
+    let site = desk.sites.first().map_or("", String::as_str);
+    let policy = settings.mobility_policy_of(user, site);
+    let from = policy.to_string();
+    let key = policy.from.map(|scope| SettingKey::new("MobilityPolicy", &scope.to_string()));
+    let written = key.and_then(|key| settings.row(&key).cloned());
+    let row = written.unwrap_or_else(|| FAMILY.rows(&settings).swap_remove(0));
+    let mut outcome = Outcome::of([FAMILY.object(&row)]);
+    outcome.verbose.push(format!("{user} has it from {from}."));
+    Ok(outcome)
+}
