@@ -22,7 +22,7 @@ pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// How much of what was shown was looked at.
+    /// How much of what was shown was looked at, in bytes of [`plain`] text.
     read: usize,
 }
 
@@ -59,15 +59,15 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).context("nobody reads the keyboard")
     }
 
-    /// Waits until what is shown since the last look holds `part`, and gives it up to there without its controls.
+    /// Waits until what is shown behind the last part that was waited for holds `part`, and gives it up to there.
     pub(crate) fn until(&mut self, part: &str) -> Result<String> {
         let end = Instant::now() + STEP;
         loop {
             let gone = self.child.try_wait()?;
-            let shown = self.shown.lock().map(|shown| shown[self.read..].to_vec()).unwrap_or_default();
-            let text = plain(&String::from_utf8_lossy(&shown));
+            let all = plain(&self.everything());
+            let text = all.get(self.read..).unwrap_or_default();
             if let Some(at) = text.find(part) {
-                self.read += shown.len();
+                self.read += at + part.len();
                 return Ok(text[..at + part.len()].to_owned());
             }
             if let Some(status) = gone {

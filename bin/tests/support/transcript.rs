@@ -114,7 +114,9 @@ pub(crate) fn fits(expected: &[String], shown: &[String]) -> bool {
     match expected.split_first() {
         None => shown.is_empty(),
         Some((first, rest)) if first == "…" => (0..=shown.len()).any(|skipped| fits(rest, &shown[skipped..])),
-        Some((first, rest)) => shown.split_first().is_some_and(|(line, more)| line_fits(first, line) && fits(rest, more)),
+        Some((first, rest)) => {
+            shown.split_first().is_some_and(|(line, more)| line_fits(first, line) && fits(rest, more))
+        }
     }
 }
 
