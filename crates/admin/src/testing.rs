@@ -13,7 +13,7 @@ use crate::ports::Ports;
 
 /// A desk whose folder goes with it.
 pub(crate) struct TestDesk {
-    desk: Desk,
+    desk: Arc<Desk>,
     clock: Arc<TestClock>,
     folder: PathBuf,
 }
@@ -40,10 +40,15 @@ pub(crate) fn desk_with(ports: Ports) -> TestDesk {
         sites: vec!["Redmond".into()],
         ports,
     };
-    TestDesk { desk, clock, folder }
+    TestDesk { desk: Arc::new(desk), clock, folder }
 }
 
 impl TestDesk {
+    /// The desk for whoever shares it.
+    pub(crate) fn shared(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
     /// Turns the clock.
     pub(crate) fn turn_to(&self, at: Timestamp) {
         self.clock.0.store(at.millis(), Ordering::Relaxed);

@@ -18,6 +18,8 @@ mod openapi;
 mod pace;
 mod problem;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod throttle;
 
 use std::net::IpAddr;
