@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reveille_core::diagnosis::{Failure, Fault};
-use reveille_core::settings::Snapshot;
+use reveille_core::settings::{Setting, Snapshot};
 use reveille_core::stage::{Stage, Trouble};
 use reveille_core::{Channel, Event, IdentityId, PushId, SipDomain, Timestamp};
 use reveille_federation::PushRequest;
@@ -92,10 +92,12 @@ impl Desk {
         let facts = Facts { order: &order, doors: &probes.doors, settings: &settings, site: &probes.site };
         let mut found = None;
         let destination = match (facts.destination(), &order.goal) {
-            (Ok(to), Goal::Push { device: Some(device), .. }) => self.test_device(device).await.map(|device| {
-                found = Some(device);
-                to
-            }),
+            (Ok(to), Goal::Push { device: Some(device), .. }) => {
+                self.test_device(device, &settings).await.map(|device| {
+                    found = Some(device);
+                    to
+                })
+            }
             (destination, _) => destination,
         };
         let settings_took = begun.elapsed();
@@ -121,19 +123,39 @@ impl Desk {
         Some(report)
     }
 
-    async fn test_device(&self, device: &TestDevice) -> Result<Found, Box<Trouble>> {
-        let none = |sentence: String| Box::new(Trouble::new(Stage::Settings, Failure::NoTestDevice, sentence, ""));
-        let seen = self.devices(Some(&device.user), 64).await;
-        let wanted = seen
+    /// The device that the test is to wake: one of a test user, so that nobody else's phone is woken for a test.
+    async fn test_device(&self, device: &TestDevice, settings: &Snapshot) -> Result<Found, Box<Trouble>> {
+        let none = |sentence: String, remedy: String| {
+            Box::new(Trouble::new(Stage::Settings, Failure::NoTestDevice, sentence, remedy))
+        };
+        let user = self.front.users.kept_as(device.user.clone());
+        let is_tester = settings.of_kind("HealthMonitoringConfiguration").any(|row| match &row.setting {
+            Setting::HealthMonitoringConfiguration(record) => {
+                let testers = [&record.first_test_user_sip_uri, &record.second_test_user_sip_uri];
+                testers.into_iter().any(|tester| self.front.users.kept_as(tester.clone()) == user)
+            }
+            _ => false,
+        });
+        if !is_tester {
+            let home = &self.front.probes.doors.home;
+            let sentence = format!("{user} is no test user, and nobody else's device is woken for a test");
+            let remedy = format!(
+                "New-CsHealthMonitoringConfiguration -Identity {home} -FirstTestUserSipUri \"sip:{user}\" \
+                 -SecondTestUserSipUri \"sip:ANOTHER-TEST-USER\" -TargetFqdn {home}"
+            );
+            return Err(none(sentence, remedy));
+        }
+        let seen = self.devices(Some(&user), DEVICES_MAX).await;
+        let is_meant = |record: &str| device.device.as_ref().is_none_or(|wanted| record.eq_ignore_ascii_case(wanted));
+        let newest = seen
             .into_iter()
-            .filter(|seen| device.device.as_ref().is_none_or(|wanted| seen.record.device.eq_ignore_ascii_case(wanted)));
-        let newest = wanted.max_by_key(|seen| seen.record.last_registered);
-        let user = &device.user;
+            .filter(|seen| is_meant(&seen.record.device))
+            .max_by_key(|seen| seen.record.last_registered);
         let seen = newest.ok_or_else(|| {
             let named = device.device.as_ref().map(|device| format!(" of the name {device}")).unwrap_or_default();
-            none(format!("{user} has no device{named} here"))
+            none(format!("{user} has no device{named} here"), String::new())
         })?;
-        Found::of(seen).map_err(|why| none(format!("the device of {user} cannot be woken: {why}")))
+        Found::of(seen).map_err(|why| none(format!("the device of {user} cannot be woken: {why}"), String::new()))
     }
 
     /// The push request of a test.
