@@ -1,0 +1,501 @@
+//! Tests that say what is wrong, on real processes: each way in which the push road breaks is provoked, told apart, and
+//! mended by what the test itself says.
+//!
+//! With `REVEILLE_SHOW=1` the table is printed (issue 4, must show b).
+
+#[path = "diagnose/scene.rs"]
+mod scene;
+mod support;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use reveille_sim::certs::Ca;
+use reveille_sim::phone::{Phone, PhoneOptions};
+use reveille_sim::recorder::Query;
+use serde_json::{Value, json};
+
+use scene::{APP, OUTER, Part, RECORDS, Scene, TEAM};
+use support::{http, until};
+
+/// How the test is called, unless its row says otherwise.
+const INNER: &str = "accessproxy.contoso.com";
+/// Whatever is wrong, nobody waits longer for the test's word.
+const MOST: Duration = Duration::from_secs(45);
+
+/// What a test said, for the table.
+struct Row {
+    case: &'static str,
+    stage: String,
+    fault: String,
+    sentence: String,
+    remedy: String,
+}
+
+/// The table as it grows, over the scene that it is about.
+struct Table {
+    scene: Scene,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    fn text(object: &Value, name: &str) -> String {
+        object[name].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What `-Detailed` gives.
+    fn detailed(&self) -> Result<Value> {
+        let parameters = json!({ "AccessEdgeFqdn": INNER, "Detailed": true });
+        let outcome = self.scene.cmdlet(Part::Contoso, "Test-CsMcxPushNotification", &parameters)?;
+        let outcome = outcome.map_err(|problem| anyhow::anyhow!("-Detailed is always an object: {problem}"))?;
+        outcome["objects"][0].as_object().context("an object")?;
+        Ok(outcome["objects"][0].clone())
+    }
+
+    /// The test fails at `stage` with this in its sentence and in its remedy. Answers the remedy.
+    fn fails(&mut self, case: &'static str, stage: &str, sentence: &str, remedy: &str) -> Result<String> {
+        let begun = std::time::Instant::now();
+        let object = self.detailed().with_context(|| case)?;
+        ensure!(begun.elapsed() < MOST, "{case}: it took {:?}", begun.elapsed());
+        let found = Row {
+            case,
+            stage: Self::text(&object, "FailedStage"),
+            fault: Self::text(&object, "Fault"),
+            sentence: Self::text(&object, "Sentence"),
+            remedy: Self::text(&object, "Remedy"),
+        };
+        ensure!(found.stage == stage, "{case}: it ends at {}: {object:#}", found.stage);
+        ensure!(found.sentence.contains(sentence), "{case}: {}", found.sentence);
+        ensure!(found.remedy.contains(remedy), "{case}: {}", found.remedy);
+        ensure!(object["Result"] == "Failure" && !found.fault.is_empty(), "{case}: {object:#}");
+        let remedy = found.remedy.clone();
+        self.rows.push(found);
+        Ok(remedy)
+    }
+
+    /// The test succeeds now.
+    fn succeeds(&self, case: &str) -> Result<Value> {
+        let object = self.detailed().with_context(|| format!("{case}: after the remedy"))?;
+        ensure!(object["Result"] == "Success", "{case}: after the remedy: {object:#}");
+        Ok(object)
+    }
+
+    /// A setting is changed; the test says so at `stage`; the command that it names makes it succeed.
+    fn mended_by_its_command(&mut self, case: &'static str, breaks: &str, expected: (&str, &str, &str)) -> Result<()> {
+        self.scene.types(Part::Contoso, breaks)?;
+        let remedy = self.fails(case, expected.0, expected.1, expected.2)?;
+        self.scene.types(Part::Contoso, &remedy)?;
+        self.succeeds(case)?;
+        Ok(())
+    }
+
+    fn show(&self) -> Result<()> {
+        if std::env::var_os("REVEILLE_SHOW").is_none() {
+            return Ok(());
+        }
+        let mut table = "| provoked | stage | fault | sentence | remedy |\n|---|---|---|---|---|\n".to_owned();
+        for Row { case, stage, fault, sentence, remedy } in &self.rows {
+            let _ = writeln!(table, "| {case} | {stage} | {fault} | {sentence} | `{remedy}` |");
+        }
+        Ok(std::io::stderr().write_all(table.as_bytes())?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_way_in_which_the_road_breaks_is_told_apart_and_mended_by_what_the_test_says() -> Result<()> {
+    let mut table = Table { scene: Scene::start("diagnose").await?, rows: Vec::new() };
+    tokio::task::block_in_place(|| {
+        comes_through(&table)?;
+        settings(&mut table)?;
+        names(&mut table)?;
+        servers(&mut table)?;
+        certificates(&mut table)?;
+        partners_side(&mut table)?;
+        edges_names(&table)?;
+        table.show()
+    })?;
+    ensure!(table.rows.len() >= 16, "{} rows", table.rows.len());
+    // No two failures read alike: that is what the test is for.
+    let mut sentences: Vec<&str> = table.rows.iter().map(|row| row.sentence.as_str()).collect();
+    sentences.sort_unstable();
+    sentences.dedup();
+    ensure!(sentences.len() == table.rows.len(), "two of them read alike: {sentences:#?}");
+    table.scene.stop()
+}
+
+/// The road that works, with every stage and its time.
+fn comes_through(table: &Table) -> Result<()> {
+    let object = table.succeeds("at the beginning")?;
+    let stages = object["Stages"].as_array().context("stages")?;
+    let told: Vec<&str> = stages.iter().filter_map(|stage| stage["Stage"].as_str()).collect();
+    let expected = [
+        "settings",
+        "our-edge",
+        "own-name",
+        "policy",
+        "name",
+        "address",
+        "connect",
+        "their-certificate",
+        "our-certificate",
+        "sip",
+        "partners-policy",
+        "intake",
+        "journal",
+        "dispatch",
+    ];
+    ensure!(told == expected, "{told:?}");
+    let took = |name: &str| {
+        stages.iter().find(|stage| stage["Stage"] == name).and_then(|stage| stage["Milliseconds"].as_f64())
+    };
+    for stage in ["connect", "their-certificate", "our-certificate", "sip", "journal"] {
+        ensure!(took(stage).is_some_and(|took| took > 0.0), "{stage} takes some time: {object:#}");
+    }
+    // The documents' own form, and their own test of the way there.
+    let parameters = json!({ "AccessEdgeFqdn": INNER });
+    let plain = table.scene.cmdlet(Part::Contoso, "Test-CsMcxPushNotification", &parameters)?;
+    let plain = plain.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let object = &plain["objects"][0];
+    ensure!(object["TargetFqdn"] == "home.contoso.com" && object["Result"] == "Success", "{object:#}");
+    ensure!(
+        object["Error"] == "" && object["Latency"].as_str().is_some_and(|it| it.starts_with("00:00:0")),
+        "{object:#}"
+    );
+    let parameters = json!({ "TargetFqdn": INNER, "Domain": "push.lync.com", "ProxyFqdn": "sipfed.online.lync.com" });
+    let partner = table.scene.cmdlet(Part::Contoso, "Test-CsFederatedPartner", &parameters)?;
+    let partner = partner.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    ensure!(partner["objects"][0]["Result"] == "Success", "{partner:#}");
+    Ok(())
+}
+
+/// What an administrator of ours has set wrongly.
+fn settings(table: &mut Table) -> Result<()> {
+    table.mended_by_its_command(
+        "federation off",
+        "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $False",
+        ("policy", "federation is switched off", "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True"),
+    )?;
+    table.mended_by_its_command(
+        "allow list missing",
+        "Remove-CsAllowedDomain -Identity push.lync.com",
+        ("policy", "push.lync.com is not an allowed domain", "New-CsAllowedDomain -Identity push.lync.com"),
+    )?;
+    table.mended_by_its_command(
+        "hosting provider disabled",
+        "Disable-CsHostingProvider -Identity LyncOnline",
+        ("policy", "is not enabled", "Enable-CsHostingProvider -Identity \"LyncOnline\""),
+    )?;
+    table.mended_by_its_command(
+        "hosting provider missing",
+        "Remove-CsHostingProvider -Identity LyncOnline",
+        ("policy", "no hosting provider of ours", "New-CsHostingProvider -Identity \"sipfed.online.lync.com\""),
+    )?;
+    table.mended_by_its_command(
+        "push switched off",
+        "Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $False \
+         -EnableMicrosoftPushNotificationService $False",
+        ("settings", "no push service is switched on", "Set-CsPushNotificationConfiguration"),
+    )?;
+    table.mended_by_its_command(
+        "PushNotificationProxyUri: wrong domain",
+        "Set-CsMcxConfiguration -PushNotificationProxyUri \"sip:push@push.wrong.example\"",
+        ("policy", "leads to sip:push@push.wrong.example", "-PushNotificationProxyUri \"sip:push@push.lync.com\""),
+    )?;
+    table.mended_by_its_command(
+        "PushNotificationProxyUri: no such user",
+        "Set-CsMcxConfiguration -PushNotificationProxyUri \"sip:bell@push.lync.com\"",
+        ("intake", "sip:bell@push.lync.com", "-PushNotificationProxyUri \"sip:push@push.lync.com\""),
+    )?;
+    // The documents' own conflict, with the documents' own words where they are asked for.
+    table.scene.types(Part::Contoso, "Set-CsImFilterConfiguration -Identity site:Redmond -Action Block")?;
+    let remedy = table.fails(
+        "IM filter blocks http:",
+        "settings",
+        "IM filter of site:Redmond",
+        "Set-CsImFilterConfiguration -Identity site:Redmond",
+    )?;
+    let parameters = json!({ "AccessEdgeFqdn": INNER });
+    let rejected = table.scene.cmdlet(Part::Contoso, "Test-CsMcxPushNotification", &parameters)?;
+    let problem = rejected.err().context("the documents' error")?;
+    ensure!(problem["message"] == "Push Notification request was rejected.", "{problem:#}");
+    ensure!(
+        problem["exception"] == "SyntheticTransactionException" && problem["id"] == "WorkflowNotCompleted",
+        "{problem:#}"
+    );
+    table.scene.types(Part::Contoso, &remedy)?;
+    table.succeeds("IM filter blocks http:")?;
+    Ok(())
+}
+
+/// What the name servers say.
+fn names(table: &mut Table) -> Result<()> {
+    let without = |owner: &str| RECORDS.into_iter().filter(|(known, _)| *known != owner).collect::<Vec<_>>();
+    let mut elsewhere = without("push.lync.com");
+    elsewhere.push(("push.lync.com", "sip.other.example"));
+    for (case, records, expected) in [
+        (
+            "SRV missing",
+            without("push.lync.com"),
+            ("name", "is not found through its SRV record", "publish _sipfederationtls._tcp.push.lync.com"),
+        ),
+        (
+            "SRV mismatching",
+            elsewhere,
+            (
+                "name",
+                "leads to sip.other.example",
+                "_sipfederationtls._tcp.push.lync.com. IN SRV 0 0 5061 sipfed.online.lync.com.",
+            ),
+        ),
+        (
+            "own SRV missing",
+            without("contoso.com"),
+            (
+                "own-name",
+                "_sipfederationtls._tcp.contoso.com",
+                "publish: _sipfederationtls._tcp.contoso.com. IN SRV 0 0 5061 edge.contoso.com.",
+            ),
+        ),
+    ] {
+        table.scene.write_configurations(&records)?;
+        table.scene.end(Part::Contoso)?;
+        table.scene.begin(Part::Contoso)?;
+        table.fails(case, expected.0, expected.1, expected.2)?;
+        if case == "SRV missing" {
+            let parameters = json!({ "AccessEdgeFqdn": INNER });
+            let lost = table.scene.cmdlet(Part::Contoso, "Test-CsMcxPushNotification", &parameters)?;
+            let problem = lost.err().context("the documents' error")?;
+            let message = problem["message"].as_str().unwrap_or_default();
+            ensure!(
+                message.starts_with("A 504 (Server time-out) response was received from the network"),
+                "{problem:#}"
+            );
+            ensure!(problem["exception"] == "FailureResponseException", "{problem:#}");
+            let parameters = json!({ "TargetFqdn": INNER, "Domain": "push.lync.com" });
+            let partner = table.scene.cmdlet(Part::Contoso, "Test-CsFederatedPartner", &parameters)?;
+            let object = partner.map_err(|problem| anyhow::anyhow!("{problem}"))?["objects"][0].clone();
+            ensure!(object["Result"] == "Failure" && object["Error"] == "504, Server time-out", "{object:#}");
+            let diagnosis = object["Diagnosis"].as_str().unwrap_or_default();
+            ensure!(diagnosis.starts_with("ErrorCode=1008,Source=edge.contoso.com,Reason="), "{object:#}");
+        }
+        // The remedy is somebody's zone file: here it is the table of the test.
+        table.scene.write_configurations(&RECORDS)?;
+        table.scene.end(Part::Contoso)?;
+        table.scene.begin(Part::Contoso)?;
+        table.succeeds(case)?;
+    }
+    Ok(())
+}
+
+/// Servers that are down, or rude.
+fn servers(table: &mut Table) -> Result<()> {
+    table.scene.end(Part::House)?;
+    table.fails("clearing house down", "intake", "the edge of push.lync.com answers", "tell push.lync.com")?;
+    table.scene.begin(Part::House)?;
+    // The partner's edge makes a pause of its own after a failure, which no test of ours can end.
+    until("the partner's edge asks its clearing house again", || Ok(table.succeeds("clearing house down").ok()))?;
+
+    table.scene.end(Part::Edge)?;
+    table.fails(
+        "partner's edge down",
+        "connect",
+        "refused the connection",
+        "check that sipfed.online.lync.com runs",
+    )?;
+    {
+        let rude = Rude::listen(&format!("{}.3:5061", table.scene.net))?;
+        table.fails(
+            "TLS reset",
+            "their-certificate",
+            "closed the connection during the TLS handshake",
+            "a firewall in between",
+        )?;
+        rude.stop()?;
+    }
+    table.scene.begin(Part::Edge)?;
+    table.succeeds("TLS reset")?;
+    Ok(())
+}
+
+/// Drops whoever connects.
+struct Rude {
+    over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+    at: std::net::SocketAddr,
+}
+
+impl Rude {
+    fn listen(at: &str) -> Result<Self> {
+        let listener = std::net::TcpListener::bind(at)?;
+        let (at, over) = (listener.local_addr()?, std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let told = std::sync::Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                drop(stream);
+                if told.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        Ok(Self { over, thread, at })
+    }
+
+    fn stop(self) -> Result<()> {
+        self.over.store(true, std::sync::atomic::Ordering::Relaxed);
+        // It looks up when somebody comes.
+        drop(std::net::TcpStream::connect(self.at)?);
+        self.thread.join().ok().context("it ends")
+    }
+}
+
+/// Certificates that are not what they should be.
+fn certificates(table: &mut Table) -> Result<()> {
+    table.scene.certify(OUTER, &["edge.push.example.net", "push.example.net"])?;
+    table.scene.restart(Part::Edge)?;
+    table.fails(
+        "their certificate names another",
+        "their-certificate",
+        "the certificate names edge.push.example.net",
+        "ask push.lync.com for a certificate that names sipfed.online.lync.com",
+    )?;
+    table.scene.certify_publisher(&table.scene.ca)?;
+    table.scene.restart(Part::Edge)?;
+    table.succeeds("their certificate names another")?;
+
+    // Another authority of theirs, which our remedy says to trust.
+    let other = Ca::new("Other authority")?;
+    table.scene.certify_publisher(&other)?;
+    table.scene.restart(Part::Edge)?;
+    let remedy = table.fails(
+        "their certificate from an authority unknown here",
+        "their-certificate",
+        "issued by CN=Other authority",
+        "edge.tls.roots",
+    )?;
+    ensure!(remedy.contains("append its certificate"), "{remedy}");
+    let roots = table.scene.ca.pem() + &other.pem();
+    table.scene.folder.write("roots-of-contoso.pem", &roots)?;
+    table.scene.restart(Part::Contoso)?;
+    table.succeeds("their certificate from an authority unknown here")?;
+    table.scene.certify_publisher(&table.scene.ca)?;
+    table.scene.restart(Part::Edge)?;
+
+    table.scene.folder.write("roots-of-publisher.pem", &other.pem())?;
+    table.scene.restart(Part::Edge)?;
+    table.fails(
+        "our certificate not trusted there",
+        "our-certificate",
+        "alert",
+        "have push.lync.com trust the authority",
+    )?;
+    let roots = table.scene.ca.pem();
+    table.scene.folder.write("roots-of-publisher.pem", &roots)?;
+    table.scene.restart(Part::Edge)?;
+    table.succeeds("our certificate not trusted there")?;
+    Ok(())
+}
+
+/// What the partner has set about us; its administrator runs what we are told to ask for.
+fn partners_side(table: &mut Table) -> Result<()> {
+    for (case, breaks, sentence) in [
+        (
+            "partner does not allow us",
+            "Remove-CsAllowedDomain -Identity contoso.com",
+            "push.lync.com does not allow contoso.com",
+        ),
+        (
+            "partner has federation off",
+            "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $False",
+            "push.lync.com has federation switched off",
+        ),
+    ] {
+        table.scene.types(Part::Edge, breaks)?;
+        let remedy = table.fails(case, "partners-policy", sentence, "ask push.lync.com to run: ")?;
+        let (_, command) = remedy.split_once("to run: ").context("a command")?;
+        table.scene.types(Part::Edge, command)?;
+        // By its SRV record or by its own name our edge is who it says: what is allowed again is let in again.
+        table.succeeds(case)?;
+    }
+    Ok(())
+}
+
+/// Names that administrators confuse.
+fn edges_names(table: &Table) -> Result<()> {
+    let test = |edge: &str| {
+        let parameters = json!({ "AccessEdgeFqdn": edge, "Detailed": true });
+        let outcome = table.scene.cmdlet(Part::Contoso, "Test-CsMcxPushNotification", &parameters)?;
+        let outcome = outcome.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        anyhow::Ok(outcome["objects"][0].clone())
+    };
+    let outer = test("edge.contoso.com")?;
+    let hint = outer["Hints"][0].as_str().unwrap_or_default();
+    ensure!(outer["Result"] == "Success" && hint.contains("-AccessEdgeFqdn accessproxy.contoso.com"), "{outer:#}");
+    let stranger = test("edge.fabrikam.com")?;
+    ensure!(stranger["FailedStage"] == "our-edge", "{stranger:#}");
+    ensure!(stranger["Remedy"] == "Test-CsMcxPushNotification -AccessEdgeFqdn edge.contoso.com", "{stranger:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_test_device_is_woken_and_acknowledges() -> Result<()> {
+    let scene = Scene::start("diagnose-device").await?;
+    let token = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
+    let phone = Phone::new(PhoneOptions {
+        user: "bob".into(),
+        domain: "contoso.com".into(),
+        password: "bob-builds".into(),
+        registrar: format!("{}.1:5060", scene.net).parse()?,
+        tls: None,
+        instance: "urn:uuid:diagnose-bob".into(),
+        push: Some(format!("pn-provider=apns;pn-param={TEAM}.{APP}.remote;pn-prid={token}")),
+        user_agent: "Test phone".into(),
+    });
+    phone.sign_in().await?;
+    phone.suspend().await;
+    let socket = scene.socket(Part::Contoso);
+    let test = async |secs: u32, user: &str| {
+        let parameters = json!({ "AccessEdgeFqdn": INNER, "User": user, "AcknowledgeWithin": secs, "Detailed": true });
+        let socket = socket.clone();
+        let asked =
+            tokio::task::spawn_blocking(move || scene::cmdlet(&socket, "Test-CsMcxPushNotification", &parameters));
+        let outcome = asked.await??.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        anyhow::Ok(outcome["objects"][0].clone())
+    };
+    let api = format!("http://{}.1:8080/mobility/v1/ack", scene.net);
+
+    // Nobody answers: the push has left, and the device is what is missing.
+    let silent = test(1, "bob@contoso.com").await?;
+    ensure!(silent["FailedStage"] == "probe", "{silent:#}");
+
+    // The device reads its push and says the code back.
+    let before = scene.apns.recorder().latest();
+    let woken = async {
+        let push = scene.apns.recorder().wait(Query { after: before, ..Query::default() }).await.push;
+        let body: Value = serde_json::from_str(push.payload.context("a payload")?.get())?;
+        let said = json!({ "push": body["reveille"]["push"], "code": body["reveille"]["sealed"] });
+        let wrong = json!({ "push": body["reveille"]["push"], "code": "0" });
+        tokio::task::block_in_place(|| {
+            let refused = http(&api, Some(&wrong))?;
+            ensure!(refused.0 == 404, "{refused:?}");
+            let taken = http(&api, Some(&said))?;
+            ensure!(taken.0 == 204, "{taken:?}");
+            let again = http(&api, Some(&said))?;
+            ensure!(again.0 == 404, "a code is good for once: {again:?}");
+            anyhow::Ok(())
+        })
+    };
+    let (object, acknowledged) = tokio::join!(test(20, "bob@contoso.com"), woken);
+    acknowledged?;
+    let object = object?;
+    ensure!(object["Result"] == "Success", "{object:#}");
+    let last = object["Stages"].as_array().and_then(|stages| stages.last()).context("stages")?;
+    ensure!(last["Stage"] == "probe" && last["Outcome"] == "Passed", "{last:#}");
+
+    // Somebody who is no test user is nobody's to wake.
+    let other = test(1, "alice@contoso.com").await?;
+    ensure!(other["FailedStage"] == "settings", "{other:#}");
+    phone.shutdown().await;
+    tokio::task::block_in_place(|| scene.stop())
+}
