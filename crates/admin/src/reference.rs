@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use crate::bind;
 use crate::cmdlet::{About, Area, Parameter, Pipeline};
 use crate::cmdlets::{CMDLETS, MISSPELT};
-use crate::help::{local_groups, syntax, who_may};
+use crate::help::{syntax, who_may};
 use crate::kind::Kind;
+use crate::roles::names_with;
 
 /// A page: the name of its file, and its text.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,11 +111,13 @@ fn section(text: &mut String, about: &About) {
     if let Some(schedule) = about.schedule {
         let _ = writeln!(text, "\n**Verification schedule**: {schedule}. **Testing tool**: the management shell.");
     }
-    let groups = local_groups(about).join(", ");
+    let (roles, groups) = names_with(about);
     let _ = writeln!(
         text,
-        "\n**Permissions required**: on the server's own machine a member of {groups}; remotely a role that \
-         `{}` lists.",
+        "\n**Permissions required**: on the server's own machine a member of {}; remotely the role {}, or a custom one: \
+         `{}`.",
+        groups.join(", "),
+        roles.join(", "),
         who_may(about)
     );
     if !about.notes.is_empty() {

@@ -15,6 +15,9 @@ fn pages_are_as_they_were_agreed() {
         ("New-CsHostingProvider", Part::Full, "New-CsHostingProvider.full.txt"),
         ("Enable-CsHostingProvider", Part::Overview, "Enable-CsHostingProvider.txt"),
         ("New-CsHostingProvider", Part::Examples, "New-CsHostingProvider.examples.txt"),
+        ("Test-CsMcxPushNotification", Part::Overview, "Test-CsMcxPushNotification.txt"),
+        ("Test-CsFederatedPartner", Part::Full, "Test-CsFederatedPartner.full.txt"),
+        ("Set-CsImFilterConfiguration", Part::Parameters("Prefixes"), "Set-CsImFilterConfiguration.prefixes.txt"),
         ("Set-CsHostingProvider", Part::Parameters("*i*"), "Set-CsHostingProvider.parameters.txt"),
     ] {
         let text = page(cmdlets::find(cmdlet).unwrap().about(), part);

@@ -7,7 +7,8 @@ mod syntax;
 pub use page::page;
 pub use syntax::syntax;
 
-use crate::cmdlet::{About, Area, Verb};
+use crate::cmdlet::About;
+use crate::roles::names_with;
 
 /// How much of a cmdlet's page is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,7 +30,7 @@ pub(crate) fn permissions(about: &About) -> Vec<String> {
         format!(
             "When run locally, in the management shell of the machine that the server runs on, users must be members of \
              the {} security group.",
-            either(local_groups(about))
+            either(&names_with(about).1)
         ),
         format!(
             "When run remotely, over the admin API or with reveille shell --url, users must be assigned an RBAC role \
@@ -44,21 +45,9 @@ pub(crate) fn who_may(about: &About) -> String {
     format!("Get-CsAdminRole | Where-Object {{$_.Cmdlets -match \"{}\"}}", about.name)
 }
 
-/// The local groups whose members may run it.
-pub(crate) fn local_groups(about: &About) -> Vec<&'static str> {
-    let mut groups = vec!["RTCUniversalServerAdmins"];
-    if about.area == Area::Users {
-        groups.push("RTCUniversalUserAdmins");
-    }
-    if about.name.verb == Verb::Get && about.area != Area::Administration {
-        groups.push("RTCUniversalReadOnlyAdmins");
-    }
-    groups
-}
-
 /// `A`, `A or B`, `A, B or C`.
-fn either(words: Vec<&str>) -> String {
-    match &words[..] {
+fn either(words: &[&str]) -> String {
+    match words {
         [] => String::new(),
         [one] => (*one).to_owned(),
         [rest @ .., last] => format!("{} or {last}", rest.join(", ")),

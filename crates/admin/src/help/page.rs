@@ -8,6 +8,7 @@ use crate::bind;
 use crate::cmdlet::{About, Parameter, Pipeline};
 use crate::family::fits;
 use crate::kind::Kind;
+use crate::roles::names_with;
 
 /// That part of the page, in lines of at most 80 characters as far as words allow. A pattern that fits no parameter
 /// gives nothing.
@@ -64,6 +65,9 @@ fn overview(text: &mut String, about: &About) {
     }
     // A command stands on one line, so that it can be copied.
     let _ = writeln!(text, "        {}\n", who_may(about));
+    section(text, "ROLES");
+    wrapped(text, &format!("{}, and custom roles that were given it.", names_with(about).0.join(", ")), INDENT, INDENT);
+    text.push('\n');
 }
 
 fn name_and_synopsis(text: &mut String, about: &About) {
