@@ -9,6 +9,8 @@ mod allowed_domain;
 mod autodiscover_configuration;
 mod blocked_domain;
 mod certificate;
+#[cfg(test)]
+mod fakes;
 mod federation_partner;
 mod health_monitoring_configuration;
 mod hosting_provider;
@@ -16,17 +18,24 @@ mod im_filter_configuration;
 mod mcx_configuration;
 mod mobility_policy;
 mod probe_result;
+mod probe_schedule;
 mod public_provider;
+mod push_app;
 mod push_credential;
 mod push_device;
 mod push_eligibility;
 mod push_lane;
 mod push_notification_configuration;
 mod push_reason;
+mod push_recipe;
 mod push_trace;
 mod remedy;
 mod service_status;
+mod setting_history;
+mod test_av_edge;
 mod test_federated_partner;
+mod test_mcx_conference;
+mod test_mcx_im;
 mod test_mcx_push_notification;
 
 use crate::cmdlet::Cmdlet;
@@ -90,12 +99,19 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &mobility_policy::Remove,
     &mobility_policy::Set,
     &probe_result::Get,
+    &probe_schedule::Get,
+    &probe_schedule::Remove,
+    &probe_schedule::Set,
     &public_provider::Disable,
     &public_provider::Enable,
     &public_provider::Get,
     &public_provider::New,
     &public_provider::Remove,
     &public_provider::Set,
+    &push_app::Get,
+    &push_app::New,
+    &push_app::Remove,
+    &push_app::Set,
     &push_credential::Get,
     &push_credential::Test,
     &push_device::Get,
@@ -107,9 +123,15 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &push_notification_configuration::Remove,
     &push_notification_configuration::Set,
     &push_reason::Get,
+    &push_recipe::Enable,
+    &push_recipe::Get,
     &push_trace::Get,
     &service_status::Get,
+    &setting_history::Get,
+    &test_av_edge::Test,
     &test_federated_partner::Test,
+    &test_mcx_conference::Test,
+    &test_mcx_im::Test,
     &test_mcx_push_notification::Test,
 ];
 

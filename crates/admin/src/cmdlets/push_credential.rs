@@ -232,3 +232,84 @@ fn unreachable(credential: &Credential) -> &'static str {
         Provider::Mpns | Provider::WebPush | Provider::Wns => "let this machine reach the server",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cmdlets::fakes::{self, ClearingHouse, NOW, column, run};
+
+    fn house(verdict: Option<Verdict>) -> ClearingHouse {
+        let lane = |channel, state, trouble: Option<&str>| Lane {
+            key: LaneKey { app: fakes::app(), channel },
+            state,
+            connections: 0,
+            in_flight: 0,
+            queued: 0,
+            trouble: trouble.map(|sentence| (NOW, sentence.to_owned())),
+        };
+        let credential = Credential {
+            app: fakes::app(),
+            kind: "key",
+            key_id: "ABC123DEFG".into(),
+            owner: "TEAM123456".into(),
+            file: "/etc/reveille/apns.p8".into(),
+            written: Some(Timestamp::from_millis(NOW.millis() - 86_400_000 * 3)),
+            expires: None,
+            server: "api.push.apple.com:443".into(),
+        };
+        let refused = "the connection was refused";
+        ClearingHouse {
+            lanes: vec![
+                lane(Channel::Message, "ready", Some("the provider closed the connection")),
+                lane(Channel::Voip, "unreachable", Some(refused)),
+            ],
+            credentials: vec![credential],
+            answer: verdict.map(|verdict| ProviderAnswer { verdict, status: 400, took: Duration::from_millis(12) }),
+            ..ClearingHouse::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_shows_whose_it_is_and_how_its_lanes_are_and_not_itself() {
+        let desk = fakes::desk(None, Some(house(None)));
+        let seen = run(&desk, "Get-CsPushCredential", &[]).await.expect("one");
+        for (property, expected) in [
+            ("KeyId", "ABC123DEFG"),
+            ("State", "message ready, voip unreachable"),
+            ("Trouble", "the connection was refused"),
+            ("FileAgeDays", "3"),
+            ("Remedy", "Test-CsPushCredential -App org.example.chat"),
+        ] {
+            assert_eq!(column(&seen, property), [expected]);
+        }
+        let lanes = run(&desk, "Get-CsPushLane", &[("App", "org.example.*")]).await.expect("two");
+        assert_eq!(column(&lanes, "State"), ["ready", "unreachable"]);
+        assert_eq!(column(&lanes, "Remedy"), ["", "Test-CsPushCredential -App org.example.chat"]);
+        let none = run(&desk, "Get-CsPushCredential", &[("App", "org.other")]).await.expect_err("no such app");
+        assert!(none.message.contains("it has apns/org.example.chat"), "{none}");
+    }
+
+    #[tokio::test]
+    async fn the_answer_about_a_token_that_nobody_has_tells_of_the_credential() {
+        let retry = |reason: &str| Verdict::Retry { reason: reason.into(), after: None, unprocessed: true };
+        for (verdict, result, remedy) in [
+            (Some(Verdict::Forget { reason: "BadDeviceToken".into(), since: None }), "Success", ""),
+            (
+                Some(Verdict::Configuration { reason: "InvalidProviderToken".into() }),
+                "Failure",
+                "compare team and key_id",
+            ),
+            (Some(Verdict::Configuration { reason: "TopicDisallowed".into() }), "Failure", "correct app under"),
+            (Some(Verdict::Configuration { reason: "BadEnvironmentKeyInToken".into() }), "Failure", "make a key at"),
+            (Some(retry("no connection to the provider")), "Failure", "let this machine reach"),
+            (None, "Failure", "let this machine reach"),
+        ] {
+            let desk = fakes::desk(None, Some(house(verdict.clone())));
+            let tested = run(&desk, "Test-CsPushCredential", &[]).await.expect("an answer");
+            assert_eq!(column(&tested, "Result"), [result], "{verdict:?}");
+            assert!(column(&tested, "Remedy")[0].starts_with(remedy), "{verdict:?} {tested:?}");
+        }
+    }
+}

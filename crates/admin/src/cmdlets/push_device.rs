@@ -268,3 +268,71 @@ fn operating_system(client: &str, provider: Option<Provider>) -> &'static str {
         Some(Provider::Fcm | Provider::WebPush) | None => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reveille_core::{DeviceToken, PushId};
+
+    use super::*;
+    use crate::cmdlets::fakes::{self, Home, NOW, column, run};
+
+    #[tokio::test]
+    async fn each_device_says_how_it_is_reached_and_what_would_mend_it() {
+        let mut dead = fakes::device("urn:uuid:2");
+        dead.identity.as_mut().expect("it has one").forget(&DeviceToken::new("00fc13adff78512"));
+        dead.user_agent = "WPLync/5.4".into();
+        dead.last_push = Some((PushId::from_u128(9), PushState::NotPushed(Reason::IdentityDead), NOW));
+        let mut plain = fakes::device("urn:uuid:3");
+        plain.identity = None;
+        let home = Home::with([fakes::device("urn:uuid:1"), dead, plain]);
+        home.devices.lock()[2].1 = true;
+        let desk = fakes::desk(Some(home), None);
+        let seen = run(&desk, "Get-CsPushDevice", &[]).await.expect("devices");
+        assert_eq!(column(&seen, "ReachedBy"), ["unreachable", "unreachable", "directly"]);
+        // Every switch is off by default.
+        assert_eq!(column(&seen, "Reason"), ["provider-switched-off", "provider-switched-off", ""]);
+        assert_eq!(
+            column(&seen, "Remedy")[0],
+            "Set-CsPushNotificationConfiguration -Identity global -EnableApplePushNotificationService $True"
+        );
+        assert_eq!(column(&seen, "MessageToken"), ["…8512, since 2023-11-14T22:13:20Z", "dead", ""]);
+        assert_eq!(column(&seen, "OperatingSystem"), ["iOS", "Windows Phone", "iOS"]);
+        assert_eq!(column(&seen, "LastPushReason"), ["", "identity-dead", ""]);
+        assert!(!format!("{seen:?}").contains("00fc13adff78512"), "no token is shown whole");
+        let filtered = run(&desk, "Get-CsPushDevice", &[("Device", "*:3")]).await.expect("devices");
+        assert_eq!(column(&filtered, "Device"), ["urn:uuid:3"]);
+    }
+
+    #[tokio::test]
+    async fn more_devices_than_are_shown_are_mentioned() {
+        let home = Home::with((0..4).map(|number| fakes::device(&number.to_string())));
+        let desk = fakes::desk(Some(home), None);
+        let seen = run(&desk, "Get-CsPushDevice", &[("ResultSize", "3")]).await.expect("devices");
+        assert_eq!((seen.objects.len(), seen.warnings.len()), (3, 1));
+        let all = run(&desk, "Get-CsPushDevice", &[("ResultSize", "4")]).await.expect("devices");
+        assert_eq!((all.objects.len(), all.warnings.len()), (4, 0));
+    }
+
+    #[tokio::test]
+    async fn a_device_is_forgotten_once_and_not_for_what_if() {
+        let desk = fakes::desk(Some(Home::with([fakes::device("urn:uuid:1")])), None);
+        let one = [("User", "bob"), ("Device", "urn:uuid:1")];
+        let said = run(&desk, "Remove-CsPushDevice", &[one[0], one[1], ("WhatIf", "$true")]).await.expect("said");
+        assert!(said.what_if[0].contains("urn:uuid:1 of bob@contoso.com"), "{said:?}");
+        assert!(run(&desk, "Remove-CsPushDevice", &one).await.is_ok());
+        let gone = run(&desk, "Remove-CsPushDevice", &one).await.expect_err("it is gone");
+        assert_eq!((&*gone.id, gone.category), ("DeviceNotFound", Category::ObjectNotFound));
+        let nobody = run(&desk, "Get-CsPushDevice", &[("User", "carol")]).await.expect_err("nobody of that name");
+        assert_eq!(&*nobody.id, "UserNotFound");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_home_says_whom_to_ask() {
+        let desk = fakes::desk(None, None);
+        for cmdlet in ["Get-CsPushDevice", "Get-CsPushTrace"] {
+            let failure = run(&desk, cmdlet, &[]).await.expect_err("there is no home");
+            assert_eq!(&*failure.id, "NotAHome", "{cmdlet}");
+            assert!(failure.message.contains("reveille shell --socket"), "{failure}");
+        }
+    }
+}

@@ -59,3 +59,20 @@ fn object(reason: Reason) -> Object {
         .with("Remedy", remedy)
         .with("@placeholders", PLACEHOLDERS.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmdlets::fakes::{self, column, run};
+
+    #[tokio::test]
+    async fn every_reason_is_listed_and_one_can_be_picked() {
+        let desk = fakes::desk(None, None);
+        let all = run(&desk, "Get-CsPushReason", &[]).await.expect("all");
+        assert_eq!(all.objects.len(), Reason::ALL.len());
+        let one = run(&desk, "Get-CsPushReason", &[("Reason", "no-*-token")]).await.expect("two");
+        assert_eq!(column(&one, "Reason"), ["no-message-token", "no-voip-token"]);
+        let none = run(&desk, "Get-CsPushReason", &[("Reason", "because")]).await.expect_err("no such reason");
+        assert_eq!(&*none.id, "ReasonNotFound");
+    }
+}

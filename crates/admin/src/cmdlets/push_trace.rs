@@ -302,3 +302,109 @@ fn of_house(push: &TracedPush) -> Object {
         .with("NextTry", "")
         .with("Expires", expires.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use reveille_core::{Channel, Event, IdentityId, LaneKey, Timestamp};
+    use reveille_store::{OwedPush, Traced};
+
+    use super::*;
+    use crate::cmdlets::fakes::{self, ClearingHouse, Home, NOW, column, run};
+
+    fn at_home(number: u128, state: PushState, detail: &str) -> KnownPush {
+        let owed = OwedPush {
+            push: PushId::from_u128(number),
+            user: "bob@contoso.com".parse().expect("an address"),
+            device: "phone".into(),
+            identity: IdentityId::from_u128(7),
+            generation: 1,
+            channel: Channel::Message,
+            event: Event::Message,
+            message: None,
+            clearing_house: "push.lync.com".parse().expect("a domain"),
+            created: NOW,
+            expires: NOW,
+            due: NOW,
+            attempt: 2,
+            state,
+        };
+        KnownPush { owed, detail: detail.into(), moved: NOW }
+    }
+
+    fn at_house(number: u128, origin: &str, state: PushState) -> TracedPush {
+        let at = Timestamp::from_millis(1);
+        TracedPush {
+            origin: origin.parse().expect("a domain"),
+            id: PushId::from_u128(number),
+            lane: LaneKey { app: fakes::app(), channel: Channel::Message },
+            expires: at,
+            traced: Traced { seq: 1, received: at, state, detail: String::new(), at, attempt: 0 },
+        }
+    }
+
+    fn home() -> Home {
+        let denied = PushState::NotPushed(Reason::AppNotGranted);
+        Home {
+            pushes: vec![
+                at_home(1, PushState::Owed, "504 Server time-out"),
+                at_home(2, denied, ""),
+                at_home(3, PushState::Journaled, ""),
+                at_home(4, PushState::NotPushed(Reason::RejectedByProvider), "BadTopic"),
+            ],
+            ..Home::with([fakes::device("phone")])
+        }
+    }
+
+    #[tokio::test]
+    async fn the_newest_come_first_and_each_says_why_and_what_to_do() {
+        let desk = fakes::desk(Some(home()), None);
+        let all = run(&desk, "Get-CsPushTrace", &[]).await.expect("pushes");
+        assert_eq!(column(&all, "State"), ["not-pushed", "journaled", "not-pushed", "owed"]);
+        assert_eq!(column(&all, "NextTry")[3], NOW.to_string());
+        assert_eq!(column(&all, "Explanation")[0], "the provider rejected the push as wrong: BadTopic");
+        assert_eq!(
+            column(&all, "Remedy")[2],
+            "ask the publisher to grant it there: Set-CsPushApp -Identity org.example.chat -Serves @{Add=\"contoso.com\"}"
+        );
+        let picked = |parameters: &'static [(&str, &str)]| {
+            let desk = &desk;
+            async move { column(&run(desk, "Get-CsPushTrace", parameters).await.expect("pushes"), "Id").len() }
+        };
+        assert_eq!(picked(&[("Last", "2")]).await, 2);
+        assert_eq!(picked(&[("Reason", "app-not-granted")]).await, 1);
+        assert_eq!(picked(&[("State", "owed"), ("User", "bob")]).await, 1);
+        assert_eq!(picked(&[("Device", "tablet")]).await, 0);
+        assert_eq!(picked(&[("Id", "00000000000000000000000003")]).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_clearing_house_tells_organisations_apart_that_chose_one_id() {
+        let gone = PushState::NotPushed(Reason::ConfigurationBroken);
+        let house = ClearingHouse {
+            pushes: vec![at_house(5, "contoso.com", PushState::Accepted), at_house(5, "fabrikam.com", gone)],
+            ..ClearingHouse::default()
+        };
+        let desk = fakes::desk(None, Some(house));
+        let id = ("Id", "00000000000000000000000005");
+        let both = run(&desk, "Get-CsPushTrace", &[id]).await.expect("pushes");
+        assert_eq!(column(&both, "Origin"), ["contoso.com", "fabrikam.com"]);
+        assert!(
+            column(&both, "Remedy")[1].ends_with("Test-CsPushCredential -App org.example.chat tells what is wrong")
+        );
+        let one = run(&desk, "Get-CsPushTrace", &[id, ("Origin", "contoso.com")]).await.expect("one");
+        assert_eq!(column(&one, "State"), ["accepted"]);
+        let broken = run(&desk, "Get-CsPushTrace", &[("Reason", "configuration-broken")]).await.expect("one");
+        assert_eq!(column(&broken, "Origin"), ["fabrikam.com"]);
+        let users = run(&desk, "Get-CsPushTrace", &[("User", "bob")]).await.expect_err("it knows no users");
+        assert_eq!(&*users.id, "NotAHome");
+    }
+
+    #[tokio::test]
+    async fn an_id_that_is_none_or_unknown_is_said_to_be_so() {
+        let desk = fakes::desk(Some(home()), None);
+        for (id, expected) in [("bob", "NotAPushId"), ("01JD3Z8X4Q6W2N5V7B9M1C3K5T", "PushNotFound")] {
+            let failure = run(&desk, "Get-CsPushTrace", &[("Id", id)]).await.expect_err("not there");
+            assert_eq!(&*failure.id, expected);
+        }
+    }
+}

@@ -158,3 +158,92 @@ fn setting(warning: &str) -> Object {
     };
     line("setting", "", "Warning", detail, remedy)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cmdlets::fakes::{self, ClearingHouse, Edge, NOW, Process, column, run};
+    use crate::ports::Ports;
+    use crate::ports::border::LastError;
+
+    fn certificate(which: &'static str, days: u64) -> Certificate {
+        Certificate {
+            role: "edge".into(),
+            key: "edge.tls".into(),
+            which,
+            subject: format!("CN={which}{days}"),
+            issuer: "CN=ca".into(),
+            names: vec![format!("{which}{days}.contoso.com")],
+            not_before: NOW,
+            not_after: Timestamp::from_millis(NOW.millis() + days * 86_400_000),
+            serial: "2a".into(),
+            sha256: "00".into(),
+            listeners: vec!["edge.external 192.0.2.1:5061".into()],
+        }
+    }
+
+    fn desk() -> crate::testing::TestDesk {
+        let part =
+            |kind, name: &str, runs| Part { kind, name: name.into(), address: None, runs, remark: String::new() };
+        let process = Process {
+            parts: vec![part("role", "edge", true), part("listener", "edge.external", false)],
+            certificates: vec![certificate("own", 400), certificate("own", 8), certificate("peer", 0)],
+            unread: vec!["edge.tls.key: the file is not there".into()],
+        };
+        let unfound = LastError {
+            at: "2023-11-14T22:13:20Z".into(),
+            reason: "srv-not-found".into(),
+            sentence: "the server for push.lync.com is not found".into(),
+            advice: "publish it".into(),
+        };
+        let partners = vec![
+            Partner { domain: "a.example".into(), state: "connected", ..Partner::default() },
+            Partner {
+                domain: "push.lync.com".into(),
+                state: "not-found",
+                last_error: Some(unfound),
+                ..Partner::default()
+            },
+        ];
+        fakes::desk_of(Ports {
+            machine: Some(Arc::new(process)),
+            border: Some(Arc::new(Edge(partners))),
+            house: Some(Arc::new(ClearingHouse::default())),
+            ..Ports::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn what_needs_attention_is_told_with_its_remedy() {
+        let desk = desk();
+        let all = run(&desk, "Get-CsServiceStatus", &[]).await.expect("lines");
+        assert_eq!(column(&all, "Kind")[..3], ["server", "role", "listener"]);
+        assert!(column(&all, "Detail")[0].starts_with("up 0 d 01:01:01, 40 MB"), "{all:?}");
+        let trouble = run(&desk, "Get-CsServiceStatus", &[("Trouble", "$true")]).await.expect("lines");
+        assert_eq!(column(&trouble, "Kind"), ["listener", "partner", "certificate", "certificate", "file"]);
+        assert_eq!(column(&trouble, "Status"), ["Ended", "Warning", "Warning", "Warning", "Warning"]);
+        assert_eq!(column(&trouble, "Remedy")[1], "publish it");
+        assert!(column(&trouble, "Detail")[2].contains("ends in 8 days"), "{trouble:?}");
+    }
+
+    #[tokio::test]
+    async fn certificates_and_partners_can_be_picked() {
+        let desk = desk();
+        let names = |parameters: &'static [(&str, &str)]| {
+            let desk = &desk;
+            async move { column(&run(desk, "Get-CsCertificate", parameters).await.expect("some"), "Subject") }
+        };
+        assert_eq!(names(&[]).await, ["CN=own400", "CN=own8"]);
+        assert_eq!(names(&[("ExpiresWithin", "30"), ("Peer", "$true")]).await, ["CN=own8", "CN=peer0"]);
+        assert_eq!(names(&[("Filter", "own8.*")]).await, ["CN=own8"]);
+        let partner = run(&desk, "Get-CsFederationPartner", &[("Domain", "push.*")]).await.expect("one");
+        assert_eq!(
+            (column(&partner, "State"), column(&partner, "LastError")),
+            (vec!["not-found".into()], vec!["srv-not-found".into()])
+        );
+        let stranger = run(&desk, "Get-CsFederationPartner", &[("Domain", "b.example")]).await.expect("none");
+        assert_eq!((stranger.objects.len(), stranger.warnings.len()), (0, 1));
+    }
+}
