@@ -19,6 +19,7 @@ pub mod help;
 mod kind;
 pub mod ports;
 pub mod probes;
+mod recipe;
 pub mod reference;
 pub mod roles;
 pub mod run;

@@ -14,7 +14,7 @@ use crate::kind::Kind;
 use crate::value::Object;
 
 const OUTCOMES: Kind = Kind::Choice(&["Begun", "Done", "Failed", "Refused", "WhatIf"]);
-const WHEN: &str = "A time such as 2026-11-22T16:00:00Z, or how long ago: 30m, 6h, 7d";
+pub(super) const WHEN: &str = "A time such as 2026-11-22T16:00:00Z, or how long ago: 30m, 6h, 7d";
 
 /// `Get-CsAdminAudit`
 pub(super) struct Get;
@@ -81,7 +81,7 @@ fn object(entry: &AuditEntry) -> Object {
 }
 
 /// A point in time, given as such or as a span before `now`.
-fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let ago = || {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {

@@ -300,11 +300,12 @@ fn user(address: &str) -> Result<Aor, Failure> {
     })
 }
 
-/// The policy that holds for a user; without a home here the first declared site counts as theirs.
+/// The policy that holds for a user: at the site of the home in this process, else at the first that is declared.
 fn applicable(user: &Aor, desk: &Desk) -> Result<Outcome, Failure> {
     let settings = central(desk)?;
-    let site = desk.sites.first().map_or("", String::as_str);
-    let policy = settings.mobility_policy_of(user, site);
+    let home = desk.ports.devices.as_ref().map(|home| home.site());
+    let site = home.or_else(|| desk.sites.first().cloned()).unwrap_or_default();
+    let policy = settings.mobility_policy_of(user, &site);
     let from = policy.to_string();
     let key = policy.from.map(|scope| SettingKey::new("MobilityPolicy", &scope.to_string()));
     let written = key.and_then(|key| settings.row(&key).cloned());

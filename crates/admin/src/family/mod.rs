@@ -18,8 +18,9 @@ use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::value::Object;
 
+pub(crate) use object::record;
 pub(crate) use pattern::fits;
-pub(crate) use write::{Planned, sentence};
+pub(crate) use write::{Planned, difference, refusal, sentence};
 
 /// A record as it is stored: its properties by name.
 pub(crate) type Record = Map<String, serde_json::Value>;
@@ -141,6 +142,25 @@ impl Family {
         planned.said = said;
         planned.firm = instance.is_some();
         Ok(planned)
+    }
+
+    /// `Set-…` of a record that holds also where nobody has made one: it is made of `base`.
+    pub(crate) async fn adapt(
+        &self,
+        base: impl Fn(&Snapshot) -> Setting,
+        call: &Call,
+        desk: &Desk,
+    ) -> Result<Outcome, Failure> {
+        let plan = |settings: &Snapshot| {
+            let base = base(settings);
+            let row = settings.row(&base.key()).cloned();
+            let before = object::record(&base);
+            let mut record = before.clone();
+            self.give(&mut record, call);
+            let setting = self.read(&base.identity(), record)?;
+            Ok(Planned::put(self, setting, row, Some(before)))
+        };
+        write::settled(call, desk, plan).await
     }
 
     /// `Remove-…`: the record goes; a global one falls back to its defaults.

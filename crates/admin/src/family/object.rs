@@ -1,6 +1,6 @@
 //! Records as objects, and objects and parameters as records.
 
-use reveille_core::settings::{Scope, Setting, SettingRow};
+use reveille_core::settings::{Scope, Setting, SettingRow, Snapshot};
 
 use super::{Family, Record};
 use crate::call::Call;
@@ -38,6 +38,12 @@ impl Family {
             object.set(HIDDEN, self.hidden.to_vec());
         }
         object.with(VERSION, i64::try_from(row.version).unwrap_or(i64::MAX))
+    }
+
+    /// A setting that holds, as an object; its version is that of the record, if there is one.
+    pub(crate) fn object_of(&self, setting: Setting, settings: &Snapshot) -> Object {
+        let row = settings.row(&setting.key()).cloned().unwrap_or_else(|| super::unsaved(setting));
+        self.object(&row)
     }
 
     /// Writes what the call gives over the record.
@@ -93,7 +99,7 @@ impl Family {
 }
 
 /// A setting's properties by name, without its kind.
-pub(super) fn record(setting: &Setting) -> Record {
+pub(crate) fn record(setting: &Setting) -> Record {
     let value = serde_json::to_value(setting).expect("settings always serialise: their keys are text");
     match value {
         serde_json::Value::Object(mut record) => {

@@ -144,14 +144,6 @@ impl Snapshot {
         })
     }
 
-    /// The schedules that somebody has made.
-    pub fn probe_schedules(&self) -> impl Iterator<Item = &ProbeSchedule> {
-        self.of_kind("ProbeSchedule").filter_map(|row| match &row.setting {
-            Setting::ProbeSchedule(record) => Some(record),
-            _ => None,
-        })
-    }
-
     /// How often a test runs by itself: monthly where nobody has said otherwise.
     pub fn probe_schedule(&self, test: &str) -> ProbeSchedule {
         match self.find("ProbeSchedule", test) {

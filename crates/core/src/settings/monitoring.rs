@@ -1,7 +1,5 @@
 //! Who and what tests the push road by itself: test users of a pool, and the schedule of each test (lync.md §2.2).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::names::{Aor, SipDomain};
@@ -34,14 +32,8 @@ fn sip_uri<S: Serializer>(user: &Aor, serializer: S) -> Result<S::Ok, S::Error> 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ProbeSchedule {
-    /// A name; that of a test is the schedule of that test without parameters.
+    /// The test, for instance `Test-CsMcxPushNotification`.
     pub identity: String,
-    /// The test, for instance `Test-CsMcxPushNotification`; the identity is its name when absent.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub test: String,
-    /// What it is run with, by the names of its parameters.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub parameters: BTreeMap<String, String>,
     /// Whether it runs by itself.
     #[serde(default = "yes")]
     pub enabled: bool,
@@ -56,19 +48,7 @@ pub struct ProbeSchedule {
 impl ProbeSchedule {
     /// The schedule of a test that nobody has given another one: monthly, as documented, with alarm.
     pub fn new(test: &str) -> Self {
-        Self {
-            identity: test.into(),
-            test: String::new(),
-            parameters: BTreeMap::new(),
-            enabled: true,
-            interval_minutes: month(),
-            alarm: true,
-        }
-    }
-
-    /// The name of the test that it runs.
-    pub fn cmdlet(&self) -> &str {
-        if self.test.is_empty() { &self.identity } else { &self.test }
+        Self { identity: test.into(), enabled: true, interval_minutes: month(), alarm: true }
     }
 }
 

@@ -1,0 +1,134 @@
+//! `CsSettingHistory`: who changed what, when, and what it was before.
+
+use reveille_core::settings::SettingChange;
+use reveille_store::{Past, SettingHistory};
+
+use super::admin_audit::{WHEN, instant};
+use super::remedy::unread;
+use crate::call::Call;
+use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
+use crate::desk::Desk;
+use crate::failure::Failure;
+use crate::family::{difference, record};
+use crate::kind::Kind;
+use crate::value::Object;
+
+const OUTPUTS: &[&str] = &["Version", "Time", "Author", "Kind", "Identity", "Deed", "Changes"];
+
+/// `Get-CsSettingHistory`
+pub(super) struct Get;
+
+impl Cmdlet for Get {
+    fn about(&self) -> &'static About {
+        const {
+            &About {
+                name: Name::new(Verb::Get, "CsSettingHistory"),
+                summary: "Shows who changed which setting, when, and what it was before; the newest first",
+                parameters: &[
+                    Parameter::new("Kind", Kind::Text, "Of which kind, for instance AllowedDomain or CsAllowedDomain")
+                        .at(1),
+                    Parameter::new("Identity", Kind::Text, "Of which record").at(2).from(Pipeline::ByName),
+                    Parameter::new("Author", Kind::Text, "By whom"),
+                    Parameter::new("Since", Kind::Text, WHEN),
+                    Parameter::new("First", Kind::Int { min: 1, max: 10_000 }, "How many at most").or("100"),
+                ],
+                outputs: OUTPUTS,
+                area: Area::Topology,
+                notes: &["The newest 10,000 changes are kept."],
+                examples: &[
+                    ("Get-CsSettingHistory AllowedDomain push.lync.com", "What happened to one record."),
+                    ("Get-CsSettingHistory -Since 24h", "What was changed within a day."),
+                ],
+                ..About::DEFAULT
+            }
+        }
+    }
+
+    fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
+        Box::pin(async { history(call, desk) })
+    }
+}
+
+fn history(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+    let now = desk.clock.now();
+    // As cmdlets name it, and as objects show it: Site:Redmond and site:Redmond are one.
+    let kind = call.text("Kind").map(|kind| match kind.get(..2) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("Cs") => kind[2..].to_owned(),
+        _ => kind.to_owned(),
+    });
+    let past = Past {
+        kind,
+        identity: call.text("Identity").map(str::to_owned),
+        author: call.text("Author").map(str::to_owned),
+        since: call.text("Since").map(|text| instant(text, now)).transpose()?,
+        limit: call.int("First").and_then(|first| usize::try_from(first).ok()).unwrap_or(100),
+    };
+    let entries = desk.settings.history(&past).map_err(|error| unread(desk, &error))?;
+    Ok(Outcome::of(entries.iter().map(object)))
+}
+
+fn object(entry: &SettingHistory) -> Object {
+    let key = entry.change.key();
+    let before = entry.before.as_ref().map(record);
+    let (identity, deed, changes) = match &entry.change {
+        SettingChange::Put(setting) => {
+            let deed = if before.is_some() { "Changed" } else { "Made" };
+            (setting.identity(), deed, difference(before.as_ref(), &record(setting)))
+        }
+        SettingChange::Remove(_) => {
+            let identity = entry.before.as_ref().map_or_else(|| key.identity.clone(), |setting| setting.identity());
+            (identity, "Removed", difference(before.as_ref(), &crate::family::Record::new()))
+        }
+    };
+    Object::new("SettingHistory")
+        .with("Version", i64::try_from(entry.version).unwrap_or(i64::MAX))
+        .with("Time", entry.at.to_string())
+        .with("Author", entry.author.as_str())
+        .with("Kind", key.kind)
+        .with("Identity", identity)
+        .with("Deed", deed)
+        .with("Changes", changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::call::Caller;
+    use crate::run::run;
+    use crate::testing::desk;
+    use crate::value::{Object, Value};
+
+    #[tokio::test]
+    async fn a_record_s_past_is_told_with_author_deed_and_values() {
+        let desk = desk();
+        let domain = || Object::default().with("Identity", "contoso.com");
+        let steps = [
+            ("ann", "New-CsAllowedDomain", domain()),
+            ("ben", "Set-CsAllowedDomain", domain().with("Comment", "ours")),
+            ("ben", "New-CsBlockedDomain", Object::default().with("Identity", "fabrikam.com")),
+            ("cat", "Remove-CsAllowedDomain", domain()),
+        ];
+        for (author, name, parameters) in steps {
+            run(name, &parameters, &Caller::owner(author), &desk).await.unwrap();
+        }
+        let asked = Object::default().with("Kind", "CsAllowedDomain").with("Identity", "Contoso.com");
+        let told = run("Get-CsSettingHistory", &asked, &Caller::owner("ann"), &desk).await.unwrap();
+        let rows: Vec<String> = told
+            .objects
+            .iter()
+            .filter_map(Value::as_object)
+            .map(|row| {
+                let text = |name: &str| row.property(name).map(ToString::to_string).unwrap_or_default();
+                format!("{} {} {}: {}", text("Version"), text("Author"), text("Deed"), text("Changes"))
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "4 cat Removed: Comment: ours → nothing MarkForMonitoring: false → nothing VerificationLevel: \
+                 UseSourceVerification → nothing",
+                "2 ben Changed: Comment: nothing → ours",
+                "1 ann Made: MarkForMonitoring: nothing → false VerificationLevel: nothing → UseSourceVerification",
+            ]
+        );
+    }
+}
