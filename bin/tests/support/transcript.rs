@@ -60,14 +60,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Exchange>> {
     Ok(exchanges)
 }
 
-/// Types everything, and compares what is shown; all differences together.
+/// Types everything, and compares what is shown; all differences together. With `REVEILLE_UPDATE` in the environment what
+/// does not fit is written into the file instead, to be read before it is kept.
 pub(crate) fn play(path: &Path, terminal: &mut Terminal) -> Result<()> {
+    let update = std::env::var_os("REVEILLE_UPDATE").is_some();
     let mut differences = Vec::new();
-    terminal.until(PROMPT)?;
-    for exchange in read(path)? {
+    for (index, mut exchange) in read(path)?.into_iter().enumerate() {
         let place = format!("{}:{}", path.file_name().unwrap_or_default().to_string_lossy(), exchange.line);
         let shown = type_in(terminal, &exchange).with_context(|| format!("{place}: {}", exchange.typed.join("\n")))?;
-        if !fits(&exchange.shown, &shown) {
+        if update && !fits(&exchange.shown, &shown) {
+            exchange.shown = shown;
+            replace(path, index, &exchange)?;
+        } else if !fits(&exchange.shown, &shown) {
             differences.push(format!(
                 "{place}: {}\n── expected\n{}\n── shown\n{}\n",
                 exchange.typed.join("\n"),
@@ -77,6 +81,20 @@ pub(crate) fn play(path: &Path, terminal: &mut Terminal) -> Result<()> {
         }
     }
     if differences.is_empty() { Ok(()) } else { bail!("{}", differences.join("\n")) }
+}
+
+/// Writes what was shown behind what was typed.
+fn replace(path: &Path, index: usize, exchange: &Exchange) -> Result<()> {
+    let text = std::fs::read_to_string(path)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| line.starts_with(PROMPT)).map(|(at, _)| at);
+    let start = starts.clone().nth(index).context("what was typed")?;
+    let begin = start + exchange.typed.len() + exchange.answers.len();
+    let ends = |line: &&str| line.starts_with(PROMPT) || line.starts_with('#');
+    let end = lines[begin..].iter().position(ends).map_or(lines.len(), |at| begin + at);
+    let shown = exchange.shown.iter().map(String::as_str).chain([""]).collect::<Vec<_>>();
+    lines.splice(begin..end, shown);
+    std::fs::write(path, lines.join("\n").trim_end().to_owned() + "\n").context("the transcript")
 }
 
 fn type_in(terminal: &mut Terminal, exchange: &Exchange) -> Result<Vec<String>> {
