@@ -13,6 +13,7 @@ use reveille_sim::certs::{Ca, apns_key, service_account_json};
 use reveille_sim::control::{self, Control, Controls};
 use reveille_sim::fcm::{FcmOptions, FcmSimulator};
 use reveille_sim::phone::{Phone, PhoneOptions};
+use reveille_sim::turn::{TurnOptions, TurnSimulator};
 use reveille_sip_net::{Identity, TlsClient, TrustRoots};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -32,6 +33,7 @@ pub(crate) struct World {
     pub(crate) witness: Witness,
     pub(crate) apns: ApnsSimulator,
     pub(crate) fcm: FcmSimulator,
+    turn: TurnSimulator,
     pub(crate) contoso: Server,
     publisher_edge: Server,
     house: House,
@@ -73,6 +75,12 @@ impl World {
         let controls = Controls { apns: Some(apns.controls()), fcm: Some(fcm.controls()) };
         let control = control::serve(TcpListener::bind(at.simulators(8080)).await?, controls)?;
 
+        let turn = TurnSimulator::start(TurnOptions {
+            listen: at.turn(),
+            realm: CONTOSO.into(),
+            secret: layout::TURN_SECRET.into(),
+        })
+        .await?;
         let configurations = layout::configurations(&office, at, apns.addr())?;
         let stranger =
             office.issue("edge.fabrikam.com", "edge.fabrikam.com", &["edge.fabrikam.com", "fabrikam.com"])?;
@@ -92,6 +100,7 @@ impl World {
             witness,
             apns,
             fcm,
+            turn,
             contoso,
             publisher_edge,
             house: House::Here(Box::new(house)),
@@ -228,6 +237,7 @@ impl World {
         self.control.shutdown().await;
         self.apns.shutdown().await;
         self.fcm.shutdown().await;
+        self.turn.shutdown().await;
     }
 
     /// The content of `demo.json`: all addresses, credentials and certificates, for clients from outside.
@@ -287,6 +297,7 @@ impl World {
                     "project": FCM_PROJECT, "service_account": self.dir.join("service-account.json"),
                 },
             },
+            "turn": { "address": self.turn.addr().to_string(), "secret": self.dir.join("turn.secret") },
             "ca": self.dir.join("ca.pem"),
             "console": null,
         })

@@ -5,6 +5,7 @@ pub mod devices;
 pub mod house;
 pub mod machine;
 pub mod road;
+pub mod synthetic;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use devices::Devices;
 use house::House;
 use machine::Machine;
 use road::Road;
+use synthetic::Synthetic;
 
 use crate::failure::{Category, Failure};
 
@@ -36,6 +38,8 @@ pub struct Ports {
     pub results: Option<Arc<crate::probes::results::Results>>,
     /// The home that walks the road of push requests.
     pub road: Option<Arc<dyn Road>>,
+    /// The home that is tested with users of its own.
+    pub synthetic: Option<Arc<dyn Synthetic>>,
 }
 
 impl Ports {

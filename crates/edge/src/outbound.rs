@@ -404,6 +404,7 @@ impl Handler for Outbound {
                 None => self.edge.answered(flow, message),
                 Some(Method::Ack) if !ours => {}
                 Some(_) if !ours => self.turn_away(flow, message, From::Inside, &Refusal::ForgedTrust),
+                Some(_) if asks_for_relay(message) => self.hand_out(flow, message),
                 Some(_) if Calls::carries(message) => {
                     if let Some(message) = self.edge.calls.arrived(From::Inside, flow, message.clone()) {
                         self.request(flow, &message, &now);
@@ -415,7 +416,6 @@ impl Handler for Outbound {
                     });
                     let _ = flow.send(bytes);
                 }
-                Some(_) if asks_for_relay(message) => self.hand_out(flow, message),
                 Some(_) if asks_for_test(message) => self.test(flow, message),
                 Some(_) => self.request(flow, message, &now),
             }

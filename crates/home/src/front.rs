@@ -259,6 +259,9 @@ impl Front {
         if !reply.flow().transport().is_secure() {
             return reply.refuse(403, "credentials of the A/V edge are handed out over TLS only");
         }
+        if receiver(reply.request()).is_none_or(|asked| !self.users.serves(asked.domain())) {
+            return reply.refuse(404, "the Request-URI names no media relay service of a domain that is served here");
+        }
         let user = match self.proven(&reply) {
             Ok(user) => user,
             Err(unproven) => return self.challenge(reply, 407, unproven),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reveille_core::settings::Snapshot;
 use reveille_home::{Desk, Home, Listeners};
 use reveille_sip::auth::Algorithm;
-use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Origins, Target, Transport};
+use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Origins, Target, TlsClient, Transport};
 use reveille_store::SqliteHome;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,13 +21,13 @@ use crate::token_key;
 use crate::users_file;
 use crate::vitals::Doors;
 
-/// Starts a home; answers its part and where others may ask it.
+/// Starts a home; answers its part, where others may ask it, and how it checks certificates of servers.
 pub(crate) fn start(
     config: &Config,
     store: &Store,
     settings: watch::Receiver<Arc<Snapshot>>,
     stop: &CancellationToken,
-) -> Result<(Part, Desk), StartError> {
+) -> Result<(Part, Desk, Arc<TlsClient>), StartError> {
     let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?;
     let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
     let users = users_file::read(&config.users, config.domains())?;
@@ -70,6 +70,7 @@ pub(crate) fn start(
         grace: Duration::from_millis(config.grace_ms),
         edge: target(&config.edge),
         edge_also: config.edge.also.clone(),
+        also_named: config.also_named.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         digests: config.digests.iter().copied().map(algorithm).collect(),
         token_key: Some(token_key::kept(&store.dir.join("home-tokens.key"))?),
@@ -89,7 +90,8 @@ pub(crate) fn start(
         // The last changes are on disk before the process may go.
         kept.close();
     });
-    Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls], doors }, desk))
+    let checks = Arc::clone(&internal_tls.client);
+    Ok((Part { name: "home", task, sides: vec![internal_tls, client_tls], doors }, desk, checks))
 }
 
 /// A listener for HTTP.

@@ -30,6 +30,7 @@ use crate::vitals::Vitals;
 #[derive(Default)]
 pub struct Status {
     pub(crate) desk: Option<Desk>,
+    pub(crate) synthetic: Option<Arc<crate::ports::synthetic::OfHome>>,
     pub(crate) edge: Option<Arc<Edge>>,
     pub(crate) house: Option<House>,
     pub(crate) certificates: Option<Arc<Certificates>>,

@@ -257,8 +257,11 @@ async fn start_roles(
         status.edge = Some(edge);
     }
     if let Some(config) = &raw.home {
-        let (part, desk) = home::start(config, &raw.store, settings.watch(), stop)?;
+        let (part, desk, tls) = home::start(config, &raw.store, settings.watch(), stop)?;
         parts.push(part);
+        let resolver = Names::new(&raw.resolver, &settings.watch().borrow())?.resolver;
+        let tested = crate::ports::synthetic::OfHome::new(config, desk.clone(), tls, resolver, settings.watch());
+        status.synthetic = Some(Arc::new(tested));
         status.desk = Some(desk);
     }
     Ok(())

@@ -5,6 +5,7 @@ mod devices;
 mod house;
 mod machine;
 mod road;
+pub(crate) mod synthetic;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub(crate) fn of(status: &Arc<Status>) -> Ports {
         house: status.house.as_ref().map(|_| Arc::new(house::ClearingHouse(Arc::clone(status))) as _),
         machine: Some(Arc::new(machine::Machine::new(status))),
         road,
+        synthetic: status.synthetic.clone().map(|home| home as _),
         ..Ports::default()
     }
 }
