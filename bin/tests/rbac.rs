@@ -1,0 +1,363 @@
+//! Who may do what, on a running server: over its socket, over TLS, and from the shell; and how soon what they do is
+//! known to the edge that it is about.
+
+#![allow(clippy::disallowed_methods, reason = "the test issues certificates by the wall clock, as authorities do")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use reveille_admin::cmdlet::{About, Pipeline};
+use reveille_admin::cmdlets::CMDLETS;
+use reveille_admin::roles::{PREDEFINED, Rights};
+use reveille_admin::{Failure, Kind, Object, Secret, Value};
+use reveille_shell::remote::{Address, Remote, roots_of};
+use reveille_sim::certs::{Ca, Identity as Issued, Leaf};
+use reveille_sim::phone::RawSip;
+use reveille_sip_net::{Identity, TlsClient, TrustRoots};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use support::{Folder, Process, reveille, run};
+
+const EDGE: &str = "edge.contoso.com";
+
+/// An edge as a process, with the admin API on a socket and over TLS.
+struct Scene {
+    folder: Folder,
+    ca: Ca,
+    process: Process,
+    external: SocketAddr,
+    admin: SocketAddr,
+    socket: PathBuf,
+}
+
+impl Scene {
+    /// `settings`: the settings file, so that two can share one. `more`: lines for `[admin]`.
+    fn start(name: &str, settings: Option<&Path>, socket: Option<PathBuf>, more: &str) -> Result<Self> {
+        let (folder, ca) = (Folder::new(name)?, Ca::new("Admin test authority")?);
+        folder.write("ca.pem", &ca.pem())?;
+        for (file, name) in [("edge", EDGE), ("admin", "localhost")] {
+            let issued = ca.issue(Leaf::new(name, &[name]))?;
+            folder.write(&format!("{file}.pem"), &issued.chain_pem())?;
+            folder.write(&format!("{file}.key"), &issued.key_pem())?;
+        }
+        let (a, b) = (rand::random_range(16..250), rand::random_range(1..250));
+        let at = |host, port| SocketAddr::from((Ipv4Addr::new(127, a, b, host), port));
+        let (external, internal) = (at(1, 5061), at(2, 5070));
+        // What is called localhost is there.
+        let admin = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let settings =
+            settings.map(|path| format!("settings = {:?}\n", path.display().to_string())).unwrap_or_default();
+        // A path in the folder of the tests may be longer than a socket's can be.
+        let socket = socket.unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("rvl-{}-{a}-{b}", std::process::id())).join("admin.sock")
+        });
+        let config = format!(
+            "sites = [\"Redmond\", \"Dublin\"]\n[store]\ndir = \"store\"\n{settings}\
+             [admin]\nsocket = {:?}\nlisten = \"{admin}\"\nnames = [\"localhost\"]\n{more}\
+             [admin.tls]\ncertificate = \"admin.pem\"\nkey = \"admin.key\"\nroots = \"ca.pem\"\n\
+             [edge]\nname = \"{EDGE}\"\nexternal = \"{external}\"\ninternal = \"{internal}\"\n\
+             inside = [\"home.contoso.com\"]\n\
+             domains = [{{ domain = \"contoso.com\", name = \"home.contoso.com\", address = \"{internal}\" }}]\n\
+             [edge.tls]\ncertificate = \"edge.pem\"\nkey = \"edge.key\"\nroots = \"ca.pem\"\n",
+            socket.display().to_string()
+        );
+        let config = folder.write("edge.toml", &config)?;
+        let mut command = reveille();
+        command.arg("serve").arg("-c").arg(config);
+        let mut process = Process::start(command)?;
+        process.until("it serves", |said| said.contains("started").then_some(()))?;
+        Ok(Self { folder, ca, process, external, admin, socket })
+    }
+
+    fn local(&self) -> Result<Remote> {
+        Ok(Remote::new(Address::Socket(self.socket.clone()), None)?)
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}", self.admin.port())
+    }
+
+    fn remote(&self) -> Result<Remote> {
+        let roots = roots_of(&self.folder.path().join("ca.pem"))?;
+        Ok(Remote::new(Address::of_url(&self.url())?, Some(roots))?)
+    }
+
+    /// Makes an account with these roles, and a token for it.
+    async fn account(&self, name: &str, roles: &[&str]) -> Result<Secret> {
+        let local = self.local()?;
+        let account = Object::default()
+            .with("Identity", name)
+            .with("Password", Value::Secret(Secret::new("correct horse battery")))
+            .with("Roles", roles.to_vec());
+        ok(local.run("New-CsAdminAccount", &account).await)?;
+        let made = ok(local.run("New-CsAdminToken", &Object::default().with("Account", name)).await)?;
+        let token = made.first().and_then(|it| it.property("Token")).context("a token")?;
+        Ok(Secret::new(token.to_string()))
+    }
+
+    /// Runs a script in the shell, over TLS with a token: what it has said on standard error.
+    fn shell(&self, token: &Secret, script: &str) -> Result<String> {
+        let file = self.folder.write("script.ps1", script)?;
+        let secret = self.folder.write("token", token.expose())?;
+        std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let ca = self.folder.path().join("ca.pem");
+        let url = self.url();
+        let args: [&std::ffi::OsStr; 8] = [
+            "shell".as_ref(),
+            "--url".as_ref(),
+            url.as_ref(),
+            "--ca".as_ref(),
+            ca.as_ref(),
+            "--token-file".as_ref(),
+            secret.as_ref(),
+            file.as_ref(),
+        ];
+        Ok(run(args)?.err)
+    }
+
+    fn end(mut self) -> Result<()> {
+        let status = self.process.terminate()?;
+        ensure!(status.success(), "it ended with {status}: {}", self.process.said());
+        ensure!(!self.socket.exists(), "the socket is left behind");
+        std::fs::remove_dir_all(self.socket.parent().context("a folder")?)?;
+        self.folder.remove()
+    }
+}
+
+fn ok(outcome: Result<reveille_admin::Outcome, Failure>) -> Result<Vec<Object>> {
+    let objects = outcome.map_err(|failure| anyhow::anyhow!("{}: {}", failure.id, failure.message))?.objects;
+    Ok(objects.into_iter().filter_map(|value| value.as_object().cloned()).collect())
+}
+
+/// A line that runs a cmdlet with whatever it cannot do without, and changes nothing; none where that cannot be typed.
+fn line(about: &About) -> Option<String> {
+    let sets: &[&str] = if about.sets.is_empty() { &[""] } else { about.sets };
+    let arguments = sets.iter().find_map(|set| {
+        let needed = about.parameters.iter().filter(|it| it.required && it.is_in(set));
+        let typed = needed.map(|it| Some(format!(" -{} {}", it.name, sample(&it.kind)?)));
+        typed.collect::<Option<String>>()
+    })?;
+    // What takes objects from the pipeline and has no mandatory parameter at all waits for none here.
+    let fed = about.parameters.iter().all(|it| it.pipeline == Pipeline::No) || !arguments.is_empty() || !about.asks;
+    let what_if = if about.changes { " -WhatIf" } else { "" };
+    fed.then(|| format!("{}{arguments}{what_if}\n", about.name))
+}
+
+fn sample(kind: &Kind) -> Option<String> {
+    Some(match kind {
+        Kind::Bool => "$False".into(),
+        Kind::Choice(words) => (*words.first()?).into(),
+        Kind::Domain => "a.example".into(),
+        Kind::Int { min, .. } => min.to_string(),
+        Kind::List(of) | Kind::Modifier(of) => sample(of)?,
+        Kind::PolicyScope | Kind::Scope => "site:Redmond".into(),
+        Kind::SipAddress | Kind::SipUri => "sip:alice@contoso.com".into(),
+        Kind::Text | Kind::Variable => "x".into(),
+        Kind::Credential | Kind::Instance(_) | Kind::Secret | Kind::Switch | Kind::Table | Kind::WebLink => {
+            return None;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_shell_elsewhere_each_role_runs_what_it_has_and_nothing_else() -> Result<()> {
+    let scene = Scene::start("rbac-shell", None, None, "")?;
+    let local = scene.local()?;
+    for (name, template, scope, value) in [
+        ("RedmondAdministrator", "CsAdministrator", "ConfigScopes", "site:Redmond"),
+        ("ContosoHelp", "CsUserAdministrator", "UserScopes", "domain:contoso.com"),
+    ] {
+        let role = Object::default().with("Identity", name).with("Template", template).with(scope, vec![value]);
+        ok(local.run("New-CsAdminRole", &role).await)?;
+    }
+    let lines: Vec<(String, String)> =
+        CMDLETS.iter().filter_map(|it| Some((it.about().name.to_string(), line(it.about())?))).collect();
+    ensure!(lines.len() * 10 > CMDLETS.len() * 9, "only {} of {} could be typed", lines.len(), CMDLETS.len());
+    let script: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+    let settings = reveille_store::SqliteSettings::open(&scene.folder.path().join("store").join("settings.db"))?;
+    let snapshot = reveille_store::Settings::snapshot(&settings);
+    let version = snapshot.version();
+    for role in PREDEFINED.iter().map(|role| role.name).chain(["RedmondAdministrator", "ContosoHelp"]) {
+        let name = role.to_ascii_lowercase();
+        let token = scene.account(&format!("a-{name}"), &[role]).await?;
+        let said = tokio::task::block_in_place(|| scene.shell(&token, &script))?;
+        let rights = Rights::of_roles([role], &snapshot);
+        let refused: BTreeSet<&str> = lines
+            .iter()
+            .map(|(cmdlet, _)| cmdlet.as_str())
+            .filter(|cmdlet| {
+                said.contains(&format!("may not run {cmdlet}:")) || said.contains(&format!("may not run {cmdlet}\n"))
+            })
+            .collect();
+        let expected: BTreeSet<&str> = CMDLETS
+            .iter()
+            .map(|it| it.about().name)
+            .filter(|name| !rights.has(*name))
+            .filter_map(|name| lines.iter().find(|(known, _)| *known == name.to_string()))
+            .map(|(cmdlet, _)| cmdlet.as_str())
+            .collect();
+        let differs: Vec<_> = refused.symmetric_difference(&expected).collect();
+        ensure!(differs.is_empty(), "{role}: {differs:?}; the shell said:\n{said}");
+    }
+    let after = reveille_store::Settings::fresh(&settings)?;
+    ensure!(after.version() == version, "the settings were changed");
+    settings.close();
+    scene.end()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_from_elsewhere_has_a_password_a_token_or_a_certificate() -> Result<()> {
+    let scene = Scene::start("rbac-remote", None, None, "")?;
+    let token = scene.account("ann", &["CsHelpDesk"]).await?;
+    let get = Object::default();
+    let with_token = scene.remote()?.with_token(token);
+    ok(with_token.run("Get-CsAdminRole", &get).await)?;
+    let refused = with_token.run("Get-CsAdminAudit", &get).await.err().context("it may not")?;
+    ensure!(&*refused.id == "CmdletNotInRole", "{}: {}", refused.id, refused.message);
+    let session = scene.remote()?;
+    ensure!(session.sign_in("ann", &Secret::new("wrong horse battery")).await.is_err(), "a wrong password let in");
+    session.sign_in("ann", &Secret::new("correct horse battery")).await?;
+    ok(session.run("Get-CsAdminRole", &get).await)?;
+    // What is taken away is gone with the next call.
+    let local = scene.local()?;
+    let off = Object::default().with("Identity", "ann").with("Enabled", false);
+    ok(local.run("Set-CsAdminAccount", &off).await)?;
+    ensure!(session.run("Get-CsAdminRole", &get).await.is_err(), "the session outlived its account");
+    ensure!(with_token.run("Get-CsAdminRole", &get).await.is_err(), "the token outlived its account");
+    ok(local.run("Set-CsAdminAccount", &Object::default().with("Identity", "ann").with("Enabled", true)).await)?;
+    ok(with_token.run("Get-CsAdminRole", &get).await)?;
+    // A certificate stands for the account that names its fingerprint, and for nobody else.
+    let (known, other) =
+        (scene.ca.issue(Leaf::new("ann", &["ann.example"]))?, scene.ca.issue(Leaf::new("ann", &["ann.example"]))?);
+    let thumbprint = identity(&known)?.certificate().sha256_fingerprint.clone();
+    let named = Object::default().with("Identity", "ann").with("CertificateThumbprint", thumbprint);
+    ok(local.run("Set-CsAdminAccount", &named).await)?;
+    for (issued, expected) in [(&known, "200 OK"), (&other, "401 Unauthorized")] {
+        let answer = by_certificate(&scene, issued).await?;
+        ensure!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{expected} was expected: {answer}");
+    }
+    scene.end()
+}
+
+fn identity(issued: &Issued) -> Result<Identity> {
+    Ok(Identity::from_pem(issued.chain_pem().as_bytes(), issued.key_pem().as_bytes())?)
+}
+
+/// `GET /admin/v1/me` with a client certificate.
+async fn by_certificate(scene: &Scene, issued: &Issued) -> Result<String> {
+    let roots = TrustRoots::from_pem(scene.ca.pem().as_bytes())?;
+    let client = TlsClient::new(Some(&identity(issued)?), &roots);
+    let stream = TcpStream::connect(scene.admin).await?;
+    let (mut stream, _) = client.connect(stream, "localhost").await?;
+    stream.write_all(b"GET /admin/v1/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await?;
+    // Some end without TLS's own goodbye; what they said counts.
+    if let Err(error) = read
+        && answer.is_empty()
+    {
+        bail!("no answer: {error}");
+    }
+    Ok(answer)
+}
+
+/// Runs the shell as another user of this machine: what it said, and its exit status.
+fn as_user(user: u32, group: u32, socket: &Path, line: &str) -> Result<(Option<i32>, String)> {
+    let binary = reveille().get_program().to_owned();
+    let output = Command::new("setpriv")
+        .args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()])
+        .arg(binary)
+        .args(["shell".as_ref(), "--socket".as_ref(), socket.as_os_str(), "-c".as_ref(), line.as_ref()])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.code(), said))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_this_machine_the_system_says_who_somebody_is_and_his_groups_what_he_may() -> Result<()> {
+    let nobody_is_known = std::fs::read_to_string("/etc/passwd")?.contains("nobody:x:65534:65534:")
+        && std::fs::read_to_string("/etc/group")?.contains("nogroup:x:65534:");
+    let setpriv = Command::new("setpriv").arg("--version").output().is_ok_and(|it| it.status.success());
+    if !rustix::process::geteuid().is_root() || !nobody_is_known || !setpriv {
+        ensure!(std::env::var("REVEILLE_PARTNERS").as_deref() != Ok("required"), "this needs root, nobody and setpriv");
+        eprintln!("skipped: this needs root, the user nobody, and setpriv");
+        return Ok(());
+    }
+    let more = "socket_group = \"nogroup\"\n[admin.groups]\nrtcuniversalreadonlyadmins = [\"nogroup\"]\n";
+    let open = Scene::start("rbac-group", None, None, more)?;
+    let closed = Scene::start("rbac-own", None, None, "")?;
+    let (read, write) = ("(Get-CsAdminRole -Identity CsHelpDesk).Identity", "New-CsAllowedDomain evil.example");
+    for (why, scene, user, group, line, code, part) in [
+        ("a member of the group looks", &open, 65534, 65534, read, 0, "CsHelpDesk"),
+        ("and may not more", &open, 65534, 65534, write, 1, "may not run New-CsAllowedDomain"),
+        ("who only runs under the group is not a member", &open, 12_345, 65534, read, 1, "no role is held"),
+        ("another is not let in at all", &open, 12_345, 12_345, read, 1, "may not be opened by this user"),
+        ("without a group nobody else is", &closed, 65534, 65534, read, 1, "may not be opened by this user"),
+        ("root may", &closed, 0, 0, write, 0, "evil.example"),
+    ] {
+        let (status, said) = tokio::task::block_in_place(|| as_user(user, group, &scene.socket, line))?;
+        ensure!(status == Some(code) && said.contains(part), "{why}: {status:?} {said}");
+    }
+    let audit = ok(open.local()?.run("Get-CsAdminAudit", &Object::default().with("Outcome", "Refused")).await)?;
+    let who: BTreeSet<String> = audit.iter().filter_map(|entry| Some(entry.property("Author")?.to_string())).collect();
+    let who: Vec<&str> = who.iter().filter_map(|name| name.split('@').next()).collect();
+    ensure!(who == ["nobody", "uid12345"], "the record names {who:?}");
+    open.end()?;
+    closed.end()
+}
+
+/// A message of a partner's user to one of ours.
+fn message(number: u32) -> String {
+    format!(
+        "MESSAGE sip:bob@contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS fabrikam.com;branch=z9hG4bKrbac{number}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:ann@fabrikam.com>;tag={number}\r\nTo: <sip:bob@contoso.com>\r\n\
+         Call-ID: rbac{number}\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
+    )
+}
+
+/// The status that a partner hears on a connection that it has.
+async fn hears(link: &mut RawSip, number: &mut u32) -> Result<u16> {
+    *number += 1;
+    let answer = link.send_and_wait(message(*number), Duration::from_secs(5)).await?;
+    answer.status().context("a status")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_is_told_another_does_within_a_second_on_connections_that_it_has() -> Result<()> {
+    let edge = Scene::start("rbac-edge", None, None, "")?;
+    let shared = edge.folder.path().join("store").join("settings.db");
+    let other = Scene::start("rbac-other", Some(&shared), None, "")?;
+    let partner = edge.ca.issue(Leaf::new("fabrikam.com", &["fabrikam.com"]))?;
+    let roots = TrustRoots::from_pem(edge.ca.pem().as_bytes())?;
+    let mut link = RawSip::tls(edge.external, &TlsClient::new(Some(&identity(&partner)?), &roots), EDGE).await?;
+    let mut number = 0;
+    ensure!(hears(&mut link, &mut number).await? == 403, "federation is off");
+    let admin = other.local()?;
+    let on = Object::default().with("AllowFederatedUsers", true);
+    ok(admin.run("Set-CsAccessEdgeConfiguration", &on).await)?;
+    for (cmdlet, parameter, allowed) in [
+        ("New-CsAllowedDomain", "Identity", true),
+        ("Remove-CsAllowedDomain", "Identity", false),
+        ("New-CsAllowedDomain", "Identity", true),
+    ] {
+        let told = Instant::now();
+        ok(admin.run(cmdlet, &Object::default().with(parameter, "fabrikam.com")).await)?;
+        // Nobody is at home, which is another answer than that nobody may come.
+        while (hears(&mut link, &mut number).await? != 403) != allowed {
+            ensure!(told.elapsed() < Duration::from_secs(1), "after {cmdlet} it goes on as before");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    other.end()?;
+    edge.end()
+}
