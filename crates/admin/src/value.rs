@@ -221,6 +221,18 @@ impl Object {
         self.all().filter(|(name, _)| !name.starts_with('@'))
     }
 
+    /// The properties that the default display shows: all but those that `@hidden` names.
+    pub fn displayed(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let hidden = self.property(HIDDEN);
+        let is_hidden = move |name: &str| match hidden {
+            Some(Value::List(names)) => {
+                names.iter().any(|known| known.as_text().is_some_and(|known| known.eq_ignore_ascii_case(name)))
+            }
+            _ => false,
+        };
+        self.properties().filter(move |(name, _)| !is_hidden(name))
+    }
+
     /// All properties, also those that only programs read.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.properties.iter().map(|(name, value)| (name.as_str(), value))
@@ -230,6 +242,9 @@ impl Object {
 /// As PowerShell writes an object into text: `@{Name=value; …}`; one with an identity is called by it.
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Value::Text(text)) = self.property(AS_TEXT) {
+            return f.write_str(text);
+        }
         f.write_str("@{")?;
         for (index, (name, value)) in self.properties().enumerate() {
             let between = if index == 0 { "" } else { "; " };
@@ -239,8 +254,12 @@ impl fmt::Display for Object {
     }
 }
 
+/// The member that names what the default display leaves out.
+pub(crate) const HIDDEN: &str = "@hidden";
 /// The member that names an object's type.
 const TYPE: &str = "PSTypeName";
+/// The hidden property that an object is written as, where it stands within another or within text.
+pub const AS_TEXT: &str = "@text";
 /// The member around a secret.
 const SECRET: &str = "@secret";
 
@@ -365,6 +384,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), Value::Object(object.clone()));
         assert_eq!(object.properties().map(|(name, _)| name).collect::<Vec<_>>(), ["ProxyFqdn", "Enabled"]);
         assert_eq!(object.property("enabled"), Some(&Value::Bool(true)));
+        let brief = object.with("@hidden", vec!["enabled"]);
+        assert_eq!(brief.displayed().map(|(name, _)| name).collect::<Vec<_>>(), ["ProxyFqdn"]);
     }
 
     #[test]
@@ -380,6 +401,8 @@ mod tests {
         let list = Value::from(vec!["a", "b"]);
         assert_eq!(list.to_string(), "a b");
         assert_eq!(Value::from(true).to_string(), "True");
-        assert_eq!(Value::from(Object::new("").with("A", 1i64).with("B", Value::Null)).to_string(), "@{A=1; B=}");
+        let object = Object::new("").with("A", 1i64).with("B", Value::Null);
+        assert_eq!(Value::from(object.clone()).to_string(), "@{A=1; B=}");
+        assert_eq!(Value::from(object.with(AS_TEXT, "both")).to_string(), "both");
     }
 }

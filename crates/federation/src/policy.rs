@@ -486,11 +486,8 @@ mod tests {
     #[test]
     fn a_public_provider_is_one_of_another_network() {
         let public = Setting::PublicProvider(PublicProvider {
-            identity: "Messenger".into(),
-            proxy_fqdn: domain("fed.messenger.example"),
             enabled: true,
-            verification_level: VerificationLevel::UseSourceVerification,
-            icon_url: String::new(),
+            ..PublicProvider::new("Messenger", domain("fed.messenger.example"))
         });
         let settings = snapshot([access_edge(|_| ()), allowed("im.example", None, None), public]);
         let found = standing(&settings, "im.example", "fed.messenger.example").unwrap();

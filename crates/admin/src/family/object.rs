@@ -5,13 +5,11 @@ use reveille_core::settings::{Scope, Setting, SettingRow, Snapshot};
 use super::{Family, Record};
 use crate::call::Call;
 use crate::failure::{Category, Failure};
-use crate::value::{Object, Value};
+use crate::value::{HIDDEN, Object, Value};
 
 /// Parameters that say how to do it and are no properties.
 const MANNERS: [&str; 8] = ["Filter", "Force", "Identity", "InMemory", "Instance", "LocalStore", "PassThru", "Tenant"];
 
-/// The hidden member with the names that the default display leaves out.
-const HIDDEN: &str = "@hidden";
 /// The hidden member with the version at which a record was read.
 const VERSION: &str = "@version";
 

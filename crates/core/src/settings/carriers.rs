@@ -91,6 +91,24 @@ pub struct PublicProvider {
     pub name_decoration_routing_domain: String,
 }
 
+impl PublicProvider {
+    /// A provider with the defaults: disabled, believed as far as it asserts.
+    pub fn new(identity: &str, proxy_fqdn: SipDomain) -> Self {
+        Self {
+            identity: identity.into(),
+            proxy_fqdn,
+            enabled: false,
+            verification_level: source(),
+            icon_url: String::new(),
+            enable_skype_directory_search: false,
+            enable_skype_id_routing: false,
+            name_decoration_domain: String::new(),
+            name_decoration_excluded_domain_list: String::new(),
+            name_decoration_routing_domain: String::new(),
+        }
+    }
+}
+
 const fn source() -> VerificationLevel {
     VerificationLevel::UseSourceVerification
 }

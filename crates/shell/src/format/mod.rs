@@ -60,7 +60,7 @@ fn group_shown(first: &Object, group: &[Value], width: usize) -> String {
         let pairs: Vec<Value> = first.properties().map(pair).collect();
         return table(&pairs, width, true);
     }
-    match first.properties().count() > TABLE_COLUMNS_MAX {
+    match first.displayed().count() > TABLE_COLUMNS_MAX {
         true => list(group),
         false => table(group, width, true),
     }
@@ -90,10 +90,10 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// The values of the properties that people see.
+/// The values of the properties that the default display shows.
 fn properties(value: &Value) -> Vec<(&str, &Value)> {
     match value {
-        Value::Object(object) => object.properties().collect(),
+        Value::Object(object) => object.displayed().collect(),
         _ => Vec::new(),
     }
 }
