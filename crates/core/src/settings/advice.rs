@@ -1,6 +1,6 @@
 //! What is allowed, and will not work: sentences for status pages and checks, each with the record it is about.
 
-use super::{Setting, Snapshot, VerificationLevel};
+use super::{Scope, Setting, Snapshot, VerificationLevel};
 use crate::names::SipDomain;
 
 impl Snapshot {
@@ -23,6 +23,7 @@ impl Snapshot {
         for domain in &named {
             self.push_domain(domain, any_on, &mut warnings);
         }
+        self.gates(any_on, &mut warnings);
         if any_on && !self.access_edge().allow_federated_users {
             warnings.push(
                 "a push provider is switched on and federation is off, so that no push leaves: \
@@ -31,6 +32,34 @@ impl Snapshot {
             );
         }
         warnings
+    }
+
+    /// What keeps all users of a scope from being woken, and the test from passing, while push is on.
+    fn gates(&self, any_on: bool, warnings: &mut Vec<String>) {
+        for row in self.rows().filter(|_| any_on) {
+            match &row.setting {
+                // A policy that is granted is meant for those who have it.
+                Setting::MobilityPolicy(record)
+                    if !record.permits_push() && !matches!(record.identity, Scope::Tag(_)) =>
+                {
+                    warnings.push(format!(
+                        "a push provider is switched on, and MobilityPolicy \"{0}\" lets nobody be woken: \
+                         Set-CsMobilityPolicy -Identity {0} -EnableMobility $True -EnablePushNotifications $True",
+                        record.identity
+                    ));
+                }
+                Setting::ImFilterConfiguration(record) if record.rejects_push_test() => {
+                    let prefixes: Vec<_> = record.offending_prefixes().map(|it| format!("\"{it}\"")).collect();
+                    warnings.push(format!(
+                        "ImFilterConfiguration \"{0}\" blocks links, and the push test is rejected for it: \
+                         Set-CsImFilterConfiguration -Identity {0} -Prefixes @{{Remove={1}}}",
+                        record.identity,
+                        prefixes.join(",")
+                    ));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What stands in the way of push requests to one domain.
@@ -91,6 +120,15 @@ mod tests {
             (&[mcx, push, on], &["New-CsAllowedDomain -Identity push.example.net"]),
             (&[mcx, push, on, doubted], &["AllowedDomain \"push.example.net\" is AlwaysUnverifiable"]),
             (&[mcx, push, on, allowed, provider], &["the provider \"Net\" is AlwaysUnverifiable"]),
+            (
+                &[mcx, push, on, allowed, r#"{"Kind":"MobilityPolicy","EnablePushNotifications":false}"#],
+                &["lets nobody"],
+            ),
+            (&[mcx, push, on, allowed, r#"{"Kind":"MobilityPolicy","Identity":"tag:x","EnableMobility":false}"#], &[]),
+            (
+                &[mcx, push, on, allowed, r#"{"Kind":"ImFilterConfiguration","Identity":"site:R","Action":"Block"}"#],
+                &["-Identity site:R -Prefixes @{Remove=\"http:\",\"https:\"}"],
+            ),
             (&[mcx, on, r#"{"Kind":"BlockedDomain","Identity":"push.example.net"}"#], &["Remove-CsBlockedDomain"]),
         ] {
             let warnings = snapshot(rows).warnings();
