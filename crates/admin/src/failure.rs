@@ -75,6 +75,19 @@ pub struct Failure {
     /// The command that would mend it, complete, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<Box<str>>,
+    /// What the cmdlet had to say before it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<Box<Trail>>,
+}
+
+/// What a cmdlet says besides its error, as [`crate::Outcome`] has it for one that ends well.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Trail {
+    /// What the administrator should know in any case.
+    pub warnings: Vec<String>,
+    /// The steps up to the error, for `-Verbose`.
+    pub verbose: Vec<String>,
 }
 
 impl Failure {
@@ -98,6 +111,7 @@ impl Failure {
             exception: exception.into(),
             id: id.into(),
             advice: None,
+            trail: None,
         }
     }
 
@@ -105,6 +119,13 @@ impl Failure {
     #[must_use]
     pub fn of(mut self, target: impl Into<Box<str>>) -> Self {
         self.target = target.into();
+        self
+    }
+
+    /// The failure with what the cmdlet had to say before it.
+    #[must_use]
+    pub fn after(mut self, trail: Trail) -> Self {
+        self.trail = Some(Box::new(trail));
         self
     }
 

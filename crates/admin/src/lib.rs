@@ -30,6 +30,6 @@ pub mod value;
 pub use call::{Call, Caller};
 pub use cmdlet::{About, Cmdlet, Outcome};
 pub use desk::Desk;
-pub use failure::{Category, Failure};
+pub use failure::{Category, Failure, Trail};
 pub use kind::Kind;
 pub use value::{Object, Secret, Value};

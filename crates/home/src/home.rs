@@ -61,6 +61,8 @@ pub struct Config {
     pub edge: Target,
     /// Other names of that edge's inner side, by which administrators know it.
     pub edge_also: Vec<SipDomain>,
+    /// Other names of this server, by which administrators know it.
+    pub also_named: Vec<SipDomain>,
     /// Certificate names of proxies that have authenticated their users themselves.
     pub trusted_proxies: Vec<SipDomain>,
     /// The digests that clients may prove themselves with, in the order in which they are offered.
@@ -136,6 +138,7 @@ impl Home {
         let edge: Result<SipDomain, _> = config.edge.name().parse();
         let doors = Doors {
             home: config.name.clone(),
+            home_also: config.also_named.clone(),
             domain: users.domain().clone(),
             domains: users.domains().to_vec(),
             edge: edge.clone().unwrap_or_else(|_| config.name.clone()),

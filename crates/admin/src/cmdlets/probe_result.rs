@@ -58,13 +58,11 @@ fn results(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
     let settings = desk.settings.snapshot();
     let wanted = call.text("Identity");
     let mut objects = Vec::new();
-    for (test, known) in results.all() {
-        if wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&test)) {
-            continue;
-        }
-        let is_set = settings.of_kind("ProbeSchedule").any(|row| row.setting.identity().eq_ignore_ascii_case(&test));
-        let due = next(&settings.probe_schedule(&test), is_set, &known);
-        objects.extend(rows(&test, &known, due, call.is_on("All")));
+    for test in SCHEDULED.into_iter().filter(|test| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(test))) {
+        let known = results.of(test, desk.clock.now());
+        let is_set = settings.of_kind("ProbeSchedule").any(|row| row.setting.identity().eq_ignore_ascii_case(test));
+        let due = next(&settings.probe_schedule(test), is_set, &known);
+        objects.extend(rows(test, &known, due, call.is_on("All")));
     }
     Ok(Outcome::of(objects))
 }

@@ -95,8 +95,9 @@ impl Cmdlet for Test {
             };
             let report = road::walk(desk, order).await?;
             let detailed = call.is_on("Detailed");
-            match report::terminating(&report, REJECTED).filter(|_| !detailed) {
-                Some(failure) => Err(failure.of(report.home.as_str())),
+            match report::terminating(NAME, &report, REJECTED).filter(|_| !detailed) {
+                // The documents print no name here: `OperationStopped: (:)`.
+                Some(failure) => Err(failure),
                 None => Ok(road::warn(call, report::outcome(NAME, &report, detailed))),
             }
         })

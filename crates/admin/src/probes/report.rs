@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use reveille_core::stage::{Step, Trouble, Walk};
+use reveille_core::stage::{Step, Trouble};
 use reveille_federation::probe::Report;
 
 use crate::cmdlet::{Name, Outcome};
-use crate::failure::{Category, Failure};
-use crate::value::{Object, Value};
+use crate::failure::{Category, Failure, Trail};
+use crate::value::{AS_TEXT, Object, Value};
 
 /// The properties of the documents' result, in their order.
 pub const RESULT: &[&str] = &["TargetFqdn", "Result", "Latency", "Error", "Diagnosis"];
@@ -78,10 +78,17 @@ fn stage(step: &Step) -> Object {
         .with("Milliseconds", millis(step.took))
         .with("Outcome", if step.passed { "Passed" } else { "Failed" })
         .with("Detail", step.detail.as_str())
+        .with(AS_TEXT, as_text(step))
+}
+
+/// A stage where it stands in a list.
+fn as_text(step: &Step) -> String {
+    let mark = if step.passed { "" } else { " FAILED" };
+    format!("{}{mark} {} ms", step.stage.as_str(), millis(step.took))
 }
 
 /// The terminating error of the documents: for a road that did not come to its end, or a request that was rejected.
-pub fn terminating(report: &Report, rejected: &str) -> Option<Failure> {
+pub fn terminating(name: Name, report: &Report, rejected: &str) -> Option<Failure> {
     let trouble = report.walk.trouble.as_ref()?;
     let (status, phrase) = status(report, trouble);
     let (message, exception) = match trouble.failure {
@@ -96,7 +103,9 @@ pub fn terminating(report: &Report, rejected: &str) -> Option<Failure> {
     };
     let mut failure = Failure::new(Category::OperationStopped, "WorkflowNotCompleted", message);
     failure.exception = exception.into();
-    Some(failure.advise(format!("{}: {} {}", trouble.stage.as_str(), trouble.sentence, remedy(trouble))))
+    let trail = Trail { warnings: report.walk.hints.clone(), verbose: steps(name, report) };
+    let advice = format!("{}: {} {}", trouble.stage.as_str(), trouble.sentence, remedy(trouble));
+    Some(failure.advise(advice).after(trail))
 }
 
 fn remedy(trouble: &Trouble) -> String {
@@ -207,7 +216,7 @@ fn seconds(took: Duration) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use reveille_core::diagnosis::Failure as Fault;
-    use reveille_core::stage::Stage;
+    use reveille_core::stage::{Stage, Walk};
 
     use super::*;
     use crate::cmdlet::Verb;
@@ -248,8 +257,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_road_that_ends_is_the_documents_terminating_error_and_a_filter_the_other_one() {
-        assert_eq!(terminating(&report(None), "rejected."), None);
-        let lost = terminating(&report(Some(no_record())), "rejected.").unwrap();
+        assert_eq!(terminating(NAME, &report(None), "rejected."), None);
+        let lost = terminating(NAME, &report(Some(no_record())), "rejected.").unwrap();
         assert_eq!(
             lost.message,
             "A 504 (Server time-out) response was received from the network and the operation failed. See the exception \
@@ -257,8 +266,9 @@ pub(crate) mod tests {
         );
         assert_eq!((&*lost.exception, &*lost.id), ("FailureResponseException", "WorkflowNotCompleted"));
         assert_eq!(lost.advice.as_deref(), Some("name: no SRV record => publish it"));
+        assert!(lost.trail.is_some_and(|trail| trail.verbose.len() > 3), "the steps up to it are told");
         let filter = Trouble::new(Stage::Settings, Fault::ImFilterRejects, "the filter blocks http:", "");
-        let rejected = terminating(&report(Some(filter)), "rejected.").unwrap();
+        let rejected = terminating(NAME, &report(Some(filter)), "rejected.").unwrap();
         assert_eq!((rejected.message.as_str(), &*rejected.exception), ("rejected.", "SyntheticTransactionException"));
     }
 
@@ -270,8 +280,7 @@ pub(crate) mod tests {
         assert_eq!(text(&object, "RetryHelps"), "True");
         let Some(Value::List(stages)) = object.property("Stages") else { panic!("a list") };
         let stages: Vec<String> = stages.iter().map(ToString::to_string).collect();
-        assert_eq!(stages[0], "@{Stage=settings; Milliseconds=0.02; Outcome=Passed; Detail=}");
-        assert_eq!(stages[2], "@{Stage=name; Milliseconds=7; Outcome=Failed; Detail=no SRV record}");
+        assert_eq!(stages, ["settings 0.02 ms", "our-edge 2 ms", "name FAILED 7 ms"]);
         assert_eq!(full(&report(None)).property("RetryHelps"), Some(&Value::Null));
     }
 

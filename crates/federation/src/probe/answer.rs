@@ -49,7 +49,7 @@ impl Answer {
         });
         Self {
             status: message.status().unwrap_or_default(),
-            phrase: message.reason_phrase().unwrap_or_default().chars().take(128).collect(),
+            phrase: printable(message.reason_phrase().unwrap_or_default(), 128),
             told: read(message.values(Name::ReveilleStage)),
             said: said(message.header(Name::MsDiagnostics)).or_else(|| said(message.header(Name::MsDiagnosticsPublic))),
             result: results.first().copied(),
@@ -73,13 +73,21 @@ fn said(value: Option<&str>) -> Option<Said> {
     let (number, params) = value?.split_once(';').unwrap_or((value?, ""));
     let params = Params::new(params);
     // A partner chooses how much it says.
-    let text = |name: &str| params.unquoted(name).map(|text| text.chars().take(512).collect::<String>());
+    let text = |name: &str| params.unquoted(name).map(|text| printable(&text, 512));
     Some(Said {
         number: number.trim().split('.').next()?.parse().ok()?,
         reason: text("reason").unwrap_or_default(),
         source: text("source"),
         advice: text("advice"),
     })
+}
+
+/// What others wrote, for a terminal: so long, and nothing in it that moves the cursor or changes the direction of text.
+fn printable(text: &str, most: usize) -> String {
+    let is_plain = |c: &char| {
+        !c.is_control() && !matches!(*c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(is_plain).take(most).collect()
 }
 
 #[cfg(test)]
@@ -118,6 +126,13 @@ mod tests {
         let theirs = answer("403 Forbidden", "ms-diagnostics-public: 90103;reason=\"no\"\r\nRetry-After: 7 (x)\r\n");
         assert_eq!((theirs.number(), theirs.retry_after), (90103, Some(Duration::from_secs(7))));
         assert_eq!(theirs.said.and_then(|said| said.source), None);
+    }
+
+    #[test]
+    fn what_a_partner_says_is_bounded_and_harmless_on_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\u{2069}\u{e9}", 9), "a[2Jbc\u{e9}");
+        let long = answer("403 No", &format!("ms-diagnostics-public: 1;reason=\"{}\"\r\n", "x".repeat(2000)));
+        assert_eq!(long.said.map(|said| said.reason.len()), Some(512));
     }
 
     #[test]

@@ -119,7 +119,10 @@ impl Facts<'_> {
                 self.judge(&asked, took, &mut walk);
             }
         }
-        let home = self.doors.home.clone();
+        // What was answered is nothing that the administrator asked about.
+        let is_elsewhere = walk.trouble.as_ref().is_some_and(|trouble| trouble.failure == Failure::EdgeUnknown);
+        let status = status.filter(|_| !is_elsewhere);
+        let home = self.doors.home_beside(self.order.edge.as_ref());
         Report { home, walk, status, source }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Probes {
 pub(crate) struct Doors {
     /// This home.
     pub(crate) home: SipDomain,
+    /// Other names of it, by which administrators know it.
+    pub(crate) home_also: Vec<SipDomain>,
     /// Our own domains, the first of them first.
     pub(crate) domain: SipDomain,
     /// All of them.
@@ -63,6 +65,14 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
+    /// This home by the name that goes with the edge's: of two names the administrator means the one of the same domain.
+    pub(crate) fn home_beside(&self, edge: Option<&SipDomain>) -> SipDomain {
+        let parent = |name: &SipDomain| name.as_str().split_once('.').map(|(_, parent)| parent.to_owned());
+        let beside = |name: &&SipDomain| edge.is_some_and(|edge| parent(edge) == parent(name));
+        let mut names = [&self.home].into_iter().chain(&self.home_also);
+        names.find(beside).unwrap_or(&self.home).clone()
+    }
+
     /// The names of the edge's inner side; those that are nothing else first.
     pub(crate) fn inner_names(&self) -> Vec<&SipDomain> {
         self.edge_also.iter().chain([&self.edge]).collect()

@@ -23,7 +23,8 @@ fn domain(text: &str) -> SipDomain {
 
 fn doors() -> Doors {
     Doors {
-        home: domain("atl-cs-001.litwareinc.com"),
+        home: domain("home.contoso.com"),
+        home_also: vec![domain("atl-cs-001.litwareinc.com")],
         domain: domain("contoso.com"),
         domains: vec![domain("contoso.com"), domain("litwareinc.com")],
         edge: domain("edge.contoso.com"),
@@ -282,6 +283,18 @@ fn the_outer_name_of_the_edge_is_taken_with_a_hint_and_a_strangers_is_not() {
     let stranger = of(&push("edge.fabrikam.com"), &RECIPE, journaled()).trouble.expect("not ours");
     assert_eq!((stranger.stage, stranger.failure), (Stage::OurEdge, Failure::EdgeUnknown));
     assert_eq!(stranger.remedy, "Test-CsMcxPushNotification -AccessEdgeFqdn edge.contoso.com");
+}
+
+#[test]
+fn home_is_told_by_the_name_that_goes_with_the_edges() {
+    for (edge, home) in [
+        ("accessproxy.contoso.com", "home.contoso.com"),
+        ("atl-edge-001.litwareinc.com", "atl-cs-001.litwareinc.com"),
+        ("edge.fabrikam.com", "home.contoso.com"),
+    ] {
+        assert_eq!(doors().home_beside(Some(&domain(edge))).as_str(), home, "{edge}");
+    }
+    assert_eq!(doors().home_beside(None).as_str(), "home.contoso.com");
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Rig {
             grace: Duration::from_secs(2),
             edge: Target::at("edge.contoso.com", hears.address, Transport::Tls),
             edge_also: Vec::new(),
+            also_named: Vec::new(),
             trusted_proxies: vec!["proxy.contoso.com".parse().unwrap()],
             digests: vec![Algorithm::Md5, Algorithm::Sha256],
             token_key,

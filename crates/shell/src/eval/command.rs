@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reveille_admin::bind::{self, BindError, Bound};
-use reveille_admin::{About, Category, Failure, Object, Outcome, Value};
+use reveille_admin::{About, Category, Failure, Object, Outcome, Trail, Value};
 
 use super::expression::stray_block;
 use super::wrong::few_enough;
@@ -133,6 +133,12 @@ impl Evaluator<'_> {
                 few_enough(run.values.len()).map_err(|wrong| wrong.at(run.at).into())
             }
             Err(failure) => {
+                if let Some(trail) = failure.trail.as_deref() {
+                    let Trail { warnings, verbose } = trail.clone();
+                    let told = Outcome { warnings, verbose, ..Outcome::default() };
+                    self.tell(run, &told);
+                    self.keep_records(run, &parameters, &told)?;
+                }
                 run.common.errors.push(Report::of_cmdlet(run.about.name, run.at, failure.clone()).to_value());
                 Err(refused(run.about, run.at, failure))
             }
