@@ -160,6 +160,7 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("64", "crates/federation/src/feedback.rs", "ITEMS_MAX: usize = 64;"),
         ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_records_max: 32_768,"),
         ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_bytes_max: 64 << 20,"),
+        ("100,000; 256 KiB", "crates/core/src/settings/rules.rs", "RECORDS_MAX: usize = 100_000;"),
         ("10,000 changes", "crates/store/src/settings/sqlite.rs", "HISTORY_MAX: u64 = 10_000;"),
         ("50,000", "crates/clearinghouse/src/dispatch.rs", "WINDOW: usize = 50_000;"),
         ("25 h", "crates/clearinghouse/src/replay.rs", "RETENTION: Duration = Duration::from_secs(25 * 3600);"),
