@@ -33,6 +33,7 @@ use crate::call::Caller;
 use crate::desk::Desk;
 
 pub use local::{Groups, LocalUsers};
+pub use openapi::document;
 
 use pace::Pace;
 use problem::Problem;
@@ -46,8 +47,8 @@ pub struct Api {
     users: LocalUsers,
     throttle: Throttle,
     pace: Pace,
-    running: Semaphore,
-    hashing: Semaphore,
+    running: Arc<Semaphore>,
+    hashing: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -77,8 +78,8 @@ impl Api {
             users,
             throttle: Throttle::default(),
             pace: Pace::default(),
-            running: Semaphore::new(RUNNING_MAX),
-            hashing: Semaphore::new(HASHING_MAX),
+            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            hashing: Arc::new(Semaphore::new(HASHING_MAX)),
             tasks: TaskTracker::new(),
         })
     }

@@ -7,8 +7,8 @@ use crate::cmdlets::CMDLETS;
 use crate::kind::Kind;
 use crate::roles;
 
-/// The whole document.
-pub(super) fn document() -> Value {
+/// The whole API as a document of OpenAPI 3.1.
+pub fn document() -> Value {
     let mut paths = Map::new();
     for about in CMDLETS.iter().map(|cmdlet| cmdlet.about()) {
         paths.insert(format!("/admin/v1/cmdlets/{}", about.name), json!({ "post": operation(about) }));

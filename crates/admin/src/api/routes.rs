@@ -78,14 +78,17 @@ async fn cmdlet(
     let caller = caller_of(&api, peer, request.headers()).await?;
     let ask: Ask = body(request).await?;
     let parameters = with_what_if(ask.parameters, ask.what_if);
-    let wait = tokio::time::timeout(QUEUE_MAX, api.running.acquire()).await;
+    let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.running).acquire_owned()).await;
     let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many cmdlets are running as may at once.")) };
-    // A task of its own: when whoever asked goes away, what was begun is finished and written down all the same.
+    // A task of its own: when whoever asked goes away, what was begun is finished and written down all the same. The seat
+    // goes with it, so that nobody has more running by going away.
     let desk = Arc::clone(&api.desk);
-    let running = api.tasks.spawn(async move { run(&name, &parameters, &caller, &desk).await });
-    let ended = running.await;
-    drop(seat);
-    match ended {
+    let running = api.tasks.spawn(async move {
+        let ended = run(&name, &parameters, &caller, &desk).await;
+        drop(seat);
+        ended
+    });
+    match running.await {
         Ok(Ok(outcome)) => Ok(Json(outcome).into_response()),
         Ok(Err(failure)) => Err(failure.into()),
         Err(error) => {
@@ -159,15 +162,16 @@ async fn sign_in(
         return Err(Problem::too_many(wait));
     }
     let SignIn { account, password } = body(request).await?;
-    let wait = tokio::time::timeout(QUEUE_MAX, api.hashing.acquire()).await;
+    let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.hashing).acquire_owned()).await;
     let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many sign-ins are being checked as can be at once.")) };
     // Within the seat, so that many tries at once are not all let through before the first has failed.
     if let Some(wait) = api.throttle.wait_of(Some(&account), address) {
         return Err(Problem::too_many(wait));
     }
     let (desk, name) = (Arc::clone(&api.desk), account.clone());
-    let checked = api.tasks.spawn_blocking(move || accounts::check_sign_in(&name, &password, &desk)).await;
-    let checked = checked.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
+    let checking = api.tasks.spawn_blocking(move || (accounts::check_sign_in(&name, &password, &desk), seat));
+    // The seat comes back with the outcome: it is held until a wrong guess has been counted.
+    let (checked, seat) = checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
     let from = address.to_string();
     let known = match checked {
         Ok(known) => known,

@@ -29,7 +29,11 @@ impl Need {
     /// What this call touches. In doubt it is the whole.
     pub fn of(about: &About, call: &Call) -> Self {
         match about.area {
-            Area::Tests => Self::Nothing,
+            // A test is one of the road and nobody's matter, unless it is told who signs in, writes, or is woken.
+            Area::Tests => match users(about, call) {
+                Self::AnyUser => Self::Nothing,
+                named => named,
+            },
             Area::Users => users(about, call),
             Area::Administration | Area::Scoped | Area::Topology if !about.changes => Self::Nothing,
             Area::Administration | Area::Topology => Self::Organisation,

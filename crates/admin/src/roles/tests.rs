@@ -55,6 +55,7 @@ fn cell(grant: &Grant, about: &About) -> String {
         (_, '*') => about.area != Area::Scoped || !about.changes,
         (Area::Scoped, 'g' | 'R' | 'D') => about.changes,
         (Area::Users, 'a' | 'k') => true,
+        (Area::Tests, 'a' | 'k') => about.parameters.iter().any(|it| it.kind == crate::kind::Kind::SipAddress),
         _ => false,
     });
     let possible: Vec<_> = possible.collect();

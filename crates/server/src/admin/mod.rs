@@ -1,5 +1,6 @@
 //! The admin API of this server: its desk, its socket, its TLS listener.
 
+mod places;
 mod socket;
 
 use std::net::IpAddr;
@@ -16,13 +17,14 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::SystemClock;
 use crate::config::Raw;
 use crate::server::StartError;
 use crate::tls::Side;
 
+use places::Places;
 pub use socket::SocketFault;
 use socket::Socket;
 
@@ -133,6 +135,7 @@ async fn accept_remote(api: &Arc<Api>, listener: &TcpListener, tls: &Arc<TlsServ
     let at = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
     info!(listen = at, "administrators from elsewhere are listened to");
     let (seats, conversations) = (Arc::new(Semaphore::new(REMOTE_MAX)), TaskTracker::new());
+    let places = Places::default();
     loop {
         let Some(Ok(seat)) = stop.run_until_cancelled(Arc::clone(&seats).acquire_owned()).await else { break };
         let (stream, from) = match stop.run_until_cancelled(listener.accept()).await {
@@ -144,10 +147,14 @@ async fn accept_remote(api: &Arc<Api>, listener: &TcpListener, tls: &Arc<TlsServ
                 continue;
             }
         };
+        let Some(place) = places.take(from.ip()) else {
+            debug!(admin.from = %from, "closed: this address has as many connections as one may have");
+            continue;
+        };
         let (api, tls, stop) = (Arc::clone(api), Arc::clone(tls), stop.child_token());
         conversations.spawn(async move {
             shake_hands(api, stream, from.ip(), &tls, stop).await;
-            drop(seat);
+            drop((seat, place));
         });
     }
     conversations.close();
