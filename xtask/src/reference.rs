@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use reveille_admin::reference;
+use reveille_admin::reference::{self, Page};
+use reveille_shell::reference as shell_reference;
 
 use crate::shell;
 
@@ -12,7 +13,7 @@ use crate::shell;
 pub(crate) fn write() -> Result<()> {
     let folder = folder();
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    for page in reference::pages() {
+    for page in pages() {
         let path = folder.join(&page.file);
         if std::fs::read_to_string(&path).is_ok_and(|text| text == page.text) {
             continue;
@@ -27,13 +28,19 @@ pub(crate) fn write() -> Result<()> {
     Ok(())
 }
 
+fn pages() -> Vec<Page> {
+    let mut pages = reference::pages();
+    pages.push(Page { file: shell_reference::FILE.into(), text: shell_reference::page() });
+    pages
+}
+
 fn folder() -> PathBuf {
     crate::root().join("docs/reference")
 }
 
 /// Files that belong to no page. Pages that people write are not those of a noun.
 fn left_over() -> Result<Vec<String>> {
-    let known: BTreeSet<String> = reference::pages().into_iter().map(|page| page.file).collect();
+    let known: BTreeSet<String> = pages().into_iter().map(|page| page.file).collect();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -50,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_reference_pages_are_those_of_the_catalogue() {
-        let old: Vec<_> = reference::pages()
+        let old: Vec<_> = pages()
             .into_iter()
             .filter(|page| std::fs::read_to_string(folder().join(&page.file)).ok().as_ref() != Some(&page.text))
             .map(|page| page.file)

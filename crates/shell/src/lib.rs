@@ -12,6 +12,7 @@ pub mod host;
 pub mod interactive;
 mod lexer;
 pub mod parser;
+pub mod reference;
 pub mod remote;
 mod session;
 pub mod span;
