@@ -11,7 +11,7 @@ use crate::failure::{Category, Failure};
 use crate::family::fits;
 use crate::kind::Kind;
 use crate::ports::house::{Credential, House, Lane, ProviderAnswer};
-use crate::value::Object;
+use crate::value::{Object, Value};
 
 const NOUN: &str = "CsPushCredential";
 const APP: Parameter = Parameter::new("App", Kind::Text, "One app as its push service calls it, or a pattern with *")
@@ -184,10 +184,15 @@ fn tested(credential: &Credential, answer: Option<&ProviderAnswer>, lane: Option
     });
     begin("PushCredentialTest", credential)
         .with("Result", if good { "Success" } else { "Failure" })
-        .with("LatencyMs", answer.and_then(|answer| i64::try_from(answer.took.as_millis()).ok()))
+        .with("LatencyMs", answer.map_or(Value::Null, |answer| millis(answer.took)))
         .with("Answer", said)
         .with("Explanation", explanation)
         .with("Remedy", remedy)
+}
+
+/// Milliseconds with one digit behind the point.
+fn millis(span: std::time::Duration) -> Value {
+    Value::Double((span.as_secs_f64() * 10_000.0).round() / 10.0)
 }
 
 /// What to do about a refusal, by the provider's own word (Apple, "Handling notification responses from APNs"; Firebase,

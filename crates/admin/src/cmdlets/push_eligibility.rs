@@ -2,6 +2,7 @@
 //! (DESIGN.md §4); nothing is sent.
 
 use reveille_core::gates::Gate;
+use reveille_core::reason::Decider;
 use reveille_core::session::Next;
 use reveille_core::settings::{Setting, SettingKey, SettingRow, Snapshot};
 use reveille_core::{Aor, Channel, Event, Reason};
@@ -172,9 +173,15 @@ impl View<'_> {
             (Next::Push | Next::Wait { .. }, None) if device.is_twin => {
                 "another device of the user has the same token: one push wakes both".to_owned()
             }
-            (Next::Push | Next::Wait { .. }, None) => "all five gates are open".to_owned(),
+            (Next::Push | Next::Wait { .. }, None) => match came_back(device) {
+                Some(reason) => format!("all five gates are open, but the last push came back: {}", reason.sentence()),
+                None => "all five gates are open".to_owned(),
+            },
         };
-        let remedy = closed.map(|(_, reason)| self.place.remedy(reason, self.user, app, None));
+        let push = device.record.last_push.map(|(push, ..)| push);
+        // What lies behind the gates shows only in what became of pushes.
+        let broken = closed.map(|(_, reason)| reason).or_else(|| came_back(device));
+        let remedy = broken.map(|reason| self.place.remedy(reason, self.user, app, push));
         let mut object = self
             .begin(&record.device, &record.user_agent)
             .with("WouldPush", would_push)
@@ -206,13 +213,13 @@ impl View<'_> {
                 let provider = identity.app.provider;
                 let value = truth(switches.record.is_on(provider));
                 let source = source(settings, "PushNotificationConfiguration", switches.from.as_ref());
-                format!("{} is {value} in {source}", provider.switch())
+                format!("{} is {value} {source}", provider.switch())
             }
             Gate::MobilityPolicy => {
                 let policy = settings.mobility_policy_of(self.user, site);
                 let source = source(settings, "MobilityPolicy", policy.from.as_ref());
                 let (mobility, push) = (policy.record.enable_mobility, policy.record.enable_push_notifications);
-                format!("EnableMobility is {} and EnablePushNotifications {} in {source}", truth(mobility), truth(push))
+                format!("EnableMobility is {} and EnablePushNotifications {} {source}", truth(mobility), truth(push))
             }
             Gate::Session => match closed {
                 None => format!("signed in until {}", whole_seconds(record.session_expires)),
@@ -268,13 +275,13 @@ const fn truth(value: bool) -> &'static str {
 
 /// Which record says so, who wrote it and when.
 fn source(settings: &Snapshot, kind: &str, from: Option<&reveille_core::settings::Scope>) -> String {
-    let Some(scope) = from else { return format!("{kind}: the default, nobody has set it") };
+    let Some(scope) = from else { return format!("by default, since no {kind} is set") };
     let row: Option<&SettingRow> = settings.row(&SettingKey::new(kind, &scope.to_string()));
     match row {
         Some(SettingRow { setting, author, at, .. }) => {
-            format!("{kind} {}, set by {author} on {}", Setting::identity(setting), whole_seconds(*at))
+            format!("in {kind} {}, set by {author} on {}", Setting::identity(setting), whole_seconds(*at))
         }
-        None => format!("{kind} {scope}"),
+        None => format!("in {kind} {scope}"),
     }
 }
 
@@ -288,6 +295,15 @@ fn other(record: &reveille_store::DeviceRecord, wanted: Channel) -> String {
         "" | "dead" => String::new(),
         token => format!("; its {} token is {token}", other.as_str()),
     }
+}
+
+/// Why the last push did not arrive though home had sent it.
+fn came_back(device: &Foreseen) -> Option<Reason> {
+    let (_, state, _) = device.record.last_push?;
+    reason_of(state).filter(|reason| match reason.decided_by() {
+        Decider::ClearingHouse | Decider::Provider => !reason.remedy().is_empty(),
+        Decider::Edge | Decider::Home => false,
+    })
 }
 
 /// How the last push ended, which the gates cannot know beforehand.
@@ -420,6 +436,25 @@ mod tests {
         let one =
             run(&desk, "Test-CsPushEligibility", &[("User", "bob"), ("Device", "tablet")]).await.expect("an answer");
         assert_eq!((column(&one, "Device"), one.warnings.len()), (vec!["tablet".to_owned()], 0));
+    }
+
+    #[tokio::test]
+    async fn what_the_publisher_refuses_shows_though_every_gate_is_open() {
+        let refused = reveille_core::delivery::PushState::NotPushed(Reason::AppNotGranted);
+        let mut device = fakes::device("phone");
+        device.last_push = Some((PushId::from_u128(1), refused, NOW));
+        let home = Home { settings: settings(&[ON, ALLOWED]), ..Home::with([device]) };
+        let desk = fakes::desk(Some(home), None);
+        let tested = run(&desk, "Test-CsPushEligibility", &[("User", "bob")]).await.expect("an answer");
+        assert_eq!(
+            (column(&tested, "WouldPush"), column(&tested, "ClosedGate")),
+            (vec!["True".into()], vec!["".into()])
+        );
+        assert!(column(&tested, "Explanation")[0].contains("the last push came back: the publisher has not granted"));
+        assert!(
+            column(&tested, "Remedy")[0]
+                .ends_with("Set-CsPushApp -Identity org.example.chat -Serves @{Add=\"contoso.com\"}")
+        );
     }
 
     #[tokio::test]

@@ -103,11 +103,12 @@ fn lane(lane: &Lane) -> Object {
     let status = match lane.state {
         "ready" => RUNNING,
         "unreachable" => "Unreachable",
+        "refused" => "Refused",
         "draining" => "Stopping",
         _ => "Starting",
     };
     let detail = match (&lane.trouble, lane.state) {
-        (Some((at, sentence)), "unreachable" | "starting") => format!("{sentence} ({at})"),
+        (Some((at, sentence)), "refused" | "unreachable" | "starting") => format!("{sentence} ({at})"),
         _ => format!("{} connections, {} in flight, {} waiting", lane.connections, lane.in_flight, lane.queued),
     };
     line("lane", &name, status, &detail, &remedy_of(lane).unwrap_or_default())

@@ -34,7 +34,7 @@ pub trait House: Send + Sync {
 pub struct Lane {
     /// Which.
     pub key: LaneKey,
-    /// How it is, in one word.
+    /// How it is: `ready`, `refused`, `starting`, `unreachable`, `draining`.
     pub state: &'static str,
     /// Connections that take pushes.
     pub connections: usize,

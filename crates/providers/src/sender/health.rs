@@ -1,6 +1,6 @@
 //! How a lane is, for status pages.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use reveille_core::Timestamp;
@@ -18,6 +18,9 @@ pub struct Health {
     pub queued: usize,
     /// What last went wrong with a connection or the credentials, as a sentence, and when.
     pub trouble: Option<(Timestamp, Box<str>)>,
+    /// The provider's word for what it has against our credentials or the app's configuration, and since when, if it has
+    /// accepted nothing since.
+    pub refused: Option<(Timestamp, Box<str>)>,
 }
 
 /// How a lane is, in one word.
@@ -53,6 +56,9 @@ pub(super) struct Board {
     tried: AtomicUsize,
     draining: AtomicUsize,
     trouble: Mutex<Option<(Timestamp, Box<str>)>>,
+    refused: Mutex<Option<(Timestamp, Box<str>)>>,
+    /// Whether `refused` holds anything, so that accepted pushes need not look.
+    is_refused: AtomicBool,
 }
 
 impl Board {
@@ -68,7 +74,8 @@ impl Board {
             State::Starting
         };
         let in_flight = self.in_flight.load(Ordering::Relaxed);
-        Health { state, connections, in_flight, queued, trouble: self.trouble.lock().clone() }
+        let (trouble, refused) = (self.trouble.lock().clone(), self.refused.lock().clone());
+        Health { state, connections, in_flight, queued, trouble, refused }
     }
 
     /// One connection more that takes pushes.
@@ -101,6 +108,22 @@ impl Board {
         *self.trouble.lock() = Some((now, sentence.into()));
     }
 
+    /// The provider refuses our credentials. What it says first is kept until it accepts a push.
+    pub(super) fn refused(&self, now: Timestamp, reason: &str) {
+        let mut refused = self.refused.lock();
+        let since = refused.as_ref().map_or(now, |(since, _)| *since);
+        *refused = Some((since, reason.into()));
+        self.is_refused.store(true, Ordering::Release);
+    }
+
+    /// The provider has accepted a push, and so our credentials.
+    pub(super) fn accepted(&self) {
+        if self.is_refused.load(Ordering::Acquire) {
+            *self.refused.lock() = None;
+            self.is_refused.store(false, Ordering::Release);
+        }
+    }
+
     /// The sentence of the last trouble.
     pub(super) fn last_trouble(&self) -> Option<Box<str>> {
         self.trouble.lock().as_ref().map(|(_, sentence)| sentence.clone())
@@ -126,6 +149,17 @@ mod tests {
         assert_eq!(state(), State::Unreachable);
         board.draining();
         assert_eq!(state(), State::Draining);
+    }
+
+    #[test]
+    fn a_refusal_of_the_credentials_stands_until_something_is_accepted() {
+        let board = Board::default();
+        board.accepted();
+        board.refused(Timestamp::from_millis(5), "InvalidProviderToken");
+        board.refused(Timestamp::from_millis(9), "TopicDisallowed");
+        assert_eq!(board.health(0).refused, Some((Timestamp::from_millis(5), "TopicDisallowed".into())));
+        board.accepted();
+        assert_eq!(board.health(0).refused, None);
     }
 
     #[test]

@@ -109,7 +109,13 @@ impl Lane {
         // Most are accepted, in long runs; the others are few.
         let accepted = batch.iter().filter(|outcome| outcome.verdict == Verdict::Accepted).count();
         self.meter.outcomes(&Verdict::Accepted, accepted as u64);
+        if accepted > 0 {
+            self.board.accepted();
+        }
         for outcome in batch.iter().filter(|outcome| outcome.verdict != Verdict::Accepted) {
+            if let Verdict::Configuration { reason } = &outcome.verdict {
+                self.board.refused(self.clock.now(), reason);
+            }
             self.meter.outcomes(&outcome.verdict, 1);
         }
         self.outcomes.report(batch);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use reveille_admin::ports::Asked;
 use reveille_admin::ports::house::{Credential, House, Lane, ProviderAnswer};
 use reveille_core::{AppKey, Channel, LaneKey, PushId, SipDomain, Timestamp};
-use reveille_providers::{Access, apns};
+use reveille_providers::{Access, State, apns};
 use reveille_store::{Journal as _, StoreError, TracedPush};
 
 use super::reading;
@@ -27,13 +27,18 @@ impl House for ClearingHouse {
         let senders = self.house().into_iter().flat_map(|house| &house.senders);
         let lane = |sender: &Arc<reveille_providers::Sender>| {
             let health = sender.health();
+            // A connection is worth nothing while the push service takes no push on it.
+            let refused = health.refused.filter(|_| health.state == State::Ready);
+            let trouble = health.trouble.map(|(at, sentence)| (at, sentence.into()));
             Lane {
                 key: sender.lane().clone(),
-                state: health.state.as_str(),
+                state: if refused.is_some() { "refused" } else { health.state.as_str() },
                 connections: health.connections,
                 in_flight: health.in_flight,
                 queued: health.queued,
-                trouble: health.trouble.map(|(at, sentence)| (at, sentence.into())),
+                trouble: refused
+                    .map(|(since, word)| (since, format!("the push service refuses the app or its credential: {word}")))
+                    .or(trouble),
             }
         };
         senders.map(lane).collect()
