@@ -103,26 +103,29 @@ mod tests {
     use crate::probes::schedule::found;
     use crate::testing::desk_with;
 
+    const PARTNER: &str = "Test-CsFederatedPartner";
+    const PUSH: &str = "Test-CsMcxPushNotification";
+
     #[tokio::test]
     async fn the_latest_run_of_each_test_is_shown_with_when_the_next_is_due() {
         let results = Arc::new(Results::forgotten());
         let at = Timestamp::from_millis;
-        results.of(SCHEDULED[0], at(5));
-        results.add(SCHEDULED[1], found(&report(None), at(1_000)));
-        results.add(SCHEDULED[1], found(&report(Some(no_record())), at(2_000)));
+        results.of(PARTNER, at(5));
+        results.add(PUSH, found(&report(None), at(1_000)));
+        results.add(PUSH, found(&report(Some(no_record())), at(2_000)));
         let desk = desk_with(Ports { results: Some(results), ..Ports::default() });
         let run = async |parameters: &Object| {
             crate::run::run("Get-CsProbeResult", parameters, &Caller::owner("tester"), &desk).await.unwrap().objects
         };
         let latest = run(&Object::default()).await;
-        assert_eq!(latest.len(), 2);
-        assert!(latest[0].to_string().contains("Result=NotRunYet"), "{}", latest[0]);
-        let text = latest[1].to_string();
+        assert_eq!(latest.len(), SCHEDULED.len());
+        assert!(latest[1].to_string().contains("Result=NotRunYet"), "{}", latest[1]);
+        let text = latest[3].to_string();
         assert!(
             text.contains("Result=Failure") && text.contains("FailedStage=name") && text.contains("NextRun=1970-01-31"),
             "{text}"
         );
-        let all = run(&Object::default().with("All", true).with("Identity", SCHEDULED[1])).await;
+        let all = run(&Object::default().with("All", true).with("Identity", PUSH)).await;
         assert_eq!(all.len(), 2);
     }
 }

@@ -4,17 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reveille_core::diagnosis::Failure;
 use reveille_core::settings::{McxConfiguration, ProbeSchedule, Setting, Snapshot};
-use reveille_core::{Aor, SipDomain, Timestamp, diagnosis};
+use reveille_core::{Aor, SipDomain, Timestamp};
 use reveille_federation::probe::{Goal, Order, Report};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::results::{Found, Known, Results};
 use crate::desk::Desk;
+use crate::ports::synthetic::{self, Act};
 
 /// The tests that can run by themselves.
-pub const SCHEDULED: [&str; 2] = ["Test-CsFederatedPartner", "Test-CsMcxPushNotification"];
+pub const SCHEDULED: [&str; 4] =
+    ["Test-CsAVEdgeConnectivity", "Test-CsFederatedPartner", "Test-CsMcxP2PIM", "Test-CsMcxPushNotification"];
 /// How often it is looked whether one is due.
 const LOOK: Duration = Duration::from_secs(5);
 /// The shortest time between two runs of one test, whatever the schedule says.
@@ -43,14 +46,12 @@ async fn look(test: &str, desk: &Desk, results: &Results) {
     if next(&schedule, is_set, &known).is_none_or(|due| now < due) {
         return;
     }
-    let (Some(order), Some(road)) = (order(test, &settings), &desk.ports.road) else { return };
-    // Whoever is busy is asked again at the next look.
-    let Some(report) = road.probe(order).await else { return };
-    if is_unwanted(&report) {
-        // Push is off as long as nobody has switched it on: that is no failure, and nobody waits for a test of it.
-        return results.add(test, found(&report, now));
+    // Whoever is busy is asked again at the next look, and so is a test that lacks its users.
+    let Some(report) = walked(test, desk, &settings).await else { return };
+    // What nobody has set up is no failure, and nobody waits for a test of it.
+    if !is_unwanted(&report) {
+        tell(test, &schedule, &report);
     }
-    tell(test, &schedule, &report);
     results.add(test, found(&report, now));
 }
 
@@ -66,7 +67,35 @@ pub fn next(schedule: &ProbeSchedule, is_set: bool, known: &Known) -> Option<Tim
     schedule.enabled.then_some(due)
 }
 
-/// What a test asks when nobody types its parameters: home's own edge, and the publisher that the settings name.
+/// Runs a test with what it has when nobody types its parameters. Nothing if it cannot be run now.
+async fn walked(test: &str, desk: &Desk, settings: &Snapshot) -> Option<Report> {
+    match act(test) {
+        Some((act, players)) => {
+            let order = synthetic::Order { target: pool(settings)?, port: None, players: vec![None; players], act };
+            desk.ports.synthetic.as_ref()?.run(order).await
+        }
+        None => desk.ports.road.as_ref()?.probe(order(test, settings)?).await,
+    }
+}
+
+/// What test users do in a test, and how many take part.
+fn act(test: &str) -> Option<(Act, usize)> {
+    match test {
+        "Test-CsAVEdgeConnectivity" => Some((Act::AvEdge { host: None, udp: None, tcp: None }, 1)),
+        "Test-CsMcxP2PIM" => Some((Act::Pair, 2)),
+        _ => None,
+    }
+}
+
+/// The pool that has test users; without any nobody signs in for a test.
+fn pool(settings: &Snapshot) -> Option<SipDomain> {
+    settings.of_kind("HealthMonitoringConfiguration").find_map(|row| match &row.setting {
+        Setting::HealthMonitoringConfiguration(record) => Some(record.identity.clone()),
+        _ => None,
+    })
+}
+
+/// What a test of the road asks: home's own edge, and the publisher that the settings name.
 fn order(test: &str, settings: &Snapshot) -> Option<Order> {
     let goal = match test {
         "Test-CsFederatedPartner" => Goal::Partner { domain: publisher(settings)?, proxy: None },
@@ -88,7 +117,7 @@ fn publisher(settings: &Snapshot) -> Option<SipDomain> {
 
 fn is_unwanted(report: &Report) -> bool {
     let failure = report.walk.trouble.as_ref().map(|trouble| trouble.failure);
-    failure == Some(diagnosis::Failure::PushSwitchedOff)
+    matches!(failure, Some(Failure::NoTestUsers | Failure::PushSwitchedOff | Failure::RelayNotConfigured))
 }
 
 /// The alarm, and its end.
@@ -177,10 +206,23 @@ mod tests {
 
     #[tokio::test]
     async fn push_that_nobody_has_switched_on_is_no_failure() {
-        let off = Trouble::new(Stage::Settings, diagnosis::Failure::PushSwitchedOff, "it is off", "");
+        let off = Trouble::new(Stage::Settings, Failure::PushSwitchedOff, "it is off", "");
         assert!(
             is_unwanted(&report(Some(off))) && !is_unwanted(&report(Some(no_record()))) && !is_unwanted(&report(None))
         );
+    }
+
+    #[tokio::test]
+    async fn tests_with_users_wait_until_there_are_some() {
+        let desk = desk_with(Fixed::new(report(None)).ports());
+        for test in SCHEDULED {
+            let settings = desk.settings.snapshot();
+            assert_eq!(walked(test, &desk, &settings).await.is_some(), act(test).is_none(), "{test}");
+        }
+        let users = r#"{"Kind":"HealthMonitoringConfiguration","Identity":"home.contoso.com","FirstTestUserSipUri":"sip:a@contoso.com","SecondTestUserSipUri":"sip:b@contoso.com"}"#;
+        let settings = Snapshot::of([serde_json::from_str::<Setting>(users).unwrap()]).unwrap();
+        assert_eq!(pool(&settings).map(|pool| pool.to_string()).as_deref(), Some("home.contoso.com"));
+        assert_eq!(pool(&Snapshot::default()), None);
     }
 
     #[test]
