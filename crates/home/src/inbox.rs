@@ -19,7 +19,7 @@ use crate::account::{Account, Device};
 pub const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What home sends pushes for; the other events have their rules in `core` and nobody yet who brings them about.
-pub const PUSHED: &[Event] = &[Event::Message, Event::Probe];
+pub const PUSHED: &[Event] = &[Event::GroupInvitation, Event::Message, Event::Probe];
 
 /// The shortest life of a message that was taken.
 const MESSAGE_LIFE_MIN: Duration = Duration::from_secs(60);
@@ -71,6 +71,15 @@ pub fn kind_of(content_type: &str) -> MessageKind {
     }
 }
 
+/// What a message of that content is to its receiver: a Lync client invites to a group with a document of MS-CONFIM.
+pub fn event_of(content_type: &str) -> Event {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    match media.eq_ignore_ascii_case("application/ms-conf-invite+xml") {
+        true => Event::GroupInvitation,
+        false => Event::Message,
+    }
+}
+
 /// The message as it is kept.
 pub(crate) fn stored(request: &Message, from: Aor, to: Aor, id: MessageId, now: Timestamp) -> StoredMessage {
     let asked = request.expires().map(|secs| Duration::from_secs(secs.into()));
@@ -97,7 +106,7 @@ pub(crate) fn pushes_for(
     mut new_id: impl FnMut() -> PushId,
 ) -> Vec<OwedPush> {
     let mut pushes = Vec::new();
-    for need in needs(account, &message.to, kind, Event::Message.rule().channel, around) {
+    for need in needs(account, &message.to, kind, event_of(&message.content_type).rule().channel, around) {
         let (state, due) = match need.next {
             Next::Push | Next::Wait { .. } if need.is_twin => (PushState::NotPushed(Reason::Coalesced), around.now),
             Next::Push => (PushState::Owed, around.now),
@@ -171,15 +180,16 @@ fn owed(
     (push, state, due): (PushId, PushState, Timestamp),
 ) -> OwedPush {
     let identity = device.and_then(|device| device.record.identity.as_ref());
-    let life = Duration::from_secs(Event::Message.rule().ttl_secs.into());
+    let rule = event_of(&message.content_type).rule();
+    let life = Duration::from_secs(rule.ttl_secs.into());
     OwedPush {
         push,
         user: message.to.clone(),
         device: device.map(|device| device.record.device.clone()).unwrap_or_default(),
         identity: identity.map_or(IdentityId::from_u128(0), |identity| identity.id),
         generation: identity.map_or(0, |identity| identity.generation),
-        channel: Channel::Message,
-        event: Event::Message,
+        channel: rule.channel,
+        event: event_of(&message.content_type),
         message: Some(message.id),
         clearing_house: around.publisher.clone(),
         created: around.now,
@@ -263,6 +273,18 @@ pub(crate) mod tests {
             Surroundings { settings, site: "x", publisher: &publisher, grace: Duration::from_secs(2), now: NOW };
         let pushes = pushes_for(&account, &message, kind_of(content_type), &around, || PushId::from_u128(1));
         pushes.into_iter().map(|push| push.state).collect()
+    }
+
+    #[test]
+    fn the_content_tells_what_a_message_is_to_its_receiver() {
+        for (content_type, event, kind) in [
+            ("text/plain", Event::Message, MessageKind::Content),
+            ("application/ms-conf-invite+xml", Event::GroupInvitation, MessageKind::Content),
+            ("Application/MS-Conf-Invite+XML ;charset=utf-8", Event::GroupInvitation, MessageKind::Content),
+            ("application/im-iscomposing+xml", Event::Message, MessageKind::Notice),
+        ] {
+            assert_eq!((event_of(content_type), kind_of(content_type)), (event, kind), "{content_type}");
+        }
     }
 
     #[test]
