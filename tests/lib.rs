@@ -10,7 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use reveille_admin::Secret;
 use reveille_server::{Server, UserStatus, config, settings_file};
+use reveille_shell::Session;
+use reveille_shell::host::Terminal;
+use reveille_shell::remote::{Address, Remote};
 use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, ProviderKey};
 use reveille_sim::certs::{Ca, Leaf, apns_key};
 use reveille_sim::phone::{Phone, PhoneOptions};
@@ -196,6 +200,12 @@ impl World {
         Ok(entry.push)
     }
 
+    /// The management shell of one of the two, on its socket: `contoso` or `publisher`.
+    pub fn shell(&self, server: &str) -> Result<Shell> {
+        let socket = self.dir.0.join(server).join("admin").join("reveille.sock");
+        Ok(Shell { remote: Remote::new(Address::Socket(socket), None)?, session: Session::new() })
+    }
+
     /// Stops everything, gracefully.
     pub async fn stop(mut self) -> Result<()> {
         let in_time = self.contoso.stop().await & self.publisher.stop().await;
@@ -204,6 +214,55 @@ impl World {
             bail!("not everything stopped in time; its files were in {}", self.dir.0.display());
         }
         Ok(())
+    }
+}
+
+/// An administrator at the management shell.
+pub struct Shell {
+    remote: Remote,
+    session: Session,
+}
+
+impl Shell {
+    /// Runs a line; answers what it gives as JSON. An error is one here too.
+    pub async fn json(&mut self, line: &str) -> Result<serde_json::Value> {
+        let said = self.run(&format!("ConvertTo-Json -InputObject @({line}) -Depth 5")).await?;
+        serde_json::from_str(&said).with_context(|| format!("{line} gave {said}"))
+    }
+
+    /// Runs a line; answers what it has printed. An error is one here too.
+    pub async fn run(&mut self, line: &str) -> Result<String> {
+        let mut paper = Paper::default();
+        let ended = self.session.run(line, &self.remote, &mut paper).await;
+        match ended.status {
+            0 => Ok(paper.out),
+            status => bail!("{line} ended with {status}: {}", paper.said),
+        }
+    }
+}
+
+/// A terminal that nobody sits at.
+#[derive(Default)]
+struct Paper {
+    out: String,
+    said: String,
+}
+
+impl Terminal for Paper {
+    fn out(&mut self, text: &str) {
+        self.out += text;
+    }
+
+    fn say(&mut self, text: &str) {
+        self.said += text;
+    }
+
+    fn ask(&mut self, _prompt: &str) -> Option<String> {
+        None
+    }
+
+    fn ask_secret(&mut self, _prompt: &str) -> Option<Secret> {
+        None
     }
 }
 
