@@ -70,7 +70,10 @@ fn the_reference_of_the_configuration_parses_and_names_every_key() -> Result<()>
     let raw = config::parse(text, Path::new("configuration.md"))?;
     ensure!(raw.home.is_some() && raw.edge.is_some() && raw.clearinghouse.is_some(), "a role is missing");
     // A key of the file is a public field of the structs that it is read into.
-    let structs = include_str!("../../crates/server/src/config/raw.rs");
+    let structs = concat!(
+        include_str!("../../crates/server/src/config/raw.rs"),
+        include_str!("../../crates/server/src/config/admin.rs")
+    );
     let fields = structs.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
     let keys: Vec<&str> = fields.map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
     ensure!(keys.len() > 40, "only {} keys were found", keys.len());

@@ -322,6 +322,7 @@ Two organisations run on this machine, on loopback addresses of their own.
   everything else      {dir}/demo.json
 
 Try next:
+  manage contoso.com   reveille shell --socket {socket}
   watch the pushes     curl -s http://{control}/apns/log
   make a token dead    curl -s http://{control}/apns/script -H 'content-type: application/json' \\
                          -d '{{\"token\":\"{message}\",\"answers\":[{{\"status\":410,\"reason\":\"Unregistered\",\"timestamp\":9999999999999}}]}}'
@@ -333,6 +334,7 @@ Try next:
   see it all at once   reveille demo --once
 
 Ctrl-C stops.",
+            socket = self.configurations.contoso.admin_socket().display(),
             contoso_edge = at.contoso_edge(),
             publisher_edge = at.publisher_edge(),
             house = at.house(),
