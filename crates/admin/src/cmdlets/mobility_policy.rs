@@ -4,6 +4,7 @@ use reveille_core::Aor;
 use reveille_core::names::NameError;
 use reveille_core::settings::{MobilityPolicy, PolicyGrant, Setting, SettingKey};
 
+use super::policy_grant::GRANTS;
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::desk::Desk;
@@ -289,9 +290,6 @@ impl Cmdlet for Grant {
         })
     }
 }
-
-/// Who has which policy: records that only Grant makes and takes away.
-const GRANTS: Family = Family::new("PolicyGrant", &["Identity", "MobilityPolicy"]);
 
 /// The binder has seen that it is an address; whether it can be a user's name, it has not.
 fn user(address: &str) -> Result<Aor, Failure> {

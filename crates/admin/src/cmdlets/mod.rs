@@ -17,6 +17,7 @@ mod hosting_provider;
 mod im_filter_configuration;
 mod mcx_configuration;
 mod mobility_policy;
+mod policy_grant;
 mod probe_result;
 mod probe_schedule;
 mod public_provider;
@@ -98,6 +99,7 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &mobility_policy::New,
     &mobility_policy::Remove,
     &mobility_policy::Set,
+    &policy_grant::Get,
     &probe_result::Get,
     &probe_schedule::Get,
     &probe_schedule::Remove,

@@ -31,7 +31,7 @@ const DIRECT: Parameter = Parameter::new(
 );
 const NAME: Parameter = Parameter::new("ProviderName", Kind::Text, "What a new hosting provider is called");
 const SWITCHES: Parameter =
-    Parameter::new("Service", SERVICE, "Which push providers are to be on").or("Apple, Microsoft");
+    Parameter::new("Service", SERVICE, "Which push providers are to be on; those that are, else Apple and Microsoft");
 
 /// `Get-CsPushRecipe`
 pub(super) struct Get;
@@ -144,7 +144,7 @@ fn recipe(call: &Call, settings: &Snapshot) -> Result<Recipe, Failure> {
         let message = "-DirectPartner needs -ProxyFqdn: the publisher's edge, which the allowed domain then names.";
         return Err(Failure::new(Category::InvalidArgument, "MissingMandatoryParameter", message));
     }
-    let words = call.value("Service").cloned().unwrap_or_else(|| vec!["Apple", "Microsoft"].into()).into_items();
+    let words = call.value("Service").cloned().unwrap_or_default().into_items();
     let property = |word: &Value| SERVICES.iter().find(|(known, _)| word.as_text() == Some(known)).map(|(_, it)| *it);
     let wanted = Wanted {
         domain: call.domain("Domain"),

@@ -1,6 +1,6 @@
 //! `CsSettingHistory`: who changed what, when, and what it was before.
 
-use reveille_core::settings::SettingChange;
+use reveille_core::settings::{Setting, SettingChange};
 use reveille_store::{Past, SettingHistory};
 
 use super::admin_audit::{WHEN, instant};
@@ -73,7 +73,9 @@ fn object(entry: &SettingHistory) -> Object {
     let (identity, deed, changes) = match &entry.change {
         SettingChange::Put(setting) => {
             let deed = if before.is_some() { "Changed" } else { "Made" };
-            (setting.identity(), deed, difference(before.as_ref(), &record(setting)))
+            // What a new record has like everybody's default is not worth a line.
+            let base = before.or_else(|| default_of(setting).as_ref().map(record));
+            (setting.identity(), deed, difference(base.as_ref(), &record(setting)))
         }
         SettingChange::Remove(_) => {
             let identity = entry.before.as_ref().map_or_else(|| key.identity.clone(), |setting| setting.identity());
@@ -88,6 +90,27 @@ fn object(entry: &SettingHistory) -> Object {
         .with("Identity", identity)
         .with("Deed", deed)
         .with("Changes", changes)
+}
+
+/// What holds where nobody has made a record of that kind.
+fn default_of(setting: &Setting) -> Option<Setting> {
+    Some(match setting {
+        Setting::AccessEdgeConfiguration(_) => Setting::AccessEdgeConfiguration(Default::default()),
+        Setting::AutodiscoverConfiguration(_) => Setting::AutodiscoverConfiguration(Default::default()),
+        Setting::ImFilterConfiguration(_) => Setting::ImFilterConfiguration(Default::default()),
+        Setting::McxConfiguration(_) => Setting::McxConfiguration(Default::default()),
+        Setting::MobilityPolicy(_) => Setting::MobilityPolicy(Default::default()),
+        Setting::PushNotificationConfiguration(_) => Setting::PushNotificationConfiguration(Default::default()),
+        Setting::AdminRole(_)
+        | Setting::AllowedDomain(_)
+        | Setting::BlockedDomain(_)
+        | Setting::HealthMonitoringConfiguration(_)
+        | Setting::HostingProvider(_)
+        | Setting::PolicyGrant(_)
+        | Setting::ProbeSchedule(_)
+        | Setting::PublicProvider(_)
+        | Setting::PushApp(_) => return None,
+    })
 }
 
 #[cfg(test)]
@@ -106,10 +129,15 @@ mod tests {
             ("ben", "Set-CsAllowedDomain", domain().with("Comment", "ours")),
             ("ben", "New-CsBlockedDomain", Object::default().with("Identity", "fabrikam.com")),
             ("cat", "Remove-CsAllowedDomain", domain()),
+            ("ann", "Set-CsAccessEdgeConfiguration", Object::default().with("AllowFederatedUsers", true)),
         ];
         for (author, name, parameters) in steps {
             run(name, &parameters, &Caller::owner(author), &desk).await.unwrap();
         }
+        let edge = Object::default().with("Kind", "AccessEdgeConfiguration");
+        let told = run("Get-CsSettingHistory", &edge, &Caller::owner("ann"), &desk).await.unwrap();
+        let row = told.objects[0].as_object().unwrap();
+        assert_eq!(row.property("Changes"), Some(&vec!["AllowFederatedUsers: false → true"].into()));
         let asked = Object::default().with("Kind", "CsAllowedDomain").with("Identity", "Contoso.com");
         let told = run("Get-CsSettingHistory", &asked, &Caller::owner("ann"), &desk).await.unwrap();
         let rows: Vec<String> = told

@@ -126,6 +126,7 @@ async fn what_somebody_else_has_changed_meanwhile_is_not_overwritten() {
     let late = refused("Set-CsMcxConfiguration", &[("Instance", seen), uri.clone()], &desk).await;
     assert_eq!((late.id.as_ref(), late.category), ("RecordChanged", Category::ResourceBusy));
     assert!(late.message.contains("was made by ben"), "{late}");
+    assert_eq!(late.advice.as_deref(), Some("Get-CsMcxConfiguration -Identity \"global\""));
     // Who says what to change, and not what the record should be, loses nothing.
     ann("Set-CsMcxConfiguration", &[uri], &desk).await;
     let now = ann("Get-CsMcxConfiguration", &[], &desk).await;

@@ -156,7 +156,8 @@ pub(crate) fn refusal(error: &SettingsError, target: &str) -> Failure {
             Some(advice) => failure.advise(advice),
             None => failure,
         },
-        SettingsError::Changed(_) | SettingsError::Store(_) => failure,
+        SettingsError::Changed(changed) => failure.advise(format!("Get-Cs{} -Identity \"{target}\"", changed.key.kind)),
+        SettingsError::Store(_) => failure,
     }
 }
 

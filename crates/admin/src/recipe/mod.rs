@@ -47,7 +47,7 @@ pub(crate) struct Wanted {
     pub(crate) direct: bool,
     /// What a new provider is called.
     pub(crate) name: Option<String>,
-    /// The switches.
+    /// The switches; none for those that are on, and if none is, for the documents' two.
     pub(crate) services: Vec<&'static str>,
 }
 
@@ -69,6 +69,7 @@ impl Recipe {
             (None, None) if domain.as_str() == DOCUMENTED.0 => hosted(documented(DOCUMENTED.1)),
             (None, None) => Route::Srv,
         };
+        let services = if services.is_empty() { usual(settings) } else { services };
         Self { domain, route, services }
     }
 
@@ -76,6 +77,17 @@ impl Recipe {
     pub(crate) fn steps(&self, settings: &Snapshot) -> Vec<Step> {
         steps::of(self, settings)
     }
+}
+
+/// The switches that are on for all sites, else the two of the documents.
+fn usual(settings: &Snapshot) -> Vec<&'static str> {
+    let record = crate::family::record(&Setting::PushNotificationConfiguration(settings.push_notification("")));
+    let on = |property: &&'static str| record.get(*property) == Some(&true.into());
+    let found: Vec<_> = SERVICES.iter().map(|(_, property)| *property).filter(on).collect();
+    if found.is_empty() {
+        return vec!["EnableApplePushNotificationService", "EnableMicrosoftPushNotificationService"];
+    }
+    found
 }
 
 fn documented(name: &str) -> SipDomain {
