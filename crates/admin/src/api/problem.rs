@@ -13,7 +13,7 @@ use crate::failure::{Category, Failure};
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: u16,
-    failure: Failure,
+    failure: Box<Failure>,
     retry_after: Option<Duration>,
 }
 
@@ -37,7 +37,7 @@ impl Problem {
             400..=499 => Category::InvalidArgument,
             _ => Category::NotSpecified,
         };
-        Self { status, failure: Failure::new(category, id, message), retry_after: None }
+        Self { status, failure: Box::new(Failure::new(category, id, message)), retry_after: None }
     }
 
     pub(super) fn forbidden(id: &str, message: &str) -> Self {
@@ -72,7 +72,7 @@ impl From<Failure> for Problem {
             Category::PermissionDenied => 403,
             Category::NotSpecified => 500,
         };
-        Self { status, failure, retry_after: None }
+        Self { status, failure: Box::new(failure), retry_after: None }
     }
 }
 
