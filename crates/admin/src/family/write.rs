@@ -11,7 +11,7 @@ use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 
 /// How often a change is made anew of what somebody else has just written, before the caller is told.
-const TRIES: usize = 5;
+const TRIES: usize = 16;
 
 /// One change, with what the caller should know of it.
 #[derive(Clone, Debug)]
