@@ -240,17 +240,17 @@ fn not_allocated(at: &str, error: &RelayError) -> Trouble {
 }
 
 fn not_moved(at: &str, relayed: SocketAddr, error: &RelayError) -> Trouble {
-    let sentence = match error {
-        RelayError::Refused { code: 403, reason, .. } => format!(
-            "the TURN server {at} forbids this machine's address as a peer ({reason}): see denied-peer-ip and \
-             allow-loopback-peers"
+    let (sentence, remedy) = match error {
+        RelayError::Refused { code: 403, reason, .. } => (
+            format!("the TURN server {at} forbids this machine's address as a peer ({reason})"),
+            "let the TURN server relay to this machine: see denied-peer-ip and allow-loopback-peers of coturn",
         ),
         RelayError::Silent => {
-            format!("a packet to {relayed}, the address that the TURN server {at} gave, did not come through")
+            (format!("a packet to {relayed}, the address that the TURN server {at} gave, did not come through"), "")
         }
-        error => format!("no packet moved through {relayed} of the TURN server {at}: {error}"),
+        error => (format!("no packet moved through {relayed} of the TURN server {at}: {error}"), ""),
     };
-    Trouble::new(Stage::Packet, Failure::PacketLost, sentence, "")
+    Trouble::new(Stage::Packet, Failure::PacketLost, sentence, remedy)
 }
 
 #[cfg(test)]

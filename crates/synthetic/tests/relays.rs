@@ -132,7 +132,7 @@ async fn a_relay_that_lets_nothing_through_or_has_no_room_is_told_apart() {
     let closed = Coturn::start(at, &["--denied-peer-ip=127.0.0.1"]).await;
     let walk = walked(&grant(at, "north", 300), None).await;
     assert_eq!(end(&walk), Some((Stage::Packet, Failure::PacketLost)), "{walk:#?}");
-    assert!(walk.trouble.is_some_and(|trouble| trouble.sentence.contains("denied-peer-ip")));
+    assert!(walk.trouble.is_some_and(|trouble| trouble.remedy.contains("denied-peer-ip")));
     drop(closed);
 
     let at = free();

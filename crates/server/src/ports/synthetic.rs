@@ -153,7 +153,8 @@ impl OfHome {
         let missing = || {
             let (target, needed) = (&order.target, order.players.len());
             let sentence = format!(
-                "the test takes {needed} users, and those that were given and those kept for tests of {target} are fewer"
+                "the test needs {needed} user{}, and those that were given and those kept for tests of {target} are fewer",
+                if needed == 1 { "" } else { "s" }
             );
             let remedy = format!(
                 "New-CsHealthMonitoringConfiguration -Identity {target} -FirstTestUserSipUri \"sip:…\" \
