@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use reveille_core::delivery::PushState;
 use reveille_core::gates::{Gate, GateFacts};
 use reveille_core::session::{MessageKind, Reach, on_message};
 use reveille_core::{
     Aor, AppKey, Channel, DeviceToken, Environment, Event, IdentityId, LaneKey, Provider, PushId, PushIdentity, Reason,
     SipDomain, Timestamp,
 };
-use reveille_store::{DeviceRecord, KnownPush, StoreError, TracedPush};
+use reveille_store::{DeviceRecord, KnownPush, OwedPush, StoreError, TracedPush};
 
 use crate::ports::border::{Border, Partner};
 use crate::ports::devices::{Devices, Explained, Foreseen};
@@ -77,6 +78,27 @@ pub(super) fn device(name: &str) -> DeviceRecord {
         suspended_since: Some(Timestamp::from_millis(NOW.millis() - 60_000)),
         last_push: None,
     }
+}
+
+/// A push for bob's phone, tried twice.
+pub(super) fn known_push(number: u128, state: PushState, detail: &str) -> KnownPush {
+    let owed = OwedPush {
+        push: PushId::from_u128(number),
+        user: "bob@contoso.com".parse().expect("an address"),
+        device: "phone".into(),
+        identity: IdentityId::from_u128(7),
+        generation: 1,
+        channel: Channel::Message,
+        event: Event::Message,
+        message: None,
+        clearing_house: "push.lync.com".parse().expect("a domain"),
+        created: NOW,
+        expires: NOW,
+        due: NOW,
+        attempt: 2,
+        state,
+    };
+    KnownPush { owed, detail: detail.into(), moved: NOW }
 }
 
 /// A home at Redmond whose only user is bob. What a device needs is decided by the rules that the real one goes by.

@@ -1,11 +1,13 @@
 //! `CsPushEligibility`: why something would be pushed to a user's devices, or not. The gates are those of the real road
 //! (DESIGN.md §4); nothing is sent.
 
+use reveille_core::delivery::PushState;
 use reveille_core::gates::Gate;
 use reveille_core::reason::Decider;
 use reveille_core::session::Next;
 use reveille_core::settings::{Setting, SettingKey, SettingRow, Snapshot};
 use reveille_core::{Aor, Channel, Event, Reason};
+use reveille_store::KnownPush;
 
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
@@ -108,10 +110,16 @@ impl Cmdlet for Test {
                 ));
             }
             let view = View { user: &user, event, explained: &explained, place: &place };
-            outcome.objects = match explained.devices.as_slice() {
-                [] => vec![view.nobody().into()],
-                devices => devices.iter().map(|device| view.object(device).into()).collect(),
-            };
+            for device in &explained.devices {
+                let last = match device.record.last_push {
+                    Some((push, ..)) => home.push(push).await.map_err(|error| remedy::unread(desk, &error))?,
+                    None => None,
+                };
+                outcome.objects.push(view.object(device, last.as_ref()).into());
+            }
+            if explained.devices.is_empty() {
+                outcome.objects.push(view.nobody().into());
+            }
             Ok(outcome)
         })
     }
@@ -154,7 +162,7 @@ impl View<'_> {
             .with("Client", client)
     }
 
-    fn object(&self, device: &Foreseen) -> Object {
+    fn object(&self, device: &Foreseen, last: Option<&KnownPush>) -> Object {
         let record = &device.record;
         let app = record.identity.as_ref().map(|identity| &identity.app);
         let closed = device.gates.iter().find_map(|(gate, reason)| reason.map(|reason| (*gate, reason)));
@@ -173,14 +181,18 @@ impl View<'_> {
             (Next::Push | Next::Wait { .. }, None) if device.is_twin => {
                 "another device of the user has the same token: one push wakes both".to_owned()
             }
-            (Next::Push | Next::Wait { .. }, None) => match came_back(device) {
-                Some(reason) => format!("all five gates are open, but the last push came back: {}", reason.sentence()),
-                None => "all five gates are open".to_owned(),
+            (Next::Push | Next::Wait { .. }, None) => match (came_back(device), stuck(last)) {
+                (Some(reason), _) => {
+                    format!("all five gates are open, but the last push came back: {}", reason.sentence())
+                }
+                (None, Some(why)) => format!("all five gates are open, but the last push was not taken yet: {why}"),
+                (None, None) => "all five gates are open".to_owned(),
             },
         };
         let push = device.record.last_push.map(|(push, ..)| push);
         // What lies behind the gates shows only in what became of pushes.
         let broken = closed.map(|(_, reason)| reason).or_else(|| came_back(device));
+        let broken = broken.or_else(|| stuck(last).map(|_| Reason::NoRoute));
         let remedy = broken.map(|reason| self.place.remedy(reason, self.user, app, push));
         let mut object = self
             .begin(&record.device, &record.user_agent)
@@ -199,7 +211,7 @@ impl View<'_> {
             };
             object.set(property(gate), format!("{mark}: {}", self.facts(gate, reason, device)));
         }
-        object.with("LastPush", last_push(device))
+        object.with("LastPush", last_push(device, last))
     }
 
     /// What a gate goes by.
@@ -306,9 +318,19 @@ fn came_back(device: &Foreseen) -> Option<Reason> {
     })
 }
 
+/// What the other side has said to the last push, if that is tried again and again.
+fn stuck(last: Option<&KnownPush>) -> Option<&str> {
+    let known = last.filter(|known| matches!(known.owed.state, PushState::Owed | PushState::Requested))?;
+    Some(known.detail.as_str()).filter(|detail| !detail.is_empty())
+}
+
 /// How the last push ended, which the gates cannot know beforehand.
-fn last_push(device: &Foreseen) -> String {
+fn last_push(device: &Foreseen, last: Option<&KnownPush>) -> String {
     let Some((push, state, at)) = device.record.last_push else { return "none yet".to_owned() };
+    if let (Some(why), Some(KnownPush { owed, .. })) = (stuck(last), last) {
+        let next = whole_seconds(owed.due);
+        return format!("{push}: tried {} times, and again at {next}: {why}", owed.attempt);
+    }
     match reason_of(state) {
         Some(reason) => format!("{push}: {reason}, {}, on {}", reason.sentence(), whole_seconds(at)),
         None => format!("{push}: {} on {}", state.as_str(), whole_seconds(at)),
@@ -419,8 +441,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_asks_for_the_other_token_and_a_device_on_screen_needs_no_push() {
         let mut live = fakes::device("tablet");
-        live.last_push =
-            Some((PushId::from_u128(1), reveille_core::delivery::PushState::NotPushed(Reason::AppNotGranted), NOW));
+        live.last_push = Some((PushId::from_u128(1), PushState::NotPushed(Reason::AppNotGranted), NOW));
         let home = Home { settings: settings(&[ON, ALLOWED]), ..Home::with([fakes::device("phone"), live]) };
         home.devices.lock()[1].1 = true;
         let desk = fakes::desk(Some(home), None);
@@ -440,7 +461,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_publisher_refuses_shows_though_every_gate_is_open() {
-        let refused = reveille_core::delivery::PushState::NotPushed(Reason::AppNotGranted);
+        let refused = PushState::NotPushed(Reason::AppNotGranted);
         let mut device = fakes::device("phone");
         device.last_push = Some((PushId::from_u128(1), refused, NOW));
         let home = Home { settings: settings(&[ON, ALLOWED]), ..Home::with([device]) };
@@ -455,6 +476,22 @@ mod tests {
             column(&tested, "Remedy")[0]
                 .ends_with("Set-CsPushApp -Identity org.example.chat -Serves @{Add=\"contoso.com\"}")
         );
+    }
+
+    #[tokio::test]
+    async fn a_push_that_nobody_takes_shows_what_was_said_to_it() {
+        let mut device = fakes::device("phone");
+        device.last_push = Some((PushId::from_u128(1), PushState::Owed, NOW));
+        let home = Home {
+            settings: settings(&[ON, ALLOWED]),
+            pushes: vec![fakes::known_push(1, PushState::Owed, "504 1046;reason=\"it does not answer\"")],
+            ..Home::with([device])
+        };
+        let desk = fakes::desk(Some(home), None);
+        let tested = run(&desk, "Test-CsPushEligibility", &[("User", "bob")]).await.expect("an answer");
+        assert!(column(&tested, "Explanation")[0].contains("was not taken yet: 504 1046"), "{tested:?}");
+        assert!(column(&tested, "LastPush")[0].contains("tried 2 times, and again at 2023-11-14T22:13:20Z: 504"));
+        assert!(column(&tested, "Remedy")[0].starts_with("Test-CsFederatedPartner -TargetFqdn edge.contoso.com"));
     }
 
     #[tokio::test]

@@ -305,31 +305,11 @@ fn of_house(push: &TracedPush) -> Object {
 
 #[cfg(test)]
 mod tests {
-    use reveille_core::{Channel, Event, IdentityId, LaneKey, Timestamp};
-    use reveille_store::{OwedPush, Traced};
+    use reveille_core::{Channel, LaneKey, Timestamp};
+    use reveille_store::Traced;
 
     use super::*;
     use crate::cmdlets::fakes::{self, ClearingHouse, Home, NOW, column, run};
-
-    fn at_home(number: u128, state: PushState, detail: &str) -> KnownPush {
-        let owed = OwedPush {
-            push: PushId::from_u128(number),
-            user: "bob@contoso.com".parse().expect("an address"),
-            device: "phone".into(),
-            identity: IdentityId::from_u128(7),
-            generation: 1,
-            channel: Channel::Message,
-            event: Event::Message,
-            message: None,
-            clearing_house: "push.lync.com".parse().expect("a domain"),
-            created: NOW,
-            expires: NOW,
-            due: NOW,
-            attempt: 2,
-            state,
-        };
-        KnownPush { owed, detail: detail.into(), moved: NOW }
-    }
 
     fn at_house(number: u128, origin: &str, state: PushState) -> TracedPush {
         let at = Timestamp::from_millis(1);
@@ -346,10 +326,10 @@ mod tests {
         let denied = PushState::NotPushed(Reason::AppNotGranted);
         Home {
             pushes: vec![
-                at_home(1, PushState::Owed, "504 Server time-out"),
-                at_home(2, denied, ""),
-                at_home(3, PushState::Journaled, ""),
-                at_home(4, PushState::NotPushed(Reason::RejectedByProvider), "BadTopic"),
+                fakes::known_push(1, PushState::Owed, "504 Server time-out"),
+                fakes::known_push(2, denied, ""),
+                fakes::known_push(3, PushState::Journaled, ""),
+                fakes::known_push(4, PushState::NotPushed(Reason::RejectedByProvider), "BadTopic"),
             ],
             ..Home::with([fakes::device("phone")])
         }
