@@ -146,7 +146,6 @@ impl Server {
 
     /// The server, and whether a session was opened that has to be ended.
     async fn sign_in(&self, address: Address, console: &mut Console) -> Result<(Remote, bool)> {
-        let roots = self.ca.as_deref().map(roots_of).transpose()?;
         let is_local = matches!(address, Address::Socket(_));
         let given = [
             ("--ca", self.ca.is_some()),
@@ -156,6 +155,7 @@ impl Server {
         if let (true, Some((name, _))) = (is_local, given.iter().find(|(_, given)| *given)) {
             bail!("{name} is for a server that is asked by --url; on its own machine the socket shows who you are");
         }
+        let roots = self.ca.as_deref().map(roots_of).transpose()?;
         let remote = Remote::new(address, roots)?;
         if is_local {
             return Ok((remote, false));
