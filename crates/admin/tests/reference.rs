@@ -6,7 +6,8 @@ use reveille_admin::{Kind, cmdlets};
 use serde::Deserialize;
 
 /// Parameters that are this product's own, beside the documents'. Tests may have more of them than can be listed.
-const OURS: [(&str, &[&str]); 3] = [
+const OURS: [(&str, &[&str]); 4] = [
+    ("CsAdminRole", &["CanRun"]),
     ("CsAccessEdgeConfiguration", &["UnassertedSource"]),
     ("CsHostingProvider", &["PassThru"]),
     (

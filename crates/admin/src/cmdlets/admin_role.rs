@@ -52,14 +52,24 @@ impl Cmdlet for Get {
                     Parameter::new("Filter", Kind::Text, "A pattern with * that the name must fit").of(&["Filter"]),
                     Parameter::new("Sid", Kind::Text, SID).at(2).of(&["SID"]),
                     Parameter::new("LocalStore", Kind::Switch, "Reads this machine's replica"),
+                    Parameter::new("CanRun", Kind::Text, "Only roles that have this cmdlet"),
                 ],
                 sets: &["Identity", "Filter", "SID"],
                 outputs: OUTPUTS,
                 area: Area::Administration,
-                examples: &[(
-                    "Get-CsAdminRole | Where-Object {$_.Cmdlets -match \"\\bTest-CsMcxPushNotification\\b\"}",
-                    "Shows who may run the push test.",
-                )],
+                notes: &[
+                    "-CanRun takes a cmdlet's whole name; -match finds parts of names too, unless \\b stands around.",
+                ],
+                examples: &[
+                    (
+                        "Get-CsAdminRole | Where-Object {$_.Cmdlets -match \"\\bTest-CsMcxPushNotification\\b\"}",
+                        "Shows who may run the push test.",
+                    ),
+                    (
+                        "Get-CsAdminRole -CanRun Test-CsMcxPushNotification",
+                        "The same, and says if there is no such cmdlet.",
+                    ),
+                ],
                 ..About::DEFAULT
             }
         }
@@ -72,14 +82,17 @@ impl Cmdlet for Get {
 
 fn get(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
     let wanted = call.text("Identity");
+    let runs = call.text("CanRun").map(|name| find(name).map(|it| it.about().name).ok_or_else(|| no_cmdlet(name)));
+    let runs = runs.transpose()?;
     let fit = |name: &str| {
         wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
             && call.text("Filter").is_none_or(|pattern| fits(pattern, name))
             && call.text("Sid").is_none()
     };
     let settings = if call.is_on("LocalStore") { desk.settings.snapshot() } else { central(desk)? };
-    let standard = PREDEFINED.iter().filter(|role| fit(role.name)).map(standard);
-    let customs = settings.admin_roles().filter(|role| fit(&role.identity)).map(object);
+    let has = |grant: Grant| runs.is_none_or(|name| grant.cmdlets.contains(&name));
+    let standard = PREDEFINED.iter().filter(|role| fit(role.name) && has(role.grant())).map(standard);
+    let customs = settings.admin_roles().filter(|role| fit(&role.identity) && has(Grant::of_custom(role))).map(object);
     let found: Vec<Object> = standard.chain(customs).collect();
     match wanted {
         Some(wanted) if found.is_empty() => Err(not_found(wanted)),

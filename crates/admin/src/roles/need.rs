@@ -103,7 +103,7 @@ fn record(call: &Call) -> Need {
 fn users(about: &About, call: &Call) -> Need {
     let names_user = |name: &str| {
         let kind = about.parameter(name).map(|parameter| parameter.kind);
-        matches!(kind, Some(Kind::SipAddress | Kind::List(Kind::SipAddress)))
+        matches!(kind, Some(Kind::SipAddress | Kind::User | Kind::List(Kind::SipAddress)))
             || matches!(name, "User" | "UserSipAddress")
             || (name == "Identity" && matches!(kind, Some(Kind::Text)))
     };

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::cmdlet::Area;
 use crate::value::{Object, Value};
@@ -39,7 +41,7 @@ fn call(about: &About, parameter: &str, value: &str) -> Call {
     let mut values: BTreeMap<&'static str, Value> = BTreeMap::new();
     let known = match about.parameter(parameter) {
         // The user of a cmdlet about users is its identity where there is nothing else.
-        None if parameter == "User" => about.parameters.iter().find(|it| it.kind == crate::kind::Kind::SipAddress),
+        None if parameter == "User" => about.parameters.iter().find(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User)),
         known => known,
     };
     if let Some(known) = known {
@@ -55,7 +57,7 @@ fn cell(grant: &Grant, about: &About) -> String {
         (_, '*') => about.area != Area::Scoped || !about.changes,
         (Area::Scoped, 'g' | 'R' | 'D') => about.changes,
         (Area::Users, 'a' | 'k') => true,
-        (Area::Tests, 'a' | 'k') => about.parameters.iter().any(|it| it.kind == crate::kind::Kind::SipAddress),
+        (Area::Tests, 'a' | 'k') => about.parameters.iter().any(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User)),
         _ => false,
     });
     let possible: Vec<_> = possible.collect();
@@ -183,3 +185,67 @@ fn a_record_of_a_site_is_that_of_whatever_names_it_and_all_must_agree() {
         assert_eq!(redmond.may(&scoped, &call).is_ok(), may, "{values:?}");
     }
 }
+
+/// What somebody may send as a value who looks for a way round.
+fn odd_value() -> impl Strategy<Value = serde_json::Value> {
+    let text = prop::sample::select(vec![
+        "site:Redmond",
+        "SITE:REDMOND",
+        "site:Dublin",
+        "site:Redmond ",
+        "global",
+        "Redmond",
+        "tag:Redmond",
+        "service:WebServer:site:Redmond",
+        "",
+    ])
+    .prop_map(serde_json::Value::from);
+    let leaf = prop_oneof![
+        text,
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into)
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let name =
+            prop::sample::select(vec!["Identity", "identity", "@identity", "Scope", "PSTypeName", "@version", "X"]);
+        let kind = prop::sample::select(vec!["McxConfiguration", "MobilityPolicy", "PushNotificationConfiguration"]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::Array),
+            (kind, prop::collection::vec((name, inner), 0..4)).prop_map(|(kind, members)| {
+                let mut object = serde_json::Map::new();
+                object.insert("PSTypeName".into(), kind.into());
+                object.extend(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
+                object.into()
+            }),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever is sent, it is bound or refused; and what a role of one site is let do names that site and no other.
+    #[test]
+    fn whatever_is_sent_a_role_of_a_site_stays_there(
+        cmdlet in 0..CMDLETS_MOST,
+        sent in prop::collection::vec((prop_oneof![3 => 0..6usize, 1 => 6..40usize], odd_value()), 1..4),
+    ) {
+        let scoped: Vec<_> = catalogue().filter(|about| about.area == Area::Scoped && about.changes).collect();
+        let about = scoped[cmdlet % scoped.len()];
+        let names = ["Identity", "Instance", "identity", "INSTANCE", "WhatIf", "Force"];
+        let all: Vec<&str> = names.into_iter().chain(about.parameters.iter().map(|it| it.name)).collect();
+        let mut parameters = serde_json::Map::new();
+        for (index, value) in sent {
+            parameters.insert(all[index % all.len()].to_owned(), value);
+        }
+        let parameters: Object = serde_json::from_value(parameters.into()).unwrap();
+        let redmond = Rights { grants: vec![Grant::of_custom(&own_roles()[0])] };
+        let bound = crate::bind::bind_object(about, &parameters).and_then(|it| it.finish(Caller::default()));
+        if let Ok(call) = bound && redmond.may(about, &call).is_ok() {
+            let instance = call.object("Instance").and_then(|it| it.property("Identity")).and_then(Value::as_text);
+            let named: Vec<&str> = call.text("Identity").into_iter().chain(instance).collect();
+            prop_assert!(!named.is_empty() && named.iter().all(|it| it.eq_ignore_ascii_case("site:redmond")), "{call:?}");
+        }
+    }
+}
+
+const CMDLETS_MOST: usize = 1000;
