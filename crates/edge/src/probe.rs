@@ -19,8 +19,8 @@ use reveille_federation::route::{Way, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Limits, Message, Method, Name};
 use reveille_sip_net::{
-    ConnectError, Flow, Handler, HandshakeRefusal, Pool, PoolLimits, RefusedBy, RequestError, Requests, Senders,
-    TlsClient, Took,
+    ConnectError, Flow, Handler, HandshakeRefusal, Pool, PoolLimits, RefusedBy, RequestError, Requests, Resolver,
+    Senders, TlsClient, Took,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -155,8 +155,12 @@ impl Outbound {
         let mut log = Log::new();
         let now = self.edge.now();
         let own = message::from_domain(request);
-        let (own_name, outcome) =
-            tokio::join!(self.own_name(own.as_ref().ok()), self.road(flow, request, &now, &mut log));
+        // Whatever was published a moment ago is to be seen, and not what was kept before.
+        let resolver = self.edge.resolver.afresh().unwrap_or_else(|| Arc::clone(&self.edge.resolver));
+        let (own_name, outcome) = tokio::join!(
+            self.own_name(&*resolver, own.as_ref().ok()),
+            self.road(flow, request, (&now, &*resolver), &mut log)
+        );
         // What is said of our own name stands first: it is where the partner's road to us begins.
         log.told.splice(0..0, own_name);
         match outcome {
@@ -190,21 +194,19 @@ impl Outbound {
 
     /// Whether our own record leads partners to us, as this edge's name servers see it. Ends nothing: the way out does
     /// not depend on it.
-    async fn own_name(&self, domain: Option<&SipDomain>) -> Option<Told> {
+    async fn own_name(&self, resolver: &dyn Resolver, domain: Option<&SipDomain>) -> Option<Told> {
         let domain = domain?;
         let begun = Instant::now();
         let ours = self.edge.config.name.as_str();
         let found = timeout(NAMES_WITHIN, async {
-            let records = srv_records(&*self.edge.resolver, domain).await?;
+            let records = srv_records(resolver, domain).await?;
             let names_us = records.iter().find(|record| record.target.eq_ignore_ascii_case(ours));
             let target = names_us.or_else(|| records.first()).map(|record| record.target.clone()).unwrap_or_default();
-            reveille_sip_net::locate(&*self.edge.resolver, &records).await.map_err(|error| {
-                Refusal::AddressNotFound {
-                    domain: domain.clone(),
-                    host: target.parse().unwrap_or_else(|_| domain.clone()),
-                    why: error.to_string(),
-                    remedy: None,
-                }
+            reveille_sip_net::locate(resolver, &records).await.map_err(|error| Refusal::AddressNotFound {
+                domain: domain.clone(),
+                host: target.parse().unwrap_or_else(|_| domain.clone()),
+                why: error.to_string(),
+                remedy: None,
             })?;
             Ok::<_, Refusal>(target)
         })
@@ -223,10 +225,10 @@ impl Outbound {
         &self,
         flow: &Flow,
         request: &Message,
-        now: &Now,
+        (now, resolver): (&Now, &dyn Resolver),
         log: &mut Log,
     ) -> Result<(Message, StampBack), Refusal> {
-        let (found, passage) = match self.way_to(flow, request, now, log).await {
+        let (found, passage) = match self.way_to(flow, request, (now, resolver), log).await {
             Ok(found) => found,
             Err(refusal) => {
                 log.refuse(&refusal);
@@ -266,7 +268,7 @@ impl Outbound {
         &self,
         flow: &Flow,
         request: &Message,
-        now: &Now,
+        (now, resolver): (&Now, &dyn Resolver),
         log: &mut Log,
     ) -> Result<(Arc<Found>, Passage), Refusal> {
         if self.edge.is_draining() {
@@ -287,7 +289,7 @@ impl Outbound {
         };
         let asked = match way {
             Way::AskSrv => {
-                let records = timeout(NAMES_WITHIN, srv_records(&*self.edge.resolver, &domain)).await;
+                let records = timeout(NAMES_WITHIN, srv_records(resolver, &domain)).await;
                 Some(
                     records
                         .unwrap_or_else(|_| Err(slow()))
@@ -298,11 +300,14 @@ impl Outbound {
         };
         let led = led(settings, &domain, way, asked)?;
         log.pass(Stage::Name, Some(led.host()));
-        let located = timeout(NAMES_WITHIN, locate_led(&*self.edge.resolver, settings, &domain, &led)).await;
+        let located = timeout(NAMES_WITHIN, locate_led(resolver, settings, &domain, &led)).await;
         let (target, _) = located.unwrap_or_else(|_| Err(slow()))?;
         let address = target.first_address().map(|address| address.to_string());
         log.pass(Stage::Address, address.as_deref());
-        self.edge.unfound.found(&domain);
+        if self.edge.unfound.found(&domain) {
+            // Others have not found it, and would not for as long as that answer is kept.
+            self.edge.resolver.forget();
+        }
         let found = self.found(&domain, target, led)?;
         let passage =
             found.proven.partner.send(Class::of(request), request.as_bytes().len()).inspect_err(|refusal| {

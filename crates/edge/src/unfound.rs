@@ -32,9 +32,9 @@ impl Unfound {
         by_domain.insert(domain.clone(), (at, refusal.clone()));
     }
 
-    /// A way was found.
-    pub(crate) fn found(&self, domain: &SipDomain) {
-        self.by_domain.lock().remove(domain);
+    /// A way was found. Answers whether there was none before.
+    pub(crate) fn found(&self, domain: &SipDomain) -> bool {
+        self.by_domain.lock().remove(domain).is_some()
     }
 
     /// All of them, by name.

@@ -1,6 +1,7 @@
 //! Tests of the way out: each way of failing is told at its own stage, and nobody outside can ask for one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::stage::Stage;
@@ -8,7 +9,7 @@ use reveille_federation::message::respond;
 use reveille_federation::probe::Answer;
 use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name};
-use reveille_sip_net::StaticResolver;
+use reveille_sip_net::{Addresses, Resolver, Srv, StaticResolver};
 
 use crate::rig::*;
 
@@ -179,6 +180,53 @@ async fn a_test_ends_the_pause_that_requests_make_after_a_failure() {
     house.send(plain(6), PATIENCE).await.unwrap();
     serve(&mut beyond, 200, &[]).await;
     assert_eq!(house.next(PATIENCE).await.unwrap().status(), Some(200), "it need not wait");
+    border.end().await;
+    beyond.end().await;
+}
+
+/// Name servers that have published something since they were asked last.
+struct Stale {
+    before: parking_lot::Mutex<StaticResolver>,
+    since: StaticResolver,
+}
+
+impl Resolver for Stale {
+    fn srv<'a>(&'a self, owner: &'a str) -> Found<'a, Vec<Srv>> {
+        let before = self.before.lock().clone();
+        Box::pin(async move { before.srv(owner).await })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Found<'a, Addresses> {
+        let before = self.before.lock().clone();
+        Box::pin(async move { before.addresses(host).await })
+    }
+
+    fn afresh(&self) -> Option<Arc<dyn Resolver>> {
+        Some(Arc::new(self.since.clone()))
+    }
+
+    fn forget(&self) {
+        *self.before.lock() = self.since.clone();
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_has_just_been_published_is_seen_by_the_test_and_then_by_everybody() {
+    let at = partner_address();
+    let since = srv(names(), "contoso.com", "sip.contoso.com", 5061).host("sip.contoso.com", at.ip());
+    let stale = Arc::new(Stale { before: parking_lot::Mutex::new(names()), since });
+    let border = Border::asking(settings([allowed("contoso.com", None)]), stale).await;
+    let mut beyond = Beyond::start(&border.office, "contoso.com", at);
+    let mut house = border.insider(HOUSE).await;
+    let plain = |number| request("push.example.net", "contoso.com", number);
+    let before = house.send_and_wait(plain(1), PATIENCE).await.unwrap();
+    assert_eq!(told(&before), (504, None, Some("1008")), "that there is no record is kept");
+    house.send(test_of(2), PATIENCE).await.unwrap();
+    serve(&mut beyond, 202, &[]).await;
+    assert_eq!(house.next(PATIENCE).await.unwrap().status(), Some(202));
+    house.send(plain(3), PATIENCE).await.unwrap();
+    serve(&mut beyond, 200, &[]).await;
+    assert_eq!(house.next(PATIENCE).await.unwrap().status(), Some(200), "and is forgotten when it holds no more");
     border.end().await;
     beyond.end().await;
 }

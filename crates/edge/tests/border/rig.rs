@@ -250,7 +250,7 @@ pub(crate) fn call_id(message: &Message) -> &str {
 }
 
 /// What a resolver promises.
-type Found<'a, T> = Pin<Box<dyn Future<Output = Result<T, ResolveError>> + Send + 'a>>;
+pub(crate) type Found<'a, T> = Pin<Box<dyn Future<Output = Result<T, ResolveError>> + Send + 'a>>;
 
 /// Name servers that take their time: each look-up of a service waits for a permit.
 pub(crate) struct Slow {

@@ -120,6 +120,18 @@ impl Resolver for HickoryResolver {
             Ok(Addresses { list, ttl: u32::try_from(left.as_secs()).unwrap_or(u32::MAX) })
         })
     }
+
+    fn afresh(&self) -> Option<Arc<dyn Resolver>> {
+        // What was once built is built again; should it fail all the same, the answers that are kept have to do.
+        Self::with(self.config.clone(), self.asking).ok().map(|fresh| Arc::new(fresh) as _)
+    }
+
+    fn forget(&self) {
+        let kept = self.inner.load().options().cache_size;
+        if let Err(error) = self.keep(kept) {
+            tracing::warn!(%error, "the answers of name servers that are kept stay");
+        }
+    }
 }
 
 fn build(config: &ResolverConfig, asking: Asking) -> Result<TokioResolver, ResolveError> {

@@ -10,6 +10,7 @@ mod order;
 mod table;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -28,6 +29,15 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// The addresses of `host`. Never empty. An address written as text is its own answer.
     fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Addresses, ResolveError>>;
+
+    /// The same without anything that is kept of earlier answers, for a test of what was mended a moment ago. `None` if
+    /// nothing is kept here.
+    fn afresh(&self) -> Option<Arc<dyn Resolver>> {
+        None
+    }
+
+    /// Forgets the answers that are kept: somebody has just seen that they hold no more.
+    fn forget(&self) {}
 }
 
 /// One SRV record (RFC 2782).

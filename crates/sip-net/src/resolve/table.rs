@@ -63,6 +63,17 @@ impl Resolver for StaticResolver {
             (None, None) => ready(Err(self.absent(host, "address"))),
         }
     }
+
+    fn afresh(&self) -> Option<Arc<dyn Resolver>> {
+        let beyond = self.beyond.as_ref()?.afresh()?;
+        Some(Arc::new(self.clone().or_else(beyond)))
+    }
+
+    fn forget(&self) {
+        if let Some(beyond) = &self.beyond {
+            beyond.forget();
+        }
+    }
 }
 
 impl StaticResolver {

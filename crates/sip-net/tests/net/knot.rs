@@ -215,6 +215,10 @@ async fn an_answer_is_kept_for_its_time_and_not_longer() {
     let gone = within(resolver.srv("_later._tcp.contoso.com")).await;
     assert!(matches!(gone, Err(ResolveError::NoSuchName { .. })), "{gone:?}");
     knot.change(&format!("{}\n_later._tcp 2 SRV 10 0 5061 later", srv("new")));
+    // Whoever looks afresh need not wait for it.
+    let afresh = resolver.afresh().expect("answers are kept");
+    let now = within(afresh.srv(OWNER)).await.expect("a record");
+    assert_eq!(now[0].target, "new.contoso.com");
     // Old until its time is over, then new: and the change is seen, also where there was nothing.
     let deadline = asked + PATIENCE;
     loop {
