@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver, ServedDomain,
-    SrvRecord, Store, Tls,
+    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver,
+    ServedDomain, SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
 

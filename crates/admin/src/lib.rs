@@ -5,10 +5,10 @@
 //! and the server again.
 #![warn(missing_docs)]
 
-pub mod bind;
 pub mod accounts;
 pub mod api;
 pub mod audit;
+pub mod bind;
 mod call;
 pub mod cmdlet;
 pub mod cmdlets;

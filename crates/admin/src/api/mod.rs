@@ -103,7 +103,9 @@ impl Api {
         let admitted = match (bearer, certificate) {
             (Some(bearer), _) => accounts::admit_pass(bearer, &from, &self.desk).map(|(caller, _)| caller),
             (None, Some(fingerprint)) => accounts::admit_certificate(&fingerprint, &from, &self.desk),
-            (None, None) => return Err(Problem::unauthorised("This needs a token, a session or a client certificate.")),
+            (None, None) => {
+                return Err(Problem::unauthorised("This needs a token, a session or a client certificate."));
+            }
         };
         let caller = admitted.map_err(|why| self.not_admitted(None, address, &why))?;
         self.pace.take(&caller.name).map_err(Problem::too_many)?;

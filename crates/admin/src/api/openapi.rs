@@ -213,7 +213,7 @@ fn schema(kind: &Kind) -> Value {
         Kind::WebLink => json!({
             "type": "object", "properties": { "Token": { "type": "string" }, "Href": { "type": "string" } },
         }),
-        Kind::PolicyScope | Kind::Scope | Kind::SipAddress | Kind::Text | Kind::Variable => {
+        Kind::PolicyScope | Kind::Scope | Kind::SipAddress | Kind::Text | Kind::User | Kind::Variable => {
             json!({ "type": "string" })
         }
     }

@@ -171,7 +171,8 @@ async fn sign_in(
     let (desk, name) = (Arc::clone(&api.desk), account.clone());
     let checking = api.tasks.spawn_blocking(move || (accounts::check_sign_in(&name, &password, &desk), seat));
     // The seat comes back with the outcome: it is held until a wrong guess has been counted.
-    let (checked, seat) = checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
+    let (checked, seat) =
+        checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
     let from = address.to_string();
     let known = match checked {
         Ok(known) => known,

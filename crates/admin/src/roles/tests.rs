@@ -41,7 +41,10 @@ fn call(about: &About, parameter: &str, value: &str) -> Call {
     let mut values: BTreeMap<&'static str, Value> = BTreeMap::new();
     let known = match about.parameter(parameter) {
         // The user of a cmdlet about users is its identity where there is nothing else.
-        None if parameter == "User" => about.parameters.iter().find(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User)),
+        None if parameter == "User" => about
+            .parameters
+            .iter()
+            .find(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User)),
         known => known,
     };
     if let Some(known) = known {
@@ -57,7 +60,9 @@ fn cell(grant: &Grant, about: &About) -> String {
         (_, '*') => about.area != Area::Scoped || !about.changes,
         (Area::Scoped, 'g' | 'R' | 'D') => about.changes,
         (Area::Users, 'a' | 'k') => true,
-        (Area::Tests, 'a' | 'k') => about.parameters.iter().any(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User)),
+        (Area::Tests, 'a' | 'k') => {
+            about.parameters.iter().any(|it| matches!(it.kind, crate::kind::Kind::SipAddress | crate::kind::Kind::User))
+        }
         _ => false,
     });
     let possible: Vec<_> = possible.collect();

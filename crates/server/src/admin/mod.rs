@@ -25,8 +25,8 @@ use crate::server::StartError;
 use crate::tls::Side;
 
 use places::Places;
-pub use socket::SocketFault;
 use socket::Socket;
+pub use socket::SocketFault;
 
 /// What the admin API needs before the roles are up: so that nothing of it can fail once they are.
 pub(crate) struct Opened {

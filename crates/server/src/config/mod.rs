@@ -3,15 +3,15 @@
 //! Nothing that an organisation *wants* stands here (domains, providers, switches: those are settings). Secrets are
 //! named by file path and read when the roles start.
 
-mod av;
 mod admin;
+mod av;
 mod check;
 mod raw;
 
 use std::path::{Path, PathBuf};
 
-pub use av::{Av, AvServer};
 pub use admin::{Admin, AdminGroups};
+pub use av::{Av, AvServer};
 pub use check::{Fault, check, warnings};
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
