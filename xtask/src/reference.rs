@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use reveille_admin::api;
 use reveille_admin::reference::{self, Page};
 use reveille_shell::reference as shell_reference;
 
@@ -31,6 +32,7 @@ pub(crate) fn write() -> Result<()> {
 fn pages() -> Vec<Page> {
     let mut pages = reference::pages();
     pages.push(Page { file: shell_reference::FILE.into(), text: shell_reference::page() });
+    pages.push(Page { file: "openapi.json".into(), text: format!("{:#}\n", api::document()) });
     pages
 }
 

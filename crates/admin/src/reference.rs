@@ -40,7 +40,8 @@ fn index() -> String {
     let mut text = format!(
         "{MADE}# The cmdlets\n\nWhat `reveille shell` and the admin API can do, by task. In the shell, `Get-Command` lists \
          the same and `Get-Help NAME -Full` shows the same pages. [The language](language.md) says what of PowerShell \
-         the shell understands, and [the shell's own commands](shell-commands.md) what works on any object.\n"
+         the shell understands, and [the shell's own commands](shell-commands.md) what works on any object. \
+         [openapi.json](openapi.json) describes the admin API.\n"
     );
     for (area, title, what) in TASKS {
         let mut cmdlets: Vec<_> = CMDLETS.iter().map(|it| it.about()).filter(|about| about.area == *area).collect();
