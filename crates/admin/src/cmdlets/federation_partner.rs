@@ -1,5 +1,7 @@
 //! `CsFederationPartner`: the partners of an edge as they are at this moment, and the domains to which no way is found.
 
+use reveille_core::settings::Snapshot;
+
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::cmdlets::push_lane::count;
@@ -65,8 +67,10 @@ impl Cmdlet for Get {
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async {
             let partners = desk.ports.edge()?.partners();
+            let settings = desk.settings.snapshot();
             let wanted = call.text("Domain").unwrap_or("*");
-            let outcome = Outcome::of(partners.iter().filter(|it| fits(wanted, &it.domain)).map(object));
+            let outcome =
+                Outcome::of(partners.iter().filter(|it| fits(wanted, &it.domain)).map(|it| object(it, &settings)));
             match (outcome.objects.is_empty(), call.text("Domain")) {
                 (true, Some(domain)) => Ok(Outcome {
                     warnings: vec![format!(
@@ -80,7 +84,8 @@ impl Cmdlet for Get {
     }
 }
 
-fn object(partner: &Partner) -> Object {
+fn object(partner: &Partner, settings: &Snapshot) -> Object {
+    let listed = partner.domain.parse().is_ok_and(|domain| settings.allowed_domain(&domain).is_some());
     let error = partner.last_error.as_ref();
     let refused: Vec<_> = partner.refused.iter().map(|(reason, times)| format!("{reason}: {times}")).collect();
     let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -93,7 +98,7 @@ fn object(partner: &Partner) -> Object {
         .with("Remedy", error.map(|it| it.advice.as_str()))
         .with("Remote", partner.remote.as_str())
         .with("Source", partner.source)
-        .with("Listed", partner.listed)
+        .with("Listed", listed)
         .with("ConnectionsIn", count(partner.connections_in))
         .with("ConnectionsOut", count(partner.connections_out))
         .with("InFlight", count(partner.in_flight))

@@ -319,9 +319,9 @@ fn came_back(device: &Foreseen) -> Option<Reason> {
 }
 
 /// What the other side has said to the last push, if that is tried again and again.
-fn stuck(last: Option<&KnownPush>) -> Option<&str> {
+fn stuck(last: Option<&KnownPush>) -> Option<String> {
     let known = last.filter(|known| matches!(known.owed.state, PushState::Owed | PushState::Requested))?;
-    Some(known.detail.as_str()).filter(|detail| !detail.is_empty())
+    Some(known.detail.as_str()).filter(|detail| !detail.is_empty()).map(remedy::said)
 }
 
 /// How the last push ended, which the gates cannot know beforehand.
@@ -489,8 +489,11 @@ mod tests {
         };
         let desk = fakes::desk(Some(home), None);
         let tested = run(&desk, "Test-CsPushEligibility", &[("User", "bob")]).await.expect("an answer");
-        assert!(column(&tested, "Explanation")[0].contains("was not taken yet: 504 1046"), "{tested:?}");
-        assert!(column(&tested, "LastPush")[0].contains("tried 2 times, and again at 2023-11-14T22:13:20Z: 504"));
+        assert!(
+            column(&tested, "Explanation")[0].contains("was not taken yet: it does not answer (504)"),
+            "{tested:?}"
+        );
+        assert!(column(&tested, "LastPush")[0].contains("tried 2 times, and again at 2023-11-14T22:13:20Z: it does"));
         assert!(column(&tested, "Remedy")[0].starts_with("Test-CsFederatedPartner -TargetFqdn edge.contoso.com"));
     }
 

@@ -245,7 +245,8 @@ impl<'a> Wanted<'a> {
 
 fn begin(id: PushId, place: &str, state: PushState, detail: &str, remedy: Option<String>) -> Object {
     let reason = reason_of(state);
-    let explanation = match (reason, detail) {
+    let detail = remedy::said(detail);
+    let explanation = match (reason, detail.as_str()) {
         (None, detail) => detail.to_owned(),
         (Some(reason), "") => reason.sentence().to_owned(),
         (Some(reason), detail) if detail.contains(reason.sentence()) => detail.to_owned(),
@@ -264,8 +265,11 @@ fn begin(id: PushId, place: &str, state: PushState, detail: &str, remedy: Option
 /// A push as home knows it.
 fn of_home(known: &KnownPush, app: Option<&reveille_core::AppKey>, place: &Place<'_>) -> Object {
     let owed = &known.owed;
-    let remedy = reason_of(owed.state).map(|reason| place.remedy(reason, &owed.user, app, Some(owed.push)));
     let open = matches!(owed.state, PushState::Owed | PushState::Requested);
+    // What is tried again and again finds no way.
+    let stuck = (open && !known.detail.is_empty()).then_some(Reason::NoRoute);
+    let reason = reason_of(owed.state).or(stuck);
+    let remedy = reason.map(|reason| place.remedy(reason, &owed.user, app, Some(owed.push)));
     begin(owed.push, "home", owed.state, &known.detail, remedy)
         .with("Event", word(owed.event))
         .with("Channel", owed.channel.as_str())

@@ -68,6 +68,22 @@ pub(super) fn unread(desk: &Desk, error: &reveille_store::StoreError) -> Failure
     Failure::new(Category::ResourceUnavailable, "StoreFailed", message)
 }
 
+/// What another server has said, as it is kept with a push (`504 1014;reason="…";source="…";advice="…"`), as a sentence with
+/// its advice. Anything else stays as it is.
+pub(super) fn said(detail: &str) -> String {
+    let Some((status, rest)) = detail.split_once(' ').filter(|(status, _)| status.parse::<u16>().is_ok()) else {
+        return detail.to_owned();
+    };
+    let parameter = |name: &str| {
+        let begin = rest.find(&format!(";{name}=\""))? + name.len() + 3;
+        rest[begin..].split('"').next().filter(|value| !value.is_empty())
+    };
+    let Some(reason) = parameter("reason") else { return detail.to_owned() };
+    let source = parameter("source").map(|source| format!(" from {source}")).unwrap_or_default();
+    let advice = parameter("advice").map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{reason} ({status}{source}){advice}")
+}
+
 /// As an argument on a line of the shell.
 pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
@@ -75,5 +91,35 @@ pub(super) fn quoted(text: &str) -> String {
         true => text.to_owned(),
         // The shell's own escape is the back-tick; a name with one, or with a quotation mark, is doubled in single quotes.
         false => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_server_has_said_reads_as_a_sentence() {
+        for (detail, expected) in [
+            (
+                r#"504 1014;reason="edge.nowhere.example has no address";source="edge.contoso.com";fault="peer";advice="publish it""#,
+                "edge.nowhere.example has no address (504 from edge.contoso.com); publish it",
+            ),
+            (r#"403 90109;reason="not granted""#, "not granted (403)"),
+            ("503 Service Unavailable", "503 Service Unavailable"),
+            ("Unregistered", "Unregistered"),
+            ("", ""),
+        ] {
+            assert_eq!(said(detail), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_shell_would_take_apart_is_quoted() {
+        for (name, expected) in
+            [("org.example.chat", "org.example.chat"), ("a b", "'a b'"), ("it's", "'it''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(name), expected);
+        }
     }
 }

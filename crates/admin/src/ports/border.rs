@@ -17,8 +17,6 @@ pub struct Partner {
     pub remote: String,
     /// How it is known: `DirectPartner`, `AutoFederation`, `AuthorizedServer`.
     pub source: &'static str,
-    /// Whether the domain is on the allow list.
-    pub listed: bool,
     /// How it is, in one word.
     pub state: &'static str,
     /// Its connections to us.

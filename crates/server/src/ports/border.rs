@@ -29,7 +29,6 @@ fn partner(status: PartnerStatus) -> Partner {
         domain: status.domain,
         remote: status.remote,
         source: status.source,
-        listed: status.listed,
         state: status.state.as_str(),
         connections_in: status.connections_in,
         connections_out: status.connections_out,
