@@ -419,18 +419,22 @@ fn a_settings_file_with_one_fault_changes_nothing() -> Result<()> {
             json!({ "Kind": "BlockedDomain", "Identity": "fabrikam.com" }),
             &[
                 "the settings were not changed: ",
-                "fabrikam.com cannot be allowed and blocked at once: remove the AllowedDomain record for fabrikam.com first",
+                "BlockedDomain \"fabrikam.com\" cannot stand beside AllowedDomain \"fabrikam.com\"",
             ],
         ),
         (
             "an edge that belongs to another record",
             json!({ "Kind": "AllowedDomain", "Identity": "tailspin.com", "ProxyFqdn": "sipfed.online.lync.com" }),
-            &["sipfed.online.lync.com is already the ProxyFqdn of HostingProvider \"LyncOnline\""],
+            &[
+                "AllowedDomain \"tailspin.com\" cannot have sipfed.online.lync.com, which HostingProvider \"LyncOnline\" has already",
+            ],
         ),
         (
             "a hosting provider on a partner's edge",
             json!({ "Kind": "HostingProvider", "Identity": "Other", "ProxyFqdn": "edge.fabrikam.com" }),
-            &["edge.fabrikam.com is already the ProxyFqdn of AllowedDomain \"fabrikam.com\""],
+            &[
+                "HostingProvider \"Other\" cannot have edge.fabrikam.com, which AllowedDomain \"fabrikam.com\" has already",
+            ],
         ),
         (
             "intervals the wrong way round",

@@ -45,6 +45,8 @@ pub enum Kind {
     Table,
     /// Any text.
     Text,
+    /// A user: `bob`, `contoso\\bob`, `bob@contoso.com`, also with `sip:`.
+    User,
     /// The name of a variable, without `$`.
     Variable,
     /// `@{Token="…";Href="…"}`.
@@ -70,6 +72,7 @@ impl Kind {
             Self::Switch => "SwitchParameter".into(),
             Self::Table => "Hashtable".into(),
             Self::Text => "String".into(),
+            Self::User => "UserId".into(),
             Self::Variable => "VariableName".into(),
             Self::WebLink => "WebLink".into(),
         }
@@ -134,6 +137,8 @@ impl Kind {
                 Err("this must be a secret: ConvertTo-SecureString or Get-Credential makes one".into())
             }
             (Self::SipAddress, Value::Text(text)) => sip_address(&text).map(Value::Text),
+            (Self::User, Value::Text(text)) if text.contains(['@', ':']) => sip_address(&text).map(Value::Text),
+            (Self::User, Value::Text(text)) if !text.is_empty() => Ok(Value::Text(text)),
             (Self::SipUri, Value::Text(text)) if text.to_ascii_lowercase().starts_with("sip:") => Ok(Value::Text(text)),
             (Self::SipUri, other) => Err(format!("{} is not a SIP URI: it begins with sip:", quoted(&other))),
             (Self::Table, Value::Object(object)) if object.type_name().is_empty() => {
@@ -159,6 +164,7 @@ impl Kind {
                 | Self::PolicyScope
                 | Self::Scope
                 | Self::SipAddress
+                | Self::User
                 | Self::Variable,
                 other,
             ) => Err(format!("{} is not text", quoted(&other))),
@@ -260,6 +266,9 @@ mod tests {
             (Kind::SipUri, "push.lync.com".into(), Err("begins with sip:")),
             (Kind::SipAddress, "kenmyer@litwareinc.com".into(), Ok("sip:kenmyer@litwareinc.com".into())),
             (Kind::SipAddress, "kenmyer".into(), Err("sip:user@domain")),
+            (Kind::User, "kenmyer".into(), Ok("kenmyer".into())),
+            (Kind::User, "kenmyer@litwareinc.com".into(), Ok("sip:kenmyer@litwareinc.com".into())),
+            (Kind::User, "sip:kenmyer".into(), Err("sip:user@domain")),
             (Kind::List(&Kind::Text), "one".into(), Ok(vec!["one"].into())),
             (Kind::Modifier(&Kind::Text), "one".into(), Ok(vec!["one"].into())),
             (

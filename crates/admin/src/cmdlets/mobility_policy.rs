@@ -46,7 +46,7 @@ const FAMILY: Family = Family {
 const INSTANCE: Parameter = instance("MobilityPolicy", "The object, as Get-CsMobilityPolicy gives it");
 const APPLICABLE_TO: Parameter = Parameter::new(
     "ApplicableTo",
-    Kind::SipAddress,
+    Kind::User,
     "The user whose policy is asked for: the one that holds, wherever it comes from",
 );
 const INCLUDE: Parameter = Parameter::new(
@@ -126,7 +126,7 @@ impl Cmdlet for Get {
 
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
-            match call.text("ApplicableTo").map(user).transpose()? {
+            match call.text("ApplicableTo").map(|text| user(text, desk)).transpose()? {
                 Some(user) => applicable(&user, desk),
                 None => FAMILY.get(call, desk).await,
             }
@@ -242,7 +242,10 @@ impl Cmdlet for Grant {
                 name: Name::new(Verb::Grant, NOUN),
                 summary: "Gives a user a mobility policy of their own, or takes it away",
                 parameters: &[
-                    Parameter::new("Identity", Kind::SipAddress, "The user").required().at(1).from(Pipeline::Both),
+                    Parameter::new("Identity", Kind::User, "The user: bob, bob@contoso.com, sip:bob@contoso.com")
+                        .required()
+                        .at(1)
+                        .from(Pipeline::Both),
                     Parameter::new(
                         "PolicyName",
                         Kind::Text,
@@ -271,7 +274,7 @@ impl Cmdlet for Grant {
 
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
-            let user = user(call.text("Identity").unwrap_or_default())?;
+            let user = user(call.text("Identity").unwrap_or_default(), desk)?;
             let policy = call.text("PolicyName").unwrap_or_default();
             let policy =
                 policy.get(..4).filter(|tag| tag.eq_ignore_ascii_case("tag:")).map_or(policy, |_| &policy[4..]);
@@ -291,10 +294,14 @@ impl Cmdlet for Grant {
     }
 }
 
-/// The binder has seen that it is an address; whether it can be a user's name, it has not.
-fn user(address: &str) -> Result<Aor, Failure> {
-    address.parse().map_err(|why: NameError| {
-        Failure::new(Category::InvalidArgument, "InvalidUser", sentence(&why.to_string())).of(address)
+/// The user of that name; a short one only where their home is.
+fn user(text: &str, desk: &Desk) -> Result<Aor, Failure> {
+    if let Some(known) = desk.ports.devices.as_ref().and_then(|home| home.named(text)) {
+        return Ok(known);
+    }
+    text.parse().map_err(|why: NameError| {
+        let message = format!("{} Here no home knows such a user by a shorter name.", sentence(&why.to_string()));
+        Failure::new(Category::InvalidArgument, "InvalidUser", message).of(text)
     })
 }
 

@@ -87,10 +87,14 @@ async fn a_second_provider_for_one_edge_is_refused_with_the_name_of_the_first() 
     assert_eq!(second.category, Category::ResourceExists);
     assert_eq!(
         second.message,
-        "sipfed.online.lync.com is already the ProxyFqdn of HostingProvider \"LyncOnline\": one edge belongs to one \
-         record."
+        "HostingProvider \"Other\" cannot have sipfed.online.lync.com, which HostingProvider \"LyncOnline\" has already: \
+         one edge belongs to one record."
     );
-    assert_eq!(second.advice.as_deref(), Some("Remove-CsHostingProvider -Identity \"LyncOnline\""));
+    assert_eq!(second.advice.as_deref(), Some("Get-CsHostingProvider -Identity \"LyncOnline\""));
+    let direct = [("Identity", "push.lync.com".into()), ("ProxyFqdn", "sipfed.online.lync.com".into())];
+    let direct = refused("New-CsAllowedDomain", &direct, &desk).await;
+    assert!(direct.message.contains("\"push.lync.com\"") && direct.message.contains("\"LyncOnline\""), "{direct}");
+    assert_eq!(direct.advice.as_deref(), Some("New-CsAllowedDomain -Identity push.lync.com"));
     let again = refused("New-CsHostingProvider", &provider("lynconline"), &desk).await;
     assert_eq!((again.id.as_ref(), again.category), ("AlreadyExists", Category::ResourceExists));
 }

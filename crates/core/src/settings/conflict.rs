@@ -6,10 +6,12 @@ use crate::names::SipDomain;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Conflict {
     /// A domain cannot be allowed and blocked.
-    #[error("{domain} cannot be allowed and blocked at once: remove the {other} record for {domain} first")]
+    #[error("{own} \"{domain}\" cannot stand beside {other} \"{domain}\": a domain is allowed or blocked, not both")]
     BothLists {
         /// The domain.
         domain: SipDomain,
+        /// The kind of the record that was wanted.
+        own: &'static str,
         /// The kind of the record that exists.
         other: &'static str,
     },
@@ -22,8 +24,12 @@ pub enum Conflict {
         policy: String,
     },
     /// Providers of both kinds share one list of names.
-    #[error("there is a {kind} \"{identity}\" already: a provider's name is unique over both kinds")]
+    #[error(
+        "{own} \"{identity}\" cannot stand beside {kind} \"{identity}\": a provider's name is unique over both kinds"
+    )]
     IdentityTaken {
+        /// The kind of the record that was wanted.
+        own: &'static str,
         /// The kind of the record that has it.
         kind: &'static str,
         /// The name.
@@ -61,10 +67,18 @@ pub enum Conflict {
         more: usize,
     },
     /// One edge, two records.
-    #[error("{proxy} is already the ProxyFqdn of {kind} \"{identity}\": one edge belongs to one record")]
+    #[error(
+        "{own} \"{own_identity}\" cannot have {proxy}, which {kind} \"{identity}\" has already: one edge belongs to one record"
+    )]
     ProxyTaken {
         /// The FQDN in question.
         proxy: SipDomain,
+        /// The kind of the record that was wanted.
+        own: &'static str,
+        /// The name of the record that was wanted.
+        own_identity: String,
+        /// Whether it is a record that exists, and was to be changed.
+        own_exists: bool,
         /// The kind of the record that has it.
         kind: &'static str,
         /// The name of the record that has it.
@@ -92,6 +106,8 @@ pub enum Conflict {
     ProviderBesideDefaultRoute {
         /// The default route.
         route: SipDomain,
+        /// Whether the route was wanted, and the provider is there; else it is the other way round.
+        is_new_route: bool,
         /// The kind of the provider's record.
         kind: &'static str,
         /// The provider's name.
@@ -166,23 +182,31 @@ impl Conflict {
     /// The command that removes what is in the way, or makes what is missing, where there is one.
     pub fn advice(&self) -> Option<String> {
         match self {
-            Self::BothLists { domain, other } => Some(format!("Remove-Cs{other} -Identity {domain}")),
+            Self::BothLists { domain, other, .. } => Some(format!("Remove-Cs{other} -Identity {domain}")),
             Self::GrantOfNothing { policy, .. } => Some(format!("New-CsMobilityPolicy -Identity \"{policy}\"")),
-            Self::IdentityTaken { kind, identity } => Some(format!("Get-Cs{kind} -Identity \"{identity}\"")),
+            Self::IdentityTaken { kind, identity, .. } => Some(format!("Get-Cs{kind} -Identity \"{identity}\"")),
             Self::PolicyInUse { user, .. } => {
                 Some(format!("Grant-CsMobilityPolicy -Identity {user} -PolicyName $null"))
+            }
+            Self::ProviderBesideDefaultRoute { is_new_route: true, kind, identity, .. } => {
+                Some(format!("Remove-Cs{kind} -Identity \"{identity}\""))
             }
             Self::ProviderBesideDefaultRoute { .. } => {
                 Some("Set-CsAccessEdgeConfiguration -UseDnsSrvRouting".to_owned())
             }
             Self::ProxyImmutable { kind, identity } => Some(format!("Remove-Cs{kind} -Identity \"{identity}\"")),
-            Self::ProxyTaken { kind: "AccessEdgeConfiguration", .. } => {
-                Some("Set-CsAccessEdgeConfiguration -UseDnsSrvRouting".to_owned())
+            // The edge of a provider or of the default route carries a domain that is allowed without one of its own.
+            Self::ProxyTaken { own: "AllowedDomain", own_identity, own_exists: false, .. } => {
+                Some(format!("New-CsAllowedDomain -Identity {own_identity}"))
             }
             Self::ProxyTaken { kind: "AllowedDomain", identity, .. } => {
                 Some(format!("Set-CsAllowedDomain -Identity {identity} -ProxyFqdn $null"))
             }
-            Self::ProxyTaken { kind, identity, .. } => Some(format!("Remove-Cs{kind} -Identity \"{identity}\"")),
+            Self::ProxyTaken { kind: "AccessEdgeConfiguration", .. } => {
+                Some("Get-CsAccessEdgeConfiguration".to_owned())
+            }
+            // The one that is there is most likely meant: it may need to be enabled, or nothing at all.
+            Self::ProxyTaken { kind, identity, .. } => Some(format!("Get-Cs{kind} -Identity \"{identity}\"")),
             Self::ProxyUri { .. } => {
                 Some("Set-CsMcxConfiguration -PushNotificationProxyUri \"sip:push@push.lync.com\"".to_owned())
             }

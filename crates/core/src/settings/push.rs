@@ -53,6 +53,5 @@ pub struct PushApp {
     /// The provider's name for the app: APNs bundle id, FCM project id.
     pub identity: String,
     /// The organisations that may push to it; all others get `app-not-granted`.
-    #[serde(default)]
     pub serves: Vec<SipDomain>,
 }

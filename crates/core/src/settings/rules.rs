@@ -26,7 +26,11 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
         Setting::AccessEdgeConfiguration(record) => access_edge(snapshot, record),
         Setting::AllowedDomain(record) => {
             if snapshot.is_blocked(&record.identity) {
-                return Err(Conflict::BothLists { domain: record.identity.clone(), other: "BlockedDomain" });
+                return Err(Conflict::BothLists {
+                    domain: record.identity.clone(),
+                    own: "AllowedDomain",
+                    other: "BlockedDomain",
+                });
             }
             match &record.proxy_fqdn {
                 Some(proxy) => proxy_is_free(snapshot, proxy, setting),
@@ -34,7 +38,11 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
             }
         }
         Setting::BlockedDomain(record) => match snapshot.allowed_domain(&record.identity) {
-            Some(_) => Err(Conflict::BothLists { domain: record.identity.clone(), other: "AllowedDomain" }),
+            Some(_) => Err(Conflict::BothLists {
+                domain: record.identity.clone(),
+                own: "BlockedDomain",
+                other: "AllowedDomain",
+            }),
             None => Ok(()),
         },
         Setting::HostingProvider(record) => provider(snapshot, record.into(), setting),
@@ -163,13 +171,13 @@ fn access_edge(snapshot: &Snapshot, record: &AccessEdgeConfiguration) -> Result<
     let route = record.default_route_fqdn.as_ref().ok_or(Conflict::RouteMissing)?;
     if let Some(other) = snapshot.providers().next() {
         let (kind, identity) = (other.kind, other.carrier.identity.to_owned());
-        return Err(Conflict::ProviderBesideDefaultRoute { route: route.clone(), kind, identity });
+        return Err(Conflict::ProviderBesideDefaultRoute { route: route.clone(), is_new_route: true, kind, identity });
     }
     // Whose level would count for a peer that is both?
     match snapshot.allowed_domains().find(|other| other.proxy_fqdn.as_ref() == Some(route)) {
         Some(other) => {
-            let (kind, identity) = ("AllowedDomain", other.identity.to_string());
-            Err(Conflict::ProxyTaken { proxy: route.clone(), kind, identity })
+            let own = Setting::AccessEdgeConfiguration(record.clone());
+            Err(taken(snapshot, &own, route, "AllowedDomain", other.identity.as_str()))
         }
         None => Ok(()),
     }
@@ -184,21 +192,36 @@ fn provider(snapshot: &Snapshot, record: ProviderRecord<'_>, setting: &Setting) 
         return Err(Conflict::ProxyImmutable { kind: record.kind, identity });
     }
     if let Some(other) = snapshot.providers().find(|kept| kept.kind != record.kind && same_name(kept)) {
-        return Err(Conflict::IdentityTaken { kind: other.kind, identity });
+        return Err(Conflict::IdentityTaken { own: record.kind, kind: other.kind, identity });
     }
     // A record that was written before stays as it is: the default route came later, and was refused then.
     if let Some(route) = snapshot.access_edge().default_route() {
-        return Err(Conflict::ProviderBesideDefaultRoute { route: route.clone(), kind: record.kind, identity });
+        return Err(Conflict::ProviderBesideDefaultRoute {
+            route: route.clone(),
+            is_new_route: false,
+            kind: record.kind,
+            identity,
+        });
     }
     proxy_is_free(snapshot, record.carrier.proxy, setting)
+}
+
+fn taken(snapshot: &Snapshot, own: &Setting, proxy: &SipDomain, kind: &'static str, identity: &str) -> Conflict {
+    Conflict::ProxyTaken {
+        proxy: proxy.clone(),
+        own: own.kind(),
+        own_identity: own.identity(),
+        own_exists: snapshot.row(&own.key()).is_some(),
+        kind,
+        identity: identity.to_owned(),
+    }
 }
 
 /// An FQDN is a provider's proxy or one allowed domain's, and of one record only. Several allowed domains may share a
 /// direct partner's edge, since a partner may host more than one domain.
 fn proxy_is_free(snapshot: &Snapshot, proxy: &SipDomain, setting: &Setting) -> Result<(), Conflict> {
     let own = setting.key();
-    let taken =
-        |kind, identity: &str| Err(Conflict::ProxyTaken { proxy: proxy.clone(), kind, identity: identity.to_owned() });
+    let taken = |kind, identity: &str| Err(taken(snapshot, setting, proxy, kind, identity));
     for other in snapshot.providers() {
         if other.carrier.proxy == proxy && own != SettingKey::new(other.kind, other.carrier.identity) {
             return taken(other.kind, other.carrier.identity);
@@ -306,8 +329,16 @@ mod tests {
             (provider("A", "p.example"), allowed("d.example", Some("p.example")), Some("HostingProvider \"A\"")),
             (allowed("d.example", Some("p.example")), provider("A", "p.example"), Some("AllowedDomain \"d.example\"")),
             (allowed("d.example", Some("p.example")), allowed("e.example", Some("p.example")), None),
-            (allowed("d.example", None), blocked("d.example"), Some("AllowedDomain record for d.example")),
-            (blocked("d.example"), allowed("d.example", None), Some("BlockedDomain record for d.example")),
+            (
+                allowed("d.example", None),
+                blocked("d.example"),
+                Some("BlockedDomain \"d.example\" cannot stand beside AllowedDomain \"d.example\""),
+            ),
+            (
+                blocked("d.example"),
+                allowed("d.example", None),
+                Some("AllowedDomain \"d.example\" cannot stand beside BlockedDomain \"d.example\""),
+            ),
             (any.clone(), mcx(120, 120, uri), Some("must be greater")),
             (any.clone(), mcx(500, 119, uri), Some("at least 120")),
             (any.clone(), mcx(500, 120, "push.lync.com"), Some("not a SIP URI")),
@@ -341,7 +372,11 @@ mod tests {
                 read(r#"{"Kind":"ProbeSchedule","Identity":"Test-CsMcxP2PIM","IntervalMinutes":0}"#),
                 Some("IntervalMinutes is 0"),
             ),
-            (any.clone(), read(r#"{"Kind":"PushApp","Identity":""}"#), Some("Identity is \"\": it is empty")),
+            (
+                any.clone(),
+                read(r#"{"Kind":"PushApp","Identity":"","Serves":[]}"#),
+                Some("Identity is \"\": it is empty"),
+            ),
             (
                 any.clone(),
                 read(&format!(r#"{{"Kind":"BlockedDomain","Identity":"a.b","Comment":"{}"}}"#, "x".repeat(300_000))),
@@ -350,7 +385,7 @@ mod tests {
             (any.clone(), edge(0), Some("1 to 4")),
             (any.clone(), edge(4), None),
             (provider("A", "p.example"), public("B", "p.example"), Some("HostingProvider \"A\"")),
-            (public("A", "p.example"), provider("A", "q.example"), Some("a PublicProvider \"A\" already")),
+            (public("A", "p.example"), provider("A", "q.example"), Some("beside PublicProvider \"A\"")),
             (public("A", "p.example"), public("A", "q.example"), Some("cannot be changed")),
             (public("A", "p.example"), allowed("d.example", Some("p.example")), Some("PublicProvider \"A\"")),
             (provider("A", "p.example"), default_route(""), Some("HostingProvider \"A\" would be a second way")),
