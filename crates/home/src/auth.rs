@@ -48,6 +48,9 @@ pub(crate) enum Unproven {
     Elsewhere,
 }
 
+/// The passwords of those who take part in a test.
+pub(crate) type Passwords<'g> = dyn Fn(&Aor) -> Option<&'g str> + 'g;
+
 /// What somebody hears who proves himself for another request than the one he sends.
 pub(crate) const ELSEWHERE: &str = "the credentials name another uri than the Request-URI";
 
@@ -87,7 +90,7 @@ impl Authenticator {
         &self,
         request: &Message,
         here: SocketAddr,
-        (users, guests): (&Users, &dyn Fn(&Aor) -> Option<&'g str>),
+        (users, guests): (&Users, &Passwords<'g>),
         now: Timestamp,
     ) -> Result<Aor, Unproven> {
         let method = request.method().unwrap_or(Method::Other("")).as_str();

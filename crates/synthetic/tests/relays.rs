@@ -1,5 +1,7 @@
 //! The TURN client with servers that others wrote: coturn (`apt install coturn`), and the demo's own on `turn-server-proto`.
 
+#![allow(clippy::disallowed_methods, reason = "coturn goes by the wall clock")]
+
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
