@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
                 Some('`') => {
                     let start = self.at;
                     let after = self.rest()[1..].trim_start_matches(is_blank);
-                    if self.second().is_none() || (after.is_empty() && self.second().is_some_and(is_blank)) {
+                    if after.trim_start_matches(['\n', '\r', ' ', '\t']).is_empty() {
                         self.at = self.text.len();
                         let said = "The line goes on after a grave accent (`), and nothing comes.";
                         return Err(Fault::incomplete(Span::new(start, start + 1), "IncompleteLine", said));

@@ -175,6 +175,9 @@ pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
         "new-object" => "Write a hashtable: @{ Name = value }.",
         "set-executionpolicy" | "get-executionpolicy" => "Scripts need no permission of their own here.",
         "start-sleep" | "sleep" => "Settings are in force at once; there is nothing to wait for.",
+        "true" => "Write $true.",
+        "false" => "Write $false.",
+        "null" => "Write $null.",
         "exit-pssession" => "Write exit.",
         _ => return None,
     })

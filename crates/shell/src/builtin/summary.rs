@@ -75,7 +75,7 @@ fn measure_object<'a>(
                 sum = operate::add(sum, convert::numeric(value).unwrap_or_else(|| value.clone())).map_err(wrong)?;
             }
         }
-        let mut extreme = |wanted: &str, first: std::cmp::Ordering| -> Result<Value, crate::eval::Flow> {
+        let extreme = |wanted: &str, first: std::cmp::Ordering| -> Result<Value, crate::eval::Flow> {
             let mut found: Option<&Value> = None;
             for value in values.iter().filter(|_| given.is_on(wanted)) {
                 if found.is_none() || order(value, found.unwrap_or(value), false).map_err(wrong)? == first {

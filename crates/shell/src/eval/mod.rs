@@ -127,6 +127,8 @@ impl<'r> Evaluator<'r> {
     fn statements<'a>(&'a mut self, block: &'a Block, sink: &'a mut Sink) -> Step<'a, ()> {
         Box::pin(async move {
             for statement in &block.statements {
+                // A long loop must not keep whoever presses Ctrl-C from being heard.
+                tokio::task::consume_budget().await;
                 match self.statement(statement, sink).await {
                     Err(Flow::Fail(report, action)) => self.report(&report, action)?,
                     done => done?,

@@ -117,11 +117,11 @@ mod tests {
             [domain("push.lync.com", 7, "a long comment on this domain\nin two lines"), domain("x.com", 1234, "")];
         assert_eq!(
             table(&values, 40, true),
-            "\nDomain        Count Comment\n------        ----- -------\npush.lync.com     7 a long comment on ...\nx.com          \
+            "\nDomain        Count Comment\n------        ----- -------\npush.lync.com     7 a long comment on...\nx.com          \
              1234\n\n"
         );
         assert_eq!(table(&values[1..], 40, false), "\nx.com   1234\n\n");
         // A width that nothing fits into leaves the columns readable.
-        assert!(table(&values, 1, true).contains("push... "));
+        assert!(table(&values, 1, true).contains("push.... "));
     }
 }

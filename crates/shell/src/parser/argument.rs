@@ -24,6 +24,20 @@ impl Parser<'_> {
             let said = "The name of a command cannot be put together from variables. Write the command out.";
             return Err(Fault::new(span, "CommandNameNotLiteral", said));
         }
+        if !is_command_name(&name) {
+            let said = match name.split_once('=') {
+                Some((variable, _)) if is_command_name(variable) => {
+                    format!("A variable begins with $, and a blank stands before =: ${variable} = …")
+                }
+                _ => format!("{name} cannot be the name of a command: those are words, like Get-CsMcxConfiguration."),
+            };
+            return Err(Fault::new(name_span, "CommandNameNotAWord", said));
+        }
+        if self.lexer.peek() == Some('(') {
+            let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
+            let said = format!("Arguments of a command stand behind blanks, without parentheses: {name} -Name value");
+            return Err(Fault::new(at, "BlankMissing", said));
+        }
         let mut arguments = Vec::new();
         let mut end = self.lexer.at();
         loop {
@@ -46,10 +60,13 @@ impl Parser<'_> {
         self.lexer.peek().is_none_or(|next| is_line_end(next) || matches!(next, ';' | '|' | ')' | '}'))
     }
 
+    fn at_parameter(&self) -> bool {
+        self.lexer.peek().is_some_and(is_dash)
+            && self.lexer.second().is_some_and(|next| next.is_alphabetic() || matches!(next, '_' | '?'))
+    }
+
     fn argument(&mut self) -> Result<Argument, Fault> {
-        let named = self.lexer.peek().is_some_and(is_dash)
-            && self.lexer.second().is_some_and(|next| next.is_alphabetic() || matches!(next, '_' | '?'));
-        if !named {
+        if !self.at_parameter() {
             return self.argument_value().map(Argument::Value);
         }
         let start = self.lexer.at();
@@ -82,8 +99,13 @@ impl Parser<'_> {
                 self.lexer.go(back);
                 break;
             }
+            let comma = self.lexer.at();
             self.lexer.bump();
             self.lexer.blank_lines()?;
+            if self.at_parameter() || self.ends_command() {
+                let said = "A value is missing after the comma.";
+                return Err(Fault::new(Span::new(comma, comma + 1), "MissingArgument", said));
+            }
             items.push(self.argument_item()?);
         }
         match (items.pop(), items.is_empty()) {
@@ -137,8 +159,24 @@ impl Parser<'_> {
                 let said = "A quotation mark stands within a word. Put the whole argument into quotation marks.";
                 return Err(Fault::new(at, "QuoteWithinWord", said));
             }
-            if ends_word(found) || (found == '`' && self.lexer.second().is_none_or(is_line_end)) {
+            if found == '`' && self.lexer.second().is_none_or(is_line_end) {
+                let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
+                let said = "A blank is missing before the grave accent (`) at the end of the line.";
+                return Err(Fault::new(at, "BlankBeforeContinuation", said));
+            }
+            if matches!(found, '(' | '{') && self.lexer.at() > start {
+                let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
+                let said = format!("A blank is missing before the {found}. As text it stands in quotation marks.");
+                return Err(Fault::new(at, "BlankMissing", said));
+            }
+            if ends_word(found) {
                 break;
+            }
+            if found == '$' && !self.at_value() {
+                let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
+                let said =
+                    "The name of a variable is missing after the dollar sign. As text, $ stands in 'quotation marks'.";
+                return Err(Fault::new(at, "VariableNameMissing", said));
             }
             match found {
                 '`' => {
@@ -161,6 +199,11 @@ impl Parser<'_> {
         }
         if let Some(fault) = unsupported::word(self.lexer.since(start), span) {
             return Err(fault);
+        }
+        let raw = self.lexer.since(start);
+        if raw.starts_with(is_dash) && raw.chars().count() > 1 && number(raw).is_none() {
+            let said = format!("{raw} is neither a parameter nor a number. As text it stands in quotation marks.");
+            return Err(Fault::new(span, "UnexpectedToken", said));
         }
         let kind = if parts.is_empty() {
             // What was written with a grave accent is text.
@@ -197,6 +240,12 @@ fn number(word: &str) -> Option<Number> {
         Number::Double(any) => (Number::Double(if digits.len() < word.len() { -any } else { any }), any.to_string()),
     };
     (!plain || shown == digits).then_some(number)
+}
+
+/// `Get-CsMcxConfiguration`, `Lync\Get-CsMcxConfiguration`, `?`, `%`.
+fn is_command_name(name: &str) -> bool {
+    let within = |found: char| is_name(found) || matches!(found, '-' | '.' | '\\');
+    matches!(name, "?" | "%") || (name.starts_with(is_name) && name.chars().all(within))
 }
 
 fn is_assignment(rest: &str) -> bool {

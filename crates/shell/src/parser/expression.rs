@@ -374,7 +374,7 @@ impl Parser<'_> {
             Some('$') => self.primary_with_steps()?,
             Some(found) if is_single(found) || is_double(found) || found.is_ascii_digit() => self.primary()?,
             _ => {
-                let name = self.lexer.take_while(|found| is_name(found) || found == '-').to_owned();
+                let name = self.lexer.take_while(is_name).to_owned();
                 let span = self.lexer.span_since(start);
                 if name.is_empty() {
                     return Err(self.unexpected(" A name is expected: @{ Name = value; … }"));

@@ -1,7 +1,7 @@
 //! What PowerShell knows and this shell does not: each with the nearest form that it does know.
 
 use crate::error::Fault;
-use crate::lexer::{Lexer, is_line_end};
+use crate::lexer::{Lexer, is_double, is_line_end, is_single};
 use crate::parser::expression::binary_word;
 use crate::span::Span;
 
@@ -43,6 +43,11 @@ pub(super) fn ahead(lexer: &Lexer<'_>) -> Option<Fault> {
             "SplattingNotSupported",
             "Splatting (@name) is not supported. Write the parameters out: -Name value.",
         ),
+        ('@', next) if !next.is_some_and(|next| "({".contains(next) || is_single(next) || is_double(next)) => fault(
+            1,
+            "UnrecognizedToken",
+            "@ begins @( … ), @{ … } or a here-string. As text it stands in quotation marks.",
+        ),
         ('$', Some('$' | '^')) => {
             fault(2, "VariableNotSupported", "This variable does not exist here. Keep what you need in one: $x = …")
         }
@@ -66,6 +71,10 @@ pub(super) fn operator(lexer: &Lexer<'_>) -> Option<Fault> {
     let instead = "Write the commands on lines of their own, and if ($?) { … } for what depends on the one before.";
     if rest.starts_with("&&") || rest.starts_with("||") {
         return of(2, "InvalidEndOfLine", format!("{} is not supported. {instead}", &rest[..2]));
+    }
+    if rest.starts_with('&') && rest[1..].trim_start_matches([' ', '\t']).chars().next().is_none_or(is_line_end) {
+        let said = "Commands cannot be run in the background (&). Start another shell for that.";
+        return of(1, "BackgroundNotSupported", said.into());
     }
     if rest.starts_with('&') {
         let said = "The call operator (&) is not supported. Write the command's name; text in braces is a script block, \

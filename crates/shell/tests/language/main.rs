@@ -1,0 +1,8 @@
+//! The language as administrators write it: `corpus/*.txt` with what each script prints, and another parser of PowerShell
+//! (tree-sitter's) that must accept whatever ours accepts.
+
+mod catalogue;
+mod corpus;
+mod oracle;
+mod scripts;
+mod world;
