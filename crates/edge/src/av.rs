@@ -200,8 +200,9 @@ mod tests {
     fn a_new_secret_counts_at_once_and_none_is_shown() {
         let secret = RelaySecret::new(b"north");
         let before = secret.credentials("a", Timestamp::from_millis(1000));
-        secret.clone().replace(b"south");
-        let after = secret.credentials("a", Timestamp::from_millis(1000));
+        let known_elsewhere = secret.clone();
+        secret.replace(b"south");
+        let after = known_elsewhere.credentials("a", Timestamp::from_millis(1000));
         assert_eq!(before.username, after.username);
         assert_ne!(before.password, after.password);
         assert_eq!(format!("{secret:?}"), "RelaySecret");

@@ -120,7 +120,7 @@ mod tests {
              Reveille-Stage: policy;us=3, name;us=9;failed\r\n",
         );
         assert!(!ours.is_by_partner());
-        let said = ours.said.clone().unwrap();
+        let said = ours.said.unwrap();
         assert_eq!((said.number, said.source.as_deref(), said.advice.as_deref()), (1008, Some("edge"), Some("do")));
         assert_eq!(said.reason, "the server, \"x\"");
         let theirs = answer("403 Forbidden", "ms-diagnostics-public: 90103;reason=\"no\"\r\nRetry-After: 7 (x)\r\n");
