@@ -37,7 +37,7 @@ pub(crate) struct Opened {
 
 /// Opens the file of accounts and the listeners. The side is for whoever watches certificates.
 pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError> {
-    let accounts = Arc::new(SqliteAdmin::open(&raw.settings_path().with_file_name("admin.db"))?);
+    let accounts = Arc::new(SqliteAdmin::open(&raw.accounts_path())?);
     let config = raw.admin.clone().unwrap_or_default();
     let socket = match Socket::open(&raw.admin_socket(), config.socket_group.as_deref()) {
         Ok(socket) => Some(socket),

@@ -58,3 +58,29 @@ impl Admin {
         groups.into_iter().flat_map(|(key, names)| names.iter().map(move |name| (key, name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use crate::config::parse;
+
+    #[test]
+    fn accounts_are_shared_by_who_shares_the_settings_and_by_nobody_else() {
+        for (settings, accounts) in [
+            ("", "/s/admin.db"),
+            ("settings = \"/x/contoso-settings.db\"", "/x/contoso-admin.db"),
+            ("settings = \"/x/publisher-settings.db\"", "/x/publisher-admin.db"),
+            ("settings = \"/x/wishes.db\"", "/x/wishes.db.admin"),
+        ] {
+            let raw = parse(&format!("[store]\ndir = \"/s\"\n{settings}\n"), Path::new("x.toml")).unwrap();
+            assert_eq!(raw.accounts_path(), PathBuf::from(accounts));
+        }
+    }
+
+    #[test]
+    fn sites_are_declared_once_and_the_homes_own_is_one() {
+        let text = "sites = [\"Redmond\", \"dublin\", \"REDMOND\"]\n[store]\ndir = \"/s\"\n";
+        assert_eq!(parse(text, Path::new("x.toml")).unwrap().declared_sites(), ["Redmond", "dublin"]);
+    }
+}

@@ -423,6 +423,18 @@ impl Raw {
         self.store.settings.clone().unwrap_or_else(|| self.store.dir.join("settings.db"))
     }
 
+    /// The file of accounts and of the audit log: beside that of the settings and named after it, so that who shares the
+    /// one shares the other, and two organisations on one machine share neither.
+    pub fn accounts_path(&self) -> PathBuf {
+        let settings = self.settings_path();
+        let name = settings.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let own = match name.rsplit_once("settings") {
+            Some((before, after)) => format!("{before}admin{after}"),
+            None => format!("{name}.admin"),
+        };
+        settings.with_file_name(own)
+    }
+
     /// The socket of this machine's administrators.
     pub fn admin_socket(&self) -> PathBuf {
         let given = self.admin.as_ref().and_then(|admin| admin.socket.clone());
