@@ -3,6 +3,14 @@
 //!
 //! With `REVEILLE_SHOW=1` the table is printed (issue 4, must show b).
 
+#[path = "partners/contoso.rs"]
+#[allow(dead_code, reason = "other tests with partners use the rest of it")]
+mod contoso;
+#[path = "partners/kamailio.rs"]
+#[allow(dead_code, reason = "other tests with partners use the rest of it")]
+mod kamailio;
+#[path = "partners/presence.rs"]
+mod presence;
 #[path = "diagnose/scene.rs"]
 mod scene;
 mod support;
@@ -12,11 +20,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use reveille_sim::certs::Ca;
+use reveille_sim::certs::{Ca, Leaf};
 use reveille_sim::phone::{Phone, PhoneOptions};
 use reveille_sim::recorder::Query;
 use serde_json::{Value, json};
 
+use contoso::Contoso;
+use kamailio::Kamailio;
+use presence::{here, on_path};
 use scene::{APP, OUTER, Part, RECORDS, Scene, TEAM};
 use support::{http, until};
 
@@ -498,4 +509,68 @@ async fn a_test_device_is_woken_and_acknowledges() -> Result<()> {
     ensure!(other["FailedStage"] == "settings", "{other:#}");
     phone.shutdown().await;
     tokio::task::block_in_place(|| scene.stop())
+}
+
+/// An edge that others wrote tells nothing of stages; what it answers to everybody is enough.
+#[test]
+fn a_foreign_edge_is_tested_by_what_every_edge_answers() -> Result<()> {
+    if !here(&[on_path("kamailio")])? {
+        return Ok(());
+    }
+    let settings = r#"{ "settings": [
+        { "Kind": "AllowedDomain", "Identity": "fabrikam.com", "ProxyFqdn": "edge.fabrikam.com" },
+        { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true } ] }"#;
+    let contoso = Contoso::start("diagnose-kamailio", settings)?;
+    let names = ["edge.fabrikam.com", "fabrikam.com"];
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", Leaf::new(names[0], &names))?;
+    let listens = || {
+        let edge = format!("{}:5061", contoso.host(3));
+        until("Kamailio listens", || Ok(std::net::TcpStream::connect(&edge).ok().map(drop)))
+    };
+    listens()?;
+    let socket = contoso.folder().path().join("store/admin/reveille.sock");
+    let test = || {
+        let parameters = json!({
+            "TargetFqdn": "edge.contoso.com", "Domain": "fabrikam.com", "Detailed": true, "IgnoreOwnName": true,
+        });
+        let outcome = scene::cmdlet(&socket, "Test-CsFederatedPartner", &parameters)?;
+        let outcome = outcome.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        anyhow::Ok(outcome["objects"][0].clone())
+    };
+    // Nobody is behind it: its edge is passed, and that is told.
+    let alone = test()?;
+    ensure!(alone["FailedStage"] == "intake" && alone["Fault"] == "peer", "{alone:#}");
+    let sentence = alone["Sentence"].as_str().unwrap_or_default();
+    ensure!(sentence.contains("the edge of fabrikam.com answers, and its server behind it does not"), "{sentence}");
+
+    let behind = std::net::UdpSocket::bind(format!("{}:5060", contoso.host(4)))?;
+    behind.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let answering = std::thread::spawn(move || -> Result<String> {
+        let mut buffer = vec![0; 65_535];
+        let (length, from) = behind.recv_from(&mut buffer)?;
+        let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let kept = ["via:", "from:", "to:", "call-id:", "cseq:", "record-route:"];
+        let is_kept = |line: &&str| kept.iter().any(|name| line.to_ascii_lowercase().starts_with(name));
+        let lines: Vec<&str> = request.lines().filter(is_kept).collect();
+        let answer = format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", lines.join("\r\n"));
+        behind.send_to(answer.as_bytes(), from)?;
+        Ok(request)
+    });
+    let well = test()?;
+    ensure!(well["Result"] == "Success", "{well:#}\n{}", kamailio.said());
+    let request = answering.join().ok().context("it answers")??;
+    ensure!(request.starts_with("OPTIONS sip:fabrikam.com"), "{request}");
+    ensure!(
+        !request.to_ascii_lowercase().contains("reveille-"),
+        "what is between a home and its edge has left:\n{request}"
+    );
+    kamailio.stop()?;
+
+    let impostor = ["edge.litware.com", "litware.com"];
+    let kamailio = Kamailio::start(&contoso, "fabrikam.com", Leaf::new(impostor[0], &impostor))?;
+    listens()?;
+    let wrong = test()?;
+    ensure!(wrong["FailedStage"] == "their-certificate", "{wrong:#}");
+    kamailio.stop()?;
+    contoso.stop()
 }
