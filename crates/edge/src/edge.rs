@@ -62,6 +62,9 @@ pub struct Served {
     pub address: std::net::SocketAddr,
 }
 
+/// Reads settings anew; may take as long as a small file does.
+type Refresh = Arc<dyn Fn() + Send + Sync>;
+
 /// One Access Edge.
 pub struct Edge {
     pub(crate) config: Config,
@@ -74,6 +77,8 @@ pub struct Edge {
     pub(crate) partners: Partners,
     pub(crate) unfound: Unfound,
     pub(crate) probes: Probes,
+    /// Reads the settings at once, instead of when they are looked at next.
+    refresh: OnceLock<Refresh>,
     /// The inner side, while it runs.
     outbound: OnceLock<Weak<Outbound>>,
     draining: AtomicBool,
@@ -108,11 +113,27 @@ impl Edge {
             partners,
             unfound,
             probes: Probes::new(),
+            refresh: OnceLock::new(),
             outbound,
             draining,
             latest,
             lookups,
         })
+    }
+
+    /// Gives the edge a way to read its settings at once: a test must see what another process has set a moment ago.
+    pub fn refresh_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        // Whoever was first is kept: the settings of an edge are one file.
+        let _ = self.refresh.set(Arc::new(refresh));
+    }
+
+    /// The settings are as new as their file.
+    pub(crate) async fn refreshed(&self) {
+        if let Some(refresh) = self.refresh.get().cloned()
+            && let Err(error) = tokio::task::spawn_blocking(move || refresh()).await
+        {
+            tracing::warn!(%error, "the settings could not be read anew for a test");
+        }
     }
 
     /// The latest refusals, newest last, for status pages.

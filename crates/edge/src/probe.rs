@@ -152,6 +152,7 @@ impl Outbound {
 
     /// Walks the road and answers with what was found on it.
     async fn walk(&self, flow: &Flow, request: &Message) {
+        self.edge.refreshed().await;
         let mut log = Log::new();
         let now = self.edge.now();
         let own = message::from_domain(request);

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_core::settings::Snapshot;
 use reveille_edge::{AvConfig, Edge, RelaySecret, Served};
 use reveille_federation::media_relay::Relay;
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener};
-use tokio::sync::watch;
+use reveille_store::{Settings as _, SqliteSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
@@ -23,10 +22,11 @@ use crate::vitals::Doors;
 pub(crate) fn start(
     config: &Config,
     store: &Store,
-    settings: watch::Receiver<Arc<Snapshot>>,
+    kept: &Arc<SqliteSettings>,
     names: Names,
     stop: &CancellationToken,
 ) -> Result<(Part, Arc<Edge>), StartError> {
+    let settings = kept.watch();
     let external_tls = Side::read("edge.tls", &config.tls, ClientAuth::Required)?;
     let (key, inner) = match &config.internal_tls {
         Some(inner) => ("edge.internal_tls", inner),
@@ -62,6 +62,12 @@ pub(crate) fn start(
         token_key: Some(token_key::kept(&store.dir.join("edge-tokens.key"))?),
     };
     let edge = Edge::new(role, settings.clone(), Arc::clone(&names.resolver), Arc::new(SystemClock));
+    let newest = Arc::clone(kept);
+    edge.refresh_by(move || {
+        if let Err(error) = newest.fresh() {
+            tracing::warn!(%error, "the settings could not be read anew for a test");
+        }
+    });
     let (outer_client, inner_client) = (Arc::clone(&external_tls.client), Arc::clone(&internal_tls.client));
     let running = Arc::clone(&edge).run(external, internal, outer_client, inner_client, stop.clone());
     let following = names.follow(settings, stop.clone());

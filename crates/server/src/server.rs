@@ -250,8 +250,7 @@ async fn start_roles(
         status.house = Some(house);
     }
     if let Some(config) = &raw.edge {
-        let settings = settings.watch();
-        let names = Names::new(&raw.resolver, &settings.borrow())?;
+        let names = Names::new(&raw.resolver, &settings.snapshot())?;
         let (part, edge) = edge::start(config, &raw.store, settings, names, stop)?;
         parts.push(part);
         status.edge = Some(edge);

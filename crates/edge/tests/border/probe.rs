@@ -232,6 +232,23 @@ async fn a_record_that_has_just_been_published_is_seen_by_the_test_and_then_by_e
 }
 
 #[tokio::test]
+async fn what_another_process_has_set_a_moment_ago_counts_for_the_test() {
+    let at = partner_address();
+    let border = Border::start(settings([]), names().host(PARTNER, at.ip())).await;
+    let mut beyond = Beyond::start(&border.office, PARTNER, at);
+    let mut house = border.insider(HOUSE).await;
+    let plain = request("push.example.net", "contoso.com", 1);
+    let before = house.send_and_wait(plain, PATIENCE).await.unwrap();
+    assert_eq!(told(&before).0, 403, "nobody is allowed");
+    border.change_unseen(allowed("contoso.com", Some(PARTNER)));
+    house.send(test_of(2), PATIENCE).await.unwrap();
+    serve(&mut beyond, 202, &[]).await;
+    assert_eq!(house.next(PATIENCE).await.unwrap().status(), Some(202));
+    border.end().await;
+    beyond.end().await;
+}
+
+#[tokio::test]
 async fn our_own_record_is_looked_at_as_well_and_ends_nothing() {
     let at = partner_address();
     let missing = || StaticResolver::new().host(PARTNER, at.ip());

@@ -134,6 +134,13 @@ impl Border {
         self.settings.send_replace(Arc::new(next));
     }
 
+    /// Another process changes them: the edge does not know before it looks into the file.
+    pub(crate) fn change_unseen(&self, setting: Setting) {
+        let sender = self.settings.clone();
+        let next = Arc::new(with(&self.settings.borrow(), [setting]));
+        self.edge.refresh_by(move || drop(sender.send_replace(Arc::clone(&next))));
+    }
+
     pub(crate) fn remove(&self, setting: &Setting) {
         let at = Timestamp::from_millis(1);
         let next = self.settings.borrow().with(&SettingChange::Remove(setting.key()), "tester", at).unwrap();

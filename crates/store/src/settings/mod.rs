@@ -1,7 +1,7 @@
 //! What the organisation wants, kept with author, time and version (DESIGN.md §9).
 //!
 //! The file may be shared by several processes of one machine: home and edge of one organisation see one another's
-//! changes within a quarter of a second, and rules across records hold for all of them together.
+//! changes within a twentieth of a second, and rules across records hold for all of them together.
 
 mod sqlite;
 
@@ -20,7 +20,7 @@ pub use sqlite::SqliteSettings;
 
 /// Where settings are read, watched and changed.
 pub trait Settings: Send + Sync + 'static {
-    /// All settings as this process knows them, without waiting: at most a quarter of a second old. The local replica.
+    /// All settings as this process knows them, without waiting: at most a twentieth of a second old. The local replica.
     fn snapshot(&self) -> Arc<Snapshot>;
 
     /// All settings as they are on disk at this moment, whoever has changed them last. The central store.

@@ -339,7 +339,9 @@ fn trim(db: &Connection, version: u64) -> rusqlite::Result<()> {
 const HISTORY_MAX: u64 = 10_000;
 
 /// How often other processes' changes are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+///
+/// Each look costs a few microseconds, and what one process is told is asked of another a moment later.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const LAYOUT: Layout =
     Layout { name: "settings", mark: *b"RvlS", page_bytes: 4096, one_process: false, migrations: &[FIRST, SECOND] };
