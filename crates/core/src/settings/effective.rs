@@ -88,9 +88,10 @@ impl Snapshot {
         self.nearest([Scope::Site(site.into())]).record
     }
 
-    /// The same at one server of the site, which comes first.
-    pub fn mcx_at(&self, site: &str, server: &SipDomain) -> Effective<McxConfiguration> {
-        self.nearest([Scope::Service(server.clone()), Scope::Site(site.into())])
+    /// The same at one server of the site, by its FQDN: what is set for the server comes first.
+    pub fn mcx_at(&self, site: &str, server: &str) -> Effective<McxConfiguration> {
+        let service = server.parse().ok().map(Scope::Service);
+        self.nearest(service.into_iter().chain([Scope::Site(site.into())]))
     }
 
     /// The push switches at a site: the site's own record, else the global one, else all off.
@@ -168,13 +169,13 @@ mod tests {
             r#"{"Kind":"McxConfiguration","Identity":"site:Redmond","SessionExpirationInterval":6000}"#,
             r#"{"Kind":"McxConfiguration","Identity":"service:WebServer:cs.contoso.com","SessionExpirationInterval":7000}"#,
         ];
-        let (cs, other) = ("cs.contoso.com".parse().unwrap(), "other.contoso.com".parse().unwrap());
+        let (cs, other) = ("CS.contoso.com", "other.contoso.com");
         let all = snapshot(&rows);
         for (rows, site, server, seconds, from) in [
-            (&all, "redmond", &cs, 7000, "service:WebServer:cs.contoso.com"),
-            (&all, "Redmond", &other, 6000, "site:Redmond"),
-            (&all, "Paris", &other, 5000, "global"),
-            (&snapshot(&[]), "Paris", &other, 259_200, "the defaults"),
+            (&all, "redmond", cs, 7000, "service:WebServer:cs.contoso.com"),
+            (&all, "Redmond", other, 6000, "site:Redmond"),
+            (&all, "Paris", other, 5000, "global"),
+            (&snapshot(&[]), "Paris", other, 259_200, "the defaults"),
         ] {
             let found = rows.mcx_at(site, server);
             assert_eq!(

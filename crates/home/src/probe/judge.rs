@@ -41,9 +41,14 @@ impl Facts<'_> {
         }
     }
 
+    /// The mobility service's settings as they hold at this home.
+    fn mcx(&self) -> McxConfiguration {
+        self.settings.mcx_at(self.site, self.doors.home.as_str()).record
+    }
+
     /// The domain of the clearing house that the settings name.
     pub(crate) fn publisher(&self) -> Option<SipDomain> {
-        publisher(&self.settings.mcx(self.site).push_notification_proxy_uri)
+        publisher(&self.mcx().push_notification_proxy_uri)
     }
 
     fn partner_allowed(&self, domain: &SipDomain) -> Result<(), Box<Trouble>> {
@@ -90,7 +95,7 @@ impl Facts<'_> {
             );
             return Err(Box::new(Trouble::new(Stage::Settings, Failure::ImFilterRejects, sentence, remedy)));
         }
-        let mcx = self.settings.mcx(self.site);
+        let mcx = self.mcx();
         let uri = mcx.push_notification_proxy_uri.clone();
         if publisher(&uri).is_none() {
             let sentence = format!("PushNotificationProxyUri is \"{uri}\", and must be of the form sip:push@domain");
@@ -244,7 +249,7 @@ impl Facts<'_> {
                 return self.leads_elsewhere(&domain, told.name.as_deref().unwrap_or_default(), sentence);
             }
             Failure::DomainNotAllowed if matches!(self.order.goal, Goal::Push { .. }) => {
-                let mcx = self.settings.mcx(self.site);
+                let mcx = self.mcx();
                 let default = publisher(&McxConfiguration::default().push_notification_proxy_uri);
                 // Somebody has set another publisher, whom nobody allowed, and the documents' own is allowed.
                 if default.is_some_and(|default| default != domain && self.settings.allowed_domain(&default).is_some())
@@ -357,7 +362,7 @@ impl Facts<'_> {
     fn goal_domain(&self) -> SipDomain {
         match &self.order.goal {
             Goal::Partner { domain, .. } => domain.clone(),
-            Goal::Push { .. } => publisher(&self.settings.mcx(self.site).push_notification_proxy_uri)
+            Goal::Push { .. } => publisher(&self.mcx().push_notification_proxy_uri)
                 .unwrap_or_else(|| self.doors.domain.clone()),
         }
     }
@@ -410,7 +415,7 @@ impl Facts<'_> {
     }
 
     fn no_clearing_house(&self, answer: &Answer, domain: &SipDomain) -> Trouble {
-        let mcx = self.settings.mcx(self.site);
+        let mcx = self.mcx();
         let uri = &mcx.push_notification_proxy_uri;
         let sentence = format!(
             "{domain} answers \"{} {}\" and takes no push requests; PushNotificationProxyUri is {uri}",
@@ -429,7 +434,7 @@ impl Facts<'_> {
         let trouble = |failure: Failure, sentence: String, remedy: String| {
             Some(Trouble::new(failure.stage(), failure, sentence, remedy))
         };
-        let mcx = self.settings.mcx(self.site);
+        let mcx = self.mcx();
         match (status, answer.number()) {
             (_, 1010) if status == 403 => trouble(
                 Failure::CertificateNamesAnother,

@@ -119,6 +119,27 @@ fn a_test_that_comes_through_has_every_stage_once_and_in_order() {
 }
 
 #[test]
+fn the_settings_of_this_very_home_come_before_its_sites() {
+    let home = doors().home;
+    let own = format!(
+        r#"{{"Kind":"McxConfiguration","Identity":"service:WebServer:{home}","PushNotificationProxyUri":"sip:own@push.lync.com"}}"#
+    );
+    let site =
+        r#"{"Kind":"McxConfiguration","Identity":"site:Redmond","PushNotificationProxyUri":"sip:bell@push.lync.com"}"#;
+    let [provider, allowed, on] = RECIPE;
+    let (doors, order) = (doors(), push(INNER));
+    for (rows, destination) in [
+        (&[provider, allowed, on][..], "sip:push@push.lync.com"),
+        (&[provider, allowed, on, site], "sip:bell@push.lync.com"),
+        (&[provider, allowed, on, site, &own], "sip:own@push.lync.com"),
+    ] {
+        let settings = settings(rows);
+        let facts = Facts { order: &order, doors: &doors, settings: &settings, site: "Redmond" };
+        assert_eq!(facts.destination().unwrap(), destination);
+    }
+}
+
+#[test]
 fn each_failure_has_its_stage_its_fault_and_its_remedy() {
     use Fault::{Configuration, Peer};
     let off = RECIPE[0].replace("true", "false");

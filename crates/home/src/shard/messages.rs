@@ -10,7 +10,7 @@ impl Shard {
         let id = MessageId::from_u128(self.new_id(now));
         let message = stored(reply.request(), from, to.clone(), id, now);
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let (publisher, _) = publisher(&settings, &self.shared);
         let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
         let account = self.accounts.entry(to.clone()).or_default();
         let pushes = {
@@ -212,7 +212,7 @@ impl Shard {
             Err(reason) => return warn!(user = %user, %reason, "kept messages could not be read"),
         };
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let (publisher, _) = publisher(&settings, &self.shared);
         let mut pushes = Vec::new();
         for message in &messages {
             self.answer_asker(user, message.id, 202);
@@ -287,13 +287,11 @@ impl Shard {
     }
 }
 
-/// Where push requests of a site go: the domain, and the whole SIP URI.
-pub(super) fn publisher(settings: &Snapshot, site: &str) -> (SipDomain, String) {
-    let uri = settings.mcx(site).push_notification_proxy_uri;
-    let aor: Result<Aor, _> = uri.parse();
-    match aor {
-        Ok(aor) => (aor.domain().clone(), uri),
+/// Where push requests of this home go: the domain, and the whole SIP URI.
+pub(super) fn publisher(settings: &Snapshot, home: &Shared) -> (SipDomain, String) {
+    match settings.mcx_at(&home.site, &home.name).record.push_address() {
+        Some(address) => (address.domain().clone(), address.to_sip_uri()),
         // The rule of the setting lets nothing else in; a file from elsewhere may.
-        Err(_) => ("invalid.invalid".parse().expect("a name"), "sip:push@invalid.invalid".into()),
+        None => ("invalid.invalid".parse().expect("a name"), "sip:push@invalid.invalid".into()),
     }
 }

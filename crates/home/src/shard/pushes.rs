@@ -33,7 +33,7 @@ impl Shard {
     /// Asks for one push, unless it has lost its reason meanwhile.
     fn ask(&mut self, user: &Aor, push: PushId, now: Timestamp) {
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let (domain, uri) = publisher(&settings, &self.shared.site);
+        let (domain, uri) = publisher(&settings, &self.shared);
         let Some(account) = self.accounts.get_mut(user) else { return };
         let Some(owed) = account.owed.get(&push).cloned() else { return };
         let device = account.devices.get(&owed.device);

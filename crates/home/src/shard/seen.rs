@@ -35,7 +35,7 @@ impl Shard {
 
     fn look<T>(&self, at: impl FnOnce(&Surroundings<'_>) -> T) -> T {
         let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared.site);
+        let (publisher, _) = publisher(&settings, &self.shared);
         at(&Surroundings {
             settings: &settings,
             site: &self.shared.site,
