@@ -63,7 +63,7 @@ impl Admin {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use crate::config::parse;
+    use crate::config::{check, parse};
 
     #[test]
     fn accounts_are_shared_by_who_shares_the_settings_and_by_nobody_else() {
@@ -76,6 +76,29 @@ mod tests {
             let raw = parse(&format!("[store]\ndir = \"/s\"\n{settings}\n"), Path::new("x.toml")).unwrap();
             assert_eq!(raw.accounts_path(), PathBuf::from(accounts));
         }
+    }
+
+    #[test]
+    fn what_cannot_work_is_said_at_its_key() {
+        let long = format!("socket = \"/{}\"", "x".repeat(120));
+        for (admin, key, part) in [
+            ("listen = \"127.0.0.1:1\"\nnames = [\"a.example\"]", "admin.tls", "without TLS"),
+            ("listen = \"127.0.0.1:1\"", "admin.names", "no name is given"),
+            (long.as_str(), "admin.socket", "107 bytes"),
+            (
+                "[admin.groups]\nrtcuniversaluseradmins = [\"-x\"]",
+                "admin.groups.rtcuniversaluseradmins",
+                "no name of a group",
+            ),
+            ("[admin.tls]\ncertificate = \"c\"\nkey = \"k\"\nroots = \"r\"", "admin.listen", "no address"),
+        ] {
+            let text = format!("[store]\ndir = \"/s\"\n[admin]\n{admin}\n");
+            let faults = check(&parse(&text, Path::new("x.toml")).unwrap(), false);
+            let said = faults.iter().find(|fault| fault.key == key).map(|fault| fault.sentence.as_str());
+            assert!(said.is_some_and(|said| said.contains(part)), "{admin}: {faults:?}");
+        }
+        let misspelt = parse("[store]\ndir = \"/s\"\n[admin]\nsockte = \"x\"\n", Path::new("x.toml")).unwrap_err();
+        assert!(misspelt.to_string().contains("did you mean \"socket\""), "{misspelt}");
     }
 
     #[test]
