@@ -11,6 +11,7 @@ use crate::kind::Kind;
 use crate::ports::border::Partner;
 use crate::ports::house::Lane;
 use crate::ports::machine::{Certificate, Figures, Part};
+use crate::probes::results::Found;
 use crate::value::Object;
 
 /// `Get-CsServiceStatus`
@@ -23,7 +24,7 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, "CsServiceStatus"),
                 summary: "Shows what runs in this server, and everything that needs somebody's attention",
                 description: "One line for the server, each role and each listener, and one for each trouble: push lanes \
-                              without a connection, partners that cannot be reached, certificates near their end, files that \
+                              without a connection, partners that cannot be reached, tests that ran by themselves and failed, certificates near their end, files that \
                               could not be read again, and settings that contradict nothing and yet will not work. Where \
                               Status is not Running, Detail says what it is and Remedy what to do.",
                 parameters: &[Parameter::new("Trouble", Kind::Switch, "Only what needs attention")],
@@ -45,6 +46,9 @@ impl Cmdlet for Get {
             }
             if let Some(border) = &desk.ports.border {
                 lines.extend(border.partners().iter().filter_map(partner));
+            }
+            if let Some(results) = &desk.ports.results {
+                lines.extend(results.all().iter().filter_map(|(test, known)| failed(test, known.found.first()?)));
             }
             lines.extend(machine.certificates(true).iter().filter_map(|it| certificate(it, now)));
             lines.extend(
@@ -127,6 +131,12 @@ fn partner(partner: &Partner) -> Option<Object> {
     Some(line("partner", &partner.domain, "Warning", &format!("{}: {}", partner.state, error.sentence), &remedy))
 }
 
+/// A test that ran by itself, and failed the last time.
+fn failed(test: &str, found: &Found) -> Option<Object> {
+    let detail = || format!("{} at {} ({})", found.sentence, found.stage, found.at);
+    (!found.succeeded).then(|| line("test", test, "Failure", &detail(), &found.remedy))
+}
+
 /// A certificate that ends soon.
 fn certificate(certificate: &Certificate, now: Timestamp) -> Option<Object> {
     let days = days_left(certificate, now);
@@ -168,6 +178,7 @@ mod tests {
     use crate::cmdlets::fakes::{self, ClearingHouse, Edge, NOW, Process, column, run};
     use crate::ports::Ports;
     use crate::ports::border::LastError;
+    use crate::probes::results::Results;
 
     fn certificate(which: &'static str, days: u64) -> Certificate {
         Certificate {
@@ -199,6 +210,21 @@ mod tests {
             sentence: "the server for push.lync.com is not found".into(),
             advice: "publish it".into(),
         };
+        let results = Results::forgotten();
+        let found = |succeeded| Found {
+            at: NOW,
+            succeeded,
+            stage: "name".into(),
+            fault: "peer".into(),
+            sentence: "no record".into(),
+            remedy: "publish it".into(),
+            took_ms: 5,
+        };
+        // The newest counts.
+        results.add("Test-CsFederatedPartner", found(false));
+        results.add("Test-CsFederatedPartner", found(true));
+        results.add("Test-CsMcxPushNotification", found(true));
+        results.add("Test-CsMcxPushNotification", found(false));
         let partners = vec![
             Partner { domain: "a.example".into(), state: "connected", ..Partner::default() },
             Partner {
@@ -212,6 +238,7 @@ mod tests {
             machine: Some(Arc::new(process)),
             border: Some(Arc::new(Edge(partners))),
             house: Some(Arc::new(ClearingHouse::default())),
+            results: Some(Arc::new(results)),
             ..Ports::default()
         })
     }
@@ -223,10 +250,11 @@ mod tests {
         assert_eq!(column(&all, "Kind")[..3], ["server", "role", "listener"]);
         assert!(column(&all, "Detail")[0].starts_with("up 0 d 01:01:01, 40 MB"), "{all:?}");
         let trouble = run(&desk, "Get-CsServiceStatus", &[("Trouble", "$true")]).await.expect("lines");
-        assert_eq!(column(&trouble, "Kind"), ["listener", "partner", "certificate", "certificate", "file"]);
-        assert_eq!(column(&trouble, "Status"), ["Ended", "Warning", "Warning", "Warning", "Warning"]);
+        assert_eq!(column(&trouble, "Kind"), ["listener", "partner", "test", "certificate", "certificate", "file"]);
+        assert_eq!(column(&trouble, "Status"), ["Ended", "Warning", "Failure", "Warning", "Warning", "Warning"]);
         assert_eq!(column(&trouble, "Remedy")[1], "publish it");
-        assert!(column(&trouble, "Detail")[2].contains("ends in 8 days"), "{trouble:?}");
+        assert_eq!(column(&trouble, "Name")[2], "Test-CsMcxPushNotification");
+        assert!(column(&trouble, "Detail")[3].contains("ends in 8 days"), "{trouble:?}");
     }
 
     #[tokio::test]
