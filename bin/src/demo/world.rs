@@ -316,9 +316,9 @@ Two organisations run on this machine, on loopback addresses of their own.
                        edge   {contoso_edge} (mutual TLS)
   push.example.net     edge   {publisher_edge} (mutual TLS)
                        clearing house {house} (behind its edge)
-  simulators           APNs https://{apns}, FCM https://{fcm}
+  simulators           APNs https://{apns}, FCM https://{fcm}, TURN {turn}
 
-  users                alice / alice-wonder, bob / bob-builds, kenmyer / ken-9-stars
+  users                alice / alice-wonder, bob / bob-builds, kenmyer / ken-9-stars; each also at litwareinc.com
   everything else      {dir}/demo.json
 
 Try next:
@@ -326,7 +326,9 @@ Try next:
   watch the pushes     curl -s http://{control}/apns/log
   make a token dead    curl -s http://{control}/apns/script -H 'content-type: application/json' \\
                          -d '{{\"token\":\"{message}\",\"answers\":[{{\"status\":410,\"reason\":\"Unregistered\",\"timestamp\":9999999999999}}]}}'
-  why not pushed       curl -s http://{ops}/status/users/bob
+  why not pushed       reveille shell --socket {socket} -c 'Test-CsPushEligibility bob'
+  test the A/V edge    reveille shell --socket {socket} \\
+                         -c 'Test-CsAVEdgeConnectivity atl-cs-001.litwareinc.com -UserSipAddress sip:kenmyer@litwareinc.com -Detailed'
   who was refused      curl -s http://{edge_ops}/status
   join with a phone    any SIP client: domain contoso.com, proxy sip:{tls};transport=tls, authority {dir}/ca.pem,
                        certificate {dir}/bob.pem and bob.key,
@@ -340,7 +342,7 @@ Ctrl-C stops.",
             house = at.house(),
             apns = self.apns.addr(),
             fcm = self.fcm.addr(),
-            ops = at.home_ops(),
+            turn = self.turn.addr(),
             edge_ops = at.publisher_edge_ops(),
             team = TEAM,
             // Tokens of the form that APNs gives out: 32 bytes in hexadecimal.
