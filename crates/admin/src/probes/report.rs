@@ -103,9 +103,22 @@ pub fn terminating(name: Name, report: &Report, rejected: &str) -> Option<Failur
     };
     let mut failure = Failure::new(Category::OperationStopped, "WorkflowNotCompleted", message);
     failure.exception = exception.into();
-    let trail = Trail { warnings: report.walk.hints.clone(), verbose: steps(name, report) };
+    // The documents' lines say neither what it was nor what to do: that is said before them.
+    let mut warnings = report.walk.hints.clone();
+    warnings.push(summary(name, trouble));
+    let trail = Trail { warnings, verbose: steps(name, report) };
     let advice = format!("{}: {} {}", trouble.stage.as_str(), trouble.sentence, remedy(trouble));
     Some(failure.advise(advice).after(trail))
+}
+
+/// What an administrator must know who has not asked for more.
+fn summary(name: Name, trouble: &Trouble) -> String {
+    let Trouble { stage, fault, sentence, remedy, .. } = trouble;
+    format!(
+        "The test ended at the stage {} (fault: {}): {sentence}. Remedy: {remedy}. {name} -Detailed shows every stage.",
+        stage.as_str(),
+        fault.as_str()
+    )
 }
 
 fn remedy(trouble: &Trouble) -> String {
@@ -266,7 +279,15 @@ pub(crate) mod tests {
         );
         assert_eq!((&*lost.exception, &*lost.id), ("FailureResponseException", "WorkflowNotCompleted"));
         assert_eq!(lost.advice.as_deref(), Some("name: no SRV record => publish it"));
-        assert!(lost.trail.is_some_and(|trail| trail.verbose.len() > 3), "the steps up to it are told");
+        let trail = lost.trail.expect("the steps up to it are told");
+        assert!(trail.verbose.len() > 3, "{trail:?}");
+        assert_eq!(
+            trail.warnings,
+            [
+                "The test ended at the stage name (fault: peer): no SRV record. Remedy: publish it. Test-CsMcxPushNotification \
+              -Detailed shows every stage."
+            ]
+        );
         let filter = Trouble::new(Stage::Settings, Fault::ImFilterRejects, "the filter blocks http:", "");
         let rejected = terminating(NAME, &report(Some(filter)), "rejected.").unwrap();
         assert_eq!((rejected.message.as_str(), &*rejected.exception), ("rejected.", "SyntheticTransactionException"));
