@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # Runs two organisations as four separate processes on loopback, with the provider simulators beside them.
 #
-#   ./run.sh [BINARY]      BINARY is target/release/reveille of this repository when absent
+#   ./run.sh [--empty] [BINARY]
+#
+# BINARY is target/release/reveille of this repository when absent. With --empty nobody wants anything yet: no settings
+# are imported, and docs/first-push.md goes on from there.
 #
 # Everything that is made lies below state/, and is made anew at each start. Ctrl-C stops everything.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+empty=
+if [ "${1:-}" = --empty ]; then
+    empty=yes
+    shift
+fi
 binary=${1:-$here/../../target/release/reveille}
 patience=30 # seconds for each step
 state=$here/state
@@ -89,14 +97,24 @@ for role in contoso-home contoso-edge publisher-edge clearinghouse; do
     "$binary" check -c $role.toml >"$state/log/$role.check" 2>&1 || { cat "$state/log/$role.check" >&2; die "$role.toml is wrong"; }
 done
 
-echo "importing what each organisation wants"
-"$binary" settings import -c contoso-home.toml --author run.sh contoso-settings.json
-"$binary" settings import -c clearinghouse.toml --author run.sh publisher-settings.json
+if [ -z "$empty" ]; then
+    echo "importing what each organisation wants"
+    "$binary" settings import -c contoso-home.toml --author run.sh contoso-settings.json
+    "$binary" settings import -c clearinghouse.toml --author run.sh publisher-settings.json
+fi
 
 for role in clearinghouse publisher-edge contoso-edge contoso-home; do
     echo "starting $role"
     start $role "$binary" serve -c $role.toml --ready-fd 1
 done
+
+if [ -n "$empty" ]; then
+    echo
+    echo "ready: five processes run, and no organisation wants anything yet. docs/first-push.md goes on from here."
+    echo "Ctrl-C stops everything."
+    wait -n "${running[@]}" || true
+    die "one of the processes has ended; see state/log"
+fi
 
 cat <<'TEXT'
 
