@@ -73,7 +73,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes characters as long as they are wanted.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let length = self.rest().find(|found| !wanted(found)).unwrap_or(self.rest().len());
+        let length = self.rest().find(|found| !wanted(found)).unwrap_or_else(|| self.rest().len());
         let taken = &self.rest()[..length];
         self.at += length;
         taken
@@ -99,6 +99,11 @@ impl<'a> Lexer<'a> {
                         return Err(Fault::incomplete(Span::new(start, start + 1), "IncompleteLine", said));
                     }
                     if self.second().is_some_and(is_line_end) {
+                        if !self.text[..start].is_empty()
+                            && !self.text[..start].ends_with(|it| is_blank(it) || is_line_end(it))
+                        {
+                            return Err(no_blank_before(start));
+                        }
                         self.bump();
                         self.line_end();
                     } else if after.starts_with(is_line_end) {
@@ -241,6 +246,12 @@ impl<'a> Lexer<'a> {
             Number::Double(any) => Number::Double(any * factor as f64),
         })
     }
+}
+
+/// A line that goes on, with the word before it running into the mark.
+pub(crate) fn no_blank_before(at: usize) -> Fault {
+    let said = "A blank is missing before the grave accent (`) at the end of the line.";
+    Fault::new(Span::new(at, at + 1), "BlankBeforeContinuation", said)
 }
 
 pub(crate) const fn is_blank(found: char) -> bool {

@@ -111,7 +111,7 @@ fn get_command<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Ve
         let mut found = commands(evaluator, &wanted);
         if let Some(module) = &module {
             found.retain(|command| {
-                crate::eval::method::property(command, "Module").to_string().eq_ignore_ascii_case(module)
+                crate::eval::method::property(command, "@module").to_string().eq_ignore_ascii_case(module)
             });
         }
         match (found.is_empty(), names.first()) {
@@ -138,7 +138,7 @@ fn commands(evaluator: &Evaluator<'_>, wanted: &dyn Fn(&str) -> bool) -> Vec<Val
         (noun.to_lowercase(), verb.to_lowercase())
     });
     let object = |(name, module, summary): (String, &str, &str)| {
-        Object::new("CommandInfo").with("Name", name).with("Module", module).with("Synopsis", summary).into()
+        Object::new("CommandInfo").with("Name", name).with("Synopsis", summary).with("@module", module).into()
     };
     all.into_iter().map(object).collect()
 }

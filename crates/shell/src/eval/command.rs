@@ -183,7 +183,7 @@ impl Evaluator<'_> {
     /// Whether the person agrees, where a cmdlet asks.
     fn may_go_on(&mut self, run: &mut Run, parameters: &Object) -> Result<bool, Flow> {
         let on = |name: &str| parameters.property(name).is_some_and(convert::truth);
-        let asks = run.common.confirm.unwrap_or(run.about.asks && !on("Force"));
+        let asks = run.common.confirm.unwrap_or_else(|| run.about.asks && !on("Force"));
         if !asks || on("WhatIf") || run.all {
             return Ok(true);
         }

@@ -48,6 +48,10 @@ pub(crate) fn index(of: &Value, key: &Value) -> Result<Value, Wrong> {
         return Ok(Value::List(keys.iter().map(|key| index(of, key)).collect::<Result<_, _>>()?));
     }
     Ok(match of {
+        // One object is a list of itself, since nobody sees whether a command gave one or several.
+        Value::Object(object) if !object.type_name().is_empty() && matches!(key, Value::Int(_)) => {
+            place(key, 1).map(|_| of.clone()).unwrap_or_default()
+        }
         Value::Object(object) => object.property(&key.to_string()).cloned().unwrap_or_default(),
         Value::List(items) => place(key, items.len()).map(|place| items[place].clone()).unwrap_or_default(),
         Value::Text(text) => {
@@ -56,7 +60,6 @@ pub(crate) fn index(of: &Value, key: &Value) -> Result<Value, Wrong> {
             found.map(|found| Value::Text(found.to_string())).unwrap_or_default()
         }
         Value::Null => return Err(Wrong::new("NullArray", "Cannot index into a null array.")),
-        // One value is a list of itself, since nobody sees whether a command gave one object or several.
         one => place(key, 1).map(|_| one.clone()).unwrap_or_default(),
     })
 }

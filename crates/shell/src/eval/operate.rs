@@ -78,7 +78,7 @@ pub(crate) fn remainder(left: &Value, right: &Value) -> Result<Value, Wrong> {
 
 fn not_nought(right: &Value) -> Result<(), Wrong> {
     match as_double(right) {
-        Some(nought) if nought == 0.0 => Err(Wrong::new("RuntimeException", "Attempted to divide by zero.")),
+        Some(0.0) => Err(Wrong::new("RuntimeException", "Attempted to divide by zero.")),
         _ => Ok(()),
     }
 }
@@ -205,7 +205,7 @@ fn groups_in_braces(text: &str) -> String {
             // Both `$$` and a lone dollar sign are one.
             _ => out.push_str("$$"),
         }
-        rest = if after.starts_with('$') { &after[1..] } else { &after[digits..] };
+        rest = after.strip_prefix('$').unwrap_or_else(|| &after[digits..]);
     }
     out.push_str(rest);
     out

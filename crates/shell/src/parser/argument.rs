@@ -3,7 +3,7 @@
 use super::{Parser, unsupported};
 use crate::ast::{Argument, Command, Expression, ExpressionKind, Number, Part};
 use crate::error::Fault;
-use crate::lexer::{Lexer, ends_word, is_blank, is_dash, is_double, is_line_end, is_name, is_single};
+use crate::lexer::{Lexer, ends_word, is_blank, is_dash, is_double, is_line_end, is_name, is_single, no_blank_before};
 use crate::span::Span;
 
 impl Parser<'_> {
@@ -150,7 +150,7 @@ impl Parser<'_> {
 
     /// A word without quotation marks, which may have begun with a value.
     fn word(&mut self, begun: Option<(Part, usize)>) -> Result<Expression, Fault> {
-        let start = begun.as_ref().map_or(self.lexer.at(), |(_, start)| *start);
+        let start = begun.as_ref().map_or_else(|| self.lexer.at(), |(_, start)| *start);
         let mut parts: Vec<Part> = begun.into_iter().map(|(part, _)| part).collect();
         let mut text = String::new();
         while let Some(found) = self.lexer.peek() {
@@ -160,9 +160,7 @@ impl Parser<'_> {
                 return Err(Fault::new(at, "QuoteWithinWord", said));
             }
             if found == '`' && self.lexer.second().is_none_or(is_line_end) {
-                let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
-                let said = "A blank is missing before the grave accent (`) at the end of the line.";
-                return Err(Fault::new(at, "BlankBeforeContinuation", said));
+                return Err(no_blank_before(self.lexer.at()));
             }
             if matches!(found, '(' | '{') && self.lexer.at() > start {
                 let at = Span::new(self.lexer.at(), self.lexer.at() + 1);

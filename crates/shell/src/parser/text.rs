@@ -148,7 +148,10 @@ impl Parser<'_> {
             return Err(Fault::new(self.lexer.span_since(start), "VariableNameMissing", said));
         }
         let (scope, name) = if braced {
-            name.split_once(':').map_or((None, name.clone()), |(scope, name)| (Some(scope.to_owned()), name.to_owned()))
+            match name.split_once(':') {
+                Some((scope, name)) => (Some(scope.to_owned()), name.to_owned()),
+                None => (None, name),
+            }
         } else if name != "?" && self.lexer.peek() == Some(':') && self.lexer.second() != Some(':') {
             self.lexer.bump();
             (Some(name), self.lexer.take_while(is_name).to_owned())
