@@ -12,7 +12,11 @@ const DEFAULT: &str = "info,hickory=warn,h2=warn,rustls=warn,hyper=warn";
 /// Sets up logging for this process; `REVEILLE_LOG` wins over the configuration. A second call changes nothing.
 pub fn start(log: &Log) {
     let named = std::env::var("REVEILLE_LOG").ok().or_else(|| log.filter.clone());
-    let filter = EnvFilter::new(named.as_deref().unwrap_or(DEFAULT));
+    // What these crates trace has the keys that they sign with: nobody may ask for it.
+    let filter = ["stun_types=info", "stun_proto=info", "turn_types=info"]
+        .into_iter()
+        .filter_map(|quiet| quiet.parse().ok())
+        .fold(EnvFilter::new(named.as_deref().unwrap_or(DEFAULT)), EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // Whoever came first has set it up; tests start many servers in one process.
