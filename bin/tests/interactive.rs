@@ -125,6 +125,13 @@ fn questions_are_asked_and_answers_heard() -> Result<()> {
     terminal.until("Identity: ")?;
     terminal.types("\x03")?;
     terminal.until(PROMPT)?;
+    // And in the midst of a command, however busy it is.
+    terminal.types("foreach ($a in 1..900000) { foreach ($b in 1..900000) { $endless = $a * $b } }\n")?;
+    terminal.until("1..900000) { $endless")?;
+    support::until("the shell is at work", || Ok((terminal.processor_ticks()? > 30).then_some(())))?;
+    terminal.types("\x03")?;
+    terminal.until("^C The command was given up")?;
+    terminal.until(PROMPT)?;
     // A line that goes on, without an editor.
     terminal.types("Get-CsHostingProvider |\n")?;
     terminal.until(">> ")?;

@@ -82,7 +82,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         None => {
             // Better now than at the first command.
             let me = remote.me().await?;
-            console.say(&format!("{} at {}. ", me.name, remote.address()));
+            console.say(&format!("{} at {}\n", me.name, remote.address()));
             interactive::run(remote.clone(), interrupts).await?
         }
     };

@@ -83,6 +83,14 @@ impl Terminal {
         self.shown.lock().map(|shown| String::from_utf8_lossy(&shown).into_owned()).unwrap_or_default()
     }
 
+    /// How much of a processor it has had, in hundredths of a second (proc(5), field 14 of stat).
+    pub(crate) fn processor_ticks(&self) -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The second field is a name in brackets, which may hold blanks.
+        let after = stat.rsplit_once(')').context("a name")?.1;
+        after.split_whitespace().nth(11).context("field 14")?.parse().context("a number")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
         let end = Instant::now() + STEP;

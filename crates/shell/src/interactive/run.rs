@@ -41,6 +41,8 @@ pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts) -> io::Result<u8> 
     loop {
         interrupts.forget();
         let entered = block_in_place(|| lines.next(&mut console))?;
+        // Behind a blocking section the rest of this turn has no budget, and a busy command would never let Ctrl-C be heard.
+        tokio::task::yield_now().await;
         let line = match entered {
             Entered::Line(line) => line,
             Entered::Nothing => continue,

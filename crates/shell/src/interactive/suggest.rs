@@ -153,7 +153,8 @@ fn properties(place: &Place, known: &dyn Known, before: &str) -> Vec<Candidate> 
 fn of_own(place: &Place, known: &dyn Known, own: &'static Builtin) -> Vec<Candidate> {
     let word = place.word.as_str();
     if word.starts_with('-') && place.quote.is_none() {
-        let all = own.parameters.iter().map(|it| Candidate::new(format!("-{}", it.name), it.help));
+        let useful = own.parameters.iter().filter(|it| word.len() > 1 || !it.help.starts_with("Accepted"));
+        let all = useful.map(|it| Candidate::new(format!("-{}", it.name), it.help));
         return all.filter(|it| begins(&it.value, word)).collect();
     }
     let called = |name: &str| own.parameters.iter().find(|it| begins(it.name, name));
@@ -200,7 +201,9 @@ fn of_cmdlet(place: &Place, known: &dyn Known, about: &'static About) -> Vec<Can
 fn parameters(place: &Place, about: &'static About, word: &str) -> Vec<Candidate> {
     let given: Vec<_> = named(place).filter_map(|name| parameter_of(about, name)).map(|it| it.name).collect();
     let own = about.parameters.iter().filter(|it| it.required).chain(about.parameters.iter().filter(|it| !it.required));
-    let all = own.chain(bind::common(about)).filter(|it| !given.contains(&it.name));
+    // What is only accepted, for scripts made elsewhere, is offered to whoever begins to write it.
+    let useful = |it: &&Parameter| word.len() > 1 || !it.help.starts_with("Accepted");
+    let all = own.chain(bind::common(about)).filter(|it| !given.contains(&it.name)).filter(useful);
     let fit = all.filter(|it| begins(&format!("-{}", it.name), word));
     fit.map(|it| {
         let must = if it.required { " (mandatory)" } else { "" };
@@ -394,7 +397,6 @@ mod tests {
                     "-Identity",
                     "-Filter",
                     "-LocalStore",
-                    "-Debug",
                     "-ErrorAction",
                     "-ErrorVariable",
                     "-OutVariable",
