@@ -158,7 +158,7 @@ fn sample(kind: &Kind) -> Option<String> {
         Kind::Int { min, .. } => min.to_string(),
         Kind::List(of) | Kind::Modifier(of) => sample(of)?,
         Kind::PolicyScope | Kind::Scope => "site:Redmond".into(),
-        Kind::SipAddress | Kind::SipUri => "sip:alice@contoso.com".into(),
+        Kind::SipAddress | Kind::SipUri | Kind::User => "sip:alice@contoso.com".into(),
         Kind::Text | Kind::Variable => "x".into(),
         Kind::Credential | Kind::Instance(_) | Kind::Secret | Kind::Switch | Kind::Table | Kind::WebLink => {
             return None;

@@ -103,7 +103,7 @@ fn record(call: &Call) -> Need {
 fn users(about: &About, call: &Call) -> Need {
     let names_user = |name: &str| {
         let kind = about.parameter(name).map(|parameter| parameter.kind);
-        matches!(kind, Some(Kind::SipAddress | Kind::User | Kind::List(Kind::SipAddress)))
+        matches!(kind, Some(Kind::SipAddress | Kind::User | Kind::List(Kind::SipAddress | Kind::User)))
             || matches!(name, "User" | "UserSipAddress")
             || (name == "Identity" && matches!(kind, Some(Kind::Text)))
     };
@@ -111,8 +111,8 @@ fn users(about: &About, call: &Call) -> Need {
     for (name, value) in call.values() {
         match value {
             Value::Object(object) if !names_user(name) => {
-                let owner = ["User", "SipAddress", "UserSipAddress"].iter().find_map(|key| object.property(key));
-                named.extend(owner.map(ToString::to_string));
+                let owners = ["User", "SipAddress", "UserSipAddress"].iter().filter_map(|key| object.property(key));
+                named.extend(owners.map(ToString::to_string));
             }
             value if names_user(name) => named.extend(value.clone().into_items().iter().map(ToString::to_string)),
             _ => {}
