@@ -79,7 +79,9 @@ fn object(entry: &SettingHistory) -> Object {
         }
         SettingChange::Remove(_) => {
             let identity = entry.before.as_ref().map_or_else(|| key.identity.clone(), |setting| setting.identity());
-            (identity, "Removed", difference(before.as_ref(), &crate::family::Record::new()))
+            // What holds then: the defaults, or nothing.
+            let after = entry.before.as_ref().and_then(default_of).as_ref().map(record).unwrap_or_default();
+            (identity, "Removed", difference(before.as_ref(), &after))
         }
     };
     Object::new("SettingHistory")

@@ -56,8 +56,8 @@ impl Planned {
         Self {
             kind: family.kind,
             edit: Edit { change: SettingChange::Remove(row.setting.key()), read: Some(row.version) },
+            verbose: vec![format!("{} \"{target}\" is removed.", family.kind)],
             target,
-            verbose: Vec::new(),
             idle: row.version == 0,
             firm: false,
             said,
@@ -79,6 +79,7 @@ impl Planned {
         let mut outcome = Outcome { verbose: self.verbose.clone(), ..Outcome::default() };
         let before = desk.settings.snapshot();
         if self.idle {
+            outcome.verbose.clear();
             outcome.verbose.push(format!("{} \"{}\" is so already; nothing is changed.", self.kind, self.target));
             return Ok(outcome);
         }
