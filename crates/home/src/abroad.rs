@@ -141,6 +141,7 @@ mod tests {
     fn a_message_leaves_without_what_its_sender_claims_to_be() {
         let claims = "P-Asserted-Identity: <sip:ceo@contoso.com>\r\nP-Preferred-Identity: <sip:ceo@contoso.com>\r\n\
                       remote-party-id: <sip:ceo@contoso.com>\r\nms-edge-proxy-message-trust: forged\r\n\
+                      reveille-probe: 1\r\n\
                       Authorization: Digest a=b\r\nProxy-Authorization: Digest a=b\r\n";
         let plain = |claims: &str| {
             format!(

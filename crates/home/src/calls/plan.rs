@@ -148,6 +148,7 @@ mod tests {
                 + "P-Asserted-Identity: <sip:ceo@contoso.com>\r\n"),
         );
         let edits = edits(&request, Origin::Client, &["contoso.com".parse().expect("a domain")]);
+        assert!(edits.strip.contains(&Name::ReveilleProbe), "a test is home's own to ask for");
         assert!(
             edits.strip.contains(&Name::ProxyAuthorization)
                 && Name::IDENTITIES.iter().all(|name| edits.strip.contains(name))
