@@ -104,7 +104,14 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
     let kinds: std::collections::BTreeSet<_> = records.iter().map(Setting::kind).collect();
     ensure!(kinds.len() == 15, "the page has these kinds of settings: {kinds:?}");
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(settings_file::import(&folder.path().join("settings.db"), &file, "test"))?;
+    let store = folder.path().join("settings.db");
+    runtime.block_on(settings_file::import(&store, &file, "test"))?;
+    // What is exported is what was imported, of every kind and with every property.
+    let again = settings_file::read(&folder.write("again.json", &settings_file::export(&store)?)?)?;
+    ensure!(again.len() == records.len(), "{} records of {}", again.len(), records.len());
+    for record in &records {
+        ensure!(again.contains(record), "{} \"{}\" is not as it was", record.kind(), record.identity());
+    }
     for reason in Reason::ALL {
         let row = format!("| `{reason}` | {} |", reason.sentence());
         ensure!(page.contains(&row), "docs/settings.md lacks the row {row}");
