@@ -62,8 +62,8 @@ impl Terminal {
     /// Waits until what is shown behind the last part that was waited for holds `part`, and gives it up to there.
     pub(crate) fn until(&mut self, part: &str) -> Result<String> {
         let end = Instant::now() + STEP;
+        let mut gone = None;
         loop {
-            let gone = self.child.try_wait()?;
             let all = plain(&self.everything());
             let text = all.get(self.read..).unwrap_or_default();
             if let Some(at) = text.find(part) {
@@ -73,6 +73,8 @@ impl Terminal {
             if let Some(status) = gone {
                 bail!("it ended with {status} and not with {part:?}:\n{text}");
             }
+            // Looked at once more: what it said last may be on its way.
+            gone = self.child.try_wait()?;
             ensure!(Instant::now() < end, "{part:?} is not shown, but:\n{text}");
             std::thread::sleep(TURN);
         }

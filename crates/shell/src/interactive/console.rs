@@ -26,7 +26,7 @@ impl Console {
     }
 
     /// One line of the keyboard, without its end; nothing at its end or after Ctrl-C.
-    pub(super) fn line(&mut self, prompt: &str) -> Option<String> {
+    pub(super) fn line(&self, prompt: &str) -> Option<String> {
         if !self.keyboard {
             return None;
         }

@@ -40,7 +40,7 @@ pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts) -> io::Result<u8> 
     let mut session = Session::new();
     loop {
         interrupts.forget();
-        let entered = block_in_place(|| lines.next(&mut console))?;
+        let entered = block_in_place(|| lines.next(&console))?;
         // Behind a blocking section the rest of this turn has no budget, and a busy command would never let Ctrl-C be heard.
         tokio::task::yield_now().await;
         let line = match entered {
@@ -77,7 +77,7 @@ enum Entered {
 }
 
 impl Lines {
-    fn next(&mut self, console: &mut Console) -> io::Result<Entered> {
+    fn next(&mut self, console: &Console) -> io::Result<Entered> {
         match self {
             Self::Edited(editor) => match editor.read_line(&Plain).map_err(io::Error::other)? {
                 Signal::Success(line) => {
@@ -94,7 +94,7 @@ impl Lines {
     }
 }
 
-fn plain(console: &mut Console) -> Entered {
+fn plain(console: &Console) -> Entered {
     let Some(mut text) = console.line(PROMPT) else {
         return if console.was_interrupted() { Entered::Nothing } else { Entered::End };
     };
