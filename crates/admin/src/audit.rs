@@ -88,7 +88,13 @@ pub async fn end(
 
 /// Writes down that somebody was refused before anything began.
 pub async fn refused(caller: &Caller, what: &str, parameters: &Object, why: &str, desk: &Desk) {
-    tracing::info!(admin.author = caller.name, admin.from = caller.from, admin.cmdlet = what, "refused: {why}");
+    tracing::info!(
+        admin.author = caller.name,
+        admin.from = caller.from,
+        admin.cmdlet = what,
+        why,
+        "an administrator was refused"
+    );
     let entry = entry(caller, what, masked(parameters.all()), AuditOutcome::Refused, why.to_owned(), desk);
     if let Err(error) = wait(|done| desk.audit.note(entry, done)).await {
         tracing::error!(%error, "the audit log did not take a refusal");

@@ -85,3 +85,95 @@ pub fn with_what_if(mut parameters: Object, what_if: bool) -> Object {
     }
     parameters
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reveille_store::{Audit, AuditEntry, AuditOutcome, AuditQuery, Completion, Past, StoreError};
+
+    use super::*;
+    use crate::testing;
+
+    /// A record that takes nothing.
+    struct Deaf;
+
+    impl Deaf {
+        fn closed() -> StoreError {
+            StoreError::Closed { file: "admin.db".into() }
+        }
+    }
+
+    impl Audit for Deaf {
+        fn note(&self, _: AuditEntry, done: Completion<u64>) {
+            done(Err(Self::closed()));
+        }
+
+        fn close_note(&self, _: u64, _: AuditOutcome, _: &str, _: u64, done: Completion<()>) {
+            done(Err(Self::closed()));
+        }
+
+        fn audit(&self, _: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+            Err(Self::closed())
+        }
+    }
+
+    fn domain(name: &str) -> Object {
+        Object::default().with("Identity", name)
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_is_not_done_and_settings_are_still_read() {
+        let real = testing::desk();
+        let desk = Desk {
+            settings: real.settings.clone(),
+            accounts: real.accounts.clone(),
+            audit: Arc::new(Deaf),
+            clock: real.clock.clone(),
+            sites: real.sites.clone(),
+            ports: crate::ports::Ports::default(),
+        };
+        let owner = Caller::owner("root");
+        let refused = run("New-CsAllowedDomain", &domain("a.example"), &owner, &desk).await.unwrap_err();
+        assert_eq!((&*refused.id, refused.category), ("AuditNotWritten", Category::ResourceUnavailable));
+        assert_eq!(desk.settings.snapshot().version(), 0);
+        let read = run("Get-CsAdminAccount", &Object::default(), &owner, &desk).await.unwrap_err();
+        assert_eq!(&*read.id, "AuditNotWritten", "looks at administrators are written down too");
+        assert!(run("Get-CsAllowedDomain", &Object::default(), &owner, &desk).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_end_is_in_the_record_and_reading_settings_is_not() {
+        let desk = testing::desk();
+        let owner = Caller::owner("root");
+        let what_if = domain("b.example").with("WhatIf", true);
+        run("New-CsAllowedDomain", &domain("a.example"), &owner, &desk).await.unwrap();
+        run("New-CsAllowedDomain", &domain("a.example"), &owner, &desk).await.unwrap_err();
+        run("New-CsAllowedDomain", &what_if, &owner, &desk).await.unwrap();
+        run("Get-CsAllowedDomain", &Object::default(), &owner, &desk).await.unwrap();
+        let nobody = Caller { name: "eve".into(), from: "192.0.2.1".into(), ..Caller::default() };
+        run("New-CsAllowedDomain", &domain("c.example"), &nobody, &desk).await.unwrap_err();
+        let query = AuditQuery { limit: 10, ..AuditQuery::default() };
+        let told: Vec<_> = desk.audit.audit(&query).unwrap().into_iter().rev().collect();
+        let told: Vec<_> = told.iter().map(|entry| (entry.author.as_str(), entry.outcome)).collect();
+        let expected = [
+            ("root", AuditOutcome::Done),
+            ("root", AuditOutcome::Failed),
+            ("root", AuditOutcome::WhatIf),
+            ("eve", AuditOutcome::Refused),
+        ];
+        assert_eq!(told, expected);
+        let history = desk.settings.history(&Past { limit: 10, ..Past::default() }).unwrap();
+        assert_eq!(history.iter().map(|it| it.author.as_str()).collect::<Vec<_>>(), ["root"]);
+    }
+
+    #[tokio::test]
+    async fn a_misspelling_of_the_documents_is_understood_and_named() {
+        let desk = testing::desk();
+        let uri = Object::default().with("PushNotificationProxyUri", "sip:push@push.lync.com");
+        let outcome = run("Set-McxConfiguration", &uri, &Caller::owner("root"), &desk).await.unwrap();
+        assert_eq!(outcome.warnings[0], "Set-McxConfiguration is named Set-CsMcxConfiguration.");
+        let unknown = run("Get-CsAdminRol", &Object::default(), &Caller::owner("root"), &desk).await.unwrap_err();
+        assert!(unknown.message.contains("Did you mean Get-CsAdminRole?"), "{unknown}");
+    }
+}
