@@ -55,7 +55,7 @@ impl Cmdlet for Get {
                               connection, push, or unreachable with Reason and Remedy. A device without a push identity is \
                               listed while it is connected.",
                 parameters: &[
-                    Parameter::new("User", Kind::Text, "Whose: bob, bob@contoso.com or sip:bob@contoso.com")
+                    Parameter::new("User", Kind::User, "Whose: bob, bob@contoso.com or sip:bob@contoso.com")
                         .at(1)
                         .from(Pipeline::ByName),
                     Parameter::new("Device", Kind::Text, "Which one, by its instance; a pattern with * is taken too"),
@@ -116,7 +116,7 @@ impl Cmdlet for Remove {
                               device on which the app still runs registers anew, with a new push identity: change the \
                               user's password to keep it out.",
                 parameters: &[
-                    Parameter::new("User", Kind::Text, "Whose: bob, bob@contoso.com or sip:bob@contoso.com")
+                    Parameter::new("User", Kind::User, "Whose: bob, bob@contoso.com or sip:bob@contoso.com")
                         .required()
                         .at(1)
                         .from(Pipeline::ByName),

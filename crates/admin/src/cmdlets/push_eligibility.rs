@@ -67,7 +67,7 @@ impl Cmdlet for Test {
                               opens it. A device that is on screen or holds a connection is reached without a push, whatever \
                               the gates are. Nothing is sent: Test-CsMcxPushNotification walks the road itself.",
                 parameters: &[
-                    Parameter::new("User", Kind::Text, "Whose devices: bob, bob@contoso.com or sip:bob@contoso.com")
+                    Parameter::new("User", Kind::User, "Whose devices: bob, bob@contoso.com or sip:bob@contoso.com")
                         .required()
                         .at(1)
                         .from(Pipeline::ByName),

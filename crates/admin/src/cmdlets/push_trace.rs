@@ -71,7 +71,7 @@ impl Cmdlet for Get {
                         .from(Pipeline::ByName),
                     Parameter::new(
                         "User",
-                        Kind::Text,
+                        Kind::User,
                         "Pushes for this user: bob, bob@contoso.com or sip:bob@contoso.com",
                     )
                     .from(Pipeline::ByName),
