@@ -9,7 +9,7 @@ mod support;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -259,6 +259,58 @@ fn the_steps_that_the_example_proposes_work_and_a_process_that_dies_ends_it() ->
 }
 
 /// The example while it runs, on addresses of its own.
+/// A line of a page that is typed, and what the page says comes back.
+struct Typed<'a> {
+    line: &'a str,
+    answer: Vec<&'a str>,
+}
+
+/// Every line of a page that is typed in the folder of the example, once that runs.
+fn typed(page: &str) -> Vec<Typed<'_>> {
+    let mut typed: Vec<Typed<'_>> = Vec::new();
+    for block in page.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), typed.last_mut()) {
+                (Some(line), _) => typed.push(Typed { line, answer: Vec::new() }),
+                (None, Some(last)) if !matches!(line.trim(), "" | "…") => last.answer.push(line.trim_end()),
+                (None, _) => {}
+            }
+        }
+    }
+    let begins = |line: &str| line.starts_with("reveille ") || line.starts_with("./phone.py");
+    typed.into_iter().filter(|typed| begins(typed.line)).collect()
+}
+
+#[test]
+fn the_first_push_goes_as_its_page_says() -> Result<()> {
+    if !here("openssl", &["version"])? || !here("python3", &["-c", "import tomllib"])? {
+        return Ok(());
+    }
+    let page = std::fs::read_to_string(docs().join("first-push.md"))?;
+    let lines = typed(&page);
+    ensure!(lines.len() > 15, "the page has {} lines to type", lines.len());
+    let example = Example::start_with("first", &["--empty"])?;
+    let program = PathBuf::from(reveille().get_program());
+    let folder = program.parent().context("the program is in a folder")?;
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH")?);
+    for Typed { line, answer } in lines {
+        // What only looks may be asked again until the processes have come so far.
+        let looks = line.contains("Get-Cs") || line.contains("Test-Cs");
+        let mut said = String::new();
+        let type_it = || {
+            let mut bash = Command::new("bash");
+            bash.args(["-c", line]).current_dir(example.folder.path()).env("PATH", &path).stdin(Stdio::null());
+            let output = bash.output()?;
+            said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let fits = answer.iter().all(|wanted| said.lines().any(|line| line.trim_end() == *wanted));
+            ensure!(looks || (fits && output.status.success()), "this is not what the page says: {}", output.status);
+            Ok(fits.then_some(()))
+        };
+        until(line, type_it).with_context(|| format!("{line}\n{said}"))?;
+    }
+    example.stop()
+}
+
 struct Example {
     // Dropped first: whatever is left of the group goes before its leader is waited for.
     group: Group,
@@ -279,6 +331,11 @@ impl Drop for Group {
 impl Example {
     /// Copies the example, moves it to addresses that nobody uses, and runs it.
     fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with options for run.sh.
+    fn start_with(name: &str, options: &[&str]) -> Result<Self> {
         let folder = Folder::new(name)?;
         let net = free_net()?;
         for entry in std::fs::read_dir(examples().join("two-organisations"))? {
@@ -287,10 +344,11 @@ impl Example {
                 let text = std::fs::read_to_string(&path)?;
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 folder.write(&name, &text.replace(NET, &net))?;
+                std::fs::set_permissions(folder.path().join(&*name), path.metadata()?.permissions())?;
             }
         }
         let mut command = Command::new("bash");
-        command.arg(folder.path().join("run.sh")).arg(reveille().get_program()).process_group(0);
+        command.arg(folder.path().join("run.sh")).args(options).arg(reveille().get_program()).process_group(0);
         let mut process = Process::start(command)?;
         let group = Group(process.pid());
         for milestone in ["checking the configurations", "starting clearinghouse", "starting contoso-home", "ready:"] {
