@@ -119,3 +119,104 @@ pub(crate) fn web_outcome(name: Name, target: &SipDomain, report: &Report, detai
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use reveille_core::stage::{Stage, Walk};
+
+    use super::*;
+    use crate::call::Caller;
+    use crate::ports::synthetic::Synthetic;
+    use crate::ports::{Asked, Ports};
+    use crate::testing::desk_with;
+    use crate::value::Secret;
+
+    /// A home whose tests succeed, or that is busy.
+    #[derive(Default)]
+    struct Home {
+        busy: bool,
+        orders: Mutex<Vec<Order>>,
+    }
+
+    impl Synthetic for Home {
+        fn run(&self, order: Order) -> Asked<'_, Option<Report>> {
+            let mut walk = Walk::default();
+            walk.pass(Stage::Session, Duration::ZERO, "");
+            let report = Report { home: order.target.clone(), walk, status: None, source: "home".into() };
+            self.orders.lock().unwrap().push(order);
+            Box::pin(std::future::ready((!self.busy).then_some(report)))
+        }
+    }
+
+    async fn run(name: &str, home: Option<Arc<Home>>, more: &[(&str, Value)]) -> Result<Outcome, Failure> {
+        let mut parameters = Object::default();
+        parameters.set("TargetFqdn", "home.contoso.com");
+        for (name, value) in more {
+            parameters.set(*name, value.clone());
+        }
+        let ports = Ports { synthetic: home.map(|home| home as _), ..Ports::default() };
+        crate::run::run(name, &parameters, &Caller::owner("tester"), &desk_with(ports)).await
+    }
+
+    fn credential() -> Value {
+        let object = Object::new("PSCredential").with("UserName", "litwareinc\\kenmyer");
+        object.with("Password", Value::Secret(Secret::new("ken-9-stars"))).into()
+    }
+
+    #[tokio::test]
+    async fn a_password_counts_unless_home_is_to_vouch_and_what_cannot_be_says_what_can() {
+        let ken = ("SenderSipAddress", Value::from("sip:kenmyer@litwareinc.com"));
+        let by = |how: &str| ("Authentication", Value::from(how));
+        let given = ("SenderCredential", credential());
+        for (line, expected) in [
+            (vec![], Ok(None)),
+            (vec![ken.clone()], Ok(Some(false))),
+            (vec![ken.clone(), given.clone()], Ok(Some(true))),
+            (vec![ken.clone(), given.clone(), by("TrustedServer")], Ok(Some(false))),
+            (vec![ken.clone(), by("Negotiate")], Err("needs -SenderCredential")),
+            (vec![ken.clone(), given.clone(), by("LiveID")], Err("Negotiate takes the password")),
+            (vec![given.clone()], Err("needs -SenderSipAddress")),
+        ] {
+            let home = Arc::new(Home::default());
+            let outcome = run("Test-CsMcxP2PIM", Some(Arc::clone(&home)), &line).await;
+            match expected {
+                Ok(expected) => {
+                    let order = home.orders.lock().unwrap().remove(0);
+                    let proves = order.players[0].as_ref().map(|player| player.credential.is_some());
+                    assert_eq!((outcome.is_ok(), proves), (true, expected), "{line:?}");
+                    assert_eq!((order.players.len(), order.act), (2, Act::Pair));
+                }
+                Err(words) => {
+                    let failure = outcome.unwrap_err();
+                    assert!(failure.message.contains(words), "{line:?}: {failure}");
+                    assert!(!failure.message.contains("ken-9-stars"));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tests_of_the_mobility_service_name_its_address_and_the_edge_may_be_given() {
+        let home = Arc::new(Home::default());
+        let outcome = run("Test-CsMcxConference", Some(Arc::clone(&home)), &[]).await.unwrap();
+        let object = outcome.objects[0].as_object().unwrap();
+        let shown: Vec<&str> = object.properties().map(|(name, _)| name).collect();
+        assert_eq!(shown, WEB_RESULT);
+        assert_eq!(object.property("TargetUri").and_then(Value::as_text), Some("https://home.contoso.com:443/mcx"));
+        run("Test-CsAVEdgeConnectivity", Some(Arc::clone(&home)), &[("AVEdgeUDPPort", Value::Int(9))]).await.unwrap();
+        let acts: Vec<Act> = home.orders.lock().unwrap().iter().map(|order| order.act.clone()).collect();
+        assert_eq!(acts, [Act::Group, Act::AvEdge { host: None, udp: Some(9), tcp: None }]);
+    }
+
+    #[tokio::test]
+    async fn without_a_home_or_with_a_busy_one_the_test_says_so() {
+        let absent = run("Test-CsMcxP2PIM", None, &[]).await.unwrap_err();
+        assert_eq!(absent.category, Category::ResourceUnavailable);
+        let home = Home { busy: true, ..Home::default() };
+        let busy = run("Test-CsMcxP2PIM", Some(Arc::new(home)), &[]).await.unwrap_err();
+        assert_eq!(busy.category, Category::ResourceBusy);
+    }
+}
