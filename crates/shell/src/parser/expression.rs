@@ -62,36 +62,37 @@ impl Parser<'_> {
         self.operators(LOGICAL)
     }
 
-    /// Operators of one precedence, each side of the next.
-    fn operators(&mut self, level: u8) -> Result<Expression, Fault> {
-        if level > RANGE {
-            return self.list();
-        }
-        let first = self.operators(level + 1)?;
-        let mut rest = Vec::new();
+    /// Operators of at least that precedence. Those of one precedence that follow each other are one list, so that only
+    /// what is nested is deep.
+    fn operators(&mut self, least: u8) -> Result<Expression, Fault> {
+        let mut left = self.list()?;
+        // The precedence of the list that `left` is.
+        let mut of_left = None;
         loop {
             let back = self.lexer.at();
             self.lexer.blanks()?;
-            match self.operator()? {
-                Some((operator, of)) if of == level => {
-                    self.lexer.blank_lines()?;
-                    let right = match operator {
-                        Binary::Is | Binary::IsNot => self.type_operand()?,
-                        _ => self.operators(level + 1)?,
-                    };
+            let Some((operator, level)) = self.operator()?.filter(|(_, level)| *level >= least) else {
+                self.lexer.go(back);
+                return Ok(left);
+            };
+            self.lexer.blank_lines()?;
+            let right = match operator {
+                Binary::Is | Binary::IsNot => self.type_operand()?,
+                _ => self.operators(level + 1)?,
+            };
+            let span = self.lexer.span_since(left.span.start);
+            left = match left.kind {
+                ExpressionKind::Chain { first, mut rest } if of_left == Some(level) => {
                     rest.push((operator, right));
+                    Expression { kind: ExpressionKind::Chain { first, rest }, span }
                 }
-                _ => {
-                    self.lexer.go(back);
-                    break;
+                kind => {
+                    let first = Box::new(Expression { kind, span: left.span });
+                    Expression { kind: ExpressionKind::Chain { first, rest: vec![(operator, right)] }, span }
                 }
-            }
+            };
+            of_left = Some(level);
         }
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        let span = self.lexer.span_since(first.span.start);
-        Ok(Expression { kind: ExpressionKind::Chain { first: Box::new(first), rest }, span })
     }
 
     /// An operator with two sides and its precedence, if one comes next. It is taken.

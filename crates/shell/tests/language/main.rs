@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod corpus;
+mod limits;
 mod oracle;
 mod scripts;
 mod world;

@@ -1,0 +1,94 @@
+//! What is as large as it may be, and larger: nothing of it ends the shell.
+
+use reveille_shell::Session;
+use reveille_shell::parser::{NESTING_MAX, SCRIPT_BYTES_MAX};
+
+use crate::world::World;
+
+#[test]
+fn what_is_nested_as_deep_as_it_may_be_is_carried_out() {
+    let deepest = NESTING_MAX;
+    for (open, inner, close, depth, expected) in [
+        ("(", "1", ")", deepest, "1\n"),
+        ("@(", "1", ")", deepest, "1\n"),
+        ("$(", "1", ")", deepest, "1\n"),
+        ("\"$(", "'x'", ")\"", deepest, "x\n"),
+        ("!", "$true", "", deepest, "True\n"),
+        ("[string]", "1", "", deepest, "1\n"),
+        (",", "1", "", deepest, "1\n"),
+        ("1 | % {", "1", "}", deepest, "1\n"),
+        ("if ($true) {", "1", "}", deepest, "1\n"),
+        ("foreach ($x in 1) {", "1", "}", deepest, "1\n"),
+        ("@{ a = ", "1", "}.a", deepest, "1\n"),
+        ("(1).ToString().Replace('1', ", "'1'", ")", deepest, "1\n"),
+    ] {
+        let nested = |depth: usize| open.repeat(depth) + inner + &close.repeat(depth);
+        let (seen, status) = World::default().run(&nested(depth));
+        assert_eq!((seen.as_str(), status), (expected, 0), "{open}");
+        let (seen, status) = World::default().run(&nested(depth + 1));
+        assert!(status == 1 && seen.contains("NestedTooDeep"), "{open}: {seen}");
+    }
+}
+
+#[test]
+fn what_is_long_is_not_deep() {
+    let long = vec!["1"; 20_000];
+    for (script, expected) in [
+        (long.join(" + "), "20000"),
+        (format!("({}).Count", long.join(",")), "20000"),
+        (format!("'x'{}", ".Trim()".repeat(20_000)), "x"),
+        (format!("if (0) {{ 0 }} {} else {{ 'last' }}", "elseif (0) { 0 } ".repeat(5_000)), "last"),
+        (format!("1 {}", "| % { $_ } ".repeat(5_000)), "1"),
+    ] {
+        assert_eq!(World::default().run(&script), (format!("{expected}\n"), 0), "{}", &script[..40]);
+    }
+}
+
+#[test]
+fn too_long_a_script_is_not_read() {
+    let (seen, status) = World::default().run(&" ".repeat(SCRIPT_BYTES_MAX + 1));
+    assert!(status == 1 && seen.contains("ScriptTooLong"), "{seen}");
+}
+
+#[test]
+fn values_do_not_grow_without_end() {
+    for (script, id) in [
+        ("$x = 'x' * 1mb; foreach ($n in 1..20) { $x = $x + $x }", "TextTooLong"),
+        ("$x = 1..1000; foreach ($n in 1..20) { $x += $x }", "TooManyObjects"),
+        ("$x = 1; foreach ($n in 1..100) { $x = ,$x }", "VariableNotWritable"),
+        ("$h = @{}; foreach ($n in 1..100) { $h = @{ a = $h } }", "VariableNotWritable"),
+        ("1..1000 | % { 1..1000 } | % { 1, 2 }", "TooManyObjects"),
+    ] {
+        let (seen, status) = World::default().run(script);
+        assert!(status == 1 && seen.contains(id), "{script}: {seen}");
+    }
+}
+
+#[test]
+fn a_session_remembers_only_so_much() {
+    let mut session = Session::new();
+    let many: String = (0..5000).map(|number| format!("$v{number} = 1\n")).collect();
+    let (seen, status) = World::default().run_in(&mut session, &many);
+    assert!(status == 1 && seen.contains("at most 4096 variables"), "{}", &seen[..200]);
+    let (seen, _) = World::default().run_in(&mut session, "$Error.Count");
+    assert_eq!(seen, "256\n");
+}
+
+#[test]
+fn variables_stay_from_line_to_line_and_questions_are_answered() {
+    let mut session = Session::new();
+    let mut world = World::default();
+    world.typed = ["no", "y", "p.example.com", "$true"].map(String::from).to_vec();
+    assert_eq!(world.run_in(&mut session, "$name = 'LyncOnline'").1, 0);
+    let (seen, status) = world.run_in(&mut session, "New-CsHostingProvider $name");
+    assert_eq!(status, 0, "{seen}");
+    assert!(seen.contains("Supply values for the following parameters:\nEnabled: $true\nProxyFqdn: p.example.com\n"));
+    assert!(
+        seen.ends_with("{\"Enabled\":true,\"Identity\":\"LyncOnline\",\"ProxyFqdn\":\"p.example.com\"}\n"),
+        "{seen}"
+    );
+    let (seen, _) = world.run_in(&mut session, "Remove-CsAdminRole One; Remove-CsAdminRole Two");
+    assert!(
+        seen.contains("call Remove-CsAdminRole {\"Identity\":\"One\"}") && !seen.contains("{\"Identity\":\"Two\"}")
+    );
+}
