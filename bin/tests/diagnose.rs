@@ -511,6 +511,37 @@ async fn a_test_device_is_woken_and_acknowledges() -> Result<()> {
     tokio::task::block_in_place(|| scene.stop())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_scheduled_test_that_fails_raises_an_alarm_which_outlives_the_process_until_it_succeeds() -> Result<()> {
+    let mut scene = Scene::start("diagnose-schedule").await?;
+    tokio::task::block_in_place(|| {
+        scene.end(Part::House)?;
+        scene.types(Part::Contoso, "Set-CsProbeSchedule -Identity Test-CsMcxPushNotification -IntervalMinutes 1")?;
+        let latest = |scene: &Scene| {
+            let parameters = json!({ "Identity": "Test-CsMcxPushNotification" });
+            let outcome = scene.cmdlet(Part::Contoso, "Get-CsProbeResult", &parameters)?;
+            let outcome = outcome.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+            anyhow::Ok(outcome["objects"][0].clone())
+        };
+        let failed = until("the test has run by itself", || {
+            let found = latest(&scene)?;
+            Ok((found["Result"] == "Failure").then_some(found))
+        })?;
+        ensure!(failed["FailedStage"] == "intake", "{failed:#}");
+        let said = scene.said(Part::Contoso);
+        ensure!(said.contains("probe-failed") && said.contains("Test-CsMcxPushNotification"), "{said}");
+        let metrics = || http(&format!("http://{}.1:9090/metrics", scene.net), None).map(|(_, body)| body);
+        let alarm = "reveille_probe_failed{test=\"Test-CsMcxPushNotification\"}";
+        ensure!(metrics()?.contains(&format!("{alarm} 1")), "{}", metrics()?);
+
+        scene.begin(Part::House)?;
+        scene.restart(Part::Contoso)?;
+        let kept = latest(&scene)?;
+        ensure!(kept["Result"] == "Failure" && kept["Time"] == failed["Time"], "{kept:#}");
+        scene.stop()
+    })
+}
+
 /// An edge that others wrote tells nothing of stages; what it answers to everybody is enough.
 #[test]
 fn a_foreign_edge_is_tested_by_what_every_edge_answers() -> Result<()> {

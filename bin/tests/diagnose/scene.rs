@@ -174,6 +174,11 @@ impl Scene {
         Ok(())
     }
 
+    /// What it has logged.
+    pub(crate) fn said(&mut self, part: Part) -> String {
+        self.place(part).as_ref().map(Process::said).unwrap_or_default()
+    }
+
     /// Stops it and starts it again.
     pub(crate) fn restart(&mut self, part: Part) -> Result<()> {
         self.end(part)?;
@@ -257,6 +262,8 @@ const THEIRS: &str = r#"{ "settings": [
 const CONTOSO: &str = r#"
 [store]
 dir = "{dir}/contoso"
+[ops]
+listen = "{net}.1:9090"
 {names}
 [home]
 domain = "contoso.com"
