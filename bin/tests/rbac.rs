@@ -243,7 +243,25 @@ async fn whoever_comes_from_elsewhere_has_a_password_a_token_or_a_certificate() 
         let answer = by_certificate(&scene, issued).await?;
         ensure!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{expected} was expected: {answer}");
     }
+    // The server's own certificate is replaced while it runs.
+    let fresh = scene.ca.issue(Leaf::new("localhost", &["localhost"]))?;
+    scene.folder.write("admin.pem", &fresh.chain_pem())?;
+    scene.folder.write("admin.key", &fresh.key_pem())?;
+    rustix::process::kill_process(scene.process.pid(), rustix::process::Signal::HUP)?;
+    let (expected, told) = (identity(&fresh)?.certificate().sha256_fingerprint.clone(), Instant::now());
+    while shown(&scene).await? != expected {
+        ensure!(told.elapsed() < Duration::from_secs(5), "the old certificate is still shown");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ok(with_token.run("Get-CsAdminRole", &get).await)?;
     scene.end()
+}
+
+/// The fingerprint of the certificate that a new connection is shown.
+async fn shown(scene: &Scene) -> Result<String> {
+    let client = TlsClient::new(None, &TrustRoots::from_pem(scene.ca.pem().as_bytes())?);
+    let (_, peer) = client.connect(TcpStream::connect(scene.admin).await?, "localhost").await?;
+    Ok(peer.sha256_fingerprint.clone())
 }
 
 fn identity(issued: &Issued) -> Result<Identity> {
