@@ -27,12 +27,12 @@ fn shell(demo: &Demo) -> Result<Terminal> {
 fn asked(terminal: &mut Terminal, line: &str) -> Result<String> {
     terminal.types(&format!("{line}\n"))?;
     let shown = terminal.until(PROMPT)?;
-    Ok(shown.split_once(line).map_or(shown.clone(), |(_, shown)| shown.to_owned()))
+    Ok(shown.split_once(line).map_or_else(|| shown.clone(), |(_, shown)| shown.to_owned()))
 }
 
 fn one_line(demo: &Demo, line: &str) -> Result<String> {
     let socket = demo.told("/organisations/contoso.com/admin_socket")?;
-    let done = run(["shell", "--socket", &socket, "-c", line])?;
+    let done = run(["shell", "--socket", socket, "-c", line])?;
     ensure!(done.code == 0, "{line}: {}", done.err);
     Ok(done.out)
 }
@@ -80,7 +80,7 @@ fn two_scripts_that_change_one_record_at_the_same_time_lose_none_of_each_others_
     for property in ["EnableMobility", "EnablePushNotifications", "EnableOutsideVoice"] {
         let file = folder.write(&format!("{property}.ps1"), &script(property))?;
         let mut command = reveille();
-        command.args(["shell", "--socket", &socket]).arg(file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["shell", "--socket", socket]).arg(file).stdin(Stdio::null()).stdout(Stdio::null());
         running.push(command.stderr(Stdio::piped()).spawn().context("the shell")?);
     }
     for child in running {
