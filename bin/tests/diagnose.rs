@@ -538,6 +538,7 @@ async fn a_scheduled_test_that_fails_raises_an_alarm_which_outlives_the_process_
         scene.restart(Part::Contoso)?;
         let kept = latest(&scene)?;
         ensure!(kept["Result"] == "Failure" && kept["Time"] == failed["Time"], "{kept:#}");
+        until("the alarm is still there", || Ok(metrics()?.contains(&format!("{alarm} 1")).then_some(())))?;
         scene.stop()
     })
 }

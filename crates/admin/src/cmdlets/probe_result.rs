@@ -32,6 +32,7 @@ impl Cmdlet for Get {
                 outputs: OUTPUTS,
                 area: Area::Tests,
                 notes: &[
+                    "NotSetUp: there was nothing to test, since push, test users or the A/V edge are not set up.",
                     "A failure raises the alarm probe-failed in the log, and the metric reveille_probe_failed until the \
                           test succeeds.",
                 ],
@@ -83,7 +84,14 @@ fn row(test: &str, found: &Found) -> Object {
     Object::new("ProbeResult")
         .with("Test", test)
         .with("Time", found.at.to_string())
-        .with("Result", if found.succeeded { "Success" } else { "Failure" })
+        .with(
+            "Result",
+            match (found.succeeded, found.skipped) {
+                (true, _) => "Success",
+                (false, true) => "NotSetUp",
+                (false, false) => "Failure",
+            },
+        )
         .with("FailedStage", found.stage.as_str())
         .with("Fault", found.fault.as_str())
         .with("Sentence", found.sentence.as_str())

@@ -134,7 +134,7 @@ fn partner(partner: &Partner) -> Option<Object> {
 /// A test that ran by itself, and failed the last time.
 fn failed(test: &str, found: &Found) -> Option<Object> {
     let detail = || format!("{} at {} ({})", found.sentence, found.stage, found.at);
-    (!found.succeeded).then(|| line("test", test, "Failure", &detail(), &found.remedy))
+    (!found.succeeded && !found.skipped).then(|| line("test", test, "Failure", &detail(), &found.remedy))
 }
 
 /// A certificate that ends soon.
@@ -214,6 +214,7 @@ mod tests {
         let found = |succeeded| Found {
             at: NOW,
             succeeded,
+            skipped: false,
             stage: "name".into(),
             fault: "peer".into(),
             sentence: "no record".into(),

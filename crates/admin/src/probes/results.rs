@@ -21,6 +21,9 @@ pub struct Found {
     pub at: Timestamp,
     /// Whether it succeeded.
     pub succeeded: bool,
+    /// Whether there was nothing to test: what it is about is not set up here.
+    #[serde(default)]
+    pub skipped: bool,
     /// The stage where it ended, if it did not.
     pub stage: String,
     /// Whose fault that is.
@@ -123,6 +126,7 @@ mod tests {
         Found {
             at: Timestamp::from_millis(at),
             succeeded,
+            skipped: false,
             stage: empty(),
             fault: empty(),
             sentence: empty(),

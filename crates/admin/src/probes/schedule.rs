@@ -30,12 +30,22 @@ pub async fn run(desk: Arc<Desk>, results: Arc<Results>, stop: CancellationToken
     if desk.ports.road.is_none() {
         return;
     }
+    remember(&desk, &results);
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         for test in SCHEDULED {
             if stop.run_until_cancelled(look(test, &desk, &results)).await.is_none() {
                 return;
             }
         }
+    }
+}
+
+/// The alarms that were there when the process ended, which go on until the tests succeed.
+fn remember(desk: &Desk, results: &Results) {
+    let settings = desk.settings.snapshot();
+    for (test, known) in results.all() {
+        let failed = known.found.first().is_some_and(|last| !last.succeeded && !last.skipped);
+        alarm(&test, failed && settings.probe_schedule(&test).alarm);
     }
 }
 
@@ -146,8 +156,7 @@ fn is_unwanted(report: &Report) -> bool {
 fn tell(test: &str, schedule: &ProbeSchedule, report: &Report) {
     let outcome = if report.walk.succeeded() { "success" } else { "failure" };
     metrics::counter!("reveille_probe_runs_total", "test" => test.to_owned(), "outcome" => outcome).increment(1);
-    let alarm = schedule.alarm && !report.walk.succeeded();
-    metrics::gauge!("reveille_probe_failed", "test" => test.to_owned()).set(if alarm { 1.0 } else { 0.0 });
+    alarm(test, schedule.alarm && !report.walk.succeeded());
     match &report.walk.trouble {
         Some(trouble) if schedule.alarm => warn!(
             code = "probe-failed",
@@ -165,12 +174,17 @@ fn tell(test: &str, schedule: &ProbeSchedule, report: &Report) {
     }
 }
 
+fn alarm(test: &str, on: bool) {
+    metrics::gauge!("reveille_probe_failed", "test" => test.to_owned()).set(if on { 1.0 } else { 0.0 });
+}
+
 /// What is kept of a report.
 pub fn found(report: &Report, at: Timestamp) -> Found {
     let trouble = report.walk.trouble.as_ref();
     Found {
         at,
         succeeded: report.walk.succeeded(),
+        skipped: is_unwanted(report),
         stage: trouble.map(|trouble| trouble.stage.as_str()).unwrap_or_default().into(),
         fault: trouble.map(|trouble| trouble.fault.as_str()).unwrap_or_default().into(),
         sentence: trouble.map(|trouble| trouble.sentence.clone()).unwrap_or_default(),
