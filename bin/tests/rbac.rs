@@ -301,6 +301,7 @@ fn as_user(user: u32, group: u32, socket: &Path, line: &str) -> Result<(Option<i
     Ok((output.status.code(), said))
 }
 
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 #[tokio::test(flavor = "multi_thread")]
 async fn on_this_machine_the_system_says_who_somebody_is_and_his_groups_what_he_may() -> Result<()> {
     let nobody_is_known = std::fs::read_to_string("/etc/passwd")?.contains("nobody:x:65534:65534:")
