@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reveille_admin::bind::{self, BindError, Bound};
-use reveille_admin::{About, Category, Failure, Object, Outcome, Trail, Value};
+use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Value};
 
 use super::expression::stray_block;
 use super::wrong::few_enough;
@@ -147,37 +147,39 @@ impl Evaluator<'_> {
 
     /// Asks for mandatory parameters that were not given, if somebody is there.
     fn supply(&mut self, run: &Run, bound: &mut Bound) -> Result<(), Flow> {
-        for (index, parameter) in bound.missing().into_iter().enumerate() {
-            if index == 0 {
-                // Whether anybody answers is only known after asking.
-                let head = format!(
-                    "cmdlet {} at command pipeline position 1\nSupply values for the following parameters:\n",
-                    run.about.name
-                );
-                let Some(answer) = self.terminal.ask(&format!("{head}{}: ", parameter.name)) else { return Ok(()) };
-                self.put(run, bound, parameter, &answer)?;
-                continue;
-            }
-            let Some(answer) = self.terminal.ask(&format!("{}: ", parameter.name)) else { return Ok(()) };
-            self.put(run, bound, parameter, &answer)?;
+        let mut head = format!(
+            "cmdlet {} at command pipeline position 1\nSupply values for the following parameters:\n",
+            run.about.name
+        );
+        for parameter in bound.missing() {
+            // Whether anybody answers is only known after asking.
+            let prompt = format!("{}{}: ", std::mem::take(&mut head), parameter.name);
+            let Some(answer) = self.ask_for(parameter.kind, &prompt) else { return Ok(()) };
+            bound.put(parameter, answer).map_err(|error| Report::of_cmdlet(run.about.name, run.at, error.into()))?;
         }
         Ok(())
     }
 
-    fn put(
-        &self,
-        run: &Run,
-        bound: &mut Bound,
-        parameter: &'static reveille_admin::cmdlet::Parameter,
-        answer: &str,
-    ) -> Result<(), Flow> {
-        let answer = answer.trim();
-        let value = match answer.strip_prefix('$').map(str::to_ascii_lowercase).as_deref() {
-            Some("true") => Value::Bool(true),
-            Some("false") => Value::Bool(false),
-            _ => Value::from(answer),
-        };
-        bound.put(parameter, value).map_err(|error| Report::of_cmdlet(run.about.name, run.at, error.into()).into())
+    /// A value from the keyboard; what is secret is not shown while it is typed.
+    fn ask_for(&mut self, kind: Kind, prompt: &str) -> Option<Value> {
+        match kind {
+            Kind::Secret => self.terminal.ask_secret(prompt).map(Value::Secret),
+            Kind::Credential => {
+                let user = self.terminal.ask(prompt)?;
+                let password = self.terminal.ask_secret(&format!("Password for user {}: ", user.trim()))?;
+                let credential = Object::new("PSCredential").with("UserName", user.trim());
+                Some(credential.with("Password", Value::Secret(password)).into())
+            }
+            _ => {
+                let answer = self.terminal.ask(prompt)?;
+                let answer = answer.trim();
+                Some(match answer.to_ascii_lowercase().as_str() {
+                    "$true" => Value::Bool(true),
+                    "$false" => Value::Bool(false),
+                    _ => Value::from(answer),
+                })
+            }
+        }
     }
 
     /// Whether the person agrees, where a cmdlet asks.

@@ -152,7 +152,7 @@ fn statement() -> impl Strategy<Value = String> {
     let simple = prop_oneof![
         4 => pipeline.clone(),
         2 => ("\\$x[a-z0-9]{0,4}", pipeline.clone()).prop_map(|(name, value)| format!("{name} = {value}")),
-        1 => pipeline.clone().prop_map(|value| format!("$x += {value}")),
+        1 => pipeline.prop_map(|value| format!("$x += {value}")),
         1 => Just("# a comment".to_owned()),
         1 => Just("<# a\n comment #> 'x'".to_owned()),
         1 => Just("exit 1".to_owned()),
