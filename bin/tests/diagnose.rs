@@ -530,7 +530,8 @@ async fn a_scheduled_test_that_fails_raises_an_alarm_which_outlives_the_process_
         ensure!(failed["FailedStage"] == "intake", "{failed:#}");
         let said = scene.said(Part::Contoso);
         ensure!(said.contains("probe-failed") && said.contains("Test-CsMcxPushNotification"), "{said}");
-        let metrics = || http(&format!("http://{}.1:9090/metrics", scene.net), None).map(|(_, body)| body);
+        let ops = format!("http://{}.1:9090/metrics", scene.net);
+        let metrics = || http(&ops, None).map(|(_, body)| body);
         let alarm = "reveille_probe_failed{test=\"Test-CsMcxPushNotification\"}";
         ensure!(metrics()?.contains(&format!("{alarm} 1")), "{}", metrics()?);
 
