@@ -35,6 +35,11 @@ impl Desk {
         self.front.users.named(text)
     }
 
+    /// The server's own name.
+    pub fn name(&self) -> &str {
+        &self.front.name
+    }
+
     /// The site whose settings hold here.
     pub fn site(&self) -> &str {
         &self.site

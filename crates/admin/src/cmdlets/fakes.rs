@@ -144,6 +144,10 @@ impl Devices for Home {
         (name == "bob").then(|| "bob@contoso.com".parse().expect("an address"))
     }
 
+    fn name(&self) -> String {
+        "home.contoso.com".into()
+    }
+
     fn edge(&self) -> String {
         "edge.contoso.com".into()
     }

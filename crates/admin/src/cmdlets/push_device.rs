@@ -95,8 +95,8 @@ impl Cmdlet for Get {
             let fit = |name: &str, text: &str| call.text(name).is_none_or(|pattern| fits(pattern, text));
             devices.retain(|it| fit("Filter", &it.record.user.to_string()) && fit("Device", &it.record.device));
             devices.truncate(most);
-            let (settings, site, edge) = (desk.settings.snapshot(), home.site(), home.edge());
-            let place = Place { settings: &settings, site: &site, edge: &edge };
+            let (settings, site, server, edge) = (desk.settings.snapshot(), home.site(), home.name(), home.edge());
+            let place = Place { settings: &settings, site: &site, server: &server, edge: &edge };
             outcome.objects = devices.iter().map(|device| object(device, &place).into()).collect();
             Ok(outcome)
         })

@@ -99,8 +99,8 @@ impl Cmdlet for Test {
             if let Some(device) = call.text("Device") {
                 explained.devices.retain(|it| it.record.device == device);
             }
-            let edge = home.edge();
-            let place = Place { settings: &explained.settings, site: &explained.site, edge: &edge };
+            let (server, edge) = (home.name(), home.edge());
+            let place = Place { settings: &explained.settings, site: &explained.site, server: &server, edge: &edge };
             let mut outcome = Outcome::default();
             if !home.pushed().contains(&event) {
                 let pushed = home.pushed().iter().map(|event| word(*event)).collect::<Vec<_>>().join(", ");

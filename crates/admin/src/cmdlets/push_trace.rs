@@ -185,8 +185,8 @@ impl<'a> Wanted<'a> {
             }
             None => self.newest(home, user.as_ref(), desk, outcome).await?,
         };
-        let (settings, site, edge) = (desk.settings.snapshot(), home.site(), home.edge());
-        let place = Place { settings: &settings, site: &site, edge: &edge };
+        let (settings, site, server, edge) = (desk.settings.snapshot(), home.site(), home.name(), home.edge());
+        let place = Place { settings: &settings, site: &site, server: &server, edge: &edge };
         // Which app a push is for, the device knows.
         let mut apps = std::collections::HashMap::new();
         for known in &found {

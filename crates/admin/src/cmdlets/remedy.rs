@@ -14,6 +14,8 @@ pub(super) struct Place<'a> {
     pub(super) settings: &'a Snapshot,
     /// The home's site.
     pub(super) site: &'a str,
+    /// The home's own name.
+    pub(super) server: &'a str,
     /// The edge that its push requests leave through.
     pub(super) edge: &'a str,
 }
@@ -27,7 +29,7 @@ impl Place<'_> {
             scope.map_or_else(|| "global".to_owned(), |scope| quoted(&scope.to_string()))
         };
         let (policy, switches) = (name(policy), name(switches));
-        let publisher = self.settings.mcx(self.site).push_address();
+        let publisher = self.settings.mcx_at(self.site, self.server).record.push_address();
         let publisher = publisher.map(|address| address.domain().to_string());
         let app_name = app.map(|app| quoted(&app.app));
         let push = push.map(|push| push.to_string());

@@ -15,6 +15,9 @@ pub trait Devices: Send + Sync {
     /// The user whom an administrator means: `bob`, `bob@contoso.com`, `sip:bob@contoso.com`.
     fn named(&self, text: &str) -> Option<Aor>;
 
+    /// The home's own name, which its service settings are under.
+    fn name(&self) -> String;
+
     /// The name of the edge that its push requests leave through.
     fn edge(&self) -> String;
 

@@ -16,6 +16,10 @@ impl Devices for Home {
         self.0.named(text)
     }
 
+    fn name(&self) -> String {
+        self.0.name().to_owned()
+    }
+
     fn edge(&self) -> String {
         self.0.edge().to_owned()
     }
