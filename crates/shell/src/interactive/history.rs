@@ -46,7 +46,8 @@ fn prepare(file: &Path) -> io::Result<()> {
 /// `-Password "…"` and its like, `ConvertTo-SecureString "…"`, and a variable of such a name that is given text. A
 /// variable or brackets in the place of the text give nothing away.
 pub(super) fn is_secret(line: &str) -> bool {
-    const WORDS: [&str; 5] = ["pass", "secret", "token", "credential", "pwd"];
+    // Short, so that a password behind a misspelt name is one too.
+    const WORDS: [&str; 6] = ["pas", "psw", "pwd", "secret", "token", "cred"];
     let names_one = |word: &str| WORDS.iter().any(|secret| word.contains(secret));
     let line = line.to_ascii_lowercase();
     let words: Vec<_> = line.split_whitespace().collect();
@@ -135,6 +136,8 @@ mod tests {
         for (line, secret) in [
             ("New-CsAdminAccount ken -Password 'correct horse'", true),
             ("New-CsAdminAccount ken -pass:correct", true),
+            ("New-CsAdminAccount ken -Pasword correct", true),
+            ("Enable-CsHostingProvider LyncOnline -PassThru | Format-List", false),
             ("Set-CsPushApp -ClientSecret abc", true),
             ("$p = ConvertTo-SecureString 'x' -AsPlainText", true),
             ("$password = \"x\"", true),

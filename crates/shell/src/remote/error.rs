@@ -100,7 +100,7 @@ pub enum RemoteError {
     },
     /// The socket's folder or file is closed to this user.
     #[error(
-        "{path} may not be opened by this user: run the shell as the user of the server (sudo -u USER reveille shell), or remotely with --url and an account"
+        "{path} may not be opened by this user: run the shell as the user of the server (sudo -u USER reveille shell), as a member of the group that [admin] socket_group names, or remotely with --url and an account"
     )]
     SocketClosedToUs {
         /// The socket.
