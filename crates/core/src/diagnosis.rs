@@ -289,13 +289,18 @@ impl Failure {
                 true,
                 "let datagrams through to the relay's ports (coturn: min-port to max-port), and check its external-ip",
             ),
-            Self::RelayNameNotFound => {
-                (90136, Configuration, true, "publish the address of the host that edge.av.servers names, or correct it")
-            }
+            Self::RelayNameNotFound => (
+                90136,
+                Configuration,
+                true,
+                "publish the address of the host that edge.av.servers names, or correct it",
+            ),
             Self::RelayNotConfigured => {
                 (90137, Configuration, false, "give the edge [edge.av] with its TURN servers, and start it again")
             }
-            Self::RelayRefuses => (90138, Ours, true, "look at the TURN server's log, its quotas and its range of ports"),
+            Self::RelayRefuses => {
+                (90138, Ours, true, "look at the TURN server's log, its quotas and its range of ports")
+            }
             Self::RelayRejectsCredentials => (
                 90139,
                 Configuration,

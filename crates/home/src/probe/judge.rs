@@ -362,8 +362,9 @@ impl Facts<'_> {
     fn goal_domain(&self) -> SipDomain {
         match &self.order.goal {
             Goal::Partner { domain, .. } => domain.clone(),
-            Goal::Push { .. } => publisher(&self.mcx().push_notification_proxy_uri)
-                .unwrap_or_else(|| self.doors.domain.clone()),
+            Goal::Push { .. } => {
+                publisher(&self.mcx().push_notification_proxy_uri).unwrap_or_else(|| self.doors.domain.clone())
+            }
         }
     }
 
