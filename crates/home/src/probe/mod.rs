@@ -8,6 +8,7 @@ mod devices;
 mod judge;
 #[cfg(test)]
 mod tests;
+mod there;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
