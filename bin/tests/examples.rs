@@ -106,6 +106,8 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
     let runtime = tokio::runtime::Runtime::new()?;
     let store = folder.path().join("settings.db");
     runtime.block_on(settings_file::import(&store, &file, "test"))?;
+    let again = runtime.block_on(settings_file::import(&store, &file, "test"))?;
+    ensure!(again == records.len() as u64, "what is so already was changed: version {again}");
     // What is exported is what was imported, of every kind and with every property.
     let again = settings_file::read(&folder.write("again.json", &settings_file::export(&store)?)?)?;
     ensure!(again.len() == records.len(), "{} records of {}", again.len(), records.len());
@@ -170,6 +172,7 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("64", "crates/federation/src/feedback.rs", "ITEMS_MAX: usize = 64;"),
         ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_records_max: 32_768,"),
         ("32,768 and 64 MiB", "crates/store/src/engine/mod.rs", "queue_bytes_max: 64 << 20,"),
+        ("64 KiB; 1,000", "crates/admin/src/kind.rs", "ITEMS_MAX: usize = 1000;"),
         ("100,000; 256 KiB", "crates/core/src/settings/rules.rs", "RECORDS_MAX: usize = 100_000;"),
         ("10,000 changes", "crates/store/src/settings/sqlite.rs", "HISTORY_MAX: u64 = 10_000;"),
         ("50,000", "crates/clearinghouse/src/dispatch.rs", "WINDOW: usize = 50_000;"),

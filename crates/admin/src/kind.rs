@@ -90,6 +90,7 @@ impl Kind {
 
     /// The argument as this kind. The sentence says what is wrong with it, without naming the parameter.
     pub fn read(&self, value: Value) -> Result<Value, String> {
+        within_bounds(&value)?;
         match (self, value) {
             (Self::Bool | Self::Switch, value @ Value::Bool(_)) => Ok(value),
             (Self::Bool | Self::Switch, Value::Int(number @ (0 | 1))) => Ok(Value::Bool(number == 1)),
@@ -169,6 +170,25 @@ impl Kind {
                 other,
             ) => Err(format!("{} is not text", quoted(&other))),
         }
+    }
+}
+
+/// The longest text of one argument, in bytes.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The most items of one list; several calls with Add make a longer one.
+const ITEMS_MAX: usize = 1000;
+
+/// Nothing is worked on that is longer than anybody types.
+fn within_bounds(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) if text.len() > TEXT_BYTES_MAX => {
+            Err(format!("this text has {} bytes, and {TEXT_BYTES_MAX} are the most", text.len()))
+        }
+        Value::List(items) if items.len() > ITEMS_MAX => Err(format!(
+            "this list has {} items, and {ITEMS_MAX} are the most at once: @{{Add=…}} makes it longer step by step",
+            items.len()
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -278,6 +298,13 @@ mod tests {
             ),
             (Kind::Modifier(&Kind::Text), hashtable("drop"), Err("\"drop\" is not one of Add, Remove, Replace")),
             (Kind::Variable, "$log".into(), Err("without $: log")),
+            (Kind::Text, "x".repeat(65_537).into(), Err("this text has 65537 bytes, and 65536 are the most")),
+            (Kind::List(&Kind::Text), vec!["x"; 1001].into(), Err("this list has 1001 items, and 1000 are the most")),
+            (
+                Kind::Modifier(&Kind::Text),
+                Object::new("").with("Add", vec!["x"; 1001]).into(),
+                Err("and 1000 are the most at once"),
+            ),
         ] {
             match (kind.read(value), expected) {
                 (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{kind:?}"),

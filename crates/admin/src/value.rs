@@ -254,6 +254,8 @@ impl fmt::Display for Object {
     }
 }
 
+/// The most properties of an object that is read.
+const PROPERTIES_MAX: usize = 1000;
 /// The member that names what the default display leaves out.
 pub(crate) const HIDDEN: &str = "@hidden";
 /// The member that names an object's type.
@@ -347,6 +349,11 @@ impl<'de> Deserialize<'de> for Value {
                     match (name.as_str(), value) {
                         (SECRET, Value::Text(text)) => return Ok(Value::Secret(Secret(text))),
                         (TYPE, Value::Text(text)) => object.type_name = text,
+                        // Each name is looked for among all before it.
+                        (..) if object.properties.len() >= PROPERTIES_MAX => {
+                            let fault = format!("an object with more than {PROPERTIES_MAX} properties");
+                            return Err(de::Error::custom(fault));
+                        }
                         (_, value) => object.set(name, value),
                     }
                 }
@@ -386,6 +393,14 @@ mod tests {
         assert_eq!(object.property("enabled"), Some(&Value::Bool(true)));
         let brief = object.with("@hidden", vec!["enabled"]);
         assert_eq!(brief.displayed().map(|(name, _)| name).collect::<Vec<_>>(), ["ProxyFqdn"]);
+    }
+
+    #[test]
+    fn an_object_with_more_properties_than_any_has_is_not_read() {
+        let members = |count: usize| (0..count).map(|index| format!("\"p{index}\":1")).collect::<Vec<_>>().join(",");
+        assert!(serde_json::from_str::<Object>(&format!("{{{}}}", members(1000))).is_ok());
+        let fault = serde_json::from_str::<Object>(&format!("{{{}}}", members(1001))).unwrap_err().to_string();
+        assert!(fault.contains("more than 1000 properties"), "{fault}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Settings as a JSON file: what `reveille settings import` takes and `export` gives.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use reveille_core::settings::{Setting, SettingChange, SettingKey, Snapshot};
@@ -78,9 +79,19 @@ pub async fn import(store: &Path, file: &Path, author: &str) -> Result<u64, File
     version
 }
 
-/// Puts records, all or none.
+/// Puts records, all or none. One that is so already is no change, and makes no history.
 pub async fn put(store: &SqliteSettings, settings: Vec<Setting>, author: &str) -> Result<u64, FileError> {
-    let changes = settings.into_iter().map(SettingChange::Put).collect();
+    let kept = store.fresh()?;
+    let mut known: HashMap<SettingKey, Setting> = HashMap::new();
+    let mut changes = Vec::new();
+    for setting in settings {
+        let key = setting.key();
+        let before = known.get(&key).or_else(|| kept.row(&key).map(|row| &row.setting));
+        if before != Some(&setting) {
+            changes.push(SettingChange::Put(setting.clone()));
+            known.insert(key, setting);
+        }
+    }
     Ok(store.change(author, SystemClock.now(), changes).await?)
 }
 

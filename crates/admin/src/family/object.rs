@@ -1,5 +1,7 @@
 //! Records as objects, and objects and parameters as records.
 
+use std::collections::HashSet;
+
 use reveille_core::settings::{Scope, Setting, SettingRow, Snapshot};
 
 use super::{Family, Record};
@@ -143,22 +145,19 @@ pub(super) fn modified(before: Option<&serde_json::Value>, modifier: &Object) ->
     if modifier.property("Replace").is_some() {
         return side("Replace").into();
     }
+    // By sets of names: who sends long lists must not make this thread compare each with each.
+    let removed: HashSet<String> = side("Remove").iter().map(name_of).collect();
     let mut items = before.and_then(|value| value.as_array().cloned()).unwrap_or_default();
-    let removed = side("Remove");
-    items.retain(|item| !removed.iter().any(|gone| same(gone, item)));
-    for item in side("Add") {
-        if !items.iter().any(|known| same(known, &item)) {
-            items.push(item);
-        }
-    }
+    items.retain(|item| !removed.contains(&name_of(item)));
+    let mut known: HashSet<String> = items.iter().map(name_of).collect();
+    items.extend(side("Add").into_iter().filter(|item| known.insert(name_of(item))));
     items.into()
 }
 
-/// Whether two items of a list are the same one: text in any case, links by their token.
-fn same(one: &serde_json::Value, other: &serde_json::Value) -> bool {
-    let name = |value: &serde_json::Value| value.get("Token").unwrap_or(value).as_str().map(str::to_lowercase);
-    match (name(one), name(other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => one == other,
+/// What makes two items of a list the same one: text in any case, a link's token.
+fn name_of(item: &serde_json::Value) -> String {
+    match item.get("Token").unwrap_or(item).as_str() {
+        Some(text) => text.to_lowercase(),
+        None => item.to_string(),
     }
 }

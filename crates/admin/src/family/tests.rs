@@ -296,6 +296,18 @@ fn a_list_takes_what_is_added_and_loses_what_is_removed() {
 }
 
 #[test]
+fn long_lists_are_worked_on_in_a_moment() {
+    let many = |from: usize, to: usize| (from..to).map(|index| format!("{index}:")).collect::<Vec<_>>();
+    let before = serde_json::json!(many(0, 20_000));
+    let begin = std::time::Instant::now();
+    let added = object::modified(Some(&before), &Object::new("ListModifier").with("Add", many(10_000, 40_000)));
+    let left = object::modified(Some(&added), &Object::new("ListModifier").with("Remove", many(0, 39_999)));
+    // Each with each would be a billion comparisons, a minute of them.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!((added.as_array().map(Vec::len), left), (Some(40_000), serde_json::json!(["39999:"])));
+}
+
+#[test]
 fn a_difference_names_each_property_with_before_and_after() {
     let record = |text: &str| -> Record { serde_json::from_str(text).unwrap() };
     let (before, after) = (record(r#"{"Identity":"x","A":1,"B":"b"}"#), record(r#"{"Identity":"x","B":"c","C":true}"#));

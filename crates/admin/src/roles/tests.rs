@@ -254,3 +254,10 @@ proptest! {
 }
 
 const CMDLETS_MOST: usize = 1000;
+
+#[test]
+fn the_predefined_roles_are_those_that_no_record_may_be_called() {
+    let mut names: Vec<&str> = PREDEFINED.iter().map(|role| role.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, reveille_core::settings::PREDEFINED_ROLES);
+}

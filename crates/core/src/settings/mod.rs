@@ -29,7 +29,7 @@ use crate::names::SipDomain;
 use carriers::ProviderRecord;
 
 pub use access_edge::{AccessEdgeConfiguration, RoutingMethod, Unasserted};
-pub use admin_role::AdminRole;
+pub use admin_role::{AdminRole, PREDEFINED_ROLES};
 pub use autodiscover::{AutodiscoverConfiguration, WebLink};
 pub use carriers::{Carrier, HostingProvider, PublicProvider};
 pub use conflict::Conflict;

@@ -60,6 +60,9 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
         Setting::PolicyGrant(record) => grant(snapshot, record),
         Setting::AdminRole(record) => {
             name("Identity", &record.identity)?;
+            if let Some((property, value, why)) = record.fault() {
+                return Err(Conflict::Malformed { property, value: value.chars().take(80).collect(), why });
+            }
             match record.config_scopes.is_empty() && record.user_scopes.is_empty() {
                 true => Err(Conflict::RoleWithoutScope { identity: record.identity.clone() }),
                 false => Ok(()),
@@ -359,6 +362,37 @@ mod tests {
                 any.clone(),
                 read(r#"{"Kind":"AdminRole","Identity":"R","Template":"CsHelpDesk"}"#),
                 Some("neither ConfigScopes"),
+            ),
+            (
+                any.clone(),
+                read(
+                    r#"{"Kind":"AdminRole","Identity":"csadministrator","Template":"CsHelpDesk","ConfigScopes":["global"]}"#,
+                ),
+                Some("Identity is \"csadministrator\": that is a predefined role"),
+            ),
+            (
+                any.clone(),
+                read(r#"{"Kind":"AdminRole","Identity":"R","Template":"Boss","ConfigScopes":["global"]}"#),
+                Some("Template is \"Boss\""),
+            ),
+            (
+                any.clone(),
+                read(r#"{"Kind":"AdminRole","Identity":"R","Template":"CsHelpDesk","ConfigScopes":["tag:x"]}"#),
+                Some("ConfigScopes is \"tag:x\": it is global or site:Name"),
+            ),
+            (
+                any.clone(),
+                read(
+                    r#"{"Kind":"AdminRole","Identity":"R","Template":"CsHelpDesk","UserScopes":["global","nonsense"]}"#,
+                ),
+                Some("UserScopes is \"nonsense\""),
+            ),
+            (
+                any.clone(),
+                read(
+                    r#"{"Kind":"AdminRole","Identity":"R","Template":"cshelpdesk","ConfigScopes":["site:X"],"UserScopes":["domain:a.b","user:x@a.b"]}"#,
+                ),
+                None,
             ),
             (
                 any.clone(),
