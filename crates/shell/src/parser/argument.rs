@@ -38,6 +38,10 @@ impl Parser<'_> {
             let said = format!("Arguments of a command stand behind blanks, without parentheses: {name} -Name value");
             return Err(Fault::new(at, "BlankMissing", said));
         }
+        if self.lexer.peek().is_some_and(|next| is_single(next) || is_double(next)) {
+            let at = Span::new(self.lexer.at(), self.lexer.at() + 1);
+            return Err(Fault::new(at, "BlankMissing", format!("A blank is missing after {name}.")));
+        }
         let mut arguments = Vec::new();
         let mut end = self.lexer.at();
         loop {
@@ -243,7 +247,8 @@ fn number(word: &str) -> Option<Number> {
 /// `Get-CsMcxConfiguration`, `Lync\Get-CsMcxConfiguration`, `?`, `%`.
 fn is_command_name(name: &str) -> bool {
     let within = |found: char| is_name(found) || matches!(found, '-' | '.' | '\\');
-    matches!(name, "?" | "%") || (name.starts_with(is_name) && name.chars().all(within))
+    matches!(name, "?" | "%")
+        || (name.starts_with(|first: char| first.is_alphabetic() || first == '_') && name.chars().all(within))
 }
 
 fn is_assignment(rest: &str) -> bool {

@@ -9,7 +9,7 @@ use reveille_shell::ast::{
 pub(crate) const DIFFERENCES: &[(&str, &str)] = &[
     ("a bare word behind another value in a list", "`'a', b`: a list is lexed there as an expression"),
     ("a bare word that begins with a bracket", "`[a` is lexed there as a type"),
-    ("a bare word that begins with a grave accent", "an escape begins no word there"),
+    ("a bare word with a grave accent", "an escape begins no word there, and within one only some may be escaped"),
     ("a tab", "a tab behind the name of a command is an error there"),
     ("a number sign within text or a word", "`\"$x#\"`: behind a value it begins a comment there"),
     ("a script or script block without statements", "an empty list of statements is an error node there"),
@@ -130,8 +130,8 @@ impl Search<'_> {
     fn word(&mut self, raw: &str) {
         if raw.starts_with('[') {
             self.found.push("a bare word that begins with a bracket");
-        } else if raw.starts_with('`') {
-            self.found.push("a bare word that begins with a grave accent");
+        } else if raw.contains('`') {
+            self.found.push("a bare word with a grave accent");
         }
     }
 
