@@ -8,12 +8,12 @@ use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Run
 use crate::cmdlets::{CMDLETS, find};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
-use crate::family::{Family, central, fits};
+use crate::family::{Family, Planned, central, fits, settled};
 use crate::kind::Kind;
 use crate::roles::{self, ConfigReach, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope};
 use crate::value::{Object, Value};
 
-use reveille_core::settings::{AdminRole, Scope};
+use reveille_core::settings::{AdminRole, Scope, Setting, SettingKey, Snapshot};
 
 const NOUN: &str = "CsAdminRole";
 const OUTPUTS: &[&str] =
@@ -201,12 +201,14 @@ impl Cmdlet for Set {
 
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
-            let mut role = changeable(call.text("Identity").unwrap_or_default(), desk)?;
-            // Before and after: who could cripple a role that is mightier than his own would rule over its holders.
-            may_hold(call, &role)?;
-            apply(call, &mut role, desk)?;
-            may_hold(call, &role)?;
-            FAMILY.change(&spelt_out(call, &role), desk).await
+            let name = changeable(call.text("Identity").unwrap_or_default(), desk)?.identity;
+            let edit = |role: &mut AdminRole| {
+                // Before and after: who could cripple a role that is mightier than his own would rule over its holders.
+                may_hold(call, role)?;
+                apply(call, role, desk)?;
+                may_hold(call, role)
+            };
+            rewrite(&name, call, desk, edit).await
         })
     }
 }
@@ -299,7 +301,7 @@ impl Cmdlet for Update {
         Box::pin(async move {
             let settings = central(desk)?;
             let mut done = Outcome::default();
-            for mut role in settings.admin_roles().cloned() {
+            for role in settings.admin_roles() {
                 let template = roles::predefined(&role.template).map(Role::grant);
                 let gained: Vec<String> = template
                     .iter()
@@ -319,10 +321,11 @@ impl Cmdlet for Update {
                 if role.cmdlets.iter().all(|name| find(name).is_some()) {
                     continue;
                 }
-                role.cmdlets.retain(|name| find(name).is_some());
-                let mut one = call.clone();
-                one.values.insert("Identity", role.identity.as_str().into());
-                let outcome = FAMILY.change(&spelt_out(&one, &role), desk).await?;
+                let edit = |role: &mut AdminRole| {
+                    role.cmdlets.retain(|name| find(name).is_some());
+                    Ok(())
+                };
+                let outcome = rewrite(&role.identity, call, desk, edit).await?;
                 done.verbose.extend(outcome.verbose);
                 done.what_if.extend(outcome.what_if);
             }
@@ -331,12 +334,31 @@ impl Cmdlet for Update {
     }
 }
 
+/// Changes a role as it is when it is written: made and judged anew whenever somebody else was faster, so that no list of
+/// an earlier version comes back.
+async fn rewrite(
+    name: &str,
+    call: &Call,
+    desk: &Desk,
+    edit: impl Fn(&mut AdminRole) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
+    let key = SettingKey::new(FAMILY.kind, name);
+    let plan = |settings: &Snapshot| {
+        let row = settings.row(&key).cloned().ok_or_else(|| not_found(name))?;
+        let Setting::AdminRole(mut role) = row.setting.clone() else { return Err(not_found(name)) };
+        edit(&mut role)?;
+        Ok(Planned::put(&FAMILY, Setting::AdminRole(role), Some(row), None))
+    };
+    settled(call, desk, plan).await
+}
+
 /// What the call's lists make of a role; everything in it exists afterwards.
 fn apply(call: &Call, role: &mut AdminRole, desk: &Desk) -> Result<(), Failure> {
     for (parameter, list) in [
         ("Cmdlets", &mut role.cmdlets),
         ("ConfigScopes", &mut role.config_scopes),
         ("UserScopes", &mut role.user_scopes),
+        ("ScriptModules", &mut role.script_modules),
     ] {
         if let Some(value) = call.value(parameter) {
             *list = changed(list, value);
@@ -493,3 +515,6 @@ fn not_found(name: &str) -> Failure {
 fn invalid(name: &str, why: &str) -> Failure {
     Failure::new(Category::InvalidArgument, "InvalidRole", format!("\"{name}\" {why}.")).of(name)
 }
+
+#[cfg(test)]
+mod tests;

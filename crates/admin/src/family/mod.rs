@@ -20,7 +20,7 @@ use crate::value::Object;
 
 pub(crate) use object::record;
 pub(crate) use pattern::fits;
-pub(crate) use write::{Planned, difference, refusal, sentence};
+pub(crate) use write::{Planned, difference, refusal, sentence, settled};
 
 /// A record as it is stored: its properties by name.
 pub(crate) type Record = Map<String, serde_json::Value>;

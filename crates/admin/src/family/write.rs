@@ -120,7 +120,7 @@ impl Family {
 
 /// Makes a change of the settings as they are, and makes it anew if somebody else was faster: it says what to change and
 /// not what the whole record should be. A firm one is refused instead.
-pub(super) async fn settled(
+pub(crate) async fn settled(
     call: &Call,
     desk: &Desk,
     plan: impl Fn(&Snapshot) -> Result<Planned, Failure>,
