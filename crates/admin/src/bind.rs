@@ -167,6 +167,16 @@ impl Bound {
 
     /// Gives a parameter its value.
     pub fn put(&mut self, parameter: &'static Parameter, value: Value) -> Result<(), BindError> {
+        if says_which(parameter) && is_nothing(&value) {
+            // An undefined variable or a misspelt member would else mean "all of them", and the pipe go on with all.
+            return Err(BindError::new(
+                "ParameterArgumentValidationErrorEmptyStringNotAllowed",
+                format!(
+                    "Cannot bind argument to parameter '{}', because it is empty: name one, or leave the parameter out.",
+                    parameter.name
+                ),
+            ));
+        }
         let read = parameter.kind.read(value).map_err(|why| {
             BindError::new(
                 "ParameterArgumentTransformationError",
@@ -329,6 +339,21 @@ impl BindError {
     }
 }
 
+/// Whether a parameter says which records or users are meant. `$null` as the name of a policy takes it away, as documented.
+fn says_which(parameter: &Parameter) -> bool {
+    let by_kind = matches!(parameter.kind, Kind::Scope | Kind::SipAddress | Kind::User);
+    (by_kind || parameter.required || parameter.position.is_some()) && parameter.name != "PolicyName"
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.trim().is_empty(),
+        Value::List(items) => items.iter().any(is_nothing),
+        _ => false,
+    }
+}
+
 /// The parameters that every cmdlet has; `-WhatIf` and `-Confirm` only those that change something.
 pub fn common(about: &About) -> impl Iterator<Item = &'static Parameter> {
     let changes = about.changes;
@@ -456,6 +481,9 @@ mod tests {
             (&SET, vec![named("Force"), named("Force")], Some(1), "more than once"),
             (&NEW, vec![value("LyncOnline"), named("Enabled"), value(true)], None, "mandatory parameters: ProxyFqdn."),
             (&NEW, vec![value("LyncOnline"), named("Enabled"), value("true")], Some(1), "write $True"),
+            (&SET, vec![value("")], Some(0), "parameter 'Identity', because it is empty"),
+            (&SET, vec![named("Identity"), value(Value::Null)], Some(0), "parameter 'Identity', because it is empty"),
+            (&NEW, vec![value(" "), named("Enabled"), value(true)], Some(0), "because it is empty"),
         ] {
             let error = call(about, &elements).unwrap_err();
             assert_eq!(error.element, at, "{error}");
