@@ -1,6 +1,10 @@
 //! `CsAdminRole`: who may run what (lync.md §1.7). The predefined roles are part of the product and cannot be changed; a
 //! role of one's own starts from one of them.
 
+use reveille_core::settings::{AdminRole, Scope, Setting, SettingKey, Snapshot};
+use reveille_store::{AccountConflict, wait};
+
+use super::admin_account::{conflict, unavailable};
 use crate::accounts::is_name;
 use crate::bind::distance;
 use crate::call::Call;
@@ -12,8 +16,6 @@ use crate::family::{Family, Planned, central, fits, settled};
 use crate::kind::Kind;
 use crate::roles::{self, ConfigReach, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope};
 use crate::value::{Object, Value};
-
-use reveille_core::settings::{AdminRole, Scope, Setting, SettingKey, Snapshot};
 
 const NOUN: &str = "CsAdminRole";
 const OUTPUTS: &[&str] =
@@ -165,6 +167,20 @@ impl Cmdlet for New {
                 return Err(invalid(name, "would reach nothing: give -ConfigScopes, -UserScopes or both"));
             }
             may_hold(call, &start)?;
+            // Whoever still carries the name would have the new role without anybody having given it to him.
+            let holders = holders(name, desk)?;
+            if !holders.is_empty() {
+                return Err(Failure::new(
+                    Category::ResourceExists,
+                    "NameStillHeld",
+                    format!(
+                        "{name} cannot be made while {} still carries that name from an earlier role: they would have it \
+                         at once. Set-CsAdminAccount -Roles @{{Remove=\"{name}\"}} takes it from each.",
+                        holders.join(", ")
+                    ),
+                )
+                .of(name));
+            }
             FAMILY.create(&spelt_out(call, &start), desk).await
         })
     }
@@ -268,9 +284,14 @@ impl Cmdlet for Remove {
                 done.verbose.extend(outcome.verbose);
                 done.what_if.extend(outcome.what_if);
                 done.warnings.extend(outcome.warnings);
-                if !holders.is_empty() {
-                    done.warnings
-                        .push(format!("{name} was a role of {}; they do not have it any more.", holders.join(", ")));
+                if call.what_if && !holders.is_empty() {
+                    done.warnings.push(format!("{name} would be taken from {}.", holders.join(", ")));
+                } else if !call.what_if {
+                    let freed = take_from_all(&name, call, desk).await?;
+                    if !freed.is_empty() {
+                        done.warnings
+                            .push(format!("{name} was a role of {}; they do not have it any more.", freed.join(", ")));
+                    }
                 }
             }
             Ok(done)
@@ -438,10 +459,36 @@ fn may_hold(call: &Call, role: &AdminRole) -> Result<(), Failure> {
 
 /// The accounts that have the role.
 fn holders(name: &str, desk: &Desk) -> Result<Vec<String>, Failure> {
-    let accounts = desk.accounts.accounts().map_err(super::admin_account::unavailable)?;
+    let accounts = desk.accounts.accounts().map_err(unavailable)?;
     let has = |roles: &[String]| roles.iter().any(|role| role.eq_ignore_ascii_case(name));
     Ok(accounts.into_iter().filter(|account| has(&account.roles)).map(|account| account.name).collect())
 }
+
+/// Takes the name out of every account that holds it: a role that somebody makes under it later is not theirs. After the
+/// role is gone nobody can be given it any more.
+async fn take_from_all(name: &str, call: &Call, desk: &Desk) -> Result<Vec<String>, Failure> {
+    let mut freed = Vec::new();
+    for holder in holders(name, desk)? {
+        for attempt in 1.. {
+            let Some(mut account) = desk.accounts.account(&holder).map_err(unavailable)? else { break };
+            let seen = account.version;
+            account.roles.retain(|role| !role.eq_ignore_ascii_case(name));
+            account.changed = desk.clock.now();
+            account.changed_by.clone_from(&call.caller.name);
+            match wait(|done| desk.accounts.put_account(account, seen, done)).await.map_err(unavailable)? {
+                Ok(_) => break,
+                Err(AccountConflict::Changed { .. }) if attempt < TRIES => {}
+                Err(AccountConflict::Gone { .. }) => break,
+                Err(error) => return Err(conflict(&error)),
+            }
+        }
+        freed.push(holder);
+    }
+    Ok(freed)
+}
+
+/// How often an account is read again that somebody else has just changed.
+const TRIES: usize = 16;
 
 fn is_standard(name: &str) -> bool {
     PREDEFINED.iter().chain(&LOCAL_GROUPS).any(|role| role.name.eq_ignore_ascii_case(name))

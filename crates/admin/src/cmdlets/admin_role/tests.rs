@@ -68,3 +68,37 @@ async fn a_cmdlet_that_is_revoked_does_not_come_back_with_somebody_elses_change(
         change("R1", "Add", "Remove-CsPushDevice", &desk).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_role_that_is_removed_and_made_anew_is_nobodys() {
+    let desk = testing::desk();
+    let owner = Caller::owner("root");
+    let held = |name: &str| desk.accounts.account(name).unwrap().unwrap().roles;
+    role("Tmp", &["Get-CsAdminRole"], &desk).await.unwrap();
+    let mallory = Object::default().with("Identity", "mallory").with("Roles", vec!["CsHelpDesk", "Tmp"]);
+    run("New-CsAdminAccount", &mallory, &owner, &desk).await.unwrap();
+    let only = Object::default().with("Identity", "tmp").with("WhatIf", true);
+    run("Remove-CsAdminRole", &only, &owner, &desk).await.unwrap();
+    assert_eq!(held("mallory"), ["CsHelpDesk", "Tmp"], "-WhatIf takes nothing");
+    let removed = run("Remove-CsAdminRole", &Object::default().with("Identity", "tmp"), &owner, &desk).await.unwrap();
+    assert!(removed.warnings[0].contains("mallory"), "{:?}", removed.warnings);
+    assert_eq!(held("mallory"), ["CsHelpDesk"]);
+    role("Tmp", &["New-CsBlockedDomain"], &desk).await.unwrap();
+    assert_eq!(held("mallory"), ["CsHelpDesk"]);
+}
+
+#[tokio::test]
+async fn a_role_is_not_made_under_a_name_that_an_account_still_carries() {
+    let desk = testing::desk();
+    let owner = Caller::owner("root");
+    run("New-CsAdminAccount", &Object::default().with("Identity", "eve"), &owner, &desk).await.unwrap();
+    let eve = desk.accounts.account("eve").unwrap().unwrap();
+    let carrying = reveille_store::Account { roles: vec!["Old".into()], ..eve.clone() };
+    wait(|done| desk.accounts.put_account(carrying, eve.version, done)).await.unwrap().unwrap();
+    let refused = role("OLD", &["Get-CsAdminRole"], &desk).await.unwrap_err();
+    assert_eq!(&*refused.id, "NameStillHeld");
+    assert!(refused.message.contains("eve"), "{refused}");
+    let taken = Object::default().with("Identity", "eve").with("Roles", Object::default().with("Remove", "Old"));
+    run("Set-CsAdminAccount", &taken, &owner, &desk).await.unwrap();
+    role("OLD", &["Get-CsAdminRole"], &desk).await.unwrap();
+}
