@@ -96,9 +96,6 @@ impl Api {
             Peer::Local { uid } => return Ok(self.users.caller(uid).await),
             Peer::Remote { address, certificate } => (address, certificate),
         };
-        if let Some(wait) = self.throttle.wait_of(None, address) {
-            return Err(Problem::too_many(wait));
-        }
         let from = address.to_string();
         let admitted = match (bearer, certificate) {
             (Some(bearer), _) => accounts::admit_pass(bearer, &from, &self.desk).map(|(caller, _)| caller),
@@ -107,7 +104,23 @@ impl Api {
                 return Err(Problem::unauthorised("This needs a token, a session or a client certificate."));
             }
         };
-        let caller = admitted.map_err(|why| self.not_admitted(None, address, &why))?;
+        let caller = match admitted {
+            Ok(caller) => caller,
+            // Whoever has been disabled or has expired had the right secret: his nightly job guesses at nothing.
+            Err(why @ (NotAdmitted::Disabled | NotAdmitted::Expired)) => {
+                tracing::info!(admin.from = %address, %why, "an administrator was not let in");
+                return Err(Problem::not_known());
+            }
+            // The credential has been looked at first, which costs the same whatever it is: a right one is let in from
+            // an address that others guess from, since nobody guesses 256 bits.
+            Err(why) => {
+                let wait = self.throttle.wait_of(None, address).filter(|_| why == NotAdmitted::Unknown);
+                return Err(match wait {
+                    Some(wait) => Problem::too_many(wait),
+                    None => self.not_admitted(None, address, &why),
+                });
+            }
+        };
         self.pace.take(&caller.name).map_err(Problem::too_many)?;
         Ok(caller)
     }
@@ -119,7 +132,7 @@ impl Api {
             NotAdmitted::Store(error) => Problem::from(crate::cmdlets::unavailable(error.clone())),
             NotAdmitted::Disabled | NotAdmitted::Expired | NotAdmitted::Unknown => {
                 self.throttle.failed(account, address);
-                Problem::unauthorised("The name, password, token or certificate is not known, or good no more.")
+                Problem::not_known()
             }
         }
     }

@@ -48,6 +48,11 @@ impl Problem {
         Self::new(401, "NotSignedIn", message)
     }
 
+    /// What somebody is told whose name, secret or certificate does not let in, whatever the reason is.
+    pub(super) fn not_known() -> Self {
+        Self::unauthorised("The name, password, token or certificate is not known, or good no more.")
+    }
+
     pub(super) fn too_many(wait: Duration) -> Self {
         let secs = wait.as_secs().max(1);
         let message = format!("Too many tries or requests: the next is taken in {secs} s.");

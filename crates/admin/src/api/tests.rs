@@ -755,3 +755,23 @@ async fn two_administrators_at_once_lose_nothing_and_the_second_is_told() {
     let second = office.run("ann", "Set-CsAdminAccount", first).await;
     assert_eq!((second.status, second.id()), (409, "ChangedMeanwhile"), "{}", second.body);
 }
+
+#[tokio::test]
+async fn a_right_token_comes_in_from_an_address_that_others_guess_from() {
+    let mut office = Office::new();
+    office.account("ann", &["CsHelpDesk"], false).await;
+    office.account("off", &["CsHelpDesk"], true).await;
+    let get = json!({"Identity": "CsHelpDesk"});
+    for _ in 0..30 {
+        assert_eq!(office.run("off", "Get-CsAdminRole", get.clone()).await.status, 401, "that is no guess");
+    }
+    let guess = || Issued::new(PassKind::Token).text;
+    let mut codes = Vec::new();
+    for _ in 0..22 {
+        office.tokens.insert("guess".into(), guess());
+        codes.push(office.run("guess", "Get-CsAdminRole", get.clone()).await.status);
+    }
+    assert!(codes[..20].iter().all(|code| *code == 401) && codes[21] == 429, "{codes:?}");
+    assert_eq!(office.run("ann", "Get-CsAdminRole", get.clone()).await.status, 200);
+    assert_eq!(office.run("off", "Get-CsAdminRole", get).await.status, 401);
+}
