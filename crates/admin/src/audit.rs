@@ -9,8 +9,10 @@ use reveille_store::{AuditEntry, AuditOutcome, wait};
 
 use crate::call::{Call, Caller};
 use crate::cmdlet::{About, Area, Outcome, Verb};
+use crate::cmdlets;
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
+use crate::kind::Kind;
 use crate::value::{Object, Value};
 
 /// An entry whose outcome is not known yet.
@@ -95,7 +97,7 @@ pub async fn refused(caller: &Caller, what: &str, parameters: &Object, why: &str
         why,
         "an administrator was refused"
     );
-    let entry = entry(caller, what, masked(parameters.all()), AuditOutcome::Refused, why.to_owned(), desk);
+    let entry = entry(caller, what, masked_unbound(what, parameters), AuditOutcome::Refused, why.to_owned(), desk);
     if let Err(error) = wait(|done| desk.audit.note(entry, done)).await {
         tracing::error!(%error, "the audit log did not take a refusal");
     }
@@ -156,12 +158,45 @@ fn masked<'n, 'v>(values: impl Iterator<Item = (&'n str, &'v Value)>) -> String 
     serde_json::to_string(&object).unwrap_or_default()
 }
 
+/// Parameters that nothing has bound yet, as JSON. What the cmdlet does not have is kept as a name only, since it may be a
+/// misspelt secret; what it has is kept by its kind.
+fn masked_unbound(cmdlet: &str, parameters: &Object) -> String {
+    let about = cmdlets::find(cmdlet).map(|it| it.about());
+    let mut object = Object::default();
+    for (name, value) in parameters.all() {
+        let kind = about.and_then(|about| about.parameter(name)).map(|known| known.kind);
+        let what_if = name.eq_ignore_ascii_case("WhatIf") && matches!(value, Value::Bool(_));
+        object.set(name, if what_if { value.clone() } else { by_kind(name, kind, value) });
+    }
+    serde_json::to_string(&object).unwrap_or_default()
+}
+
+fn by_kind(name: &str, kind: Option<Kind>, value: &Value) -> Value {
+    let only = |object: &Object, kept: &str| {
+        let mut clean = Object::new(object.type_name());
+        for (name, value) in object.all() {
+            let shown = name.eq_ignore_ascii_case(kept) && value.as_text().is_some();
+            clean.set(name, if shown { value.clone() } else { STARS.into() });
+        }
+        Value::from(clean)
+    };
+    match (kind, value) {
+        (None | Some(Kind::Secret), _) => STARS.into(),
+        (Some(Kind::Credential), Value::Object(object)) => only(object, "UserName"),
+        (Some(Kind::Credential), _) => STARS.into(),
+        (Some(Kind::Instance(_)), Value::Object(object)) => only(object, "Identity"),
+        (Some(_), _) => without_secrets(name, value),
+    }
+}
+
+const STARS: &str = "***";
+
 fn without_secrets(name: &str, value: &Value) -> Value {
     // What a refused caller sent was not bound, so that a secret may stand there as text.
     let told = ["password", "secret", "token", "credential"].iter().any(|word| name.to_lowercase().contains(word));
     match value {
-        Value::Secret(_) => "***".into(),
-        Value::Text(_) if told && !name.eq_ignore_ascii_case("tokenid") => "***".into(),
+        Value::Secret(_) => STARS.into(),
+        Value::Text(_) if told && !name.eq_ignore_ascii_case("tokenid") => STARS.into(),
         Value::List(items) => Value::List(items.iter().map(|item| without_secrets(name, item)).collect()),
         Value::Object(object) => {
             let mut clean = Object::new(object.type_name());
@@ -192,5 +227,29 @@ mod tests {
         for secret in ["ken-9-stars", "typed-in-clear", "third"] {
             assert!(!text.contains(secret), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_refused_cmdlet_does_not_have_is_kept_as_a_name_only() {
+        let credential = Object::new("PSCredential").with("UserName", "kenmyer").with("Pasword", "hidden-1");
+        for (cmdlet, parameter, value, kept) in [
+            ("New-CsAdminAccount", "Pasword", Value::from("hidden-2"), false),
+            ("New-CsAdminAccount", "Pasword", Value::List(vec!["hidden-3".into()]), false),
+            ("New-CsAdminAccount", "Password", Value::List(vec![Value::Int(47_114_711)]), false),
+            ("New-CsAdminAccount", "Password ", Value::Int(47_114_711), false),
+            ("New-CsAdminAccount", "Credential", credential.into(), false),
+            ("New-CsAdminAccount", "Credential", "hidden-5".into(), false),
+            ("Set-CsAdminAccount", "Instance", Object::new("X").with("Pasword", "hidden-6").into(), false),
+            ("New-CsNothing", "Identity", "hidden-7".into(), false),
+            ("New-CsAdminAccount", "identity", "hidden-no".into(), true),
+            ("New-CsAdminAccount", "WhatIf", "hidden-8".into(), false),
+        ] {
+            let text = masked_unbound(cmdlet, &Object::default().with(parameter, value));
+            let shown = text.contains("hidden") || text.contains("4711");
+            assert_eq!((shown, text.contains(parameter)), (kept, true), "{cmdlet} {text}");
+        }
+        let set = Object::new("AdminAccount").with("Identity", "ann").with("Roles", "x");
+        let text = masked_unbound("Set-CsAdminAccount", &Object::default().with("Instance", set).with("WhatIf", true));
+        assert!(text.contains("ann") && text.contains("true"), "{text}");
     }
 }
