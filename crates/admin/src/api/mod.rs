@@ -13,6 +13,7 @@
 
 mod converse;
 mod door;
+mod line;
 mod local;
 mod openapi;
 mod pace;

@@ -9,11 +9,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::line::Line;
 use super::problem::Problem;
 use super::{Api, Peer, door, openapi};
 use crate::accounts;
@@ -25,7 +26,7 @@ use crate::value::Object;
 
 impl Api {
     /// The requests of one connection.
-    pub(super) fn router(self: &Arc<Self>, peer: Peer) -> Router {
+    pub(super) fn router(self: &Arc<Self>, line: Line) -> Router {
         Router::new()
             .route("/admin/v1/cmdlets", get(catalogue))
             .route("/admin/v1/cmdlets/{name}", post(cmdlet))
@@ -37,7 +38,7 @@ impl Api {
             })
             .method_not_allowed_fallback(async || Problem::new(405, "BadMethod", "This is not done with that method."))
             .layer(middleware::from_fn_with_state(Arc::clone(self), guard))
-            .layer(Extension(peer))
+            .layer(Extension(line))
             .with_state(Arc::clone(self))
     }
 }
@@ -45,16 +46,21 @@ impl Api {
 /// What holds for every request: whom it is for, where it comes from; and that no answer is kept by anybody.
 async fn guard(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match door::check(&request, peer, &api.names) {
+    line.begins();
+    let mut response = match door::check(&request, line.peer(), &api.names) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Whoever has not shown who he is has one request for it: seats are for administrators.
+    if !line.is_known() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -71,11 +77,11 @@ struct Ask {
 
 async fn cmdlet(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(&api, peer, request.headers()).await?;
+    let caller = caller_of(&api, &line, request.headers()).await?;
     let ask: Ask = body(request).await?;
     let parameters = with_what_if(ask.parameters, ask.what_if);
     let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.running).acquire_owned()).await;
@@ -100,20 +106,20 @@ async fn cmdlet(
 
 async fn catalogue(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(&api, peer, request.headers()).await?;
+    let caller = caller_of(&api, &line, request.headers()).await?;
     let mine = CMDLETS.iter().map(|cmdlet| cmdlet.about()).filter(|about| caller.rights.has(about.name));
     Ok(Json(mine.map(openapi::about).collect::<Vec<_>>()).into_response())
 }
 
 async fn me(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(&api, peer, request.headers()).await?;
+    let caller = caller_of(&api, &line, request.headers()).await?;
     let roles = caller.rights.grants().map(|grant| {
         json!({
             "role": &*grant.role,
@@ -134,10 +140,10 @@ async fn me(
 
 async fn document(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller_of(&api, peer, request.headers()).await?;
+    caller_of(&api, &line, request.headers()).await?;
     Ok(Json(openapi::document()).into_response())
 }
 
@@ -151,10 +157,10 @@ struct SignIn {
 
 async fn sign_in(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Peer::Remote { address, .. } = peer else {
+    let Peer::Remote { address, .. } = line.peer() else {
         return Err(Problem::new(400, "NoSession", "Over the socket nobody signs in: the system says who is calling."));
     };
     // Before the body is read, and before a password is hashed: both are work.
@@ -193,15 +199,16 @@ async fn sign_in(
     let (issued, expires) = opened.map_err(|why| api.not_admitted(Some(&account), address, &why))?;
     let caller = Caller { name: known.name, from, ..Caller::default() };
     audit::passed(&caller, "sign-in", &api.desk).await;
+    line.knows();
     Ok(Json(json!({ "token": issued.text, "expires": expires.to_string() })).into_response())
 }
 
 async fn sign_out(
     State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+    Extension(line): Extension<Line>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = caller_of(&api, peer, request.headers()).await?;
+    let caller = caller_of(&api, &line, request.headers()).await?;
     let presented = door::bearer(request.headers())?.and_then(accounts::parse);
     let Some(session) = presented.filter(|it| it.kind == reveille_store::PassKind::Session) else {
         return Err(Problem::new(400, "NoSession", "This is no session. Remove-CsAdminToken revokes a token."));
@@ -213,8 +220,10 @@ async fn sign_out(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn caller_of(api: &Api, peer: Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
-    api.caller(peer, door::bearer(headers)?).await
+async fn caller_of(api: &Api, line: &Line, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = api.caller(line.peer(), door::bearer(headers)?).await?;
+    line.knows();
+    Ok(caller)
 }
 
 /// The body as what it should be; an empty one is `{}`.

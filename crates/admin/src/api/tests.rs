@@ -775,3 +775,35 @@ async fn a_right_token_comes_in_from_an_address_that_others_guess_from() {
     assert_eq!(office.run("ann", "Get-CsAdminRole", get.clone()).await.status, 200);
     assert_eq!(office.run("off", "Get-CsAdminRole", get).await.status, 401);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_show_who_he_is_does_not_keep_a_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut office = Office::new();
+    office.account("ann", &["CsHelpDesk"], false).await;
+    let known =
+        format!("GET /admin/v1/me HTTP/1.1\r\nhost: {NAME}\r\nauthorization: Bearer {}\r\n\r\n", office.tokens["ann"]);
+    let nobody = format!("GET /admin/v1/me HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+    let slow = format!(
+        "POST /admin/v1/session HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
+    );
+    // Sent, the seconds within which it must have ended, the seconds that it must have lasted, and its answer.
+    for (sent, at_most, at_least, answer) in [
+        ("", 11, 9, ""),
+        ("GET /admin/v1/me HT", 11, 9, ""),
+        (&*nobody, 1, 0, "HTTP/1.1 401"),
+        ("GET /nothing HTTP/1.1\r\nhost: evil.example\r\n\r\n", 1, 0, "HTTP/1.1 403"),
+        (&*slow, 31, 15, ""),
+        (&*known, 61, 55, "HTTP/1.1 200"),
+    ] {
+        let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(Arc::clone(&office.api).converse(theirs, remote(), CancellationToken::new()));
+        let begun = tokio::time::Instant::now();
+        ours.write_all(sent.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        ours.read_to_end(&mut read).await.unwrap();
+        server.await.unwrap();
+        let (took, text) = (begun.elapsed().as_secs(), String::from_utf8_lossy(&read));
+        assert!((at_least..=at_most).contains(&took) && text.starts_with(answer), "{sent:?}: {took} s, {text}");
+    }
+}

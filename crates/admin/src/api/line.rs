@@ -1,0 +1,44 @@
+//! What is known of one connection while it lasts: who is at its other end, and whether he has shown it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Peer;
+
+/// One connection, shared by its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    peer: Peer,
+    begun: Arc<AtomicBool>,
+    known: Arc<AtomicBool>,
+}
+
+impl Line {
+    /// A connection without a request so far. A process of this machine is known from the beginning.
+    pub(super) fn new(peer: Peer) -> Self {
+        let known = matches!(peer, Peer::Local { .. });
+        Self { peer, begun: Arc::default(), known: Arc::new(known.into()) }
+    }
+
+    pub(super) const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The fields of a request have come.
+    pub(super) fn begins(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody has been let in over it.
+    pub(super) fn knows(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+}
