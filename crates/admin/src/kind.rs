@@ -91,6 +91,7 @@ impl Kind {
     /// The argument as this kind. The sentence says what is wrong with it, without naming the parameter.
     pub fn read(&self, value: Value) -> Result<Value, String> {
         within_bounds(&value)?;
+        without_controls(&value)?;
         match (self, value) {
             (Self::Bool | Self::Switch, value @ Value::Bool(_)) => Ok(value),
             (Self::Bool | Self::Switch, Value::Int(number @ (0 | 1))) => Ok(Value::Bool(number == 1)),
@@ -188,6 +189,23 @@ fn within_bounds(value: &Value) -> Result<(), String> {
             "this list has {} items, and {ITEMS_MAX} are the most at once: @{{Add=…}} makes it longer step by step",
             items.len()
         )),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever reads a setting later sees all of it: no text has characters that a terminal obeys (Unicode's Cc), at any
+/// depth.
+fn without_controls(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Text(text) => match text.chars().find(|found| found.is_control()) {
+            Some(found) => Err(format!(
+                "this text holds a control character, U+{:04X}, and must be a single line without any",
+                u32::from(found)
+            )),
+            None => Ok(()),
+        },
+        Value::List(items) => items.iter().try_for_each(without_controls),
+        Value::Object(object) => object.all().try_for_each(|(_, value)| without_controls(value)),
         _ => Ok(()),
     }
 }
@@ -297,6 +315,15 @@ mod tests {
                 Ok(Object::new("ListModifier").with("Remove", vec!["http:"]).into()),
             ),
             (Kind::Modifier(&Kind::Text), hashtable("drop"), Err("\"drop\" is not one of Add, Remove, Replace")),
+            (Kind::Text, "Grüße \u{1f44b}".into(), Ok("Grüße \u{1f44b}".into())),
+            (Kind::Text, "x\u{1b}[31m".into(), Err("holds a control character, U+001B, and must be a single line")),
+            (Kind::Text, "two\nlines".into(), Err("U+000A")),
+            (Kind::Text, "\u{9b}".into(), Err("U+009B")),
+            (Kind::Text, "\u{7f}".into(), Err("U+007F")),
+            (Kind::User, "ken\0".into(), Err("U+0000")),
+            (Kind::Modifier(&Kind::Text), Object::new("").with("Add", vec!["a\u{7}"]).into(), Err("U+0007")),
+            (Kind::Table, Object::new("").with("Domain", "a\u{8}").into(), Err("U+0008")),
+            (Kind::Instance("X"), Object::new("X").with("Comment", "\u{85}").into(), Err("U+0085")),
             (Kind::Variable, "$log".into(), Err("without $: log")),
             (Kind::Text, "x".repeat(65_537).into(), Err("this text has 65537 bytes, and 65536 are the most")),
             (Kind::List(&Kind::Text), vec!["x"; 1001].into(), Err("this list has 1001 items, and 1000 are the most")),

@@ -1,6 +1,7 @@
 //! What is wrong with a script, and where.
 
 use crate::span::{self, Span};
+use crate::visible::visible;
 
 /// Why a script cannot be read, or a statement not be carried out: with the place, so that a caret can stand under it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -37,7 +38,7 @@ impl Fault {
             .map_or(1, |marked| marked.chars().take_while(|found| !matches!(found, '\n' | '\r')).count().max(1));
         // What stands before is repeated as blanks, its tabs as tabs, so that the mark stands under what it means.
         let before: String = line[..within].chars().map(|found| if found == '\t' { '\t' } else { ' ' }).collect();
-        format!(
+        let text = format!(
             "At line:{} char:{}\n+ {line}\n+ {before}{}\n{}\n    + CategoryInfo          : ParserError: (:) [], \
              ParseException\n    + FullyQualifiedErrorId : {}\n",
             place.line,
@@ -45,7 +46,8 @@ impl Fault {
             "~".repeat(marked),
             self.message,
             self.id
-        )
+        );
+        visible(&text).into_owned()
     }
 }
 

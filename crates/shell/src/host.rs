@@ -21,12 +21,18 @@ pub trait Host: Send + Sync {
 }
 
 /// Where output goes, and who can be asked.
+///
+/// Texts come with whatever characters the server's strings have. Who shows them to a person sees to it that none of them
+/// commands the terminal.
 pub trait Terminal: Send {
     /// Takes data: standard output.
     fn out(&mut self, text: &str);
 
     /// Takes errors, warnings and what is said besides: standard error.
     fn say(&mut self, text: &str);
+
+    /// Clears the screen, if there is one.
+    fn clear(&mut self) {}
 
     /// Asks for a line. Nobody is there to answer unless this gives something.
     fn ask(&mut self, prompt: &str) -> Option<String>;

@@ -16,6 +16,7 @@ pub mod reference;
 pub mod remote;
 mod session;
 pub mod span;
+mod visible;
 
 pub use error::Fault;
 pub use parser::parse;

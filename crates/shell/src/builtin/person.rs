@@ -240,8 +240,7 @@ pub(super) const CLEAR_HOST: Builtin = Builtin {
 
 fn clear_host<'a>(evaluator: &'a mut Evaluator<'_>, _: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        // ECMA-48: the cursor to the beginning, then everything erased.
-        evaluator.terminal.say("\u{1b}[H\u{1b}[2J");
+        evaluator.terminal.clear();
         Ok(Vec::new())
     })
 }

@@ -5,6 +5,7 @@ use reveille_admin::{Category, Failure, Object, Value};
 
 use crate::error::Fault;
 use crate::span::{self, Span};
+use crate::visible::visible;
 
 /// A terminating error of a statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +78,7 @@ impl Report {
         if let (Some(advice), false) = (&self.failure.advice, self.failure.category == Category::OperationStopped) {
             text.push_str(&format!("    + Remedy                : {advice}\n"));
         }
-        text
+        visible(&text).into_owned()
     }
 
     /// As `$Error[0]` holds it.
@@ -126,6 +127,16 @@ mod tests {
              FullyQualifiedErrorId : WorkflowNotCompleted,Microsoft.Rtc.Management.SyntheticTransactions.\
              TestMcxPushNotificationCmdlet\n"
         );
+    }
+
+    #[test]
+    fn nothing_in_a_servers_answer_or_in_the_script_commands_the_terminal() {
+        let failure =
+            Failure::new(Category::ObjectNotFound, "NotFound", "No \u{1b}[2J.").of("a\u{9b}b").advise("x\u{202e}");
+        let report = Report::of_builtin("Get-Help", Span::new(0, 8), failure);
+        let printed = report.render("Get-Help '\u{85}\u{7f}'");
+        assert!(!printed.contains(crate::visible::is_obeyed), "{printed:?}");
+        assert!(printed.contains("No \u{fffd}[2J.") && printed.contains("(a\u{fffd}b:String)"), "{printed}");
     }
 
     #[test]

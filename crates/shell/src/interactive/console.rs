@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::host::Terminal;
+use crate::visible::visible;
 
 /// Standard input, output and error.
 pub struct Console {
@@ -31,7 +32,7 @@ impl Console {
             return None;
         }
         let mut stderr = io::stderr();
-        let _ = stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush());
+        let _ = stderr.write_all(visible(prompt).as_bytes()).and_then(|()| stderr.flush());
         let line = self.read();
         if line.is_none() {
             let _ = stderr.write_all(b"\n");
@@ -77,11 +78,21 @@ impl Terminal for Console {
     fn out(&mut self, text: &str) {
         // Whoever reads may have gone; that is no fault of ours.
         let mut stdout = io::stdout();
+        // A program that reads gets the data as they are.
+        let text = if stdout.is_terminal() { visible(text) } else { text.into() };
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }
 
     fn say(&mut self, text: &str) {
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = io::stderr().write_all(visible(text).as_bytes());
+    }
+
+    fn clear(&mut self) {
+        let mut stdout = io::stdout();
+        if stdout.is_terminal() {
+            // ECMA-48: the cursor to the beginning, then everything erased.
+            let _ = stdout.write_all(b"\x1b[H\x1b[2J").and_then(|()| stdout.flush());
+        }
     }
 
     fn ask(&mut self, prompt: &str) -> Option<String> {

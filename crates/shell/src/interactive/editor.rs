@@ -20,6 +20,7 @@ use super::place::place;
 use super::suggest::{Known, suggest};
 use crate::host::Host;
 use crate::parser;
+use crate::visible::is_obeyed;
 
 /// What the editor shares with the loop around it.
 #[derive(Clone, Default)]
@@ -142,7 +143,9 @@ impl Completer for Completion {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
         let Some(place) = line.get(..pos).and_then(place) else { return CompletionResult::fresh(Vec::new()) };
         let span = Span::new(place.start, pos);
-        let all = suggest(&place, &self.known).into_iter().map(|it| Suggestion {
+        // What is shown here is also what is written: a name with controls in it is not offered.
+        let shown = suggest(&place, &self.known).into_iter().filter(|it| !it.value.contains(is_obeyed));
+        let all = shown.map(|it| Suggestion {
             value: it.value,
             description: Some(it.description).filter(|description| !description.is_empty()),
             append_whitespace: it.ends,

@@ -31,9 +31,21 @@ pub fn parse(text: &str) -> Result<Block, Fault> {
         let said = format!("The script has {} bytes; at most {SCRIPT_BYTES_MAX} are read. Divide it.", text.len());
         return Err(Fault::new(Span::new(0, 0), "ScriptTooLong", said));
     }
+    if let Some((at, found)) = text.char_indices().find(|(_, found)| is_control(*found)) {
+        let said = format!(
+            "A control character, U+{:04X}, cannot stand in a script, not in text or comments either. Remove it.",
+            u32::from(found)
+        );
+        return Err(Fault::new(Span::new(at, at + 1), "ControlCharacter", said));
+    }
     let mut parser = Parser { lexer: Lexer::new(text), depth: 0, loops: 0, after_body: false, comma_separates: false };
     let statements = parser.statements(None)?;
     Ok(Block { statements, span: Span::new(0, text.len()) })
+}
+
+/// A control character of ASCII that is no blank and ends no line: what is run could not be seen by who reads it.
+const fn is_control(found: char) -> bool {
+    found < ' ' && !matches!(found, '\t' | '\n' | '\r')
 }
 
 /// Where the parser is, and within what.
@@ -121,6 +133,37 @@ impl Parser<'_> {
                 Fault::new(Span::new(start, start), "UnexpectedToken", format!("The line ends here.{more}"))
             }
             Some(_) => Fault::new(span, "UnexpectedToken", format!("{shown} cannot stand here.{more}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_is_refused_wherever_it_stands_and_not_printed() {
+        for (script, at) in [
+            ("Get-Date # a\0b", 12),
+            ("Get-Date a\0b", 10),
+            ("'\u{1b}[31m'", 1),
+            ("<# \u{c} #>", 3),
+            ("1\u{b}+ 1", 1),
+            ("\u{1}", 0),
+            ("if (1) {\n  \u{1f}", 11),
+        ] {
+            let fault = parse(script).unwrap_err();
+            assert_eq!((fault.id, fault.span, fault.incomplete), ("ControlCharacter", Span::new(at, at + 1), false));
+            let printed = fault.render(script);
+            assert!(!printed.chars().any(|it| it.is_control() && !matches!(it, '\n' | '\t')), "{printed:?}");
+            assert!(printed.contains(&format!("U+{:04X}", u32::from(script.as_bytes()[at]))), "{printed}");
+        }
+    }
+
+    #[test]
+    fn tabs_and_line_ends_are_no_control_characters() {
+        for script in ["\tGet-Date\r\n# a\tb\rGet-Date\n", "'a\nb\tc'"] {
+            assert!(parse(script).is_ok(), "{script:?}");
         }
     }
 }
