@@ -203,6 +203,12 @@ impl Parser<'_> {
             return Err(fault);
         }
         let raw = self.lexer.since(start);
+        if matches!(raw, "!" | "+" | "-") {
+            let said = format!(
+                "{raw} is an operator, and the arguments of a command are none. As text it stands in 'quotation marks'."
+            );
+            return Err(Fault::new(span, "UnexpectedToken", said));
+        }
         if raw.starts_with(is_dash) && raw.chars().count() > 1 && number(raw).is_none() {
             let said = format!("{raw} is neither a parameter nor a number. As text it stands in quotation marks.");
             return Err(Fault::new(span, "UnexpectedToken", said));
@@ -248,7 +254,9 @@ fn number(word: &str) -> Option<Number> {
 fn is_command_name(name: &str) -> bool {
     let within = |found: char| is_name(found) || matches!(found, '-' | '.' | '\\');
     matches!(name, "?" | "%")
-        || (name.starts_with(|first: char| first.is_alphabetic() || first == '_') && name.chars().all(within))
+        || (name.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            && !name.ends_with('-')
+            && name.chars().all(within))
 }
 
 fn is_assignment(rest: &str) -> bool {

@@ -346,7 +346,7 @@ impl Parser<'_> {
             loop {
                 parser.lexer.blank_lines()?;
                 match parser.lexer.peek() {
-                    Some(';') => {
+                    Some(';') if !entries.is_empty() => {
                         parser.lexer.bump();
                     }
                     Some('}') => {

@@ -7,6 +7,8 @@ use reveille_shell::ast::{
 
 /// Where ours accepts what that grammar does not and PowerShell does: a name, and why.
 pub(crate) const DIFFERENCES: &[(&str, &str)] = &[
+    ("a unit or exponent in another case", "`1Kb`, `1E3`: units are kb or KB there, exponents e"),
+    ("a blank before a comma", "`'a' ,'b '` is lexed there as one word by the text behind"),
     ("a bare word behind another value in a list", "`'a', b`: a list is lexed there as an expression"),
     ("a bare word that begins with a bracket", "`[a` is lexed there as a type"),
     ("a bare word with a grave accent", "an escape begins no word there, and within one only some may be escaped"),
@@ -31,6 +33,15 @@ pub(crate) fn differences(script: &str, block: &Block) -> Vec<&'static str> {
     let within = |(at, _): (usize, &str)| !begins_comment(&script[..at]) || script[..at].contains('"');
     if script.match_indices('#').any(within) {
         search.found.push("a number sign within text or a word");
+    }
+    let mixed =
+        |(at, _): (usize, &str)| script[..at].ends_with(|before: char| before.is_ascii_digit() || before == '.');
+    let units = ["Kb", "kB", "Mb", "mB", "Gb", "gB", "Tb", "tB", "Pb", "pB", "E"];
+    if units.iter().any(|unit| script.match_indices(unit).any(mixed)) {
+        search.found.push("a unit or exponent in another case");
+    }
+    if script.contains(" ,") || script.contains("\n,") {
+        search.found.push("a blank before a comma");
     }
     if !script.is_ascii() {
         search.found.push("characters beyond ASCII");
