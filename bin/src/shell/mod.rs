@@ -23,7 +23,7 @@ use find::Found;
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Runs this line and ends
-    #[arg(short, long, value_name = "LINE", conflicts_with = "file")]
+    #[arg(short, long, value_name = "LINE", allow_hyphen_values = true, conflicts_with = "file")]
     command: Option<String>,
     /// Runs this script and ends; - is standard input
     file: Option<PathBuf>,
@@ -193,3 +193,25 @@ impl Server {
 
 /// A longer script is refused by the parser; more is not read.
 const SCRIPT_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_line_may_begin_with_a_hyphen() {
+        for line in ["-not $null", "-1..1", "-join ('a','b')", "Get-CsAllowedDomain"] {
+            let given = Line::try_parse_from(["shell", "--socket", "/a", "-c", line]).unwrap().options;
+            assert_eq!(given.command.as_deref(), Some(line));
+            assert_eq!(given.server.socket.as_deref(), Some(Path::new("/a")));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use reveille_admin::{Object, Value};
 
 use crate::error::Fault;
+use crate::eval::preference::Preference;
 use crate::eval::{Evaluator, Flow};
 use crate::host::{Host, Terminal};
 use crate::parser;
@@ -70,7 +71,7 @@ impl Session {
         }
     }
 
-    /// The value of a variable; nothing for one that was never set.
+    /// The value of a variable; of one that was never set what holds without it, or nothing.
     pub fn variable(&self, name: &str) -> Value {
         let name = name.to_lowercase();
         match name.as_str() {
@@ -80,11 +81,14 @@ impl Session {
             "?" => Value::Bool(self.succeeded),
             "error" => Value::List(self.errors.clone()),
             "psitem" => self.variables.get("_").cloned().unwrap_or_default(),
-            _ => self.variables.get(&name).cloned().unwrap_or_default(),
+            _ => {
+                let unset = || Preference::named(&name).map(Preference::default_value).unwrap_or_default();
+                self.variables.get(&name).cloned().unwrap_or_else(unset)
+            }
         }
     }
 
-    /// Sets a variable. The sentence says why one cannot be set.
+    /// Sets a variable. The sentence says why one cannot be set, or not to that value.
     pub fn set_variable(&mut self, name: &str, value: Value) -> Result<(), String> {
         let name = name.to_lowercase();
         if matches!(name.as_str(), "true" | "false" | "null" | "?" | "error" | "psitem") {
@@ -93,6 +97,10 @@ impl Session {
         if !is_shallow(&value, VALUE_NESTING_MAX) {
             return Err(format!("The value holds values within values more than {VALUE_NESTING_MAX} deep."));
         }
+        let value = match Preference::named(&name) {
+            Some(preference) => preference.accept(value)?,
+            None => value,
+        };
         if self.variables.len() == VARIABLES_MAX && !self.variables.contains_key(&name) {
             return Err(format!("A session has at most {VARIABLES_MAX} variables. Use one again."));
         }

@@ -232,7 +232,10 @@ fn write_warning<'a>(
     input: Vec<Value>,
 ) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        evaluator.terminal.say(&format!("WARNING: {}\n", message(given, input)));
+        let preference = evaluator.session.variable("WarningPreference").to_string();
+        if preference.eq_ignore_ascii_case("Continue") {
+            evaluator.terminal.say(&format!("WARNING: {}\n", message(given, input)));
+        }
         Ok(Vec::new())
     })
 }

@@ -6,10 +6,12 @@ use reveille_admin::bind::{self, BindError, Bound};
 use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Value};
 
 use super::expression::stray_block;
+use super::preference::missing_guard;
 use super::wrong::few_enough;
-use super::{Action, Evaluator, Flow, Report, Step, convert};
+use super::{Action, Evaluator, Flow, Report, Step, convert, preference};
 use crate::ast::{Argument, Command, ExpressionKind};
 use crate::builtin;
+use crate::session::Session;
 use crate::span::Span;
 
 impl Evaluator<'_> {
@@ -25,6 +27,7 @@ impl Evaluator<'_> {
                     Ok(vec![crate::format::formatted(page)])
                 }
                 Some(about) => self.call(about, command, input).await,
+                None if missing_guard(&command.name).is_some() => Err(without_guard(command)),
                 None => Err(unknown(command, self.host.cmdlets().iter().map(|it| it.about().name.to_string())).into()),
             }
         })
@@ -56,13 +59,19 @@ impl Evaluator<'_> {
         command: &Command,
         input: Option<Vec<Value>>,
     ) -> Result<Vec<Value>, Flow> {
-        let (elements, spans) = self.elements(command).await?;
+        let (mut elements, spans) = self.elements(command).await?;
         let refused = |error: BindError| {
             let at = error.element.and_then(|element| spans.get(element).copied()).unwrap_or(command.name_span);
             Report::of_cmdlet(about.name, at, error.into())
         };
-        let bound = bind::bind(about, &elements).map_err(refused)?;
-        let mut run = Run { about, at: command.name_span, all: false, common: Common::of(&bound), values: Vec::new() };
+        let mut bound = bind::bind(about, &elements).map_err(refused)?;
+        let only_asks = about.changes && convert::truth(&self.session.variable("WhatIfPreference"));
+        if only_asks && bound.common("WhatIf").is_none() {
+            elements.push(bind::Element::Parameter { name: "WhatIf".into(), attached: Some(Value::Bool(true)) });
+            bound = bind::bind(about, &elements).map_err(refused)?;
+        }
+        let common = Common::of(&bound, self.session);
+        let mut run = Run { about, at: command.name_span, all: false, common, values: Vec::new() };
         let done = match input {
             None => self.one(&mut run, bound).await,
             Some(items) => {
@@ -299,14 +308,17 @@ struct Common {
 }
 
 impl Common {
-    fn of(bound: &Bound) -> Self {
+    fn of(bound: &Bound, session: &Session) -> Self {
         let text = |name: &str| bound.common(name).and_then(Value::as_text).map(str::to_owned);
         let action = |name: &str| text(name).as_deref().and_then(Action::named);
+        let preferred = |name: &str| preference::action(&session.variable(name));
+        let warnings = action("WarningAction").or_else(|| preferred("WarningPreference"));
+        let verbose = || preferred("VerbosePreference") == Some(Action::Continue);
         Self {
             action: action("ErrorAction"),
             confirm: bound.common("Confirm").and_then(Value::as_bool),
-            verbose: bound.common("Verbose").is_some_and(convert::truth),
-            warnings_shown: !matches!(action("WarningAction"), Some(Action::Ignore | Action::SilentlyContinue)),
+            verbose: bound.common("Verbose").map_or_else(verbose, convert::truth),
+            warnings_shown: !matches!(warnings, Some(Action::Ignore | Action::SilentlyContinue)),
             out_variable: text("OutVariable"),
             error_variable: text("ErrorVariable"),
             warning_variable: text("WarningVariable"),
@@ -318,6 +330,14 @@ impl Common {
 
 fn asks_for_help(command: &Command) -> bool {
     matches!(&command.arguments[..], [Argument::Parameter { name, value: None, .. }] if name == "?")
+}
+
+/// A command that would make the rest of the script safer is not there, and so the rest is not carried out.
+fn without_guard(command: &Command) -> Flow {
+    let instead = missing_guard(&command.name).unwrap_or_default();
+    let said = format!("{} is not supported here, and the script ends. {instead}", command.name);
+    let report = Report::of_language(command.name_span, Category::ObjectNotFound, "CommandNotFoundException", said);
+    Flow::Fail(Box::new(report), Some(Action::Stop))
 }
 
 /// There is no such command; the nearest names are said.

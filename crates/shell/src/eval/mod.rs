@@ -6,6 +6,7 @@ pub(crate) mod convert;
 mod expression;
 pub(crate) mod method;
 pub(crate) mod operate;
+pub(crate) mod preference;
 mod report;
 mod target;
 pub(crate) mod wrong;
@@ -140,7 +141,7 @@ impl<'r> Evaluator<'r> {
 
     /// Keeps and prints an error, as was asked for.
     pub(crate) fn report(&mut self, report: &Report, action: Option<Action>) -> Result<(), Flow> {
-        let preference = || Action::named(&self.session.variable("ErrorActionPreference").to_string());
+        let preference = || preference::action(&self.session.variable("ErrorActionPreference"));
         let action = action.or_else(preference).unwrap_or(Action::Continue);
         self.errors += 1;
         self.session.succeeded = false;

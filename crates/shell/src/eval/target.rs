@@ -2,8 +2,9 @@
 
 use reveille_admin::{Category, Value};
 
+use super::preference::Preference;
 use super::wrong::Wrong;
-use super::{Evaluator, Flow, Report, convert, method, operate};
+use super::{Action, Evaluator, Flow, Report, convert, method, operate};
 use crate::ast::{Assign, Step as Way, Target, Variable};
 use crate::span::Span;
 
@@ -16,7 +17,11 @@ impl Evaluator<'_> {
                 Err(format!("$env:{name} can be read here, and not set. Set it before the shell is started."))
             }
         };
-        done.map_err(|why| Report::of_language(span, Category::InvalidArgument, "VariableNotWritable", why).into())
+        done.map_err(|why| {
+            let report = Report::of_language(span, Category::InvalidArgument, "VariableNotWritable", why);
+            // What comes next counts on it.
+            Flow::Fail(Box::new(report), is_preference(variable).then_some(Action::Stop))
+        })
     }
 
     /// `$x = …`, `$x.Name += …`, `$x[0] = …`.
@@ -34,9 +39,16 @@ impl Evaluator<'_> {
             Some(to) => convert::cast(to, std::mem::take(&mut whole)).map(|cast| whole = cast),
             None => Ok(()),
         });
-        changed.map_err(|wrong| wrong.at(span))?;
+        changed.map_err(|wrong| {
+            let action = is_preference(&target.variable).then_some(Action::Stop);
+            Flow::Fail(Box::new(wrong.at(span)), action)
+        })?;
         self.set_variable(&target.variable, whole, span)
     }
+}
+
+fn is_preference(variable: &Variable) -> bool {
+    matches!(variable, Variable::Name(name) if Preference::named(name).is_some())
 }
 
 /// Changes what lies at the end of the way. An item is named by its place or key, a property by its name.

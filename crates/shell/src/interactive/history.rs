@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use reedline::{FileBackedHistory, History, HistoryItem, HistoryItemId, HistorySessionId, Result, SearchQuery};
 
+use crate::lexer::{is_dash, is_double, is_single};
+
 /// A history that forgets secrets at once.
 pub(super) struct Discreet(FileBackedHistory);
 
@@ -43,41 +45,91 @@ fn prepare(file: &Path) -> io::Result<()> {
 
 /// Whether a line holds, or may hold, a secret in clear: then it is not kept.
 ///
-/// `-Password "…"` and its like, `ConvertTo-SecureString "…"`, and a variable of such a name that is given text. A
-/// variable or brackets in the place of the text give nothing away.
+/// `-Password "…"` and its like, `ConvertTo-SecureString "…"`, and a variable, property or key of such a name that is
+/// given text, or compared with it. A variable, or a command in brackets, in the place of the text gives nothing away. In
+/// doubt it is a secret: a line that is not kept has only to be typed again.
 pub(super) fn is_secret(line: &str) -> bool {
-    // Short, so that a password behind a misspelt name is one too.
-    const WORDS: [&str; 6] = ["pas", "psw", "pwd", "secret", "token", "cred"];
-    let names_one = |word: &str| WORDS.iter().any(|secret| word.contains(secret));
-    let line = line.to_ascii_lowercase();
-    let words: Vec<_> = line.split_whitespace().collect();
-    let in_clear = |value: &str| !value.is_empty() && !value.starts_with(['$', '(', '-', '|', ';', '{', '@']);
-    let next = |index: usize| words.get(index + 1).copied().unwrap_or_default();
-    words.iter().enumerate().any(|(index, word)| {
-        if *word == "convertto-securestring" {
+    let line = plain(line);
+    if line.contains("convertto-securestring") {
+        return true;
+    }
+    let is_name = |found: char| found.is_alphanumeric() || found == '_';
+    let mut at = 0;
+    while let Some(start) = line[at..].find(is_name).map(|found| at + found) {
+        let end = line[start..].find(|found| !is_name(found)).map_or(line.len(), |length| start + length);
+        if gives_away(&line[..start], &line[start..end], &line[end..]) {
             return true;
         }
-        if let Some(name) = word.strip_prefix('-') {
-            return match name.split_once(':') {
-                Some((name, value)) => names_one(name) && in_clear(value),
-                None => names_one(name) && in_clear(next(index)),
-            };
-        }
-        if let Some(name) = word.strip_prefix('$') {
-            let (name, value) = match name.split_once('=') {
-                Some((name, "")) => (name, next(index)),
-                Some((name, value)) => (name, value),
-                None if next(index) == "=" => (name, next(index + 1)),
-                None => match next(index).strip_prefix('=') {
-                    Some(value) => (name, value),
-                    None => return false,
-                },
-            };
-            // `$credential = Get-Credential ken` is what the documents write.
-            return names_one(name) && value.starts_with(['"', '\'']);
-        }
-        false
-    })
+        at = end;
+    }
+    false
+}
+
+/// A line in lower case with straight quotation marks and hyphens, and without what makes one of several.
+fn plain(line: &str) -> String {
+    let straight = |found: char| match found {
+        found if is_dash(found) => Some('-'),
+        found if is_double(found) => Some('"'),
+        found if is_single(found) => Some('\''),
+        '`' => None,
+        found if found.is_whitespace() => Some(' '),
+        found => Some(found),
+    };
+    line.to_lowercase().chars().filter_map(straight).collect()
+}
+
+/// Whether a word names a secret and what stands around it says which.
+fn gives_away(before: &str, word: &str, after: &str) -> bool {
+    // Short, so that a password behind a misspelt name is one too.
+    const WORDS: [&str; 6] = ["pas", "psw", "pwd", "secret", "token", "cred"];
+    // What the shell takes for -Password.
+    const SHORTENED: [&str; 3] = ["p", "pa", "pw"];
+    let names_one = WORDS.iter().any(|secret| word.contains(secret))
+        && !(word.len() > "pass".len() && "passthru".starts_with(word));
+    let marked = before.strip_suffix(['-', '/']).map(|before| before.trim_end_matches('-'));
+    // The hyphen of a command's name stands within a word.
+    if marked.is_some_and(|before| !before.ends_with(|found: char| found.is_alphanumeric() || found == '_')) {
+        let value = after.trim_start().trim_start_matches([':', '=']).trim_start();
+        return (names_one || SHORTENED.contains(&word)) && in_clear(value);
+    }
+    if !names_one {
+        return false;
+    }
+    // $h["password"], ${password}, [string]($password): what follows the name.
+    let after = after.trim_start_matches([' ', '"', '\'', ']', ')', '}']);
+    let operator = after.strip_prefix('+').unwrap_or(after);
+    if let Some(value) = operator.strip_prefix('=') {
+        return in_clear(value.trim_start());
+    }
+    let compared = ["-eq ", "-ne ", "-ceq ", "-cne ", "-ieq ", "-ine ", "-like ", "-match ", "in ", ","];
+    let given = compared.iter().find_map(|operator| after.strip_prefix(operator));
+    given.is_some_and(|value| value.trim_start_matches([' ', '(', '@']).starts_with(['"', '\'']))
+}
+
+/// Whether what stands where a secret belongs is one, and no variable or command that gives one.
+fn in_clear(value: &str) -> bool {
+    let value = value.trim_start_matches(['(', '@', '{', '[', ' ']);
+    let value = match value.split_once(']') {
+        // A cast.
+        Some((cast, rest)) if cast.chars().all(char::is_alphanumeric) => rest.trim_start(),
+        _ => value,
+    };
+    let value = value.strip_prefix("$(").unwrap_or(value).trim_start_matches(['(', '@', ' ']);
+    let ends = |found: char| matches!(found, ' ' | ';' | '|' | ')' | '}');
+    let word = value.split(ends).next().unwrap_or_default();
+    if value.starts_with('$') {
+        // Text may be put behind a variable: $part + "…".
+        return value[word.len()..].trim_start_matches([' ', ')']).starts_with(['+', '"', '\''])
+            || word.contains(['"', '\'']);
+    }
+    let is_command = word.contains('-') && !word.contains(['"', '\'']) && commands().any(|name| name == word);
+    !word.is_empty() && !is_command
+}
+
+/// All commands, in lower case.
+fn commands() -> impl Iterator<Item = String> {
+    let own = crate::builtin::TABLE.iter().map(|builtin| builtin.name.to_lowercase());
+    own.chain(reveille_admin::cmdlets::CMDLETS.iter().map(|cmdlet| cmdlet.about().name.to_string().to_lowercase()))
 }
 
 impl History for Discreet {
@@ -149,6 +201,29 @@ mod tests {
             ("New-CsAdminAccount ken -Password", false),
             ("Get-CsAdminToken", false),
             ("Get-CsMcxConfiguration", false),
+            ("\"a\";$password=\"x\"", true),
+            ("[string]$password=\"x\"", true),
+            ("Get-CsAllowedDomain b.example \u{2013}Password \"x\"", true),
+            ("$h=@{Password=\"x\"}", true),
+            ("Get-CsAllowedDomain -Password (\"x\")", true),
+            ("New-CsAdminAccount ken -Password $(\u{201c}x\u{201d})", true),
+            ("New-CsAdminAccount ken -Password ($part + 'x')", true),
+            ("New-CsAdminAccount ken -Password ([string]'x')", true),
+            ("New-CsAdminAccount ken -pass`word x", true),
+            ("New-CsAdminAccount ken -Password `\n  'x'", true),
+            ("New-CsAdminAccount ken -pa x", true),
+            ("New-CsAdminAccount ken -Password -x", true),
+            ("$h['password'] = 'x'", true),
+            ("${password} = 'x'", true),
+            ("$env:PASSWORD='x'", true),
+            ("$password = [string]\"x\"", true),
+            ("$password = x", true),
+            ("if ($password -eq 'x') { 1 }", true),
+            ("$h = @{ Password = $kept; Name = 'ken' }", false),
+            ("$password = Read-Host 'Password of ken'", false),
+            ("Get-CsAdminToken | Where-Object { $_.Name -eq 'x' }", false),
+            ("New-CsAdminAccount ken -Password $password -Comment 'x'", false),
+            ("Set-CsAllowedDomain x.example -Comment 'x' -PassThru", false),
         ] {
             assert_eq!(is_secret(line), secret, "{line}");
         }
