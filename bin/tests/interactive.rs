@@ -144,6 +144,33 @@ fn questions_are_asked_and_answers_heard() -> Result<()> {
 }
 
 #[test]
+fn what_is_shown_does_not_command_the_terminal() -> Result<()> {
+    let demo = Demo::start("controls")?;
+    let mut terminal = Terminal::start(&shell(&demo, "dumb")?)?;
+    terminal.until(PROMPT)?;
+    // Not typed, for a script has no such character; made by the shell, as if a server had sent it.
+    terminal.types("$bad = 'x' + ('[\"\\u001b[31mRED\\u009bm\\u202ertl\\u0007\"]' | ConvertFrom-Json) + 'z'\n")?;
+    terminal.until(PROMPT)?;
+    for command in ["$bad", "@{Comment=$bad}", "Write-Warning $bad", "Get-CsAllowedDomain $bad"] {
+        terminal.types(&format!("{command}; 'done' + 1\n"))?;
+        terminal.until("done1")?;
+        terminal.until(PROMPT)?;
+    }
+    terminal.types("New-CsAllowedDomain controls.example -Comment $bad\n")?;
+    let refused = terminal.until(PROMPT)?;
+    ensure!(refused.contains("holds a control character, U+001B"), "{refused}");
+    let everything = terminal.everything();
+    for obeyed in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}'] {
+        ensure!(!everything.contains(obeyed), "{obeyed:?} reached the terminal: {everything:?}");
+    }
+    let shown = everything.matches("x\u{fffd}[31mRED\u{fffd}m\u{fffd}rtl\u{fffd}z").count();
+    ensure!(shown >= 3, "shown {shown} times: {everything:?}");
+    terminal.types("exit\n")?;
+    ensure!(terminal.wait()?.success(), "it ends well");
+    demo.stop()
+}
+
+#[test]
 fn without_colour_everything_is_still_there() -> Result<()> {
     let demo = Demo::start("colourless")?;
     let mut command = shell(&demo, "xterm-256color")?;
