@@ -34,8 +34,7 @@ pub(crate) fn differences(script: &str, block: &Block) -> Vec<&'static str> {
     if script.match_indices('#').any(within) {
         search.found.push("a number sign within text or a word");
     }
-    let mixed =
-        |(at, _): (usize, &str)| script[..at].ends_with(|before: char| before.is_ascii_digit());
+    let mixed = |(at, _): (usize, &str)| script[..at].ends_with(|before: char| before.is_ascii_digit());
     let units = ["Kb", "kB", "Mb", "mB", "Gb", "gB", "Tb", "tB", "Pb", "pB", "E"];
     if units.iter().any(|unit| script.match_indices(unit).any(mixed)) {
         search.found.push("a unit or exponent in another case");

@@ -326,7 +326,9 @@ pub(super) fn feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order<B: Ba
     done(|done| journal.feedback_done(vec![owed[0].id, owed[3].id], done));
     done(|done| journal.feedback_retry(vec![owed[1].id], at(9000), 2, done));
     let journal = backend.reopen(journal);
-    done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), vec![feedback(5, "reversed")], done));
+    done(|done| {
+        journal.owe_feedback(domain("a.example"), domain("push.example.net"), vec![feedback(5, "reversed")], done)
+    });
     let left = journal.feedback_open(10).unwrap();
     let ids = left.iter().map(|owed| owed.item.push).collect::<Vec<_>>();
     assert_eq!(ids, [push(1), push(2), push(4), push(5)]);
@@ -343,7 +345,9 @@ pub(super) fn feedback_is_owed_in_the_name_that_was_asked<B: Backend<Store: Jour
     let end = |(n, seq): (u128, &u64)| Completed { feedback: Some(feedback(n, "forget")), ..ended(*seq, dead, at(9)) };
     let ends = (1..).zip(&seqs).map(end).collect();
     done(|done| journal.complete(ends, done));
-    done(|done| journal.owe_feedback(domain("a.example"), domain("push.lync.com"), vec![feedback(9, "reversed")], done));
+    done(|done| {
+        journal.owe_feedback(domain("a.example"), domain("push.lync.com"), vec![feedback(9, "reversed")], done)
+    });
     let owed = journal.feedback_open(10).unwrap();
     let asked: Vec<_> = owed.iter().map(|owed| owed.asked.as_ref().map(SipDomain::as_str)).collect();
     assert_eq!(asked, [Some("push.example.net"), Some("push.lync.com"), Some("push.lync.com")]);
