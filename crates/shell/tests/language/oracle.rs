@@ -7,6 +7,7 @@ use reveille_shell::ast::{
 
 /// Where ours accepts what that grammar does not and PowerShell does: a name, and why.
 pub(crate) const DIFFERENCES: &[(&str, &str)] = &[
+    ("an operator of membership with a case", "`-cin`, `-inotin`: only -in and -notin are known there"),
     ("a unit or exponent in another case", "`1Kb`, `1E3`: units are kb or KB there, exponents e"),
     ("a blank before a comma", "`'a' ,'b '` is lexed there as one word by the text behind"),
     ("a bare word behind another value in a list", "`'a', b`: a list is lexed there as an expression"),
@@ -38,6 +39,10 @@ pub(crate) fn differences(script: &str, block: &Block) -> Vec<&'static str> {
     let units = ["Kb", "kB", "Mb", "mB", "Gb", "gB", "Tb", "tB", "Pb", "pB", "E"];
     if units.iter().any(|unit| script.match_indices(unit).any(mixed)) {
         search.found.push("a unit or exponent in another case");
+    }
+    let lower = script.to_ascii_lowercase();
+    if ["-cin", "-iin", "-cnotin", "-inotin"].iter().any(|operator| lower.contains(operator)) {
+        search.found.push("an operator of membership with a case");
     }
     if script.contains(" ,") || script.contains("\n,") {
         search.found.push("a blank before a comma");
