@@ -3,12 +3,12 @@
 use reveille_core::settings::{AccessEdgeConfiguration, Setting};
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Name, Parameter, Verb};
-use crate::family::parameters::{FILTER, FIND, FORCE, LEVELS, LOCAL_STORE, changed, cmdlet, instance, wanted};
+use crate::cmdlet::{Area, Parameter};
+use crate::family::cmdlet::cmdlet;
+use crate::family::parameters::{FILTER, FORCE, LEVELS, LOCAL_STORE, changed, instance, wanted};
 use crate::family::{Family, Record};
 use crate::kind::Kind;
 
-const NOUN: &str = "CsAccessEdgeConfiguration";
 const OUTPUTS: &[&str] = &[
     "Identity",
     "AllowAnonymousUsers",
@@ -35,7 +35,7 @@ const FAMILY: Family = Family {
     default: Some(|| Setting::AccessEdgeConfiguration(AccessEdgeConfiguration::default())),
     adjust: route,
     shows: of_form,
-    ..Family::new("AccessEdgeConfiguration", OUTPUTS)
+    ..Family::new("CsAccessEdgeConfiguration", Area::Topology, OUTPUTS)
 };
 const HIDDEN: &[&str] = &[
     "DefaultRouteFqdn",
@@ -46,6 +46,9 @@ const HIDDEN: &[&str] = &[
     "UnassertedSource",
     "VerificationLevel",
 ];
+const WHERE: &str = "The only one is global";
+/// The sets of what is there in every form of routing.
+const EVERY: &[&str] = &["Identity", "DefaultRoute", "DnsSrvRouting"];
 const INSTANCE: Parameter =
     instance("AccessEdgeConfiguration", "The object, as Get-CsAccessEdgeConfiguration gives it");
 const ALLOW_ANONYMOUS_USERS: Parameter =
@@ -157,59 +160,44 @@ const UNASSERTED_SOURCE: Parameter = Parameter::new(
 
 cmdlet!(
     /// `Get-CsAccessEdgeConfiguration`
-    Get,
-    FAMILY,
-    get,
-    About {
-        name: Name::new(Verb::Get, NOUN),
+    Get of FAMILY {
         summary: "Shows the switches of the Access Edge",
-        parameters: &[
-            wanted(Kind::Scope, "The only one is global"),
-            FILTER,
-            LOCAL_STORE,
-        ],
-        sets: FIND,
-        outputs: OUTPUTS,
-        area: Area::Topology,
+        parameters: &[wanted(Kind::Scope, WHERE), FILTER, LOCAL_STORE],
         notes: &["What belongs to the other form of routing is not shown."],
-        ..About::DEFAULT
     }
 );
 
 cmdlet!(
     /// `Set-CsAccessEdgeConfiguration`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Changes the Access Edge: federation, discovery of partners, the way out",
-        description: "Three forms exclude each other: the plain one; -UseDefaultRouting, where everything goes to one host; and -UseDnsSrvRouting, where partners are found by the lists and by SRV records.",
+        description: "Three forms exclude each other: the plain one; -UseDefaultRouting, where everything goes to \
+                      one host; and -UseDnsSrvRouting, where partners are found by the lists and by SRV records.",
         parameters: &[
-            changed(Kind::Scope, "The only one is global"),
+            changed(Kind::Scope, WHERE),
             INSTANCE,
-            ALLOW_ANONYMOUS_USERS.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            ALLOW_FEDERATED_USERS.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            ALLOW_OUTSIDE_USERS.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            ALLOW_ANONYMOUS_USERS.of(EVERY),
+            ALLOW_FEDERATED_USERS.of(EVERY),
+            ALLOW_OUTSIDE_USERS.of(EVERY),
             BE_CLEARING_HOUSE.of(&["DnsSrvRouting"]),
-            CERTIFICATES_DELETED_PERCENTAGE.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            CERTIFICATES_DELETED_PERCENTAGE.of(EVERY),
             DEFAULT_ROUTE_FQDN.of(&["DefaultRoute"]),
-            DISCOVERED_PARTNER_REPORT_PERIOD_MINUTES.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            DISCOVERED_PARTNER_STANDARD_RATE.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            DISCOVERED_PARTNER_REPORT_PERIOD_MINUTES.of(EVERY),
+            DISCOVERED_PARTNER_STANDARD_RATE.of(EVERY),
             DISCOVERED_PARTNER_VERIFICATION_LEVEL.of(&["DnsSrvRouting"]),
-            DNS_SRV_CACHE_RECORD_COUNT.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            ENABLE_ARCHIVING_DISCLAIMER.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            ENABLE_DISCOVERED_PARTNER_CONTACTS_LIMIT.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            DNS_SRV_CACHE_RECORD_COUNT.of(EVERY),
+            ENABLE_ARCHIVING_DISCLAIMER.of(EVERY),
+            ENABLE_DISCOVERED_PARTNER_CONTACTS_LIMIT.of(EVERY),
             ENABLE_PARTNER_DISCOVERY.of(&["DnsSrvRouting"]),
-            ENABLE_USER_REPLICATOR.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            ENABLE_USER_REPLICATOR.of(EVERY),
             IS_PUBLIC_PROVIDER.of(&["DefaultRoute"]),
-            KEEP_CRLS_UP_TO_DATE_FOR_PEERS.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            MARK_SOURCE_VERIFIABLE_ON_OUTGOING_MESSAGES.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            MAX_ACCEPTED_CERTIFICATES_STORED.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            MAX_CONTACTS_PER_DISCOVERED_PARTNER.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            MAX_REJECTED_CERTIFICATES_STORED.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            OUTGOING_TLS_COUNT_FOR_FEDERATED_PARTNERS.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
-            SKYPE_SEARCH_URL.of(&["Identity", "DefaultRoute", "DnsSrvRouting"]),
+            KEEP_CRLS_UP_TO_DATE_FOR_PEERS.of(EVERY),
+            MARK_SOURCE_VERIFIABLE_ON_OUTGOING_MESSAGES.of(EVERY),
+            MAX_ACCEPTED_CERTIFICATES_STORED.of(EVERY),
+            MAX_CONTACTS_PER_DISCOVERED_PARTNER.of(EVERY),
+            MAX_REJECTED_CERTIFICATES_STORED.of(EVERY),
+            OUTGOING_TLS_COUNT_FOR_FEDERATED_PARTNERS.of(EVERY),
+            SKYPE_SEARCH_URL.of(EVERY),
             USE_DEFAULT_ROUTING.of(&["DefaultRoute"]),
             USE_DNS_SRV_ROUTING.of(&["DnsSrvRouting"]),
             VERIFICATION_LEVEL.of(&["DefaultRoute"]),
@@ -217,11 +205,21 @@ cmdlet!(
             FORCE,
         ],
         sets: &["Identity", "Instance", "DefaultRoute", "DnsSrvRouting"],
-        area: Area::Topology,
-        changes: true,
-        notes: &["A default route needs all hosting and public providers removed first.", "BeClearingHouse, EnablePartnerDiscovery and DiscoveredPartnerVerificationLevel belong to -UseDnsSrvRouting; DefaultRouteFqdn, VerificationLevel and IsPublicProvider to -UseDefaultRouting."],
-        examples: &[("Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True", "Switches federation on, without which no push leaves."), ("Set-CsAccessEdgeConfiguration -UseDnsSrvRouting -EnablePartnerDiscovery $True", "Finds partners that are not listed, too.")],
-        ..About::DEFAULT
+        notes: &[
+            "A default route needs all hosting and public providers removed first.",
+            "BeClearingHouse, EnablePartnerDiscovery and DiscoveredPartnerVerificationLevel belong to \
+             -UseDnsSrvRouting; DefaultRouteFqdn, VerificationLevel and IsPublicProvider to -UseDefaultRouting.",
+        ],
+        examples: &[
+            (
+                "Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True",
+                "Switches federation on, without which no push leaves.",
+            ),
+            (
+                "Set-CsAccessEdgeConfiguration -UseDnsSrvRouting -EnablePartnerDiscovery $True",
+                "Finds partners that are not listed, too.",
+            ),
+        ],
     }
 );
 

@@ -20,7 +20,7 @@ use crate::value::{Object, Value};
 const NOUN: &str = "CsAdminRole";
 const OUTPUTS: &[&str] =
     &["Identity", "SID", "IsStandardRole", "Cmdlets", "ScriptModules", "ConfigScopes", "UserScopes", "Template"];
-const FAMILY: Family = Family::new("AdminRole", OUTPUTS);
+const FAMILY: Family = Family::new("CsAdminRole", Area::Administration, OUTPUTS);
 const LIST: Kind = Kind::Modifier(&Kind::Text);
 const CMDLET_LIST: Parameter = Parameter::new("Cmdlets", LIST, "The cmdlets; those of the template when left out");
 const CONFIG_SCOPES: Parameter =

@@ -1,99 +1,58 @@
 //! `CsBlockedDomain`: a domain that nothing goes to or comes from (lync.md §1.3).
 
-use crate::cmdlet::{About, Area, Name, Parameter, Verb};
+use crate::cmdlet::{Area, Parameter};
 use crate::family::Family;
-use crate::family::parameters::{
-    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LOCAL_STORE, changed, cmdlet, instance, named, removed, wanted,
-};
+use crate::family::cmdlet::cmdlet;
+use crate::family::parameters::{FILTER, FORCE, IN_MEMORY, LOCAL_STORE, changed, instance, named, removed, wanted};
 use crate::kind::Kind;
 
-const NOUN: &str = "CsBlockedDomain";
 const OUTPUTS: &[&str] = &["Identity", "Domain", "Comment"];
-const FAMILY: Family = Family { mirror: Some("Domain"), ..Family::new("BlockedDomain", OUTPUTS) };
+const FAMILY: Family = Family { mirror: Some("Domain"), ..Family::new("CsBlockedDomain", Area::Topology, OUTPUTS) };
+const WHICH: &str = "The domain";
 const INSTANCE: Parameter = instance("BlockedDomain", "The object, as Get-CsBlockedDomain gives it");
 const COMMENT: Parameter = Parameter::new("Comment", Kind::Text, "For people");
 const DOMAIN: Parameter = Parameter::new("Domain", Kind::Domain, "The domain; the same as Identity");
 
 cmdlet!(
     /// `Get-CsBlockedDomain`
-    Get,
-    FAMILY,
-    get,
-    About {
-        name: Name::new(Verb::Get, NOUN),
+    Get of FAMILY {
         summary: "Shows blocked domains",
-        parameters: &[
-            wanted(Kind::Domain, "The domain"),
-            FILTER,
-            LOCAL_STORE,
-        ],
-        sets: FIND,
-        outputs: OUTPUTS,
-        area: Area::Topology,
-        ..About::DEFAULT
+        parameters: &[wanted(Kind::Domain, WHICH), FILTER, LOCAL_STORE],
     }
 );
 
 cmdlet!(
     /// `New-CsBlockedDomain`
-    New,
-    FAMILY,
-    create,
-    About {
-        name: Name::new(Verb::New, NOUN),
+    New of FAMILY {
         summary: "Blocks a domain in both directions",
         parameters: &[
-            named(Kind::Domain, "The domain").of(&["Identity"]),
+            named(Kind::Domain, WHICH).of(&["Identity"]),
             DOMAIN.required().of(&["ParentAndRelativeKey"]),
             COMMENT,
             IN_MEMORY,
             FORCE,
         ],
         sets: &["Identity", "ParentAndRelativeKey"],
-        outputs: OUTPUTS,
-        area: Area::Topology,
-        changes: true,
         notes: &["A domain on the allow list must be taken off it first."],
-        examples: &[("New-CsBlockedDomain -Identity fabrikam.com -Comment \"Floods us\"", "Drops whatever comes from there or goes there.")],
-        ..About::DEFAULT
+        examples: &[(
+            "New-CsBlockedDomain -Identity fabrikam.com -Comment \"Floods us\"",
+            "Drops whatever comes from there or goes there.",
+        )],
     }
 );
 
 cmdlet!(
     /// `Set-CsBlockedDomain`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Changes the comment of a blocked domain",
-        parameters: &[
-            changed(Kind::Domain, "The domain"),
-            INSTANCE,
-            COMMENT,
-            FORCE,
-        ],
-        sets: CHANGE,
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[changed(Kind::Domain, WHICH), INSTANCE, COMMENT, FORCE],
     }
 );
 
 cmdlet!(
     /// `Remove-CsBlockedDomain`
-    Remove,
-    FAMILY,
-    remove,
-    About {
-        name: Name::new(Verb::Remove, NOUN),
+    Remove of FAMILY {
         summary: "Takes a domain off the block list",
-        parameters: &[
-            removed(Kind::Domain, "The domain"),
-            FORCE,
-        ],
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[removed(Kind::Domain, WHICH), FORCE],
     }
 );

@@ -1,13 +1,11 @@
 //! `CsHealthMonitoringConfiguration`: the test users of a pool (lync.md §2.2).
 
-use crate::cmdlet::{About, Area, Name, Parameter, Verb};
+use crate::cmdlet::{Area, Parameter};
 use crate::family::Family;
-use crate::family::parameters::{
-    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LOCAL_STORE, changed, cmdlet, instance, named, removed, wanted,
-};
+use crate::family::cmdlet::cmdlet;
+use crate::family::parameters::{FILTER, FORCE, IN_MEMORY, LOCAL_STORE, changed, instance, named, removed, wanted};
 use crate::kind::Kind;
 
-const NOUN: &str = "CsHealthMonitoringConfiguration";
 const OUTPUTS: &[&str] = &[
     "Identity",
     "TargetFqdn",
@@ -16,7 +14,9 @@ const OUTPUTS: &[&str] = &[
     "SecondTestUserSipUri",
     "SecondTestSamAccountName",
 ];
-const FAMILY: Family = Family { mirror: Some("TargetFqdn"), ..Family::new("HealthMonitoringConfiguration", OUTPUTS) };
+const FAMILY: Family =
+    Family { mirror: Some("TargetFqdn"), ..Family::new("CsHealthMonitoringConfiguration", Area::Scoped, OUTPUTS) };
+const WHICH: &str = "The pool: a name of the home that the test users sign in at";
 const INSTANCE: Parameter =
     instance("HealthMonitoringConfiguration", "The object, as Get-CsHealthMonitoringConfiguration gives it");
 const FIRST_TEST_SAM_ACCOUNT_NAME: Parameter =
@@ -31,34 +31,18 @@ const TARGET_FQDN: Parameter = Parameter::new("TargetFqdn", Kind::Domain, "The p
 
 cmdlet!(
     /// `Get-CsHealthMonitoringConfiguration`
-    Get,
-    FAMILY,
-    get,
-    About {
-        name: Name::new(Verb::Get, NOUN),
+    Get of FAMILY {
         summary: "Shows test users",
-        parameters: &[
-            wanted(Kind::Domain, "The pool: a name of the home that the test users sign in at"),
-            FILTER,
-            LOCAL_STORE,
-        ],
-        sets: FIND,
-        outputs: OUTPUTS,
-        area: Area::Scoped,
-        ..About::DEFAULT
+        parameters: &[wanted(Kind::Domain, WHICH), FILTER, LOCAL_STORE],
     }
 );
 
 cmdlet!(
     /// `New-CsHealthMonitoringConfiguration`
-    New,
-    FAMILY,
-    create,
-    About {
-        name: Name::new(Verb::New, NOUN),
+    New of FAMILY {
         summary: "Names two users whom tests of a pool sign in as",
         parameters: &[
-            named(Kind::Domain, "The pool: a name of the home that the test users sign in at").of(&["Identity"]),
+            named(Kind::Domain, WHICH).of(&["Identity"]),
             FIRST_TEST_USER_SIP_URI.required(),
             SECOND_TEST_USER_SIP_URI.required(),
             TARGET_FQDN.required().of(&["ParentAndRelativeKey"]),
@@ -68,24 +52,19 @@ cmdlet!(
             FORCE,
         ],
         sets: &["Identity", "ParentAndRelativeKey"],
-        outputs: OUTPUTS,
-        area: Area::Scoped,
-        changes: true,
-        examples: &[("New-CsHealthMonitoringConfiguration -Identity atl-cs-001.litwareinc.com -FirstTestUserSipUri sip:test1@litwareinc.com -SecondTestUserSipUri sip:test2@litwareinc.com", "Test-CsMcxP2PIM -TargetFqdn atl-cs-001.litwareinc.com needs no credentials then.")],
-        ..About::DEFAULT
+        examples: &[(
+            "New-CsHealthMonitoringConfiguration -Identity atl-cs-001.litwareinc.com -FirstTestUserSipUri sip:test1@litwareinc.com -SecondTestUserSipUri sip:test2@litwareinc.com",
+            "Test-CsMcxP2PIM -TargetFqdn atl-cs-001.litwareinc.com needs no credentials then.",
+        )],
     }
 );
 
 cmdlet!(
     /// `Set-CsHealthMonitoringConfiguration`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Changes the test users of a pool",
         parameters: &[
-            changed(Kind::Domain, "The pool: a name of the home that the test users sign in at"),
+            changed(Kind::Domain, WHICH),
             INSTANCE,
             FIRST_TEST_SAM_ACCOUNT_NAME,
             FIRST_TEST_USER_SIP_URI,
@@ -93,27 +72,13 @@ cmdlet!(
             SECOND_TEST_USER_SIP_URI,
             FORCE,
         ],
-        sets: CHANGE,
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
     }
 );
 
 cmdlet!(
     /// `Remove-CsHealthMonitoringConfiguration`
-    Remove,
-    FAMILY,
-    remove,
-    About {
-        name: Name::new(Verb::Remove, NOUN),
+    Remove of FAMILY {
         summary: "Takes a pool's test users away",
-        parameters: &[
-            removed(Kind::Domain, "The pool: a name of the home that the test users sign in at"),
-            FORCE,
-        ],
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[removed(Kind::Domain, WHICH), FORCE],
     }
 );

@@ -9,14 +9,14 @@ use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
+use crate::family::cmdlet::{cmdlet, joined};
 use crate::family::parameters::{
-    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LOCAL_STORE, TENANT, changed, cmdlet, instance, named, removed, wanted,
+    FILTER, FORCE, IN_MEMORY, LOCAL_STORE, TENANT, changed, instance, named, removed, wanted,
 };
 use crate::family::{Family, central, sentence};
 use crate::kind::Kind;
 use crate::value::Object;
 
-const NOUN: &str = "CsMobilityPolicy";
 const OUTPUTS: &[&str] = &[
     "Identity",
     "Description",
@@ -41,7 +41,7 @@ const OUTPUTS: &[&str] = &[
 const IDENTITY: &str = "Where it applies: global, site:Name, or a name of your choice that is granted to users";
 const FAMILY: Family = Family {
     default: Some(|| Setting::MobilityPolicy(MobilityPolicy::default())),
-    ..Family::new("MobilityPolicy", OUTPUTS)
+    ..Family::new("CsMobilityPolicy", Area::Scoped, OUTPUTS)
 };
 const INSTANCE: Parameter = instance("MobilityPolicy", "The object, as Get-CsMobilityPolicy gives it");
 const APPLICABLE_TO: Parameter = Parameter::new(
@@ -54,51 +54,41 @@ const INCLUDE: Parameter = Parameter::new(
     Kind::Choice(&["Automatic", "SubscriptionDefaults", "TenantDefinedOnly"]),
     "Accepted for old scripts",
 );
-const ALLOW_AUTOMATIC_PSTN_FALLBACK: Parameter = Parameter::new(
-    "AllowAutomaticPstnFallback",
-    Kind::Bool,
-    "Whether a call falls back to the mobile network by itself",
-)
-.or("False");
-const ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM: Parameter = Parameter::new(
-    "AllowCustomerExperienceImprovementProgram",
-    Kind::Bool,
-    "Whether clients may report how they are used",
-)
-.or("True");
-const ALLOW_DEVICE_CONTACTS_SYNC: Parameter =
-    Parameter::new("AllowDeviceContactsSync", Kind::Bool, "Whether contacts of the device are read").or("True");
-const ALLOW_EXCHANGE_CONNECTIVITY: Parameter =
-    Parameter::new("AllowExchangeConnectivity", Kind::Bool, "Whether the mailbox may be reached").or("True");
-const ALLOW_SAVE_CALL_LOGS: Parameter =
-    Parameter::new("AllowSaveCallLogs", Kind::Bool, "Whether the client keeps a list of calls").or("True");
-const ALLOW_SAVE_CREDENTIALS: Parameter =
-    Parameter::new("AllowSaveCredentials", Kind::Bool, "Whether the client keeps the password").or("True");
-const ALLOW_SAVE_IM_HISTORY: Parameter =
-    Parameter::new("AllowSaveIMHistory", Kind::Bool, "Whether the client keeps what was written").or("True");
-const DESCRIPTION: Parameter = Parameter::new("Description", Kind::Text, "For people");
-const ENABLE_IP_AUDIO_VIDEO: Parameter =
-    Parameter::new("EnableIPAudioVideo", Kind::Bool, "Whether sound and pictures go over IP").or("True");
-const ENABLE_MOBILITY: Parameter =
-    Parameter::new("EnableMobility", Kind::Bool, "Whether mobile apps may be used at all").or("True");
-const ENABLE_OUTSIDE_VOICE: Parameter =
+/// The properties that New and Set take.
+const PROPERTIES: &[Parameter] = &[
+    Parameter::new(
+        "AllowAutomaticPstnFallback",
+        Kind::Bool,
+        "Whether a call falls back to the mobile network by itself",
+    )
+    .or("False"),
+    Parameter::new(
+        "AllowCustomerExperienceImprovementProgram",
+        Kind::Bool,
+        "Whether clients may report how they are used",
+    )
+    .or("True"),
+    Parameter::new("AllowDeviceContactsSync", Kind::Bool, "Whether contacts of the device are read").or("True"),
+    Parameter::new("AllowExchangeConnectivity", Kind::Bool, "Whether the mailbox may be reached").or("True"),
+    Parameter::new("AllowSaveCallLogs", Kind::Bool, "Whether the client keeps a list of calls").or("True"),
+    Parameter::new("AllowSaveCredentials", Kind::Bool, "Whether the client keeps the password").or("True"),
+    Parameter::new("AllowSaveIMHistory", Kind::Bool, "Whether the client keeps what was written").or("True"),
+    Parameter::new("Description", Kind::Text, "For people"),
+    Parameter::new("EnableIPAudioVideo", Kind::Bool, "Whether sound and pictures go over IP").or("True"),
+    Parameter::new("EnableMobility", Kind::Bool, "Whether mobile apps may be used at all").or("True"),
     Parameter::new("EnableOutsideVoice", Kind::Bool, "Whether calls may be made by the work number from outside")
-        .or("True");
-const ENABLE_PUSH_NOTIFICATIONS: Parameter =
-    Parameter::new("EnablePushNotifications", Kind::Bool, "Whether their phones may be woken").or("True");
-const ENCRYPT_APP_DATA: Parameter =
-    Parameter::new("EncryptAppData", Kind::Bool, "Whether the client encrypts what it keeps").or("False");
-const REQUIRE_INTUNE: Parameter =
-    Parameter::new("RequireIntune", Kind::Bool, "Whether the device must be managed").or("False");
-const REQUIRE_WIFI_FOR_IP_VIDEO: Parameter =
-    Parameter::new("RequireWIFIForIPVideo", Kind::Bool, "Whether pictures over IP need Wi-Fi").or("False");
-const REQUIRE_WI_FI_FOR_SHARING: Parameter =
-    Parameter::new("RequireWiFiForSharing", Kind::Bool, "Whether sharing needs Wi-Fi").or("False");
-const VOICE_SETTINGS: Parameter = Parameter::new(
-    "VoiceSettings",
-    Kind::Choice(&["VoIPAlways", "VoIPOverWiFi", "Cellular"]),
-    "Over which network calls are made; the client's choice when absent",
-);
+        .or("True"),
+    Parameter::new("EnablePushNotifications", Kind::Bool, "Whether their phones may be woken").or("True"),
+    Parameter::new("EncryptAppData", Kind::Bool, "Whether the client encrypts what it keeps").or("False"),
+    Parameter::new("RequireIntune", Kind::Bool, "Whether the device must be managed").or("False"),
+    Parameter::new("RequireWIFIForIPVideo", Kind::Bool, "Whether pictures over IP need Wi-Fi").or("False"),
+    Parameter::new("RequireWiFiForSharing", Kind::Bool, "Whether sharing needs Wi-Fi").or("False"),
+    Parameter::new(
+        "VoiceSettings",
+        Kind::Choice(&["VoIPAlways", "VoIPOverWiFi", "Cellular"]),
+        "Over which network calls are made; the client's choice when absent",
+    ),
+];
 const REQUIRE_WIFI_FOR_IP_AUDIO: Parameter =
     Parameter::new("RequireWIFIForIPAudio", Kind::Bool, "Whether sound over IP needs Wi-Fi").or("False");
 
@@ -109,17 +99,13 @@ impl Cmdlet for Get {
     fn about(&self) -> &'static About {
         const {
             &About {
-                name: Name::new(Verb::Get, NOUN),
                 summary: "Shows mobility policies, or the one that holds for a user",
                 parameters: &[wanted(Kind::PolicyScope, IDENTITY), FILTER, APPLICABLE_TO, INCLUDE, LOCAL_STORE, TENANT],
-                sets: FIND,
-                outputs: OUTPUTS,
-                area: Area::Scoped,
                 examples: &[(
                     "Get-CsMobilityPolicy -ApplicableTo sip:kenmyer@litwareinc.com",
                     "The policy that holds for a user: the one granted, else the site's, else the global one.",
                 )],
-                ..About::DEFAULT
+                ..FAMILY.about(Verb::Get)
             }
         }
     }
@@ -136,99 +122,35 @@ impl Cmdlet for Get {
 
 cmdlet!(
     /// `New-CsMobilityPolicy`
-    New,
-    FAMILY,
-    create,
-    About {
-        name: Name::new(Verb::New, NOUN),
+    New of FAMILY {
         summary: "Makes a mobility policy",
-        description: "The second of the five gates that a push passes: EnableMobility and EnablePushNotifications. The other properties are for clients, which read them.",
-        parameters: &[
-            named(Kind::PolicyScope, IDENTITY),
-            ALLOW_AUTOMATIC_PSTN_FALLBACK,
-            ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM,
-            ALLOW_DEVICE_CONTACTS_SYNC,
-            ALLOW_EXCHANGE_CONNECTIVITY,
-            ALLOW_SAVE_CALL_LOGS,
-            ALLOW_SAVE_CREDENTIALS,
-            ALLOW_SAVE_IM_HISTORY,
-            DESCRIPTION,
-            ENABLE_IP_AUDIO_VIDEO,
-            ENABLE_MOBILITY,
-            ENABLE_OUTSIDE_VOICE,
-            ENABLE_PUSH_NOTIFICATIONS,
-            ENCRYPT_APP_DATA,
-            REQUIRE_INTUNE,
-            REQUIRE_WIFI_FOR_IP_VIDEO,
-            REQUIRE_WI_FI_FOR_SHARING,
-            VOICE_SETTINGS,
-            IN_MEMORY,
-            TENANT,
-            FORCE,
-        ],
-        outputs: OUTPUTS,
-        area: Area::Scoped,
-        changes: true,
-        examples: &[("New-CsMobilityPolicy -Identity \"NoPush\" -EnablePushNotifications $False", "A policy for those whose phones are left alone; Grant-CsMobilityPolicy gives it to them.")],
-        ..About::DEFAULT
+        description: "The second of the five gates that a push passes: EnableMobility and EnablePushNotifications. \
+                      The other properties are for clients, which read them.",
+        parameters: joined![[named(Kind::PolicyScope, IDENTITY)], PROPERTIES, [IN_MEMORY, TENANT, FORCE]],
+        examples: &[(
+            "New-CsMobilityPolicy -Identity \"NoPush\" -EnablePushNotifications $False",
+            "A policy for those whose phones are left alone; Grant-CsMobilityPolicy gives it to them.",
+        )],
     }
 );
 
 cmdlet!(
     /// `Set-CsMobilityPolicy`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Changes a mobility policy",
-        parameters: &[
-            changed(Kind::PolicyScope, IDENTITY).at(1),
-            INSTANCE,
-            ALLOW_AUTOMATIC_PSTN_FALLBACK,
-            ALLOW_CUSTOMER_EXPERIENCE_IMPROVEMENT_PROGRAM,
-            ALLOW_DEVICE_CONTACTS_SYNC,
-            ALLOW_EXCHANGE_CONNECTIVITY,
-            ALLOW_SAVE_CALL_LOGS,
-            ALLOW_SAVE_CREDENTIALS,
-            ALLOW_SAVE_IM_HISTORY,
-            DESCRIPTION,
-            ENABLE_IP_AUDIO_VIDEO,
-            ENABLE_MOBILITY,
-            ENABLE_OUTSIDE_VOICE,
-            ENABLE_PUSH_NOTIFICATIONS,
-            ENCRYPT_APP_DATA,
-            REQUIRE_INTUNE,
-            REQUIRE_WIFI_FOR_IP_VIDEO,
-            REQUIRE_WI_FI_FOR_SHARING,
-            VOICE_SETTINGS,
-            REQUIRE_WIFI_FOR_IP_AUDIO,
-            TENANT,
-            FORCE,
+        parameters: joined![
+            [changed(Kind::PolicyScope, IDENTITY).at(1), INSTANCE],
+            PROPERTIES,
+            [REQUIRE_WIFI_FOR_IP_AUDIO, TENANT, FORCE],
         ],
-        sets: CHANGE,
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
     }
 );
 
 cmdlet!(
     /// `Remove-CsMobilityPolicy`
-    Remove,
-    FAMILY,
-    remove,
-    About {
-        name: Name::new(Verb::Remove, NOUN),
+    Remove of FAMILY {
         summary: "Removes a mobility policy that nobody has; the global one has its defaults again",
-        parameters: &[
-            removed(Kind::PolicyScope, IDENTITY),
-            TENANT,
-            FORCE,
-        ],
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[removed(Kind::PolicyScope, IDENTITY), TENANT, FORCE],
     }
 );
 
@@ -239,7 +161,7 @@ impl Cmdlet for Grant {
     fn about(&self) -> &'static About {
         const {
             &About {
-                name: Name::new(Verb::Grant, NOUN),
+                name: Name::new(Verb::Grant, FAMILY.noun),
                 summary: "Gives a user a mobility policy of their own, or takes it away",
                 parameters: &[
                     Parameter::new("Identity", Kind::User, "The user: bob, bob@contoso.com, sip:bob@contoso.com")

@@ -12,7 +12,7 @@ use crate::probes::schedule::SCHEDULED;
 
 const NOUN: &str = "CsProbeSchedule";
 const OUTPUTS: &[&str] = &["Identity", "Enabled", "IntervalMinutes", "Alarm"];
-const FAMILY: Family = Family::new("ProbeSchedule", OUTPUTS);
+const FAMILY: Family = Family::new("CsProbeSchedule", Area::Topology, OUTPUTS);
 const TESTS: Kind = Kind::Choice(&SCHEDULED);
 
 /// `Get-CsProbeSchedule`

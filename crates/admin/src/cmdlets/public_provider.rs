@@ -1,19 +1,19 @@
 //! `CsPublicProvider`: a public messaging service that carries domains (lync.md §1.2).
 
-use crate::cmdlet::{About, Area, Name, Parameter, Verb};
+use crate::cmdlet::{Area, Parameter};
 use crate::family::Family;
+use crate::family::cmdlet::cmdlet;
 use crate::family::parameters::{
-    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LEVELS, LOCAL_STORE, changed, cmdlet, instance, named, removed, wanted,
+    FILTER, FORCE, IN_MEMORY, LEVELS, LOCAL_STORE, changed, instance, named, removed, wanted,
 };
 use crate::kind::Kind;
 
-const NOUN: &str = "CsPublicProvider";
 const OUTPUTS: &[&str] = &["Identity", "Name", "ProxyFqdn", "VerificationLevel", "Enabled", "IconUrl"];
 const FAMILY: Family = Family {
     hidden: HIDDEN,
     mirror: Some("Name"),
     fresh: &[("VerificationLevel", "UseSourceVerification")],
-    ..Family::new("PublicProvider", OUTPUTS)
+    ..Family::new("CsPublicProvider", Area::Topology, OUTPUTS)
 };
 const HIDDEN: &[&str] = &[
     "EnableSkypeDirectorySearch",
@@ -22,7 +22,9 @@ const HIDDEN: &[&str] = &[
     "NameDecorationExcludedDomainList",
     "NameDecorationRoutingDomain",
 ];
+const WHICH: &str = "The provider's name";
 const INSTANCE: Parameter = instance("PublicProvider", "The object, as Get-CsPublicProvider gives it");
+const SWITCHED: &[Parameter] = &[changed(Kind::Text, WHICH), INSTANCE, FORCE];
 const ENABLED: Parameter = Parameter::new("Enabled", Kind::Bool, "Whether it is used").or("False");
 const ENABLE_SKYPE_DIRECTORY_SEARCH: Parameter =
     Parameter::new("EnableSkypeDirectorySearch", Kind::Bool, "Whether its people may be searched").or("False");
@@ -45,34 +47,18 @@ const VERIFICATION_LEVEL: Parameter = Parameter::new("VerificationLevel", LEVELS
 
 cmdlet!(
     /// `Get-CsPublicProvider`
-    Get,
-    FAMILY,
-    get,
-    About {
-        name: Name::new(Verb::Get, NOUN),
+    Get of FAMILY {
         summary: "Shows public providers",
-        parameters: &[
-            wanted(Kind::Text, "The provider's name"),
-            FILTER,
-            LOCAL_STORE,
-        ],
-        sets: FIND,
-        outputs: OUTPUTS,
-        area: Area::Topology,
-        ..About::DEFAULT
+        parameters: &[wanted(Kind::Text, WHICH), FILTER, LOCAL_STORE],
     }
 );
 
 cmdlet!(
     /// `New-CsPublicProvider`
-    New,
-    FAMILY,
-    create,
-    About {
-        name: Name::new(Verb::New, NOUN),
+    New of FAMILY {
         summary: "Makes a public provider known",
         parameters: &[
-            named(Kind::Text, "The provider's name"),
+            named(Kind::Text, WHICH),
             ENABLED.required(),
             PROXY_FQDN.required(),
             ENABLE_SKYPE_DIRECTORY_SEARCH,
@@ -85,90 +71,47 @@ cmdlet!(
             IN_MEMORY,
             FORCE,
         ],
-        outputs: OUTPUTS,
-        area: Area::Topology,
-        changes: true,
-        notes: &["At most one provider per ProxyFqdn, hosting and public ones together.", "Not possible while the Access Edge uses a default route."],
-        ..About::DEFAULT
+        notes: &[
+            "At most one provider per ProxyFqdn, hosting and public ones together.",
+            "Not possible while the Access Edge uses a default route.",
+        ],
     }
 );
 
 cmdlet!(
     /// `Set-CsPublicProvider`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Changes a public provider",
         parameters: &[
-            changed(Kind::Text, "The provider's name"),
+            changed(Kind::Text, WHICH),
             INSTANCE,
             ENABLED,
             VERIFICATION_LEVEL,
             FORCE,
         ],
-        sets: CHANGE,
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
     }
 );
 
 cmdlet!(
     /// `Remove-CsPublicProvider`
-    Remove,
-    FAMILY,
-    remove,
-    About {
-        name: Name::new(Verb::Remove, NOUN),
+    Remove of FAMILY {
         summary: "Removes a public provider",
-        parameters: &[
-            removed(Kind::Text, "The provider's name"),
-            FORCE,
-        ],
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[removed(Kind::Text, WHICH), FORCE],
     }
 );
 
 cmdlet!(
     /// `Enable-CsPublicProvider`
-    Enable,
-    FAMILY,
-    switch(true),
-    About {
-        name: Name::new(Verb::Enable, NOUN),
+    Enable of FAMILY {
         summary: "Switches a public provider on",
-        parameters: &[
-            changed(Kind::Text, "The provider's name"),
-            INSTANCE,
-            FORCE,
-        ],
-        sets: CHANGE,
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
+        parameters: SWITCHED,
     }
 );
 
 cmdlet!(
     /// `Disable-CsPublicProvider`
-    Disable,
-    FAMILY,
-    switch(false),
-    About {
-        name: Name::new(Verb::Disable, NOUN),
+    Disable of FAMILY {
         summary: "Switches a public provider off and keeps its record",
-        parameters: &[
-            changed(Kind::Text, "The provider's name"),
-            INSTANCE,
-            FORCE,
-        ],
-        sets: CHANGE,
-        area: Area::Topology,
-        changes: true,
-        ..About::DEFAULT
+        parameters: SWITCHED,
     }
 );

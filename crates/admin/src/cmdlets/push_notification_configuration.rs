@@ -2,14 +2,14 @@
 
 use reveille_core::settings::{PushNotificationConfiguration, Setting};
 
-use crate::cmdlet::{About, Area, Name, Parameter, Verb};
+use crate::cmdlet::{Area, Parameter};
 use crate::family::Family;
+use crate::family::cmdlet::{cmdlet, joined};
 use crate::family::parameters::{
-    CHANGE, FILTER, FIND, FORCE, IN_MEMORY, LOCAL_STORE, TENANT, changed, cmdlet, instance, named, removed, wanted,
+    FILTER, FORCE, IN_MEMORY, LOCAL_STORE, TENANT, changed, instance, named, removed, wanted,
 };
 use crate::kind::Kind;
 
-const NOUN: &str = "CsPushNotificationConfiguration";
 const OUTPUTS: &[&str] = &[
     "Identity",
     "EnableApplePushNotificationService",
@@ -20,126 +20,71 @@ const OUTPUTS: &[&str] = &[
 ];
 const FAMILY: Family = Family {
     default: Some(|| Setting::PushNotificationConfiguration(PushNotificationConfiguration::default())),
-    ..Family::new("PushNotificationConfiguration", OUTPUTS)
+    ..Family::new("CsPushNotificationConfiguration", Area::Scoped, OUTPUTS)
 };
+const WHERE: &str = "Where it applies: global, site:Name";
 const INSTANCE: Parameter =
     instance("PushNotificationConfiguration", "The object, as Get-CsPushNotificationConfiguration gives it");
-const ENABLE_APPLE_PUSH_NOTIFICATION_SERVICE: Parameter =
+/// The properties that New and Set take.
+const PROPERTIES: &[Parameter] = &[
     Parameter::new("EnableApplePushNotificationService", Kind::Bool, "Whether phones are woken by way of Apple (APNs)")
-        .or("False");
-const ENABLE_MICROSOFT_PUSH_NOTIFICATION_SERVICE: Parameter = Parameter::new(
-    "EnableMicrosoftPushNotificationService",
-    Kind::Bool,
-    "Whether phones are woken by way of Microsoft (MPNS)",
-)
-.or("False");
-const ENABLE_GOOGLE_PUSH_NOTIFICATION_SERVICE: Parameter = Parameter::new(
-    "EnableGooglePushNotificationService",
-    Kind::Bool,
-    "Whether phones are woken by way of Google (FCM)",
-)
-.or("False");
-const ENABLE_WINDOWS_PUSH_NOTIFICATION_SERVICE: Parameter =
+        .or("False"),
+    Parameter::new(
+        "EnableMicrosoftPushNotificationService",
+        Kind::Bool,
+        "Whether phones are woken by way of Microsoft (MPNS)",
+    )
+    .or("False"),
+    Parameter::new(
+        "EnableGooglePushNotificationService",
+        Kind::Bool,
+        "Whether phones are woken by way of Google (FCM)",
+    )
+    .or("False"),
     Parameter::new("EnableWindowsPushNotificationService", Kind::Bool, "Whether Windows of today is woken (WNS)")
-        .or("False");
-const ENABLE_WEB_PUSH_NOTIFICATION_SERVICE: Parameter = Parameter::new(
-    "EnableWebPushNotificationService",
-    Kind::Bool,
-    "Whether browsers and UnifiedPush are woken (Web Push)",
-)
-.or("False");
+        .or("False"),
+    Parameter::new(
+        "EnableWebPushNotificationService",
+        Kind::Bool,
+        "Whether browsers and UnifiedPush are woken (Web Push)",
+    )
+    .or("False"),
+];
 
 cmdlet!(
     /// `Get-CsPushNotificationConfiguration`
-    Get,
-    FAMILY,
-    get,
-    About {
-        name: Name::new(Verb::Get, NOUN),
+    Get of FAMILY {
         summary: "Shows the push switches",
-        parameters: &[
-            wanted(Kind::Scope, "Where it applies: global, site:Name").at(1),
-            FILTER,
-            LOCAL_STORE,
-            TENANT,
-        ],
-        sets: FIND,
-        outputs: OUTPUTS,
-        area: Area::Scoped,
+        parameters: &[wanted(Kind::Scope, WHERE).at(1), FILTER, LOCAL_STORE, TENANT],
         notes: &["The last three switches are this product's own."],
-        ..About::DEFAULT
     }
 );
 
 cmdlet!(
     /// `New-CsPushNotificationConfiguration`
-    New,
-    FAMILY,
-    create,
-    About {
-        name: Name::new(Verb::New, NOUN),
+    New of FAMILY {
         summary: "Makes push switches for a site",
-        parameters: &[
-            named(Kind::Scope, "Where it applies: global, site:Name"),
-            ENABLE_APPLE_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_MICROSOFT_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_GOOGLE_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_WINDOWS_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_WEB_PUSH_NOTIFICATION_SERVICE,
-            IN_MEMORY,
-            TENANT,
-            FORCE,
-        ],
-        outputs: OUTPUTS,
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
+        parameters: joined![[named(Kind::Scope, WHERE)], PROPERTIES, [IN_MEMORY, TENANT, FORCE]],
     }
 );
 
 cmdlet!(
     /// `Set-CsPushNotificationConfiguration`
-    Set,
-    FAMILY,
-    change,
-    About {
-        name: Name::new(Verb::Set, NOUN),
+    Set of FAMILY {
         summary: "Switches push providers on and off",
         description: "The first of the five gates that a push passes. Everything is off until it is switched on.",
-        parameters: &[
-            changed(Kind::Scope, "Where it applies: global, site:Name"),
-            INSTANCE,
-            ENABLE_APPLE_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_MICROSOFT_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_GOOGLE_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_WINDOWS_PUSH_NOTIFICATION_SERVICE,
-            ENABLE_WEB_PUSH_NOTIFICATION_SERVICE,
-            TENANT,
-            FORCE,
-        ],
-        sets: CHANGE,
-        area: Area::Scoped,
-        changes: true,
-        examples: &[("Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $True -EnableMicrosoftPushNotificationService $True", "Switches on the two providers of the documents, for all sites that have no switches of their own.")],
-        ..About::DEFAULT
+        parameters: joined![[changed(Kind::Scope, WHERE), INSTANCE], PROPERTIES, [TENANT, FORCE]],
+        examples: &[(
+            "Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $True -EnableMicrosoftPushNotificationService $True",
+            "Switches on the two providers of the documents, for all sites that have no switches of their own.",
+        )],
     }
 );
 
 cmdlet!(
     /// `Remove-CsPushNotificationConfiguration`
-    Remove,
-    FAMILY,
-    remove,
-    About {
-        name: Name::new(Verb::Remove, NOUN),
+    Remove of FAMILY {
         summary: "Removes a site's push switches; global ones are off again",
-        parameters: &[
-            removed(Kind::Scope, "Where it applies: global, site:Name"),
-            TENANT,
-            FORCE,
-        ],
-        area: Area::Scoped,
-        changes: true,
-        ..About::DEFAULT
+        parameters: &[removed(Kind::Scope, WHERE), TENANT, FORCE],
     }
 );

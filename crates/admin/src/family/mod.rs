@@ -2,6 +2,7 @@
 //!
 //! A record's properties have the names of the cmdlets' parameters, so that record, object and JSON are one form.
 
+pub(crate) mod cmdlet;
 mod object;
 pub(crate) mod parameters;
 mod pattern;
@@ -13,7 +14,7 @@ use reveille_core::settings::{Scope, Setting, SettingKey, SettingRow, Snapshot};
 use serde_json::Map;
 
 use crate::call::Call;
-use crate::cmdlet::Outcome;
+use crate::cmdlet::{Area, Outcome};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::value::Object;
@@ -28,8 +29,12 @@ pub(crate) type Record = Map<String, serde_json::Value>;
 /// One kind of record, as its cmdlets see it.
 #[derive(Clone, Copy)]
 pub(crate) struct Family {
-    /// The setting's kind, and its objects' type.
+    /// The noun of its cmdlets.
+    pub(crate) noun: &'static str,
+    /// The setting's kind, and its objects' type: the noun without its prefix.
     pub(crate) kind: &'static str,
+    /// What its cmdlets touch.
+    pub(crate) area: Area,
     /// The properties in display order.
     pub(crate) outputs: &'static [&'static str],
     /// Properties that are there, and that the default display leaves out.
@@ -47,10 +52,14 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    /// A kind of record with these properties in display order.
-    pub(crate) const fn new(kind: &'static str, outputs: &'static [&'static str]) -> Self {
+    /// A kind of record, by the noun of its cmdlets, with these properties in display order.
+    pub(crate) const fn new(noun: &'static str, area: Area, outputs: &'static [&'static str]) -> Self {
+        let (prefix, kind) = noun.split_at(2);
+        assert!(matches!(prefix.as_bytes(), b"Cs"), "a noun begins with Cs");
         Self {
+            noun,
             kind,
+            area,
             outputs,
             hidden: &[],
             default: None,

@@ -1,4 +1,4 @@
-//! Parameters that the cmdlets of most settings share, and the form that those cmdlets have.
+//! Parameters that the cmdlets of most settings share.
 
 use crate::cmdlet::{Parameter, Pipeline};
 use crate::kind::Kind;
@@ -49,32 +49,3 @@ pub(crate) const IN_MEMORY: Parameter =
 /// `-Tenant` of the kinds that hosted organisations have.
 pub(crate) const TENANT: Parameter =
     Parameter::new("Tenant", Kind::Text, "Accepted for old scripts: each organisation has a store of its own here");
-
-/// The sets of a Get.
-pub(crate) const FIND: &[&str] = &["Identity", "Filter"];
-
-/// The sets of a Set.
-pub(crate) const CHANGE: &[&str] = &["Identity", "Instance"];
-
-/// A cmdlet of a family: its definition, and which of the family's deeds it does.
-macro_rules! cmdlet {
-    ($(#[$doc:meta])* $name:ident, $family:expr, $deed:ident $(($on:literal))?, $about:expr) => {
-        $(#[$doc])*
-        pub(super) struct $name;
-
-        impl $crate::cmdlet::Cmdlet for $name {
-            fn about(&self) -> &'static $crate::cmdlet::About {
-                const { &$about }
-            }
-
-            fn run<'a>(
-                &'a self,
-                call: &'a $crate::call::Call,
-                desk: &'a $crate::desk::Desk,
-            ) -> $crate::cmdlet::Running<'a> {
-                Box::pin($family.$deed($($on,)? call, desk))
-            }
-        }
-    };
-}
-pub(crate) use cmdlet;
