@@ -1,0 +1,5 @@
+//! The API as its callers meet it: over a connection, with real stores.
+
+mod entrance;
+mod office;
+mod rights;
