@@ -1,11 +1,13 @@
 //! A flow: one connection, or one UDP remote, as everything above sockets sees it (RFC 5626 §3.2).
 
-use std::collections::VecDeque;
+mod carrier;
+mod transport;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +20,8 @@ use crate::close::CloseReason;
 use crate::names::PeerCertificate;
 use crate::spare;
 use crate::udp::UdpSender;
+
+pub use transport::Transport;
 
 /// One connection or one UDP remote.
 ///
@@ -39,21 +43,6 @@ pub struct Flow {
 /// Tells flows apart within this process; never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowId(u64);
-
-/// What carries SIP here. The `Display` form is that of Via (RFC 3261 §20.42).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// TLS over TCP.
-    Tls,
-    /// UDP.
-    Udp,
-    /// WebSocket (RFC 7118).
-    Ws,
-    /// WebSocket over TLS (RFC 7118).
-    Wss,
-}
 
 /// Why bytes were not taken for sending.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -284,142 +273,6 @@ impl Flow {
     }
 }
 
-/// For those who carry a connection: the conversation task, WebSocket doors, tests.
-impl Flow {
-    /// A flow whose bytes somebody else carries: a WebSocket, or a test. Take them with [`Flow::take_queued`].
-    pub fn carried(
-        transport: Transport,
-        side: Side,
-        local: SocketAddr,
-        remote: SocketAddr,
-        peer: Option<Arc<PeerCertificate>>,
-        queued_bytes_max: usize,
-    ) -> Arc<Self> {
-        let queue = Queue {
-            buffer: BytesMut::new(),
-            taken: 0,
-            bytes_max: queued_bytes_max,
-            full_since: None,
-            sleeper: None,
-            closing: None,
-            hold: None,
-        };
-        Self::of(transport, side, local, remote, peer, Out::Stream(Mutex::new(queue)))
-    }
-
-    /// A UDP remote that is to be answered on this port of its address.
-    pub(crate) fn datagrams(socket: UdpSender, side: Side, remote: SocketAddr, port: u16) -> Arc<Self> {
-        let (local, to) = (socket.local_addr(), SocketAddr::new(remote.ip(), port));
-        Self::of(Transport::Udp, side, local, remote, None, Out::Datagrams(socket, to))
-    }
-
-    fn of(
-        transport: Transport,
-        side: Side,
-        local: SocketAddr,
-        remote: SocketAddr,
-        peer: Option<Arc<PeerCertificate>>,
-        out: Out,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            id: FlowId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
-            transport,
-            side,
-            local,
-            remote,
-            peer,
-            open: AtomicBool::new(true),
-            heard: AtomicBool::new(false),
-            opened: Instant::now(),
-            out,
-            gone: CancellationToken::new(),
-        })
-    }
-
-    /// Moves everything queued to the end of `into`; says whether there was anything. The bytes still count as queued
-    /// until [`Flow::written`].
-    pub fn take_queued(&self, into: &mut VecDeque<Bytes>) -> bool {
-        let Out::Stream(queue) = &self.out else { return false };
-        let mut queue = queue.lock();
-        if queue.buffer.is_empty() {
-            return false;
-        }
-        let taken = std::mem::take(&mut queue.buffer).freeze();
-        queue.taken += taken.len();
-        drop(queue);
-        into.push_back(taken);
-        true
-    }
-
-    /// The same for a task that writes from one buffer: an empty one changes places with what is queued, so that its
-    /// memory is used again.
-    pub(crate) fn take_into(&self, writing: &mut BytesMut) -> bool {
-        let Out::Stream(queue) = &self.out else { return false };
-        let mut queue = queue.lock();
-        if queue.buffer.is_empty() {
-            return false;
-        }
-        queue.taken += queue.buffer.len();
-        if writing.is_empty() {
-            std::mem::swap(writing, &mut queue.buffer);
-        } else {
-            writing.extend_from_slice(&queue.buffer);
-            queue.buffer.clear();
-        }
-        true
-    }
-
-    /// `count` of the bytes taken have left.
-    pub fn written(&self, count: usize) {
-        if let Out::Stream(queue) = &self.out {
-            let mut queue = queue.lock();
-            queue.taken = queue.taken.saturating_sub(count);
-            queue.full_since = None;
-        }
-    }
-
-    /// Why the flow is to be closed, if somebody asked for it.
-    pub fn closing(&self) -> Option<CloseReason> {
-        match &self.out {
-            Out::Datagrams(..) => None,
-            Out::Stream(queue) => queue.lock().closing.clone(),
-        }
-    }
-
-    /// Has the task woken by the next [`Flow::send`] or [`Flow::close`]; `false` if there is something to do already.
-    pub fn park(&self, cx: &Context<'_>) -> bool {
-        let Out::Stream(queue) = &self.out else { return true };
-        let mut queue = queue.lock();
-        if !queue.buffer.is_empty() || queue.closing.is_some() {
-            return false;
-        }
-        match &mut queue.sleeper {
-            Some(sleeper) => sleeper.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        true
-    }
-
-    /// The peer sent something.
-    pub fn note_heard(&self) {
-        if !self.heard.load(Ordering::Relaxed) {
-            self.heard.store(true, Ordering::Release);
-        }
-    }
-
-    /// The flow is over; wakes everybody in [`Flow::closed`].
-    pub fn finish(&self, why: &CloseReason) {
-        self.open.store(false, Ordering::Release);
-        if let Out::Stream(queue) = &self.out {
-            let mut queue = queue.lock();
-            queue.closing.get_or_insert_with(|| why.clone());
-            queue.buffer = BytesMut::new();
-            queue.taken = 0;
-        }
-        self.gone.cancel();
-    }
-}
-
 impl Queue {
     /// Queued or being written.
     fn bytes(&self) -> usize {
@@ -466,164 +319,11 @@ impl fmt::Display for FlowId {
     }
 }
 
-impl Transport {
-    /// Whether the transport delivers, so that nothing need be sent twice (RFC 3261 §17).
-    pub fn is_reliable(self) -> bool {
-        match self {
-            Self::Tcp | Self::Tls | Self::Ws | Self::Wss => true,
-            Self::Udp => false,
-        }
-    }
-
-    /// Whether the way is enciphered.
-    pub fn is_secure(self) -> bool {
-        match self {
-            Self::Tls | Self::Wss => true,
-            Self::Tcp | Self::Udp | Self::Ws => false,
-        }
-    }
-
-    /// The word in Via: `TLS`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Tls => "TLS",
-            Self::Udp => "UDP",
-            Self::Ws => "WS",
-            Self::Wss => "WSS",
-        }
-    }
-
-    /// RFC 3261 §19.1.2, for WebSocket RFC 7118: the port if none is given.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Tcp | Self::Udp => 5060,
-            Self::Tls => 5061,
-            Self::Ws => 80,
-            Self::Wss => 443,
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A connection of ours whose queue is full and from which nothing has left for so long is over.
 const STALLED: Duration = Duration::from_secs(5);
 
 /// The longest that a peer is not read from at a time: less than a message may take to come, of which a part is here.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
-    use super::*;
-
-    fn carried(bytes_max: usize) -> Arc<Flow> {
-        let address: SocketAddr = ([127, 0, 0, 1], 5060).into();
-        Flow::carried(Transport::Tcp, Side::Accepted, address, address, None, bytes_max)
-    }
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn many_sends_wake_a_sleeping_task_once() {
-        let flow = carried(1000);
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        assert!(flow.park(&Context::from_waker(&waker)));
-        for _ in 0..10 {
-            flow.send(Bytes::from_static(b"x")).expect("room");
-        }
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(!flow.park(&Context::from_waker(&waker)), "there is work to do");
-    }
-
-    #[test]
-    fn a_full_queue_closes_the_flow_and_counts_what_is_being_written() {
-        let flow = carried(10);
-        flow.send(Bytes::from_static(b"123456")).expect("room");
-        let mut writing = VecDeque::new();
-        assert!(flow.take_queued(&mut writing));
-        flow.send(Bytes::from_static(b"7890")).expect("room");
-        assert_eq!(flow.queued_bytes(), 10);
-        assert_eq!(flow.send(Bytes::from_static(b"x")), Err(SendError::Full));
-        assert!(flow.is_closed());
-        assert_eq!(flow.closing(), Some(CloseReason::QueueFull { bytes_max: 10 }));
-        assert_eq!(flow.send(Bytes::from_static(b"x")), Err(SendError::Closed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_of_ours_that_is_full_is_closed_only_when_nothing_leaves() {
-        let address: SocketAddr = ([127, 0, 0, 1], 5060).into();
-        let flow = Flow::carried(Transport::Tcp, Side::Initiated, address, address, None, 4);
-        let byte = || Bytes::from_static(b"x");
-        flow.send(Bytes::from_static(b"1234")).expect("room");
-        flow.take_queued(&mut VecDeque::new());
-        assert_eq!(flow.send(byte()), Err(SendError::Full));
-        tokio::time::advance(STALLED - Duration::from_millis(1)).await;
-        assert_eq!(flow.send(byte()), Err(SendError::Full));
-        flow.written(1);
-        flow.send(byte()).expect("room");
-        assert_eq!(flow.send(byte()), Err(SendError::Full));
-        tokio::time::advance(STALLED - Duration::from_millis(1)).await;
-        assert_eq!(flow.send(byte()), Err(SendError::Full));
-        assert!(!flow.is_closed(), "a byte has left meanwhile");
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(flow.send(byte()), Err(SendError::Full));
-        assert_eq!(flow.closing(), Some(CloseReason::QueueFull { bytes_max: 4 }));
-    }
-
-    #[test]
-    fn a_message_is_written_behind_the_others_or_not_at_all() {
-        let flow = carried(10);
-        let write = |text: &'static str| {
-            move |out: &mut BytesMut| {
-                out.extend_from_slice(text.as_bytes());
-                Ok(())
-            }
-        };
-        flow.send(Bytes::from_static(b"123")).expect("room");
-        flow.write_with(write("456")).expect("room");
-        let wrong = PrintError::ControlCharacter;
-        assert_eq!(flow.write_with(|_| Err(wrong)), Err(WriteError::Print(wrong)));
-        assert_eq!(flow.write_with(write("789ab")), Err(WriteError::Send(SendError::Full)));
-        let mut taken = VecDeque::new();
-        assert!(flow.take_queued(&mut taken));
-        assert_eq!(taken[0], "123456", "what did not fit is not there");
-        assert_eq!(flow.write_with(write("x")), Err(WriteError::Send(SendError::Closed)));
-    }
-
-    #[test]
-    fn room_comes_back_as_bytes_leave() {
-        let flow = carried(4);
-        flow.send(Bytes::from_static(b"1234")).expect("room");
-        flow.take_queued(&mut VecDeque::new());
-        flow.written(3);
-        flow.send(Bytes::from_static(b"567")).expect("room again");
-        assert_eq!(flow.queued_bytes(), 4);
-    }
-
-    #[test]
-    fn the_first_reason_to_close_stays() {
-        let flow = carried(4);
-        flow.close(CloseReason::Asked { why: "first" });
-        flow.close(CloseReason::Asked { why: "second" });
-        assert_eq!(flow.closing(), Some(CloseReason::Asked { why: "first" }));
-        assert_eq!(flow.send(Bytes::new()), Err(SendError::Closed));
-    }
-}
+mod tests;
