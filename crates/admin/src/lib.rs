@@ -22,6 +22,7 @@ pub mod probes;
 mod recipe;
 pub mod reference;
 pub mod roles;
+pub mod room;
 pub mod run;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -75,6 +75,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: io::Error,
     },
+    /// Threads for administrators.
+    #[error("admin: the system gives no threads for administrators: {0}")]
+    Threads(io::Error),
     /// The key that signs a role's tokens.
     #[error(
         "store.dir: {path} must hold the {} bytes that sign what is written into dialogs: {source}. Where the file is \

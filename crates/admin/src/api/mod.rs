@@ -19,6 +19,7 @@ mod openapi;
 mod pace;
 mod problem;
 mod routes;
+mod seats;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -26,18 +27,21 @@ mod throttle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::{self, NotAdmitted};
 use crate::call::Caller;
 use crate::desk::Desk;
+use crate::room::Room;
 
 pub use local::{Groups, LocalUsers};
 pub use openapi::document;
 
 use pace::Pace;
 use problem::Problem;
+use seats::Seats;
 use throttle::Throttle;
 
 /// The admin API of one server, whatever its listeners are.
@@ -48,9 +52,13 @@ pub struct Api {
     users: LocalUsers,
     throttle: Throttle,
     pace: Pace,
-    running: Arc<Semaphore>,
+    seats: Seats,
     hashing: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// Where cmdlets are computed.
+    room: Room,
+    /// The runtime of the roles that cmdlets ask.
+    home: Handle,
 }
 
 /// Who is at the other end of a connection, as far as the connection tells.
@@ -71,17 +79,20 @@ pub enum Peer {
 }
 
 impl Api {
-    /// The API of that desk. Requests over TLS must be addressed to one of `names`.
-    pub fn new(desk: Arc<Desk>, names: Vec<String>, users: LocalUsers) -> Arc<Self> {
+    /// The API of that desk. Requests over TLS must be addressed to one of `names`. Cmdlets are computed in `room`; to be
+    /// called in the runtime of the roles, which keeps what cmdlets begin there.
+    pub fn new(desk: Arc<Desk>, names: Vec<String>, users: LocalUsers, room: Room) -> Arc<Self> {
         Arc::new(Self {
             desk,
             names,
             users,
             throttle: Throttle::default(),
             pace: Pace::default(),
-            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            seats: Seats::default(),
             hashing: Arc::new(Semaphore::new(HASHING_MAX)),
             tasks: TaskTracker::new(),
+            room,
+            home: Handle::current(),
         })
     }
 
@@ -139,7 +150,5 @@ impl Api {
     }
 }
 
-/// Cmdlets at once.
-const RUNNING_MAX: usize = 32;
 /// Passwords hashed at once: each takes 19 MiB and a processor for tens of milliseconds.
 const HASHING_MAX: usize = 2;

@@ -3,24 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::line::Line;
 use super::problem::Problem;
+use super::seats::QUEUE_MAX;
 use super::{Api, Peer, door, openapi};
 use crate::accounts;
 use crate::audit;
 use crate::call::Caller;
 use crate::cmdlets::CMDLETS;
+use crate::desk::Desk;
 use crate::run::{run, with_what_if};
 use crate::value::Object;
 
@@ -82,26 +84,33 @@ async fn cmdlet(
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = caller_of(&api, &line, request.headers()).await?;
-    let ask: Ask = body(request).await?;
-    let parameters = with_what_if(ask.parameters, ask.what_if);
-    let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.running).acquire_owned()).await;
-    let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many cmdlets are running as may at once.")) };
+    let sent = whole(request).await?;
+    let seat = api.seats.take(&caller.name).await.map_err(|full| Problem::busy(&full.to_string()))?;
     // A task of its own: when whoever asked goes away, what was begun is finished and written down all the same. The seat
     // goes with it, so that nobody has more running by going away.
     let desk = Arc::clone(&api.desk);
-    let running = api.tasks.spawn(async move {
-        let ended = run(&name, &parameters, &caller, &desk).await;
+    let running = api.tasks.track_future(async move {
+        let answer = answer(&name, &sent, &caller, &desk).await;
         drop(seat);
-        ended
+        answer
     });
-    match running.await {
-        Ok(Ok(outcome)) => Ok(Json(outcome).into_response()),
-        Ok(Err(failure)) => Err(failure.into()),
+    match api.room.lend(&api.home, running).await {
+        Ok(answer) => Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer?).into_response()),
         Err(error) => {
             tracing::error!(%error, "a cmdlet has ended without an answer");
             Err(Problem::new(500, "Ended", "The cmdlet has ended without an answer. The server's log says more."))
         }
     }
+}
+
+/// Everything about a cmdlet that may take long, from the text of the request to the text of the answer.
+async fn answer(name: &str, sent: &[u8], caller: &Caller, desk: &Desk) -> Result<Vec<u8>, Problem> {
+    let ask: Ask = read(sent)?;
+    let outcome = run(name, &with_what_if(ask.parameters, ask.what_if), caller, desk).await?;
+    serde_json::to_vec(&outcome).map_err(|error| {
+        tracing::error!(%error, admin.cmdlet = name, "what a cmdlet gave is no JSON");
+        Problem::new(500, "Ended", "The cmdlet has done its work, and its answer cannot be written.")
+    })
 }
 
 async fn catalogue(
@@ -167,7 +176,7 @@ async fn sign_in(
     if let Some(wait) = api.throttle.wait_of(None, address) {
         return Err(Problem::too_many(wait));
     }
-    let SignIn { account, password } = body(request).await?;
+    let SignIn { account, password } = read(&whole(request).await?)?;
     let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.hashing).acquire_owned()).await;
     let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many sign-ins are being checked as can be at once.")) };
     // Within the seat, so that many tries at once are not all let through before the first has failed.
@@ -226,17 +235,19 @@ async fn caller_of(api: &Api, line: &Line, headers: &HeaderMap) -> Result<Caller
     Ok(caller)
 }
 
-/// The body as what it should be; an empty one is `{}`.
-async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Problem> {
+/// All of the body.
+async fn whole(request: Request) -> Result<Bytes, Problem> {
     let read = to_bytes(request.into_body(), BODY_MAX);
-    let bytes = match tokio::time::timeout(BODY_TIME, read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            return Err(Problem::new(413, "TooLarge", format!("What is sent here is at most {BODY_MAX} bytes.")));
-        }
-        Err(_) => return Err(Problem::new(408, "TooSlow", "The request did not come to its end in time.")),
-    };
-    let text = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+    match tokio::time::timeout(BODY_TIME, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::new(413, "TooLarge", format!("What is sent here is at most {BODY_MAX} bytes."))),
+        Err(_) => Err(Problem::new(408, "TooSlow", "The request did not come to its end in time.")),
+    }
+}
+
+/// A body as what it should be; an empty one is `{}`.
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(text).map_err(|error| {
         // The sentence may quote what was sent, so only the place is told.
         let (line, column) = (error.line(), error.column());
@@ -247,5 +258,3 @@ async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Pro
 /// The largest body.
 const BODY_MAX: usize = 256 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(20);
-/// How long a request waits for its turn.
-const QUEUE_MAX: Duration = Duration::from_secs(10);

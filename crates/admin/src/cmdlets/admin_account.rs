@@ -122,7 +122,7 @@ impl Cmdlet for New {
             let roles = roles_to_hand_out(&texts(call.value("Roles")), &call.caller, desk)?;
             let now = desk.clock.now();
             let account = Account {
-                password: password(call, &name).await?,
+                password: password(call, &name)?,
                 certificate: thumbprint(call)?.flatten(),
                 roles,
                 disabled: call.value("Enabled").is_some_and(|_| !call.is_on("Enabled")),
@@ -181,7 +181,7 @@ impl Cmdlet for Set {
                 let wanted = modified(&account.roles, roles);
                 account.roles = roles_to_hand_out(&wanted, &call.caller, desk)?;
             }
-            if let Some(hash) = password(call, &account.name).await? {
+            if let Some(hash) = password(call, &account.name)? {
                 account.password = Some(hash);
             }
             if let Some(certificate) = thumbprint(call)? {
@@ -258,7 +258,7 @@ async fn keep(account: Account, seen: u64, call: &Call, desk: &Desk) -> Result<O
 }
 
 /// The hash of the password that the call gives, if it gives one.
-async fn password(call: &Call, name: &str) -> Result<Option<PasswordHash>, Failure> {
+fn password(call: &Call, name: &str) -> Result<Option<PasswordHash>, Failure> {
     let credential = call.object("Credential");
     let given = call.value("Password").or_else(|| credential?.property("Password"));
     if let Some(other) = credential.and_then(|object| object.property("UserName")).and_then(Value::as_text)
@@ -268,16 +268,15 @@ async fn password(call: &Call, name: &str) -> Result<Option<PasswordHash>, Failu
     }
     let text = match given {
         None => return Ok(None),
-        Some(Value::Secret(secret)) => secret.expose().to_owned(),
-        Some(Value::Text(text)) => text.clone(),
+        Some(Value::Secret(secret)) => secret.expose(),
+        Some(Value::Text(text)) => text,
         Some(_) => return Err(invalid(name, "has a password that is no text")),
     };
-    check_password(name, &text).map_err(|why| Failure::new(Category::InvalidArgument, "WeakPassword", why).of(name))?;
-    let hashed = tokio::task::spawn_blocking(move || hash(&text)).await;
-    let failed = |why: String| {
+    check_password(name, text).map_err(|why| Failure::new(Category::InvalidArgument, "WeakPassword", why).of(name))?;
+    // Some tens of milliseconds of a thread that is there for cmdlets.
+    hash(text).map(Some).map_err(|why| {
         Failure::new(Category::NotSpecified, "PasswordNotHashed", format!("The password could not be hashed: {why}."))
-    };
-    hashed.map_err(|error| failed(error.to_string()))?.map(Some).map_err(failed)
+    })
 }
 
 /// The fingerprint that the call gives: the inner nothing takes it away.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use reveille_admin::api::{Api, Groups, LocalUsers, Peer};
 use reveille_admin::probes::results::Results;
 use reveille_admin::probes::schedule;
+use reveille_admin::room::Room;
 use reveille_admin::{Desk, ports::Ports};
 use reveille_sip_net::{ClientAuth, TlsServer};
 use reveille_store::{SqliteAdmin, SqliteSettings};
@@ -33,11 +34,17 @@ pub(crate) struct Opened {
     socket: Option<Socket>,
     listener: Option<(TcpListener, Arc<TlsServer>)>,
     accounts: Arc<SqliteAdmin>,
+    /// For connections, and for what must be done before somebody is let in.
+    entrance: Room,
+    /// For cmdlets, so that those who come are answered while it is full.
+    office: Room,
 }
 
 /// Opens the file of accounts and the listeners. The side is for whoever watches certificates.
 pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError> {
     let accounts = Arc::new(SqliteAdmin::open(&raw.accounts_path())?);
+    let room = |name| Room::open(name, THREADS).map_err(StartError::Threads);
+    let (entrance, office) = (room("admin-entrance")?, room("admin-office")?);
     let config = raw.admin.clone().unwrap_or_default();
     let socket = match Socket::open(&raw.admin_socket(), config.socket_group.as_deref()) {
         Ok(socket) => Some(socket),
@@ -49,13 +56,13 @@ pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError
         }
     };
     let Some((at, files)) = config.listen.zip(config.tls.as_ref()) else {
-        return Ok((Opened { socket, listener: None, accounts }, None));
+        return Ok((Opened { socket, listener: None, accounts, entrance, office }, None));
     };
     let side = Side::read("admin.tls", files, ClientAuth::Optional)?;
     let listener = TcpListener::bind(at).await;
     let listener = listener.map_err(|source| StartError::Listen { key: "admin.listen", address: at, source })?;
     let tls = Arc::clone(&side.server);
-    Ok((Opened { socket, listener: Some((listener, tls)), accounts }, Some(side)))
+    Ok((Opened { socket, listener: Some((listener, tls)), accounts, entrance, office }, Some(side)))
 }
 
 impl Opened {
@@ -81,23 +88,38 @@ impl Opened {
         let names = config.names.iter().map(ToString::to_string).collect();
         let desk = Arc::new(desk);
         let tests = schedule::run(Arc::clone(&desk), results, stop.clone());
-        let api = Api::new(desk, names, LocalUsers::new(groups));
-        let local = async {
-            match &self.socket {
-                Some(socket) => accept_local(&api, socket, &stop).await,
-                None => stop.cancelled().await,
-            }
-        };
-        let remote = async {
-            match &self.listener {
-                Some((listener, tls)) => accept_remote(&api, listener, tls, &stop).await,
-                None => stop.cancelled().await,
-            }
-        };
-        tokio::join!(local, remote, tests);
+        let api = Api::new(desk, names, LocalUsers::new(groups), self.office);
+        let listening = self.entrance.house(listen(Arc::clone(&api), self.socket, self.listener, stop));
+        let (listened, ()) = tokio::join!(listening, tests);
+        if let Err(error) = listened {
+            tracing::error!(%error, "nobody listens to administrators any more");
+        }
         api.finish().await;
         self.accounts.close();
     }
+}
+
+/// Takes connections until `stop`, and waits for their ends. All of it, handshakes and fields of HTTP too, is done where
+/// this is polled.
+async fn listen(
+    api: Arc<Api>,
+    socket: Option<Socket>,
+    listener: Option<(TcpListener, Arc<TlsServer>)>,
+    stop: CancellationToken,
+) {
+    let local = async {
+        match &socket {
+            Some(socket) => accept_local(&api, socket, &stop).await,
+            None => stop.cancelled().await,
+        }
+    };
+    let remote = async {
+        match &listener {
+            Some((listener, tls)) => accept_remote(&api, listener, tls, &stop).await,
+            None => stop.cancelled().await,
+        }
+    };
+    tokio::join!(local, remote);
 }
 
 async fn accept_local(api: &Arc<Api>, socket: &Socket, stop: &CancellationToken) {
@@ -196,6 +218,8 @@ fn fingerprint(hex: &str) -> Option<[u8; 32]> {
     (hex.len() == 64).then_some(bytes)
 }
 
+/// Threads of each of the two rooms: one that is busy for long leaves another.
+const THREADS: usize = 2;
 /// Connections to the socket at once, and from elsewhere; more wait to be accepted.
 const LOCAL_MAX: usize = 64;
 const REMOTE_MAX: usize = 256;

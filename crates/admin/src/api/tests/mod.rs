@@ -3,3 +3,4 @@
 mod entrance;
 mod office;
 mod rights;
+mod room;

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Issued, hash};
 use crate::api::{Api, Groups, LocalUsers, Peer};
+use crate::ports::Ports;
+use crate::room::Room;
 use crate::testing::{self, TestDesk};
 
 pub(super) const NAME: &str = "admin.contoso.com";
@@ -40,8 +42,13 @@ impl Answer {
 
 impl Office {
     pub(super) fn new() -> Self {
-        let desk = testing::desk();
-        let api = Api::new(desk.shared(), vec![NAME.into()], LocalUsers::new(Groups::default()));
+        Self::with(Ports::default())
+    }
+
+    /// An office whose cmdlets can ask these roles.
+    pub(super) fn with(ports: Ports) -> Self {
+        let (desk, room) = (testing::desk_with(ports), Room::open("office", 2).unwrap());
+        let api = Api::new(desk.shared(), vec![NAME.into()], LocalUsers::new(Groups::default()), room);
         Self { desk, api, tokens: HashMap::new() }
     }
 
