@@ -20,9 +20,10 @@ use crate::asking::Asking;
 use crate::calls::{ALLOW, Calls, is_within_dialog};
 use crate::crossing::{Crossing, From, Proven, Stamp, StampBack};
 use crate::edge::Edge;
+use crate::led::srv_records;
 use crate::limits::Class;
 use crate::now::Now;
-use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up, srv_records};
+use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up};
 use crate::relay::refuse;
 use crate::seats::{Charge, Seats, household};
 

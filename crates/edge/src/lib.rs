@@ -15,6 +15,7 @@ mod dialogs;
 mod edge;
 mod gauge;
 mod inbound;
+mod led;
 mod limits;
 mod meters;
 mod now;

@@ -26,9 +26,10 @@ use tokio_util::task::TaskTracker;
 
 use self::trip::{Ear, Trip, Watcher};
 use crate::crossing::{From, StampBack};
+use crate::led::{led, locate_led, srv_records};
 use crate::limits::Class;
 use crate::now::Now;
-use crate::outbound::{Found, Outbound, led, locate_led, srv_records};
+use crate::outbound::{Found, Outbound};
 use crate::partners::Passage;
 use crate::said::{Said, stamped};
 use crate::ways::Waits as _;
