@@ -1,5 +1,8 @@
 //! Outbound connections: a few per next hop, kept open, with what is sent meanwhile waiting in order.
 
+mod arrival;
+mod limits;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -9,27 +12,23 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use reveille_sip::{Limits, Message, Name, Side};
+use reveille_sip::{Message, Name};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::close::CloseReason;
-use crate::connect::{ConnectError, ConnectTimes, Connected, Took, Wire, connect_noting};
-use crate::conversation::{Terms, converse};
-use crate::drain::{Pulse, Retired};
+use crate::connect::{ConnectError, Took};
+use crate::drain::Retired;
 use crate::flow::{Flow, Transport};
-use crate::handler::{BadMessage, Handler};
+use crate::handler::Handler;
 use crate::hop::{Goal, Hop, Next};
 use crate::hop_state::HopState;
-use crate::listen::PONG;
-use crate::metric;
-use crate::names::PeerCertificate;
 use crate::parcel::Parcel;
 use crate::target::{Key, Target};
 use crate::tls::TlsClient;
 use crate::udp::UdpSender;
+
+pub use limits::PoolLimits;
 
 /// Who is told what became of parcels that could not leave at once. Called from the pool's tasks; must not wait.
 pub trait Senders: Send + Sync + 'static {
@@ -50,80 +49,6 @@ pub enum Sent {
     On(Arc<Flow>),
     /// It waits for a connection; [`Senders`] will hear about it.
     Waiting,
-}
-
-/// Bounds of a pool.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
-    /// Most connections to one next hop whose target does not say. The second is opened when the first is in use.
-    pub connections_per_target: usize,
-    /// Most next hops at once.
-    pub targets_max: usize,
-    /// Most bytes that wait for one next hop's connection.
-    pub waiting_bytes_max: usize,
-    /// Most bytes that wait for connections to all next hops together.
-    pub waiting_in_all_bytes_max: usize,
-    /// Most parcels that wait for one next hop's connection. How long they wait is bounded by the attempt.
-    pub waiting_max: usize,
-    /// For TCP, per address.
-    pub connect_timeout: Duration,
-    /// For the TLS handshake, per address.
-    pub handshake_timeout: Duration,
-    /// For all addresses of one attempt together.
-    pub attempt_timeout: Duration,
-    /// After an attempt that failed at all addresses, how long further parcels fail at once with the same error. It
-    /// doubles with each failure in a row. So long, too, an address that failed is not tried again beside others.
-    pub failure_pause: Duration,
-    /// What the pause grows to.
-    pub failure_pause_max: Duration,
-    /// Age at which a connection in use is replaced by a new one, so that changed names, ranks and certificates are
-    /// followed and a server that came back gets its share again.
-    pub renew_after: Option<Duration>,
-    /// A connection that takes nothing new is closed after so long a silence of its peer.
-    pub drain_quiet: Duration,
-    /// And after so long in any case.
-    pub drain_max: Duration,
-    /// Without a byte in either direction.
-    pub idle_timeout: Duration,
-    /// Silence after which we ping (RFC 5626 §3.5.1: 95 to 120 s for TCP behind NAT).
-    pub ping_after: Option<Duration>,
-    /// From the first byte of a message to its last.
-    pub message_timeout: Duration,
-    /// For writing what is queued when a connection ends.
-    pub flush_timeout: Duration,
-    /// Bounds of one message.
-    pub message: Limits,
-    /// Most bytes waiting to be written on one connection.
-    pub queued_bytes_max: usize,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        Self {
-            connections_per_target: 2,
-            targets_max: 10_000,
-            // Together they must fit into the queue of the connection that they get.
-            waiting_bytes_max: 3 * 1024 * 1024,
-            waiting_in_all_bytes_max: 64 * 1024 * 1024,
-            waiting_max: 2_000,
-            connect_timeout: Duration::from_secs(4),
-            handshake_timeout: Duration::from_secs(5),
-            // Timer F is 32 s and a caller's patience less; half of it leaves time for another next hop.
-            attempt_timeout: Duration::from_secs(12),
-            failure_pause: Duration::from_millis(250),
-            failure_pause_max: Duration::from_secs(30),
-            renew_after: Some(Duration::from_secs(3600)),
-            // RFC 3261 §13.3.1.1: a call that rings says so every minute.
-            drain_quiet: Duration::from_secs(70),
-            drain_max: Duration::from_secs(900),
-            idle_timeout: Duration::from_secs(900),
-            ping_after: Some(Duration::from_secs(95)),
-            message_timeout: Duration::from_secs(30),
-            flush_timeout: Duration::from_secs(5),
-            message: Limits::default(),
-            queued_bytes_max: 4 * 1024 * 1024,
-        }
-    }
 }
 
 /// Sends to next hops. Messages that come back on its connections go to its [`Handler`] like all others.
@@ -397,159 +322,6 @@ impl Inner {
             self.tasks.spawn_on(drain, &self.runtime);
         }
     }
-
-    async fn carry(self: &Arc<Self>, target: &Target, hop: &Arc<Hop>, goal: Goal) {
-        let generation = self.tls.as_ref().map_or(0, |tls| tls.identity_generation());
-        let connected = match self.attempt(target, hop, goal).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                self.tell(target.name(), &error);
-                for token in hop.attempt_failed(goal, &error, &self.limits) {
-                    self.senders.failed(token, &error);
-                }
-                return;
-            }
-        };
-        let Connected { stream, local, remote, peer, took } = connected;
-        let max = self.limits.queued_bytes_max;
-        let flow = Flow::carried(target.transport(), Side::Initiated, local, remote, peer, max);
-        self.senders.connected(&flow, took);
-        let tls = self.tls.as_ref().filter(|_| matches!(stream, Wire::Tls(_)));
-        let judged = tls.and_then(|tls| tls.certificate()).map(|ours| (Instant::now(), ours));
-        let connections_max = target.connections_max().unwrap_or(self.limits.connections_per_target);
-        let arrival = Arrival {
-            inner: self.clone(),
-            name: target.name().to_owned(),
-            hop: hop.clone(),
-            goal,
-            connections_max,
-            pulse: Pulse::new(),
-            generation,
-            judged,
-        };
-        match stream {
-            Wire::Plain(stream) => converse(stream, &flow, &arrival, self.terms(), &self.stop).await,
-            Wire::Tls(stream) => {
-                let _kept = tls.map(|tls| tls.keep(&flow, stream.get_ref().1.peer_certificates()));
-                converse(stream, &flow, &arrival, self.terms(), &self.stop).await
-            }
-        };
-    }
-
-    /// Counts and logs a failure; a handshake's also goes to the handler, like those of accepted connections.
-    fn tell(&self, name: &str, error: &ConnectError) {
-        metric::connect_failed(error.label());
-        if let ConnectError::Tls { address, refusal, .. } = error {
-            refusal.log(*address, Some(name));
-            return self.handler.refused(*address, refusal);
-        }
-        tracing::info!(
-            peer.name = name,
-            stage = ?error.stage(),
-            blame = ?error.blame(),
-            why = %error,
-            advice = error.advice(),
-            "connecting failed"
-        );
-    }
-
-    async fn attempt(&self, target: &Target, hop: &Hop, goal: Goal) -> Result<Connected, ConnectError> {
-        let addresses = match goal {
-            Goal::Any => hop.order(|most| rand::random_range(0..=most)),
-            Goal::Probe(address) => vec![address],
-        };
-        let times = ConnectTimes { connect: self.limits.connect_timeout, handshake: self.limits.handshake_timeout };
-        let tls = self.tls.as_deref().filter(|_| target.transport() == Transport::Tls);
-        let mut failed = 0;
-        let attempt = connect_noting(target.name(), &addresses, tls, times, |address, error| {
-            failed += 1;
-            hop.address_failed(address, error, &self.limits);
-        });
-        let limited = tokio::time::timeout(self.limits.attempt_timeout, attempt);
-        match self.stop.run_until_cancelled(limited).await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => {
-                // The one that used up the time; those after it had no chance, and are tried before it the next time.
-                let Some(address) = addresses.get(failed).copied() else {
-                    return Err(ConnectError::NoAddress { name: target.name().to_owned() });
-                };
-                let error = ConnectError::TimedOut { address };
-                hop.address_failed(address, &error, &self.limits);
-                Err(error)
-            }
-            None => Err(ConnectError::Stopping),
-        }
-    }
-
-    fn terms(&self) -> Terms {
-        Terms {
-            message: self.limits.message,
-            first_byte: None,
-            message_time: self.limits.message_timeout,
-            idle: self.limits.idle_timeout,
-            flush: self.limits.flush_timeout,
-            ping: self.limits.ping_after,
-            pong: PONG,
-        }
-    }
-}
-
-/// Stands between a connection and the pool's handler, to keep the next hop's books.
-struct Arrival {
-    inner: Arc<Inner>,
-    name: String,
-    hop: Arc<Hop>,
-    goal: Goal,
-    connections_max: usize,
-    pulse: Arc<Pulse>,
-    /// Of our certificate, when the attempt began.
-    generation: u64,
-    /// Since when the peer may judge the certificate that we showed.
-    judged: Option<(Instant, Arc<PeerCertificate>)>,
-}
-
-impl Handler for Arrival {
-    fn opened(&self, flow: &Arc<Flow>) {
-        self.inner.handler.opened(flow);
-        let moved = self.hop.connected(flow, &self.pulse, self.goal, &self.inner.limits);
-        if self.inner.tls.as_ref().is_some_and(|tls| tls.identity_generation() != self.generation) {
-            // It was changed while we were connecting; this one is good for who waited and for nobody else.
-            self.inner.drain(self.hop.retire());
-        }
-        for token in moved.sent {
-            self.inner.senders.sent(token, flow);
-        }
-        for (token, error) in moved.failed {
-            self.inner.senders.failed(token, &error);
-        }
-    }
-
-    fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
-        if self.pulse.beat() {
-            self.inner.drain(self.hop.works(flow, self.connections_max));
-        }
-        self.inner.handler.messages(flow, batch);
-    }
-
-    fn bad(&self, flow: &Arc<Flow>, bad: BadMessage) {
-        self.inner.handler.bad(flow, bad);
-    }
-
-    fn closed(&self, flow: &Arc<Flow>, why: &CloseReason) {
-        let unheard = self.hop.disconnected(flow);
-        // RFC 8446 §4.4.2: our certificate is judged after our handshake. What was written meanwhile was never read.
-        let ours = self.judged.as_ref().filter(|(since, _)| !flow.has_heard() && since.elapsed() < JUDGED_WITHIN);
-        if let Some(refusal) = why.as_refusal(ours.map(|(_, ours)| ours)) {
-            let error =
-                ConnectError::Tls { name: self.name.clone(), address: flow.remote(), refusal: Box::new(refusal) };
-            self.inner.tell(&self.name, &error);
-            self.hop.turned_down(flow.remote(), &error, &self.inner.limits);
-            for token in unheard {
-                self.inner.senders.failed(token, &error);
-            }
-        }
-        self.inner.handler.closed(flow, why);
-    }
 }
 
 fn no_transport(target: &Target) -> ConnectError {
@@ -559,5 +331,3 @@ fn no_transport(target: &Target) -> ConnectError {
 const SHARDS: usize = 16;
 /// A peer may ask for a longer rest; it is asked again before.
 const SHUN_MAX: Duration = Duration::from_secs(120);
-/// A connection that ends without a word within this time was most likely ended for our certificate.
-const JUDGED_WITHIN: Duration = Duration::from_secs(10);
