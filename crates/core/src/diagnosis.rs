@@ -141,6 +141,8 @@ pub enum Failure {
     RelayRejectsCredentials,
     /// The media relay does not answer.
     RelayUnreachable,
+    /// The media relay's certificate is not one that clients trust.
+    RelayUntrusted,
     /// What one test user wrote did not reach another.
     SessionFailed,
     /// Home does not believe that a test user is who he says.
@@ -210,7 +212,7 @@ impl Failure {
             Self::SignInRefused => Stage::SignIn,
             Self::RelayNotConfigured => Stage::Credentials,
             Self::RelayNameNotFound => Stage::RelayName,
-            Self::RelayUnreachable => Stage::RelayConnect,
+            Self::RelayUnreachable | Self::RelayUntrusted => Stage::RelayConnect,
             Self::RelayRejectsCredentials => Stage::RelayAuth,
             Self::RelayRefuses => Stage::Allocation,
             Self::PacketLost => Stage::Packet,
@@ -309,6 +311,9 @@ impl Failure {
             ),
             Self::RelayUnreachable => {
                 (90140, Ours, true, "start the TURN server, and let clients through to the port in edge.av.servers")
+            }
+            Self::RelayUntrusted => {
+                (90143, Configuration, false, "give the TURN server a certificate that clients trust and that names it")
             }
             Self::SessionFailed => (90141, Ours, true, "look at home's log for the Call-ID"),
             Self::SignInRefused => (90142, Configuration, false, "check the user's name and password"),

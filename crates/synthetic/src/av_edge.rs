@@ -1,14 +1,16 @@
 //! Through the A/V edge: a user signs in, gets credentials, and moves a packet through every TURN server that he is told
 //! of, by every transport it has.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_core::diagnosis::Failure;
+use reveille_core::diagnosis::{Failure, Fault};
 use reveille_core::stage::{Stage, Trouble, Walk};
 use reveille_federation::media_relay::{self, Credentials, Grant};
-use reveille_sip_net::{ConnectTimes, Resolver, TlsClient, connect};
+use reveille_sip_net::{ConnectError, ConnectTimes, HandshakeRefusal, Resolver, TlsClient, connect};
 use tokio::time::Instant;
 
 use crate::agent::{Account, Agent, AgentError, Door};
@@ -18,6 +20,8 @@ use crate::sign_in;
 
 /// How long a connection to a TURN server may take, and its handshake.
 const TIMES: ConnectTimes = ConnectTimes { connect: Duration::from_secs(5), handshake: Duration::from_secs(5) };
+/// Addresses of one TURN server that are tried, each within the time of a connection.
+const ADDRESSES_MAX: usize = 4;
 /// How long the credentials of a test should hold.
 const MINUTES: u32 = 5;
 
@@ -69,6 +73,15 @@ impl Transport {
             Self::Tls => "TLS",
         }
     }
+
+    /// Its port's key in `[[edge.av.servers]]`.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// One way to one TURN server.
@@ -79,6 +92,16 @@ struct Way {
     transport: Transport,
     /// Where it says how others see us, if it listens for datagrams.
     udp: Option<u16>,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, transport, .. } = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port} over {}", transport.as_str()),
+            false => write!(f, "{host}:{port} over {}", transport.as_str()),
+        }
+    }
 }
 
 /// Walks the whole road. The binding is taken back at the end, whatever the test has found.
@@ -154,10 +177,10 @@ fn ways(relays: &[media_relay::Relay], instead: Option<&Instead>) -> Vec<Way> {
 
 /// Walks one way to its end, and tells where it ended.
 async fn try_way(walk: &mut Walk, reach: &Reach, way: &Way, credentials: &Credentials) {
-    let at = format!("{}:{} over {}", way.host, way.port, way.transport.as_str());
+    let at = way.to_string();
     let since = Instant::now();
     let addresses = match reach.resolver.addresses(&way.host).await {
-        Ok(found) => found.list.iter().map(|ip| SocketAddr::new(*ip, way.port)).collect::<Vec<_>>(),
+        Ok(found) => found.list,
         Err(error) => {
             let sentence = format!("the A/V edge {} has no address: {error}", way.host);
             let remedy = format!("publish an address for {}, or correct host in [[edge.av.servers]]", way.host);
@@ -165,20 +188,30 @@ async fn try_way(walk: &mut Walk, reach: &Reach, way: &Way, credentials: &Creden
                 .fail(since.elapsed(), Trouble::new(Stage::RelayName, Failure::RelayNameNotFound, sentence, remedy));
         }
     };
-    let Some(server) = addresses.first().copied() else { return };
-    walk.pass(Stage::RelayName, since.elapsed(), format!("{} is {}", way.host, server.ip()));
+    let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    walk.pass(Stage::RelayName, since.elapsed(), format!("{} is {}", way.host, listed.join(", ")));
     let since = Instant::now();
-    let mut relay = match open(reach, way, &addresses).await {
-        Ok(link) => Relay::new(link, credentials.clone()),
-        Err(why) => return walk.fail(since.elapsed(), unreachable(&at, &why)),
+    let (server, mut relay) = match open(walk, reach, way, &addresses, credentials).await {
+        Ok(open) => open,
+        Err(closed) => return walk.fail(since.elapsed(), closed.trouble(way)),
     };
-    // UDP has no connection: only an answer shows that somebody is there.
-    if let Err(error) = relay.greet().await {
-        return walk.fail(since.elapsed(), unreachable(&at, &error.to_string()));
-    }
-    walk.pass(Stage::RelayConnect, since.elapsed(), at.clone());
+    walk.pass(Stage::RelayConnect, since.elapsed(), format!("{} over {}", server, way.transport.as_str()));
     let since = Instant::now();
-    let allocation = match relay.allocate().await {
+    let mut allocated = relay.allocate().await;
+    if matches!(allocated, Err(RelayError::NoAddressOfIpv4)) {
+        walk.hints.push(format!(
+            "{at} has addresses of IPv6 only: of its users those who cannot ask for one (RFC 8656 §18.8) get none"
+        ));
+        // On a connection of its own: one that had an allocation has to wait for another (§7.2).
+        allocated = match open_one(reach, way, server, credentials).await {
+            Ok(another) => {
+                relay = another;
+                relay.allocate_ipv6().await
+            }
+            Err(closed) => return walk.fail(since.elapsed(), closed.trouble(way)),
+        };
+    }
+    let allocation = match allocated {
         Ok(allocation) => allocation,
         Err(error) => return walk.fail(since.elapsed(), not_allocated(&at, &error)),
     };
@@ -201,26 +234,126 @@ async fn try_way(walk: &mut Walk, reach: &Reach, way: &Way, credentials: &Creden
     }
 }
 
-async fn open(reach: &Reach, way: &Way, addresses: &[SocketAddr]) -> Result<Link, String> {
-    let tls = match way.transport {
-        Transport::Udp => {
-            let address = addresses.first().ok_or("it has no address")?;
-            return Link::datagrams(*address).await.map_err(|error| error.to_string());
+/// Opens a conversation with the first of the addresses that answers, as clients do; those that do not are hints then.
+/// UDP has no connection: only an answer shows that somebody is there.
+async fn open(
+    walk: &mut Walk,
+    reach: &Reach,
+    way: &Way,
+    addresses: &[IpAddr],
+    credentials: &Credentials,
+) -> Result<(SocketAddr, Relay), Closed> {
+    let mut closed: Vec<(SocketAddr, Closed)> = Vec::new();
+    for server in addresses.iter().take(ADDRESSES_MAX).map(|ip| SocketAddr::new(*ip, way.port)) {
+        match open_one(reach, way, server, credentials).await {
+            Ok(relay) => {
+                let silent = |(address, why): (SocketAddr, Closed)| {
+                    format!(
+                        "{} has the address {}, where nobody answers over {} ({why}); clients that try it first wait for it",
+                        way.host,
+                        address.ip(),
+                        way.transport.as_str()
+                    )
+                };
+                walk.hints.extend(closed.into_iter().map(silent));
+                return Ok((server, relay));
+            }
+            Err(why) => closed.push((server, why)),
         }
-        Transport::Tcp => None,
-        Transport::Tls => Some(&*reach.tls),
-    };
-    let connected = connect(&way.host, addresses, tls, TIMES).await.map_err(|error| error.to_string())?;
-    Ok(Link::stream(connected.stream))
+    }
+    // A certificate that is refused does not mend itself, and is for a person to see before what merely is silent.
+    let worst = closed.iter().position(|(_, why)| matches!(why, Closed::Connection(ConnectError::Tls { .. })));
+    let told = worst.map(|at| closed.swap_remove(at)).or_else(|| closed.pop()).map(|(_, why)| why);
+    Err(told.unwrap_or_else(|| Closed::Connection(ConnectError::NoAddress { name: way.host.clone() })))
 }
 
-fn unreachable(at: &str, why: &str) -> Trouble {
-    Trouble::new(
-        Stage::RelayConnect,
-        Failure::RelayUnreachable,
-        format!("the A/V edge {at} cannot be reached: {why}"),
-        "",
-    )
+async fn open_one(reach: &Reach, way: &Way, server: SocketAddr, credentials: &Credentials) -> Result<Relay, Closed> {
+    let tls = (way.transport == Transport::Tls).then(|| reach.tls.for_hosts());
+    let link = match way.transport {
+        Transport::Udp => Link::datagrams(server).await.map_err(|error| Closed::Relay(error.into()))?,
+        Transport::Tcp | Transport::Tls => {
+            let connected = connect(&way.host, &[server], tls.as_ref(), TIMES).await.map_err(Closed::Connection)?;
+            Link::stream(connected.stream)
+        }
+    };
+    let mut relay = Relay::new(link, credentials.clone());
+    relay.greet().await.map_err(Closed::Relay)?;
+    Ok(relay)
+}
+
+/// Why no conversation with a TURN server began.
+#[derive(Debug, thiserror::Error)]
+enum Closed {
+    /// There is no connection, or none to trust.
+    #[error(transparent)]
+    Connection(ConnectError),
+    /// What is said on it, or is not.
+    #[error(transparent)]
+    Relay(RelayError),
+}
+
+impl Closed {
+    fn trouble(&self, way: &Way) -> Trouble {
+        let Way { host, transport, .. } = way;
+        let port = format!("{} in [[edge.av.servers]]", transport.key());
+        let unreachable = |sentence: String, remedy: String| {
+            Trouble::new(Stage::RelayConnect, Failure::RelayUnreachable, sentence, remedy)
+        };
+        let untrusted = |refusal: &HandshakeRefusal, remedy: String| {
+            let sentence = format!("clients do not trust the A/V edge {way}: {refusal}");
+            Trouble::new(Stage::RelayConnect, Failure::RelayUntrusted, sentence, remedy)
+        };
+        match self {
+            Self::Connection(ConnectError::Tls { refusal, .. }) => match &**refusal {
+                HandshakeRefusal::NotTls | HandshakeRefusal::HungUp | HandshakeRefusal::TimedOut => {
+                    let sentence = format!("the A/V edge {way} does not speak TLS there: {refusal}");
+                    let remedy = format!(
+                        "start the TURN server with TLS (coturn: cert, pkey and tls-listening-port, without no-tls), or                          correct {port}"
+                    );
+                    unreachable(sentence, remedy).by(Fault::Configuration)
+                }
+                HandshakeRefusal::UnknownIssuer { issuer, .. } => untrusted(
+                    refusal,
+                    format!(
+                        "if clients trust {issuer}, append its certificate to the file home.tls.roots_out (home.tls.roots                          without one); else give the TURN server a certificate of an authority that they trust (coturn: cert,                          pkey)"
+                    ),
+                ),
+                HandshakeRefusal::NamesAnother { .. } => untrusted(
+                    refusal,
+                    format!(
+                        "give the TURN server a certificate that names {host} (coturn: cert, pkey), or set host in \
+                         [[edge.av.servers]] to a name that its certificate has"
+                    ),
+                ),
+                HandshakeRefusal::Expired { .. } | HandshakeRefusal::NotYetValid { .. } => untrusted(
+                    refusal,
+                    "give the TURN server a certificate that is valid now (coturn: cert, pkey, then restart it); if its dates \
+                     are right, the clock of this machine is not: compare the output of date"
+                        .to_owned(),
+                ),
+                other => untrusted(other, format!("{} (coturn: cert, pkey)", other.advice())),
+            },
+            Self::Relay(error) if is_no_relay(error) => {
+                let sentence = format!("what answers at the A/V edge {way} is no TURN server for users: {self}");
+                let remedy = format!(
+                    "correct {port}, or let the TURN server ask for credentials (coturn: use-auth-secret and                      static-auth-secret)"
+                );
+                unreachable(sentence, remedy).by(Fault::Configuration)
+            }
+            Self::Connection(_) | Self::Relay(_) => {
+                unreachable(format!("the A/V edge {way} cannot be reached: {self}"), String::new())
+            }
+        }
+    }
+}
+
+/// Whether something answers there that is no TURN server, or gives addresses to nobody or everybody.
+fn is_no_relay(error: &RelayError) -> bool {
+    match error {
+        RelayError::Garbled(_) | RelayError::Refused { .. } => true,
+        RelayError::Lost(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        RelayError::NoAddressOfIpv4 | RelayError::Silent | RelayError::Unauthorised { .. } => false,
+    }
 }
 
 fn not_allocated(at: &str, error: &RelayError) -> Trouble {
@@ -264,12 +397,12 @@ mod tests {
             media_relay::Relay { host: "b".into(), udp: None, tcp: None, tls: Some(4) },
         ];
         let told = |instead: Option<Instead>| {
-            let shown = |way: &Way| format!("{}:{} {}", way.host, way.port, way.transport.as_str());
+            let shown = Way::to_string;
             ways(&relays, instead.as_ref()).iter().map(shown).collect::<Vec<_>>()
         };
-        assert_eq!(told(None), ["a:1 UDP", "a:2 TCP", "a:3 TLS", "b:4 TLS"]);
+        assert_eq!(told(None), ["a:1 over UDP", "a:2 over TCP", "a:3 over TLS", "b:4 over TLS"]);
         let host = Some("c".to_owned());
-        assert_eq!(told(Some(Instead { host, udp: Some(9), tcp: None })), ["c:9 UDP", "c:2 TCP"]);
-        assert_eq!(told(Some(Instead { host: None, udp: None, tcp: Some(8) })), ["a:1 UDP", "a:8 TCP"]);
+        assert_eq!(told(Some(Instead { host, udp: Some(9), tcp: None })), ["c:9 over UDP", "c:2 over TCP"]);
+        assert_eq!(told(Some(Instead { host: None, udp: None, tcp: Some(8) })), ["a:1 over UDP", "a:8 over TCP"]);
     }
 }

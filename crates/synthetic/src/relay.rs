@@ -14,7 +14,10 @@ use stun_types::message::{
 };
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout, timeout_at};
-use turn_types::attribute::{Data, Lifetime, RequestedTransport, XorPeerAddress, XorRelayedAddress};
+use turn_types::AddressFamily;
+use turn_types::attribute::{
+    Data, Lifetime, RequestedAddressFamily, RequestedTransport, XorPeerAddress, XorRelayedAddress,
+};
 use turn_types::message::{ALLOCATE, CREATE_PERMISSION, DATA, REFRESH, SEND};
 
 use crate::link::{Link, socket_toward};
@@ -37,6 +40,9 @@ pub enum RelayError {
     /// The connection is lost, or nothing listens.
     #[error("the connection to the media relay failed: {0}")]
     Lost(#[from] io::Error),
+    /// It has addresses of IPv6 only (RFC 8656 §19: 440), and was asked for none of them.
+    #[error("the media relay has no address of IPv4")]
+    NoAddressOfIpv4,
     /// It says no.
     #[error("the media relay answered {code} ({reason}) to {what}")]
     Refused {
@@ -113,7 +119,7 @@ impl Relay {
     /// Asks who is there: the first request of a conversation, which every TURN server that wants credentials answers
     /// with what they are made of (RFC 8656 §7.1, RFC 8489 §9.2.3).
     pub(crate) async fn greet(&mut self) -> Result<(), RelayError> {
-        let answer = self.transact(ALLOCATE, allocate).await?;
+        let answer = self.transact(ALLOCATE, |message| allocate(message, None)).await?;
         match answer.refusal()? {
             Some((401, _)) => self.challenged(&answer),
             Some((code, reason)) => Err(RelayError::Refused { what: "the first request", code, reason }),
@@ -123,9 +129,26 @@ impl Relay {
         }
     }
 
-    /// Asks for an address (RFC 8656 §7.1).
+    /// Asks for an address (RFC 8656 §7.1) of IPv4, as whoever does not say otherwise gets it (§7.2).
     pub async fn allocate(&mut self) -> Result<Allocation, RelayError> {
-        let answer = match self.request(ALLOCATE, "an allocation", |message, _| allocate(message)).await {
+        match self.allocate_of(None).await {
+            Err(RelayError::Refused { code: 440, .. }) => Err(RelayError::NoAddressOfIpv4),
+            // coturn says so by a success without an address; that allocation has to make way.
+            Ok(allocation) if allocation.relayed.ip().is_unspecified() => {
+                self.refresh(0).await?;
+                Err(RelayError::NoAddressOfIpv4)
+            }
+            other => other,
+        }
+    }
+
+    /// The same of IPv6.
+    pub async fn allocate_ipv6(&mut self) -> Result<Allocation, RelayError> {
+        self.allocate_of(Some(AddressFamily::IPV6)).await
+    }
+
+    async fn allocate_of(&mut self, family: Option<AddressFamily>) -> Result<Allocation, RelayError> {
+        let answer = match self.request(ALLOCATE, "an allocation", |message, _| allocate(message, family)).await {
             Err(RelayError::Refused { code: code @ (401 | 431 | 441), reason, .. }) => {
                 return Err(RelayError::Unauthorised { code, reason });
             }
@@ -323,10 +346,13 @@ impl Relay {
     }
 }
 
-/// What an allocation asks for: datagrams, for ten minutes.
-fn allocate(message: &mut MessageWriteVec) {
+/// What an allocation asks for: datagrams, for ten minutes; of one family where it matters (RFC 8656 §18.8).
+fn allocate(message: &mut MessageWriteVec, family: Option<AddressFamily>) {
     let _ = message.add_attribute(&RequestedTransport::new(RequestedTransport::UDP));
     let _ = message.add_attribute(&Lifetime::new(LIFETIME_SECS));
+    if let Some(family) = family {
+        let _ = message.add_attribute(&RequestedAddressFamily::new(family));
+    }
 }
 
 /// The address by which the relay will know a socket of ours: behind a NAT only the server can tell (RFC 8489 §2). Where

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -41,6 +42,14 @@ impl TlsClient {
     /// Without an identity it shows no certificate.
     pub fn new(identity: Option<&Identity>, roots: &TrustRoots) -> Self {
         Self { material: ArcSwap::from_pointee(Material::new(identity, roots, 0)), peers: Arc::default() }
+    }
+
+    /// One for servers that are no SIP peers: it trusts whom this one trusts at this moment, shows no certificate, and goes
+    /// by names as TLS servers elsewhere do, with wildcards and addresses (RFC 9525 §6, which TURN asks for: RFC 8489
+    /// §6.2.3 and RFC 8656 §3.1).
+    pub fn for_hosts(&self) -> Self {
+        let trust = &self.material.load().check.trust;
+        Self { material: ArcSwap::from_pointee(Material::of(None, trust, 0, Naming::Host)), peers: Arc::default() }
     }
 
     /// Uses other certificates from now on.
@@ -117,12 +126,16 @@ impl fmt::Debug for TlsClient {
 
 impl Material {
     fn new(identity: Option<&Identity>, trust: &TrustRoots, generation: u64) -> Self {
+        Self::of(identity, trust, generation, Naming::Sip)
+    }
+
+    fn of(identity: Option<&Identity>, trust: &TrustRoots, generation: u64, naming: Naming) -> Self {
         let check = Arc::new(ChainCheck { trust: trust.clone() });
         let builder = ClientConfig::builder_with_provider(shared_provider())
             .with_protocol_versions(VERSIONS)
             .expect("the provider knows TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { check: check.clone() }));
+            .with_custom_certificate_verifier(Arc::new(Verifier { check: check.clone(), naming }));
         let mut config = match identity {
             Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
             None => builder.with_no_client_auth(),
@@ -133,9 +146,29 @@ impl Material {
     }
 }
 
+/// By which rule a certificate names whom it must.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Naming {
+    /// RFC 5922 §7: domains of SIP, and no wildcard.
+    Sip,
+    /// RFC 9525 §6: hosts and their addresses.
+    Host,
+}
+
 #[derive(Debug)]
 struct Verifier {
     check: Arc<ChainCheck>,
+    naming: Naming,
+}
+
+impl Verifier {
+    fn names(&self, leaf: &CertificateDer<'_>, shown: &PeerCertificate, wanted: &ServerName<'_>) -> bool {
+        match self.naming {
+            Naming::Sip => shown.names(&wanted.to_str()),
+            Naming::Host => ParsedCertificate::try_from(leaf)
+                .is_ok_and(|certificate| verify_server_name(&certificate, wanted).is_ok()),
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -149,8 +182,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.check.check(End::Server, leaf, others, now)?;
         let shown = self.check.read(leaf).map_err(|_| CertificateError::BadEncoding)?;
-        let wanted = wanted.to_str();
-        if !shown.names(&wanted) {
+        if !self.names(leaf, &shown, wanted) {
+            let wanted = wanted.to_str();
             let offered = shown.identities().map(str::to_owned).collect();
             finding::note(HandshakeRefusal::NamesAnother { wanted: wanted.into_owned(), offered, shown });
             return Err(CertificateError::NotValidForName.into());
