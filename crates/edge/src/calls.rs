@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
-use reveille_federation::answer::{Answer, Audience, PROBLEM_TYPE, answer, status_outbound};
+use reveille_federation::answer::{Answer, PROBLEM_TYPE};
 use reveille_federation::{Refusal, message};
 use reveille_sip::proxy::{Edits, Failure, FailureKind, Owner, Reply};
 use reveille_sip::{Limits, Message, Method, Name};
@@ -25,7 +25,7 @@ pub(crate) use crate::dialogs::is_within_dialog;
 use crate::dialogs::Dialogs;
 use crate::edge::Config;
 use crate::partners::Passage;
-use crate::refusals::unreachable;
+use crate::refusals::{told, unreachable};
 use crate::relay::{Relay, too_long};
 use crate::said::{self, Said};
 use crate::ways_back::WaysBack;
@@ -188,20 +188,6 @@ impl Calls {
     pub(crate) fn flow_gone(&self, flow: &Flow) {
         self.proxy.flow_gone(flow);
     }
-}
-
-/// A refusal as it is told to that side.
-fn told(name: &str, from: From, refusal: &Refusal) -> Answer {
-    let audience = match from {
-        From::Inside => Audience::Inside { source: name },
-        From::Outside => Audience::Outside,
-    };
-    let answer = answer(refusal, audience, None);
-    let status = match from {
-        From::Inside => status_outbound(refusal),
-        From::Outside => answer.status,
-    };
-    Answer { status, ..answer }
 }
 
 /// What is known of a request under way.

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::av::AvConfig;
 use crate::calls::{Calls, Tellers};
-use crate::crossing::{Crossing, Proven};
+use crate::crossing::{Crossing, From, Proven};
 use crate::inbound::Inbound;
 use crate::limits::Limits;
 use crate::now::{Latest, Now};
@@ -25,7 +25,7 @@ use crate::outbound::Outbound;
 use crate::partners::Partners;
 use crate::probe::Probes;
 use crate::refusals::{Refusals, Refused};
-use crate::relay::Relay;
+use crate::relay::{Relay, refuse};
 use crate::unfound::Unfound;
 
 /// How often requests that nobody answers are forgotten.
@@ -153,6 +153,15 @@ impl Edge {
             return Ok(());
         }
         self.relay.forward(message, crossing)
+    }
+
+    /// Refuses a request, and remembers that.
+    pub(crate) fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
+        self.refusals.request(flow, refusal);
+        match Calls::carries(message) {
+            true => self.calls.refuse(flow, message, from, refusal),
+            false => refuse(flow, message, from, self.config.name.as_str(), refusal),
+        }
     }
 
     /// Passes an answer back the way that its request went.

@@ -24,7 +24,6 @@ use crate::led::srv_records;
 use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Leaving, Outbound, look_ups_of_one, no_room_to_look_up};
-use crate::relay::refuse;
 use crate::seats::{Charge, Seats, household};
 
 /// How long an admission that rests on an SRV record holds.
@@ -343,11 +342,7 @@ impl Inbound {
     }
 
     fn turn_away(&self, flow: &Flow, message: &Message, refusal: &Refusal) {
-        self.edge.refusals.request(flow, refusal);
-        match Calls::carries(message) {
-            true => self.edge.calls.refuse(flow, message, From::Outside, refusal),
-            false => refuse(flow, message, From::Outside, self.edge.config.name.as_str(), refusal),
-        }
+        self.edge.turn_away(flow, message, From::Outside, refusal);
         self.ends_here(flow);
     }
 

@@ -21,7 +21,7 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::partners::Passage;
 use crate::probe::asks_for_test;
-use crate::relay::{refuse, too_long};
+use crate::relay::too_long;
 use crate::ways::{Bounds, Next, Waits, Ways};
 
 /// What is known of the way to one domain.
@@ -129,10 +129,10 @@ impl Outbound {
     /// Takes one request of our own: finds its way and passes it on, or refuses it.
     fn request(&self, flow: &Arc<Flow>, message: &Message, now: &Now) {
         if self.edge.is_draining() && !is_within_dialog(message) {
-            return self.turn_away(flow, message, From::Inside, &Refusal::Stopping);
+            return self.edge.turn_away(flow, message, From::Inside, &Refusal::Stopping);
         }
         if let Err(refusal) = self.speaks_for_us(flow, message) {
-            return self.turn_away(flow, message, From::Inside, &refusal);
+            return self.edge.turn_away(flow, message, From::Inside, &refusal);
         }
         let leaving = Leaving::Ours { asserted: message::asserted(message) };
         if let Some(found) = self.known(message, now) {
@@ -141,7 +141,7 @@ impl Outbound {
         match self.edge.calls.destination(From::Inside, message) {
             Ok(domain) if self.edge.config.domains.contains_key(&domain) => self.stay(flow, message, &domain),
             Ok(domain) => self.leave(flow, message, &domain, leaving, now),
-            Err(refusal) => self.turn_away(flow, message, From::Inside, &refusal),
+            Err(refusal) => self.edge.turn_away(flow, message, From::Inside, &refusal),
         }
     }
 
@@ -303,7 +303,7 @@ impl Outbound {
             passage,
         };
         if let Err(refusal) = self.edge.carry(message, crossing) {
-            self.turn_away(flow, message, from, &refusal);
+            self.edge.turn_away(flow, message, from, &refusal);
         }
     }
 
@@ -325,7 +325,7 @@ impl Outbound {
         };
         let (served, proven, passage) = match crossing() {
             Ok(found) => found,
-            Err(refusal) => return self.turn_away(flow, message, From::Inside, &refusal),
+            Err(refusal) => return self.edge.turn_away(flow, message, From::Inside, &refusal),
         };
         let Some(inside) = self.inside.get() else { return };
         let crossing = Crossing {
@@ -339,14 +339,14 @@ impl Outbound {
             passage,
         };
         if let Err(refusal) = self.edge.carry(message, crossing) {
-            self.turn_away(flow, message, From::Inside, &refusal);
+            self.edge.turn_away(flow, message, From::Inside, &refusal);
         }
     }
 
     /// A user whom one of our homes has signed in asks for credentials of the A/V edge.
     fn hand_out(&self, flow: &Flow, message: &Message) {
         if let Err(refusal) = self.speaks_for_us(flow, message) {
-            return self.turn_away(flow, message, From::Inside, &refusal);
+            return self.edge.turn_away(flow, message, From::Inside, &refusal);
         }
         // Who has gone meanwhile does not need them.
         let _ = flow.send(crate::av::answer(self.edge.config.av.as_ref(), &*self.edge.clock, message));
@@ -358,15 +358,7 @@ impl Outbound {
         if let Leaving::Through { passage, .. } = leaving {
             passage.refused(refusal);
         }
-        self.turn_away(flow, message, from, refusal);
-    }
-
-    pub(crate) fn turn_away(&self, flow: &Flow, message: &Message, from: From, refusal: &Refusal) {
-        self.edge.refusals.request(flow, refusal);
-        match Calls::carries(message) {
-            true => self.edge.calls.refuse(flow, message, from, refusal),
-            false => refuse(flow, message, from, self.edge.config.name.as_str(), refusal),
-        }
+        self.edge.turn_away(flow, message, from, refusal);
     }
 }
 
@@ -385,7 +377,7 @@ impl Handler for Outbound {
             match message.method() {
                 None => self.edge.answered(flow, message),
                 Some(Method::Ack) if !ours => {}
-                Some(_) if !ours => self.turn_away(flow, message, From::Inside, &Refusal::ForgedTrust),
+                Some(_) if !ours => self.edge.turn_away(flow, message, From::Inside, &Refusal::ForgedTrust),
                 Some(_) if asks_for_relay(message) => self.hand_out(flow, message),
                 Some(_) if Calls::carries(message) => {
                     if let Some(message) = self.edge.calls.arrived(From::Inside, flow, message.clone()) {

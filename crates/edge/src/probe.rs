@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_core::stage::Stage;
-use reveille_federation::answer::{Audience, answer, status_outbound};
+use reveille_federation::answer::Answer;
 use reveille_federation::probe::{Told, write};
 use reveille_federation::route::{Way, way};
 use reveille_federation::{Refusal, message};
@@ -31,6 +31,7 @@ use crate::limits::Class;
 use crate::now::Now;
 use crate::outbound::{Found, Outbound};
 use crate::partners::Passage;
+use crate::refusals::told;
 use crate::said::{Said, stamped};
 use crate::ways::Waits as _;
 
@@ -134,7 +135,7 @@ impl Outbound {
         let probes = &self.edge.probes;
         let seat = Arc::clone(&probes.seats).try_acquire_owned();
         let (Ok(seat), Some(this)) = (seat, self.me.upgrade()) else {
-            return self.turn_away(flow, request, From::Inside, &Refusal::Shed { what: "tests" });
+            return self.edge.turn_away(flow, request, From::Inside, &Refusal::Shed { what: "tests" });
         };
         let (flow, request) = (Arc::clone(flow), request.clone().kept());
         probes.tasks.spawn(async move {
@@ -161,12 +162,11 @@ impl Outbound {
             Ok((response, proven)) => self.tell(flow, request, &response, &proven, &log.told),
             Err(refusal) => {
                 self.edge.refusals.request(flow, &refusal);
-                let audience = Audience::Inside { source: self.edge.config.name.as_str() };
-                let mut answer = answer(&refusal, audience, None);
-                answer.headers.push((Name::ReveilleStage.as_str(), write(&log.told)));
-                let status = status_outbound(&refusal);
+                let Answer { status, mut headers, problem } =
+                    told(self.edge.config.name.as_str(), From::Inside, &refusal);
+                headers.push((Name::ReveilleStage.as_str(), write(&log.told)));
                 // A home that has gone needs no answer.
-                let _ = flow.send(message::refused_with(request, status, &answer.headers, &answer.problem, "edge"));
+                let _ = flow.send(message::refused_with(request, status, &headers, &problem, "edge"));
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_federation::Refusal;
+use reveille_federation::answer::{Answer, Audience, answer, status_outbound};
 use reveille_sip_net::{ConnectError, Flow, HandshakeRefusal, PeerCertificate, RefusedBy};
 use tracing::info;
 
@@ -71,6 +72,20 @@ pub(crate) fn unreachable(domain: SipDomain, error: &ConnectError, from: From, r
         },
         _ => Refusal::PeerUnreachable { domain, why },
     }
+}
+
+/// What whoever sent a request from this side is told of its refusal by the edge of that name: ours learn more.
+pub(crate) fn told(name: &str, from: From, refusal: &Refusal) -> Answer {
+    let audience = match from {
+        From::Inside => Audience::Inside { source: name },
+        From::Outside => Audience::Outside,
+    };
+    let answer = answer(refusal, audience, None);
+    let status = match from {
+        From::Inside => status_outbound(refusal),
+        From::Outside => answer.status,
+    };
+    Answer { status, ..answer }
 }
 
 impl Refusals {

@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use metrics::Counter;
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
-use reveille_federation::answer::{Audience, answer, status_outbound};
+use reveille_federation::answer::Answer;
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Abridged, Forward, Limits, Message, Name, PrintError, Via};
 use reveille_sip_net::{ConnectError, Flow, FlowId, Parcel, Pool, Senders, Sent, Side, WriteError};
@@ -26,7 +26,7 @@ use self::numbers::{BRANCH, Numbered, Numbers};
 use crate::crossing::{Crossing, From, StampBack};
 use crate::limits::IN_FLIGHT_MAX;
 use crate::partners::Passage;
-use crate::refusals::unreachable;
+use crate::refusals::{told, unreachable};
 use crate::said::{Said, stamped};
 
 /// How long an answer is waited for: a little longer than the sender's own timer F (RFC 3261 §17.1.2.2: 64*T1, 32 s).
@@ -353,17 +353,9 @@ pub(crate) fn too_long(message: &Message) -> Refusal {
 
 /// Answers a request that goes no further.
 pub(crate) fn refuse(back: &Flow, request: &Message, from: From, name: &str, refusal: &Refusal) {
-    let audience = match from {
-        From::Inside => Audience::Inside { source: name },
-        From::Outside => Audience::Outside,
-    };
-    let answer = answer(refusal, audience, None);
-    let status = match from {
-        From::Inside => status_outbound(refusal),
-        From::Outside => answer.status,
-    };
+    let Answer { status, headers, problem } = told(name, from, refusal);
     // A peer that has gone needs no answer.
-    let _ = back.send(message::refused_with(request, status, &answer.headers, &answer.problem, "edge"));
+    let _ = back.send(message::refused_with(request, status, &headers, &problem, "edge"));
 }
 
 /// What a proxy looks at before it passes a request on (RFC 3261 §16.3), besides Max-Forwards.
