@@ -166,6 +166,7 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         (_, Some(90103)) => refused(Reason::DomainNotAllowed),
         (_, Some(90104)) => refused(Reason::FederationOff),
         (_, Some(90109)) => refused(Reason::AppNotGranted),
+        (_, Some(90129)) => refused(Reason::ClockSkew),
         (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
         // The publisher's certificate check; any other 403 is somebody's configuration, and may be mended in time.
         (403, Some(1010)) => refused(Reason::DomainNotAllowed),

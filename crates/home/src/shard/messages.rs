@@ -9,21 +9,8 @@ impl Shard {
         let kind = kind_of(reply.request().content_type().unwrap_or_default());
         let id = MessageId::from_u128(self.new_id(now));
         let message = stored(reply.request(), from, to.clone(), id, now);
-        let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared);
-        let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
+        let pushes = self.needed(&message, kind, now);
         let account = self.accounts.entry(to.clone()).or_default();
-        let pushes = {
-            let around = Surroundings {
-                settings: &settings,
-                site: &self.shared.site,
-                publisher: &publisher,
-                grace: self.shared.grace,
-                now,
-            };
-            let next = || ids.pop().unwrap_or(PushId::from_u128(0));
-            pushes_for(account, &message, kind, &around, next)
-        };
         for push in &pushes {
             if let PushState::NotPushed(reason) = push.state {
                 debug!(push.id = %push.push, user = %to, device = %push.device, reason = reason.as_str(), "no push");
@@ -47,6 +34,14 @@ impl Shard {
             let outcome = kept.await;
             Step::Kept { user: to, message: id, pushes, reply, outcome }
         });
+    }
+
+    /// What each device of its receiver needs for a message.
+    fn needed(&mut self, message: &StoredMessage, kind: MessageKind, now: Timestamp) -> Vec<OwedPush> {
+        let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
+        let next = || ids.pop().unwrap_or(PushId::from_u128(0));
+        let account = self.accounts.entry(message.to.clone()).or_default();
+        look(&self.shared, now, |around| pushes_for(account, message, kind, around, next))
     }
 
     /// The message is on disk: answer now, or within five seconds if it may be delivered until then.
@@ -211,22 +206,11 @@ impl Shard {
             Ok(messages) => messages,
             Err(reason) => return warn!(user = %user, %reason, "kept messages could not be read"),
         };
-        let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared);
         let mut pushes = Vec::new();
         for message in &messages {
             self.answer_asker(user, message.id, 202);
-            let mut ids: Vec<PushId> = (0..=DEVICES_MAX).map(|_| PushId::from_u128(self.new_id(now))).collect();
+            let all = self.needed(message, kind_of(&message.content_type), now);
             let account = self.accounts.entry(user.clone()).or_default();
-            let around = Surroundings {
-                settings: &settings,
-                site: &self.shared.site,
-                publisher: &publisher,
-                grace: self.shared.grace,
-                now,
-            };
-            let kind = kind_of(&message.content_type);
-            let all = pushes_for(account, message, kind, &around, || ids.pop().unwrap_or(PushId::from_u128(0)));
             let owed_already = |push: &OwedPush| {
                 account.owed.values().any(|owed| owed.message == push.message && owed.device == push.device)
             };
@@ -285,6 +269,13 @@ impl Shard {
             self.resume(user.clone());
         }
     }
+}
+
+/// Looks at users with all that decides about their pushes at this time.
+pub(super) fn look<T>(home: &Shared, now: Timestamp, at: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+    let settings = Arc::clone(&home.settings.borrow());
+    let (publisher, _) = publisher(&settings, home);
+    at(&Surroundings { settings: &settings, site: &home.site, publisher: &publisher, grace: home.grace, now })
 }
 
 /// Where push requests of this home go: the domain, and the whole SIP URI.

@@ -238,9 +238,9 @@ mod tests {
     use super::*;
     use crate::inbox::tests::settings;
 
-    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    struct Stopped;
+    pub(super) struct Stopped;
 
     impl Clock for Stopped {
         fn now(&self) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use reveille_core::gates::Gate;
 
-use super::messages::publisher;
+use super::messages::look;
 use super::*;
 use crate::inbox::needs;
 use crate::status::{Explained, Foreseen};
@@ -21,7 +21,7 @@ impl Shard {
         }
         users.sort_unstable_by_key(|(user, _)| *user);
         let channel = reveille_core::Event::Message.rule().channel;
-        self.look(|around| {
+        look(&self.shared, self.shared.clock.now(), |around| {
             let devices = users.into_iter().flat_map(|(user, account)| foreseen(account, user, channel, around));
             devices.take(most).collect()
         })
@@ -30,23 +30,11 @@ impl Shard {
     /// What each of a user's devices would need if this happened now. Nothing is done about it.
     pub(super) fn explain(&self, user: &Aor, event: reveille_core::Event) -> Explained {
         let account = self.accounts.get(user);
-        self.look(|around| Explained {
+        look(&self.shared, self.shared.clock.now(), |around| Explained {
             site: around.site.to_owned(),
             settings: Arc::clone(&self.shared.settings.borrow()),
             publisher: around.publisher.clone(),
             devices: account.map_or_else(Vec::new, |account| foreseen(account, user, event.rule().channel, around)),
-        })
-    }
-
-    fn look<T>(&self, at: impl FnOnce(&Surroundings<'_>) -> T) -> T {
-        let settings = Arc::clone(&self.shared.settings.borrow());
-        let (publisher, _) = publisher(&settings, &self.shared);
-        at(&Surroundings {
-            settings: &settings,
-            site: &self.shared.site,
-            publisher: &publisher,
-            grace: self.shared.grace,
-            now: self.shared.clock.now(),
         })
     }
 
@@ -101,16 +89,7 @@ mod tests {
 
     use super::*;
     use crate::inbox::tests::settings;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-    struct Stopped;
-
-    impl Clock for Stopped {
-        fn now(&self) -> Timestamp {
-            NOW
-        }
-    }
+    use crate::shard::tests::{NOW, Stopped};
 
     fn record(user: &str, device: &str) -> DeviceRecord {
         let app = AppKey { provider: Provider::Apns, app: "app".into(), environment: Environment::Production };
