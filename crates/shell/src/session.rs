@@ -1,6 +1,6 @@
 //! A session: what is remembered from line to line, and how a script is run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reveille_admin::{Object, Value};
 
@@ -13,7 +13,7 @@ use crate::parser;
 /// How a script has ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Ended {
-    /// The exit status: 0, or 1 if an error was reported, or what `exit` was given.
+    /// The exit status: 0, or 1 if an error was reported or the last statement has failed, or what `exit` was given.
     pub status: u8,
     /// Whether `exit` was called.
     pub exit: bool,
@@ -24,8 +24,12 @@ pub struct Ended {
 pub struct Session {
     /// By name in lower case.
     variables: BTreeMap<String, Value>,
+    /// Those of them that were last set to what a pipeline gave that gave nothing, which goes along no pipeline.
+    empty: BTreeSet<String>,
     /// The latest first.
     errors: Vec<Value>,
+    /// `Set-StrictMode`: 0 is off, from 1 an unknown variable is a mistake, from 2 an unknown property is one too.
+    pub(crate) strict: u8,
     /// `$?`.
     pub(crate) succeeded: bool,
 }
@@ -47,7 +51,7 @@ impl Default for Session {
 impl Session {
     /// A session in which nothing has happened.
     pub fn new() -> Self {
-        Self { variables: BTreeMap::new(), errors: Vec::new(), succeeded: true }
+        Self { variables: BTreeMap::new(), empty: BTreeSet::new(), errors: Vec::new(), strict: 0, succeeded: true }
     }
 
     /// Runs a script or a line. Output is printed as each statement ends; an error ends its statement, and the script goes
@@ -57,7 +61,7 @@ impl Session {
             Ok(block) => {
                 let mut evaluator = Evaluator::new(self, script, host, terminal);
                 let flow = evaluator.print_block(&block).await;
-                let failed = evaluator.failed;
+                let failed = evaluator.failed || !evaluator.session.succeeded;
                 match flow {
                     Err(Flow::Exit(status)) => Ended { status, exit: true },
                     _ => Ended { status: u8::from(failed), exit: false },
@@ -104,8 +108,30 @@ impl Session {
         if self.variables.len() == VARIABLES_MAX && !self.variables.contains_key(&name) {
             return Err(format!("A session has at most {VARIABLES_MAX} variables. Use one again."));
         }
+        self.empty.remove(&name);
         self.variables.insert(name, value);
         Ok(())
+    }
+
+    /// Whether a variable was set, or holds something without that.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        matches!(&*name, "true" | "false" | "null" | "?" | "error" | "psitem" | "_")
+            || self.variables.contains_key(&name)
+            || Preference::named(&name).is_some()
+    }
+
+    /// Remembers that a variable, just set, holds what a pipeline gave that gave nothing.
+    pub(crate) fn mark_nothing(&mut self, name: &str) {
+        let name = name.to_lowercase();
+        if self.variables.contains_key(&name) {
+            self.empty.insert(name);
+        }
+    }
+
+    /// Whether a variable holds what a pipeline gave that gave nothing.
+    pub(crate) fn holds_nothing(&self, name: &str) -> bool {
+        self.empty.contains(&name.to_lowercase())
     }
 
     /// The names of all variables that were set, in order.
@@ -120,7 +146,9 @@ impl Session {
     }
 
     pub(crate) fn forget_variable(&mut self, name: &str) {
-        self.variables.remove(&name.to_lowercase());
+        let name = name.to_lowercase();
+        self.empty.remove(&name);
+        self.variables.remove(&name);
     }
 }
 

@@ -3,6 +3,7 @@
 use reveille_admin::{Category, Failure, Object, Value};
 
 use super::output::write;
+use super::stage::Work::{All, AllAndNull};
 use super::{Builtin, Given, Parameter, Takes};
 use crate::eval::{Evaluator, Flow, Step, rolled};
 use crate::format::{csv, json};
@@ -20,7 +21,7 @@ pub(super) const CONVERT_TO_JSON: Builtin = Builtin {
         Parameter::new("Compress", Takes::Switch, "On one line"),
         Parameter::new("Depth", Takes::Value, "How many objects within each other; what is deeper becomes text"),
     ],
-    run: convert_to_json,
+    work: AllAndNull(convert_to_json),
 };
 
 fn convert_to_json<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -40,7 +41,7 @@ pub(super) const CONVERT_FROM_JSON: Builtin = Builtin {
     aliases: &[],
     summary: "Makes objects of JSON",
     parameters: &[Parameter::new("InputObject", Takes::Value, "The text, if it does not come along the pipeline").at(0)],
-    run: convert_from_json,
+    work: All(convert_from_json),
 };
 
 fn convert_from_json<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -62,7 +63,7 @@ pub(super) const CONVERT_TO_CSV: Builtin = Builtin {
         Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
         Parameter::new("NoTypeInformation", Takes::Switch, "Accepted; no type is written in any case"),
     ],
-    run: convert_to_csv,
+    work: All(convert_to_csv),
 };
 
 fn convert_to_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -81,7 +82,7 @@ pub(super) const EXPORT_CSV: Builtin = Builtin {
         Parameter::new("NoClobber", Takes::Switch, "Only if there is no such file yet"),
         Parameter::new("NoTypeInformation", Takes::Switch, "Accepted; no type is written in any case"),
     ],
-    run: export_csv,
+    work: All(export_csv),
 };
 
 fn export_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -105,7 +106,7 @@ pub(super) const IMPORT_CSV: Builtin = Builtin {
         Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
         Parameter::new("Header", Takes::Values, "The names, if the first line has none"),
     ],
-    run: import_csv,
+    work: All(import_csv),
 };
 
 fn import_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -134,7 +135,7 @@ pub(super) const GET_CONTENT: Builtin = Builtin {
         Parameter::new("Encoding", Takes::Value, "Accepted; it is always UTF-8"),
         Parameter::new("Raw", Takes::Switch, "All of it as one text"),
     ],
-    run: get_content,
+    work: All(get_content),
 };
 
 fn get_content<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {

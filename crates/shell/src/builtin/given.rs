@@ -3,8 +3,8 @@
 use reveille_admin::{Category, Failure, Value};
 
 use super::{Builtin, Parameter, Takes};
-use crate::ast::{Argument, Block, Command, Element, Expression, ExpressionKind, Pipeline};
-use crate::eval::{Action, Evaluator, Flow, Report, Step, convert, stray_block};
+use crate::ast::{Argument, Block, Command, Expression, ExpressionKind, Statement};
+use crate::eval::{Action, Evaluator, Flow, Report, Sink, Step, convert, preference, stray_block};
 use crate::span::Span;
 
 /// What a command was given.
@@ -122,19 +122,19 @@ where
 /// `@{Name='…';Expression={…}}`, where both names may be shortened.
 async fn calculated<'a>(
     evaluator: &mut Evaluator<'_>,
-    entries: &'a [(Expression, Pipeline)],
+    entries: &'a [(Expression, Statement)],
     span: Span,
 ) -> Result<Item<'a>, Flow> {
     let (mut name, mut how) = (None, None);
     for (key, value) in entries {
         let key = evaluator.expression(key).await?.to_string().to_lowercase();
         let is = |whole: &str| !key.is_empty() && whole.starts_with(&key);
-        match &value.elements[..] {
-            [Element::Expression(Expression { kind: ExpressionKind::Block(block), .. })] if is("expression") => {
-                how = Some(Item::Block(block));
+        match value.expression().map(|expression| &expression.kind) {
+            Some(ExpressionKind::Block(block)) if is("expression") => how = Some(Item::Block(block)),
+            _ if is("expression") => how = Some(Item::Value(evaluator.assigned(value).await?.unwrap_or_default())),
+            _ if is("name") || is("label") => {
+                name = Some(evaluator.assigned(value).await?.unwrap_or_default().to_string())
             }
-            _ if is("expression") => how = Some(Item::Value(evaluator.pipeline_value(value).await?)),
-            _ if is("name") || is("label") => name = Some(evaluator.pipeline_value(value).await?.to_string()),
             // How wide and on which side: the table decides itself.
             _ if ["alignment", "ascending", "descending", "formatstring", "width"].iter().any(|known| is(known)) => {}
             _ => {
@@ -212,7 +212,7 @@ impl<'a> Given<'a> {
     }
 
     pub(super) fn action(&self) -> Option<Action> {
-        self.text("ErrorAction").as_deref().and_then(Action::named)
+        self.value("ErrorAction").and_then(preference::action)
     }
 
     /// A failure of this command.
@@ -223,6 +223,12 @@ impl<'a> Given<'a> {
     /// A failure of this command, complete.
     pub(crate) fn failure(&self, failure: Failure) -> Flow {
         Report::of_builtin(self.name, self.at, failure).into()
+    }
+
+    /// Gives values on to whoever takes them.
+    pub(crate) fn emit(&self, evaluator: &mut Evaluator<'_>, values: Vec<Value>, out: &mut Sink) -> Result<(), Flow> {
+        let mut values = values.into_iter();
+        values.try_for_each(|value| evaluator.emit(value, out)).map_err(|wrong| wrong.at(self.at).into())
     }
 
     /// Where the command stands.

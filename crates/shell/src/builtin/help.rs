@@ -4,6 +4,7 @@ use reveille_admin::cmdlets::MISSPELT;
 use reveille_admin::help::{self, Part};
 use reveille_admin::{Category, Failure, Object, Value};
 
+use super::stage::Work::All;
 use super::{Builtin, Given, Parameter, TABLE, Takes};
 use crate::eval::compare::is_like;
 use crate::eval::{Evaluator, Step};
@@ -21,7 +22,7 @@ pub(super) const GET_HELP: Builtin = Builtin {
         Parameter::new("Online", Takes::Switch, "Accepted; the pages are also in docs/reference"),
         Parameter::new("Parameter", Takes::Value, "The parameters that fit, also with *"),
     ],
-    run: get_help,
+    work: All(get_help),
 };
 
 fn get_help<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -87,7 +88,7 @@ pub(super) const GET_COMMAND: Builtin = Builtin {
         Parameter::new("Syntax", Takes::Switch, "How each is written"),
         Parameter::new("Verb", Takes::Values, "Verbs, also with *"),
     ],
-    run: get_command,
+    work: All(get_command),
 };
 
 fn get_command<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -148,7 +149,7 @@ pub(super) const GET_ALIAS: Builtin = Builtin {
     aliases: &["gal"],
     summary: "Lists the other names of commands",
     parameters: &[Parameter::new("Name", Takes::Values, "Names, also with *").at(0)],
-    run: get_alias,
+    work: All(get_alias),
 };
 
 fn get_alias<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {

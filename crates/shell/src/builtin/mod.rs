@@ -8,14 +8,12 @@ mod objects;
 mod output;
 mod person;
 mod select;
+mod stage;
 mod summary;
 
 pub(crate) use given::{Given, Item};
-
-use reveille_admin::Value;
-
-use crate::ast::Command;
-use crate::eval::{Evaluator, Flow, Step};
+use stage::Work;
+pub(crate) use stage::{Page, stage};
 
 /// A command of the shell.
 #[derive(Clone, Copy)]
@@ -28,11 +26,8 @@ pub struct Builtin {
     pub summary: &'static str,
     /// Its parameters.
     pub parameters: &'static [Parameter],
-    run: Work,
+    work: Work,
 }
-
-/// What a command does with its arguments and what came along the pipeline.
-type Work = for<'a> fn(&'a mut Evaluator<'_>, &'a Given<'a>, Vec<Value>) -> Step<'a, Vec<Value>>;
 
 /// A parameter of a command of the shell.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +105,7 @@ pub const TABLE: &[Builtin] = &[
     person::READ_HOST,
     person::REMOVE_VARIABLE,
     select::SELECT_OBJECT,
+    person::SET_STRICT_MODE,
     objects::SORT_OBJECT,
     objects::WHERE_OBJECT,
     output::WRITE_ERROR,
@@ -124,31 +120,6 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
     TABLE.iter().find(|builtin| {
         builtin.name.eq_ignore_ascii_case(name) || builtin.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
-}
-
-/// Runs a command of the shell.
-pub(crate) async fn call(
-    evaluator: &mut Evaluator<'_>,
-    builtin: &'static Builtin,
-    command: &Command,
-    input: Vec<Value>,
-) -> Result<Vec<Value>, Flow> {
-    if given::asks_for_help(command) {
-        return Ok(vec![crate::format::formatted(help::page(builtin))]);
-    }
-    let given = given::bind(evaluator, builtin, command).await?;
-    let done = (builtin.run)(evaluator, &given, input).await;
-    match done {
-        Err(Flow::Fail(report, action)) => Err(Flow::Fail(report, given.action().or(action))),
-        Ok(values) => {
-            if let Some(name) = given.text("OutVariable") {
-                let kept = evaluator.session.set_variable(&name, Value::List(values.clone()));
-                kept.map_err(|why| given.fail("VariableNotWritable", why))?;
-            }
-            Ok(values)
-        }
-        other => other,
-    }
 }
 
 /// Whether scripts may name the module that commands come from: there is nothing to load.

@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 
 use reveille_admin::Value;
 
+use super::stage::Work::{All, Each, Stage};
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::ast::Comparison;
 use crate::eval::compare::{compare, order};
-use crate::eval::wrong::few_enough;
-use crate::eval::{Evaluator, Flow, Step, convert, method, rolled};
+use crate::eval::{self, Evaluator, Flow, More, Sink, Step, convert, items_of, method, rolled};
 
 pub(super) const WHERE_OBJECT: Builtin = Builtin {
     name: "Where-Object",
@@ -34,7 +34,7 @@ pub(super) const WHERE_OBJECT: Builtin = Builtin {
         Parameter::new("NotLike", Takes::Switch, "The property does not fit the value, a pattern with *"),
         Parameter::new("NotMatch", Takes::Switch, "The property does not fit the value, a regular expression"),
     ],
-    run: where_object,
+    work: Each(where_object),
 };
 
 const COMPARISONS: &[(&str, Comparison)] = &[
@@ -54,41 +54,40 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     ("NotMatch", Comparison::NotMatch),
 ];
 
-fn where_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+fn where_object<'a>(
+    evaluator: &'a mut Evaluator<'_>,
+    given: &'a Given<'a>,
+    item: Option<Value>,
+) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        if let Some(block) = given.block("FilterScript") {
-            let mut kept = Vec::new();
-            for item in input {
-                if convert::truth(&rolled(evaluator.block_for(block, &item).await?)) {
-                    kept.push(item);
-                }
-            }
-            return Ok(kept);
-        }
-        let Some(property) = given.text("Property").or_else(|| given.text("FilterScript")) else {
+        let block = given.block("FilterScript");
+        let property = given.text("Property").or_else(|| given.text("FilterScript"));
+        if block.is_none() && property.is_none() {
             let said = "A condition is missing: Where-Object { $_.Enabled }, or Where-Object Enabled -eq $true.";
             return Err(given.fail("MissingArgument", said));
-        };
-        // With -Property, the first argument without a name is the value.
-        let by_place = if given.has("Property") { given.value("FilterScript") } else { None };
-        let right = given.value("Value").or(by_place).cloned().unwrap_or_default();
-        let how = COMPARISONS.iter().find(|(name, _)| given.is_on(name));
-        let mut kept = Vec::new();
-        for item in input {
-            let left = method::property(&item, &property);
-            let holds = match how {
-                Some((_, how)) => {
-                    let compared = compare(*how, false, &left, &right).map_err(|wrong| wrong.at(given.at()))?;
-                    convert::truth(&compared.value)
-                }
-                None => convert::truth(&left) != given.is_on("Not"),
-            };
-            if holds {
-                kept.push(item);
-            }
         }
-        Ok(kept)
+        let Some(item) = item else { return Ok(Vec::new()) };
+        let holds = match (block, property) {
+            (Some(block), _) => convert::truth(&rolled(evaluator.block_for(block, &item).await?)),
+            (None, property) => property_holds(given, &item, &property.unwrap_or_default())?,
+        };
+        Ok(if holds { vec![item] } else { Vec::new() })
     })
+}
+
+/// `Where-Object Enabled -eq $true`.
+fn property_holds(given: &Given<'_>, item: &Value, property: &str) -> Result<bool, Flow> {
+    // With -Property, the first argument without a name is the value.
+    let by_place = if given.has("Property") { given.value("FilterScript") } else { None };
+    let right = given.value("Value").or(by_place).cloned().unwrap_or_default();
+    let left = method::property(item, property);
+    match COMPARISONS.iter().find(|(name, _)| given.is_on(name)) {
+        Some((_, how)) => {
+            let compared = compare(*how, false, &left, &right).map_err(|wrong| wrong.at(given.at()))?;
+            Ok(convert::truth(&compared.value))
+        }
+        None => Ok(convert::truth(&left) != given.is_on("Not")),
+    }
 }
 
 pub(super) const FOR_EACH_OBJECT: Builtin = Builtin {
@@ -101,37 +100,66 @@ pub(super) const FOR_EACH_OBJECT: Builtin = Builtin {
         Parameter::new("End", Takes::Block, "What is done last"),
         Parameter::new("MemberName", Takes::Value, "The property to take"),
     ],
-    run: for_each_object,
+    work: Stage(for_each_object),
 };
 
-fn for_each_object<'a>(
-    evaluator: &'a mut Evaluator<'_>,
-    given: &'a Given<'a>,
-    input: Vec<Value>,
-) -> Step<'a, Vec<Value>> {
-    Box::pin(async move {
-        let mut values = Vec::new();
-        if let Some(begin) = given.block("Begin") {
-            values.extend(evaluator.block(begin).await?);
-        }
-        let property = given.text("MemberName").or_else(|| given.text("Process"));
-        if given.block("Process").is_none() && property.is_none() && !given.has("Begin") && !given.has("End") {
-            let said = "What is to be done with each object is missing: ForEach-Object { $_.Name }.";
-            return Err(given.fail("MissingArgument", said));
-        }
-        for item in input {
-            match (given.block("Process"), &property) {
-                (Some(block), _) => values.extend(evaluator.block_for(block, &item).await?),
-                (None, Some(property)) => values.extend(crate::eval::unrolled(method::property(&item, property))),
+fn for_each_object(given: Given<'_>) -> Result<Box<dyn eval::Stage + '_>, Flow> {
+    let property = given.text("MemberName").or_else(|| given.text("Process"));
+    if given.block("Process").is_none() && property.is_none() && !given.has("Begin") && !given.has("End") {
+        let said = "What is to be done with each object is missing: ForEach-Object { $_.Name }.";
+        return Err(given.fail("MissingArgument", said));
+    }
+    Ok(Box::new(ForEach { given, property }))
+}
+
+struct ForEach<'c> {
+    given: Given<'c>,
+    property: Option<String>,
+}
+
+impl ForEach<'_> {
+    fn other<'a>(&'a self, name: &str, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        let block = self.given.block(name);
+        Box::pin(async move {
+            match block {
+                Some(block) => evaluator.statements(block, out).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl eval::Stage for ForEach<'_> {
+    fn alone<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        Box::pin(async move {
+            self.begin(evaluator, out).await?;
+            // As in PowerShell, what has no pipeline before it is done once.
+            self.take(evaluator, Value::Null, out).await?;
+            self.end(evaluator, out).await
+        })
+    }
+
+    fn begin<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        self.other("Begin", evaluator, out)
+    }
+
+    fn take<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, item: Value, out: &'a mut Sink) -> Step<'a, More> {
+        Box::pin(async move {
+            match (self.given.block("Process"), &self.property) {
+                (Some(block), _) => evaluator.block_into(block, item, out).await?,
+                (None, Some(property)) => {
+                    let values = items_of(Some(method::property(&item, property)));
+                    self.given.emit(evaluator, values, out)?;
+                }
                 (None, None) => {}
             }
-            few_enough(values.len()).map_err(|wrong| wrong.at(given.at()))?;
-        }
-        if let Some(end) = given.block("End") {
-            values.extend(evaluator.block(end).await?);
-        }
-        Ok(values)
-    })
+            Ok(More::Yes)
+        })
+    }
+
+    fn end<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        self.other("End", evaluator, out)
+    }
 }
 
 pub(super) const SORT_OBJECT: Builtin = Builtin {
@@ -144,7 +172,7 @@ pub(super) const SORT_OBJECT: Builtin = Builtin {
         Parameter::new("Descending", Takes::Switch, "The greatest first"),
         Parameter::new("Unique", Takes::Switch, "Of equal ones only the first stays"),
     ],
-    run: sort_object,
+    work: All(sort_object),
 };
 
 fn sort_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {

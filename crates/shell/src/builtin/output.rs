@@ -3,6 +3,7 @@
 use reveille_admin::{Category, Failure, Object, Value};
 
 use super::objects::along;
+use super::stage::Work::{All, Each};
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::eval::compare::is_like;
 use crate::eval::{Evaluator, Flow, Step};
@@ -17,7 +18,7 @@ pub(super) const FORMAT_LIST: Builtin = Builtin {
         Parameter::new("Force", Takes::Switch, "Accepted; all properties are shown in any case"),
         Parameter::new("GroupBy", Takes::Value, "Accepted, and without effect"),
     ],
-    run: format_list,
+    work: All(format_list),
 };
 
 fn format_list<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -39,7 +40,7 @@ pub(super) const FORMAT_TABLE: Builtin = Builtin {
         Parameter::new("HideTableHeaders", Takes::Switch, "The rows only"),
         Parameter::new("Wrap", Takes::Switch, "No value is cut off, however long its row"),
     ],
-    run: format_table,
+    work: All(format_table),
 };
 
 fn format_table<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -89,10 +90,15 @@ async fn rows(evaluator: &mut Evaluator<'_>, given: &Given<'_>, input: &[Value])
     Ok(rows)
 }
 
-pub(super) const OUT_NULL: Builtin =
-    Builtin { name: "Out-Null", aliases: &[], summary: "Forgets what it is given", parameters: &[], run: out_null };
+pub(super) const OUT_NULL: Builtin = Builtin {
+    name: "Out-Null",
+    aliases: &[],
+    summary: "Forgets what it is given",
+    parameters: &[],
+    work: Each(out_null),
+};
 
-fn out_null<'a>(_: &'a mut Evaluator<'_>, _: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
+fn out_null<'a>(_: &'a mut Evaluator<'_>, _: &'a Given<'a>, _: Option<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async { Ok(Vec::new()) })
 }
 
@@ -101,7 +107,7 @@ pub(super) const OUT_HOST: Builtin = Builtin {
     aliases: &["oh", "Out-Default"],
     summary: "Shows objects as they would be shown at the end",
     parameters: &[Parameter::new("Paging", Takes::Switch, "Accepted, and without effect")],
-    run: out_host,
+    work: All(out_host),
 };
 
 fn out_host<'a>(evaluator: &'a mut Evaluator<'_>, _: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -120,7 +126,7 @@ pub(super) const OUT_STRING: Builtin = Builtin {
         Parameter::new("Stream", Takes::Switch, "Each line by itself"),
         Parameter::new("Width", Takes::Value, "The characters of a line"),
     ],
-    run: out_string,
+    work: All(out_string),
 };
 
 fn out_string<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -147,7 +153,7 @@ pub(super) const OUT_FILE: Builtin = Builtin {
         Parameter::new("Path", Takes::Value, "The file"),
         Parameter::new("Width", Takes::Value, "The characters of a line"),
     ],
-    run: out_file,
+    work: All(out_file),
 };
 
 fn out_file<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -185,11 +191,11 @@ pub(super) const WRITE_OUTPUT: Builtin = Builtin {
         Parameter::new("InputObject", Takes::Values, "The values").at(0).rest(),
         Parameter::new("NoEnumerate", Takes::Switch, "Accepted, and without effect"),
     ],
-    run: write_output,
+    work: Each(write_output),
 };
 
-fn write_output<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
-    Box::pin(async move { Ok(input.into_iter().chain(given.values("InputObject")).collect()) })
+fn write_output<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, item: Option<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move { Ok(item.map_or_else(|| given.values("InputObject"), |item| vec![item])) })
 }
 
 pub(super) const WRITE_HOST: Builtin = Builtin {
@@ -203,12 +209,12 @@ pub(super) const WRITE_HOST: Builtin = Builtin {
         Parameter::new("NoNewline", Takes::Switch, "The line goes on"),
         Parameter::new("Separator", Takes::Value, "What stands between the values; a blank"),
     ],
-    run: write_host,
+    work: Each(write_host),
 };
 
-fn write_host<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+fn write_host<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, item: Option<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        let values: Vec<String> = given.values("Object").into_iter().chain(input).map(|it| it.to_string()).collect();
+        let values: Vec<String> = given.values("Object").into_iter().chain(item).map(|it| it.to_string()).collect();
         let between = given.text("Separator").unwrap_or_else(|| " ".to_owned());
         let end = if given.is_on("NoNewline") { "" } else { "\n" };
         evaluator.terminal.out(&format!("{}{end}", values.join(&between)));
@@ -223,18 +229,18 @@ pub(super) const WRITE_WARNING: Builtin = Builtin {
     aliases: &[],
     summary: "Shows a warning",
     parameters: MESSAGE,
-    run: write_warning,
+    work: Each(write_warning),
 };
 
 fn write_warning<'a>(
     evaluator: &'a mut Evaluator<'_>,
     given: &'a Given<'a>,
-    input: Vec<Value>,
+    item: Option<Value>,
 ) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
         let preference = evaluator.session.variable("WarningPreference").to_string();
         if preference.eq_ignore_ascii_case("Continue") {
-            evaluator.terminal.say(&format!("WARNING: {}\n", message(given, input)));
+            evaluator.terminal.say(&format!("WARNING: {}\n", message(given, item)));
         }
         Ok(Vec::new())
     })
@@ -245,18 +251,18 @@ pub(super) const WRITE_VERBOSE: Builtin = Builtin {
     aliases: &["Write-Debug"],
     summary: "Shows text if $VerbosePreference is Continue, or with -Verbose",
     parameters: MESSAGE,
-    run: write_verbose,
+    work: Each(write_verbose),
 };
 
 fn write_verbose<'a>(
     evaluator: &'a mut Evaluator<'_>,
     given: &'a Given<'a>,
-    input: Vec<Value>,
+    item: Option<Value>,
 ) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
         let wanted = evaluator.session.variable("VerbosePreference").to_string().eq_ignore_ascii_case("Continue");
         if wanted || given.is_on("Verbose") {
-            evaluator.terminal.say(&format!("VERBOSE: {}\n", message(given, input)));
+            evaluator.terminal.say(&format!("VERBOSE: {}\n", message(given, item)));
         }
         Ok(Vec::new())
     })
@@ -267,18 +273,18 @@ pub(super) const WRITE_ERROR: Builtin = Builtin {
     aliases: &[],
     summary: "Reports an error of the script itself",
     parameters: MESSAGE,
-    run: write_error,
+    work: Each(write_error),
 };
 
-fn write_error<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
+fn write_error<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, item: Option<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        let mut failure = Failure::new(Category::NotSpecified, "WriteErrorException", message(given, input));
+        let mut failure = Failure::new(Category::NotSpecified, "WriteErrorException", message(given, item));
         failure.exception = "WriteErrorException".into();
         Err(given.failure(failure))
     })
 }
 
-fn message(given: &Given<'_>, input: Vec<Value>) -> String {
-    let values: Vec<String> = given.values("Message").into_iter().chain(input).map(|it| it.to_string()).collect();
+fn message(given: &Given<'_>, item: Option<Value>) -> String {
+    let values: Vec<String> = given.values("Message").into_iter().chain(item).map(|it| it.to_string()).collect();
     values.join(" ")
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use reveille_admin::{Category, Failure, Object, Secret, Value};
 
+use super::stage::Work::{All, Each};
 use super::{Builtin, Given, Parameter, Takes};
 use crate::eval::compare::is_like;
-use crate::eval::{Evaluator, Flow, Step, convert};
+use crate::eval::{Action, Evaluator, Flow, Step, convert};
 
 pub(super) const GET_CREDENTIAL: Builtin = Builtin {
     name: "Get-Credential",
@@ -17,7 +18,7 @@ pub(super) const GET_CREDENTIAL: Builtin = Builtin {
         Parameter::new("Message", Takes::Value, "What is said before asking"),
         Parameter::new("UserName", Takes::Value, "The same as -Credential"),
     ],
-    run: get_credential,
+    work: All(get_credential),
 };
 
 fn get_credential<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -120,7 +121,7 @@ pub(super) const CONVERT_TO_SECURE_STRING: Builtin = Builtin {
         Parameter::new("AsPlainText", Takes::Switch, "That the text is the secret itself; there is no other form"),
         Parameter::new("Force", Takes::Switch, "Accepted, and without effect"),
     ],
-    run: convert_to_secure_string,
+    work: All(convert_to_secure_string),
 };
 
 fn convert_to_secure_string<'a>(
@@ -145,7 +146,7 @@ pub(super) const READ_HOST: Builtin = Builtin {
         Parameter::new("Prompt", Takes::Value, "What is asked").at(0),
         Parameter::new("AsSecureString", Takes::Switch, "The line is not shown, and stays a secret"),
     ],
-    run: read_host,
+    work: All(read_host),
 };
 
 fn read_host<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -170,7 +171,7 @@ pub(super) const GET_VARIABLE: Builtin = Builtin {
         Parameter::new("Name", Takes::Values, "Names without $, also with *").at(0),
         Parameter::new("ValueOnly", Takes::Switch, "The values without the names"),
     ],
-    run: get_variable,
+    work: All(get_variable),
 };
 
 fn get_variable<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -192,7 +193,7 @@ pub(super) const REMOVE_VARIABLE: Builtin = Builtin {
     aliases: &["rv"],
     summary: "Forgets variables",
     parameters: &[Parameter::new("Name", Takes::Values, "Names without $").at(0)],
-    run: remove_variable,
+    work: All(remove_variable),
 };
 
 fn remove_variable<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -200,6 +201,40 @@ fn remove_variable<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _
         for name in given.values("Name") {
             evaluator.session.forget_variable(&name.to_string());
         }
+        Ok(Vec::new())
+    })
+}
+
+pub(super) const SET_STRICT_MODE: Builtin = Builtin {
+    name: "Set-StrictMode",
+    aliases: &[],
+    summary: "Makes it a mistake to name a variable or property that does not exist",
+    parameters: &[
+        Parameter::new("Version", Takes::Value, "1.0: variables; 2.0, 3.0 or Latest: properties too"),
+        Parameter::new("Off", Takes::Switch, "What does not exist is $null again"),
+    ],
+    work: Each(set_strict_mode),
+};
+
+fn set_strict_mode<'a>(
+    evaluator: &'a mut Evaluator<'_>,
+    given: &'a Given<'a>,
+    _: Option<Value>,
+) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let version = given.text("Version").unwrap_or_default();
+        let whole = version.split('.').next().and_then(|whole| whole.parse::<u8>().ok());
+        evaluator.session.strict = match (given.is_on("Off"), whole) {
+            (true, None) => 0,
+            (false, Some(1)) => 1,
+            (false, Some(2..)) => 2,
+            (false, None) if version.eq_ignore_ascii_case("Latest") => 2,
+            _ => {
+                let said = "Which mode? Write Set-StrictMode -Version Latest, or Set-StrictMode -Off.";
+                // What comes next counts on it.
+                return Err(given.fail("InvalidVersion", said).or(Action::Stop));
+            }
+        };
         Ok(Vec::new())
     })
 }
@@ -212,7 +247,7 @@ pub(super) const IMPORT_MODULE: Builtin = Builtin {
         Parameter::new("Name", Takes::Values, "The modules").at(0),
         Parameter::new("Force", Takes::Switch, "Accepted, and without effect"),
     ],
-    run: import_module,
+    work: All(import_module),
 };
 
 fn import_module<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -235,7 +270,7 @@ pub(super) const CLEAR_HOST: Builtin = Builtin {
     aliases: &["clear", "cls"],
     summary: "Clears the screen",
     parameters: &[],
-    run: clear_host,
+    work: All(clear_host),
 };
 
 fn clear_host<'a>(evaluator: &'a mut Evaluator<'_>, _: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -250,7 +285,7 @@ pub(super) const QUIT: Builtin = Builtin {
     aliases: &[],
     summary: "Ends the shell, as exit does",
     parameters: &[Parameter::new("Status", Takes::Value, "The exit status").at(0)],
-    run: quit,
+    work: All(quit),
 };
 
 fn quit<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {

@@ -1,11 +1,15 @@
 //! `Select-Object`: some properties, some objects.
 
+use std::collections::VecDeque;
+
 use reveille_admin::{Object, Value};
 
 use super::objects::along;
+use super::stage::Work::Stage;
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::eval::compare::is_like;
-use crate::eval::{Evaluator, Flow, Step, convert, method, unrolled};
+use crate::eval::wrong::few_enough;
+use crate::eval::{self, Evaluator, Flow, More, Sink, Step, convert, method, unrolled};
 
 pub(super) const SELECT_OBJECT: Builtin = Builtin {
     name: "Select-Object",
@@ -21,61 +25,109 @@ pub(super) const SELECT_OBJECT: Builtin = Builtin {
         Parameter::new("Skip", Takes::Value, "How many to pass over at the beginning"),
         Parameter::new("Unique", Takes::Switch, "Of equal ones only the first stays"),
     ],
-    run: select_object,
+    work: Stage(select_object),
 };
 
-fn select_object<'a>(
-    evaluator: &'a mut Evaluator<'_>,
-    given: &'a Given<'a>,
-    input: Vec<Value>,
-) -> Step<'a, Vec<Value>> {
-    Box::pin(async move {
-        let some = some(given, input)?;
-        let mut taken = Vec::with_capacity(some.len());
-        for item in some {
-            match given.text("ExpandProperty") {
-                Some(name) => taken.extend(expanded(given, &item, &name)?),
-                None if given.has("Property") || given.has("ExcludeProperty") => {
-                    taken.push(properties(evaluator, given, &item).await?);
-                }
-                None => taken.push(item),
-            }
-        }
-        if given.is_on("Unique") {
-            let mut unique: Vec<Value> = Vec::new();
-            // Text and whole objects are compared exactly, as in PowerShell.
-            for value in taken {
-                if !unique.contains(&value) {
-                    unique.push(value);
-                }
-            }
-            return Ok(unique);
-        }
-        Ok(taken)
-    })
+fn select_object(given: Given<'_>) -> Result<Box<dyn eval::Stage + '_>, Flow> {
+    let places = given.values("Index");
+    let place = |value: &Value| convert::as_int(value).and_then(|place| usize::try_from(place).ok());
+    let chosen = if given.has("Index") { Some(places.iter().filter_map(place).collect()) } else { None };
+    let (first, last, skip) = (given.count("First")?, given.count("Last")?, given.count("Skip")?.unwrap_or(0));
+    Ok(Box::new(Select { given, chosen, first, last, skip, seen: 0, tail: VecDeque::new(), unique: Vec::new() }))
 }
 
-/// The objects that were asked for by number.
-fn some(given: &Given<'_>, input: Vec<Value>) -> Result<Vec<Value>, Flow> {
-    if given.has("Index") {
-        let places = given.values("Index");
-        let at = |place: &Value| convert::as_int(place).and_then(|place| usize::try_from(place).ok());
-        return Ok(places.iter().filter_map(|place| input.get(at(place)?).cloned()).collect());
+struct Select<'c> {
+    given: Given<'c>,
+    /// The places that are wanted, if they are said one by one.
+    chosen: Option<Vec<usize>>,
+    first: Option<usize>,
+    last: Option<usize>,
+    skip: usize,
+    /// How many objects have come.
+    seen: usize,
+    /// The last ones that have come, as many as are needed to know which are the last of all.
+    tail: VecDeque<Value>,
+    /// What was given on, where nothing is to be given twice.
+    unique: Vec<Value>,
+}
+
+impl Select<'_> {
+    /// Takes of an object what was asked for, and gives it on.
+    async fn give(&mut self, evaluator: &mut Evaluator<'_>, item: Value, out: &mut Sink) -> Result<(), Flow> {
+        let given = &self.given;
+        let mut taken = match given.text("ExpandProperty") {
+            Some(name) => expanded(given, &item, &name)?,
+            None if given.has("Property") || given.has("ExcludeProperty") => {
+                vec![properties(evaluator, given, &item).await?]
+            }
+            None => vec![item],
+        };
+        if given.is_on("Unique") {
+            // Text and whole objects are compared exactly, as in PowerShell.
+            taken.retain(|value| {
+                let is_new = !self.unique.contains(value);
+                if is_new {
+                    self.unique.push(value.clone());
+                }
+                is_new
+            });
+            few_enough(self.unique.len()).map_err(|wrong| wrong.at(given.at()))?;
+        }
+        given.emit(evaluator, taken, out)
     }
-    let (first, last, skip) = (given.count("First")?, given.count("Last")?, given.count("Skip")?.unwrap_or(0));
-    let count = input.len();
-    Ok(match (first, last) {
-        (None, None) => input.into_iter().skip(skip).collect(),
-        (Some(first), None) => input.into_iter().skip(skip).take(first).collect(),
-        (None, Some(last)) => {
-            let end = count.saturating_sub(skip);
-            input.into_iter().take(end).skip(end.saturating_sub(last)).collect()
-        }
-        (Some(first), Some(last)) => {
-            let tail = count.saturating_sub(last).max(first);
-            input.into_iter().enumerate().filter(|(at, _)| *at < first || *at >= tail).map(|(_, item)| item).collect()
-        }
-    })
+}
+
+impl eval::Stage for Select<'_> {
+    fn alone<'a>(&'a mut self, _: &'a mut Evaluator<'_>, _: &'a mut Sink) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn take<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, item: Value, out: &'a mut Sink) -> Step<'a, More> {
+        Box::pin(async move {
+            // Nothing can be taken of it, as in PowerShell.
+            if item == Value::Null {
+                return Ok(More::Yes);
+            }
+            let at = self.seen;
+            self.seen += 1;
+            if let Some(chosen) = &self.chosen {
+                if chosen.contains(&at) {
+                    self.give(evaluator, item, out).await?;
+                }
+                let furthest = self.chosen.iter().flatten().max().copied();
+                return Ok(if furthest.is_some_and(|furthest| at < furthest) { More::Yes } else { More::Enough });
+            }
+            // What is passed over stands at the beginning, or at the end where the last ones are wanted.
+            let skipped = if self.last.is_some() && self.first.is_none() { 0 } else { self.skip };
+            let end = self.first.map(|first| skipped.saturating_add(first));
+            if at < skipped {
+                return Ok(More::Yes);
+            }
+            if end.is_none_or(|end| at < end) && (self.first.is_some() || self.last.is_none()) {
+                self.give(evaluator, item, out).await?;
+            } else if let Some(last) = self.last {
+                self.tail.push_back(item);
+                let kept = if self.first.is_some() { last } else { last.saturating_add(self.skip) };
+                few_enough(self.tail.len()).map_err(|wrong| wrong.at(self.given.at()))?;
+                if self.tail.len() > kept {
+                    self.tail.pop_front();
+                }
+            }
+            let enough = self.last.is_none() && end.is_some_and(|end| at + 1 >= end);
+            Ok(if enough { More::Enough } else { More::Yes })
+        })
+    }
+
+    fn end<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        Box::pin(async move {
+            let passed_over = if self.first.is_none() { self.skip } else { 0 };
+            let count = self.tail.len().saturating_sub(passed_over);
+            for item in std::mem::take(&mut self.tail).into_iter().take(count) {
+                self.give(evaluator, item, out).await?;
+            }
+            Ok(())
+        })
+    }
 }
 
 fn expanded(given: &Given<'_>, item: &Value, name: &str) -> Result<Vec<Value>, Flow> {

@@ -3,6 +3,7 @@
 use reveille_admin::{Object, Value};
 
 use super::objects::keys;
+use super::stage::Work::All;
 use super::{Builtin, Given, Parameter, Takes};
 use crate::eval::compare::{equal, order};
 use crate::eval::{Evaluator, Step, convert, method, operate, rolled};
@@ -15,7 +16,7 @@ pub(super) const GROUP_OBJECT: Builtin = Builtin {
         Parameter::new("Property", Takes::Ways, "The properties that must be the same").at(0),
         Parameter::new("NoElement", Takes::Switch, "Only counts, without the objects"),
     ],
-    run: group_object,
+    work: All(group_object),
 };
 
 fn group_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
@@ -50,7 +51,7 @@ pub(super) const MEASURE_OBJECT: Builtin = Builtin {
         Parameter::new("Minimum", Takes::Switch, "The least"),
         Parameter::new("Sum", Takes::Switch, "All together"),
     ],
-    run: measure_object,
+    work: All(measure_object),
 };
 
 fn measure_object<'a>(
@@ -112,7 +113,7 @@ pub(super) const GET_MEMBER: Builtin = Builtin {
         Parameter::new("Name", Takes::Values, "Properties, also with *").at(0),
         Parameter::new("MemberType", Takes::Value, "Accepted; there are only properties"),
     ],
-    run: get_member,
+    work: All(get_member),
 };
 
 fn get_member<'a>(_evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {

@@ -8,25 +8,25 @@ use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Val
 use super::expression::stray_block;
 use super::preference::missing_guard;
 use super::wrong::few_enough;
-use super::{Action, Evaluator, Flow, Report, Step, convert, preference};
+use super::{Action, Evaluator, Flow, More, Report, Sink, Stage, Step, convert, preference};
 use crate::ast::{Argument, Command, ExpressionKind};
 use crate::builtin;
 use crate::session::Session;
 use crate::span::Span;
 
 impl Evaluator<'_> {
-    /// What a command gives, with what came along the pipeline if anything could have.
-    pub(crate) fn command<'a>(&'a mut self, command: &'a Command, input: Option<Vec<Value>>) -> Step<'a, Vec<Value>> {
+    /// A command with its arguments bound, ready to run.
+    pub(crate) fn stage<'s, 'a: 's>(&'s mut self, command: &'a Command) -> Step<'s, Box<dyn Stage + 'a>> {
         Box::pin(async move {
             if let Some(builtin) = builtin::find(&command.name) {
-                return builtin::call(self, builtin, command, input.unwrap_or_default()).await;
+                return builtin::stage(self, builtin, command).await;
             }
             match self.cmdlet(command)? {
                 Some(about) if asks_for_help(command) => {
                     let page = reveille_admin::help::page(about, reveille_admin::help::Part::Overview);
-                    Ok(vec![crate::format::formatted(page)])
+                    Ok(Box::new(builtin::Page(page)) as Box<dyn Stage>)
                 }
-                Some(about) => self.call(about, command, input).await,
+                Some(about) => Ok(Box::new(self.bound(about, command).await?) as Box<dyn Stage>),
                 None if missing_guard(&command.name).is_some() => Err(without_guard(command)),
                 None => Err(unknown(command, self.host.cmdlets().iter().map(|it| it.about().name.to_string())).into()),
             }
@@ -53,52 +53,21 @@ impl Evaluator<'_> {
         Ok(Some(about))
     }
 
-    async fn call(
-        &mut self,
-        about: &'static About,
-        command: &Command,
-        input: Option<Vec<Value>>,
-    ) -> Result<Vec<Value>, Flow> {
+    /// The cmdlet with its arguments.
+    async fn bound<'a>(&mut self, about: &'static About, command: &'a Command) -> Result<Call<'a>, Flow> {
         let (mut elements, spans) = self.elements(command).await?;
-        let refused = |error: BindError| {
-            let at = error.element.and_then(|element| spans.get(element).copied()).unwrap_or(command.name_span);
-            Report::of_cmdlet(about.name, at, error.into())
-        };
-        let mut bound = bind::bind(about, &elements).map_err(refused)?;
         let only_asks = about.changes && convert::truth(&self.session.variable("WhatIfPreference"));
+        let bind = |elements: &[bind::Element]| {
+            bind::bind(about, elements).map_err(|error| Flow::from(refused(about, command, &spans, error)))
+        };
+        let mut bound = bind(&elements)?;
         if only_asks && bound.common("WhatIf").is_none() {
             elements.push(bind::Element::Parameter { name: "WhatIf".into(), attached: Some(Value::Bool(true)) });
-            bound = bind::bind(about, &elements).map_err(refused)?;
+            bound = bind(&elements)?;
         }
         let common = Common::of(&bound, self.session);
-        let mut run = Run { about, at: command.name_span, all: false, common, values: Vec::new() };
-        let done = match input {
-            None => self.one(&mut run, bound).await,
-            Some(items) => {
-                let mut done = Ok(());
-                for item in &items {
-                    let one = bound.with_input(item).map_err(|error| Flow::from(refused(error)));
-                    let one = match one {
-                        Ok(bound) => self.one(&mut run, bound).await,
-                        Err(flow) => Err(flow),
-                    };
-                    // What one object cannot have done to it does not keep the others from it.
-                    done = match one {
-                        Err(Flow::Fail(report, action)) => self.report(&report, run.common.action.or(action)),
-                        other => other,
-                    };
-                    if done.is_err() {
-                        break;
-                    }
-                }
-                done
-            }
-        };
-        self.keep(&run)?;
-        match done {
-            Err(Flow::Fail(report, action)) => Err(Flow::Fail(report, run.common.action.or(action))),
-            other => other.map(|()| run.values),
-        }
+        let run = Run { about, at: command.name_span, all: false, common, values: Vec::new() };
+        Ok(Call { command, spans, bound, run })
     }
 
     /// The arguments with their values, and where each stands.
@@ -121,11 +90,12 @@ impl Evaluator<'_> {
             elements.push(element);
             spans.push(span);
         }
+        preference::name_numbers(&mut elements);
         Ok((elements, spans))
     }
 
     /// One call on the server.
-    async fn one(&mut self, run: &mut Run, mut bound: Bound) -> Result<(), Flow> {
+    async fn one(&mut self, run: &mut Run, mut bound: Bound, out: &mut Sink) -> Result<(), Flow> {
         let refused = |about: &'static About, at, failure| Flow::from(Report::of_cmdlet(about.name, at, failure));
         self.supply(run, &mut bound)?;
         let parameters = bound.to_object();
@@ -138,7 +108,12 @@ impl Evaluator<'_> {
             Ok(outcome) => {
                 self.tell(run, &outcome);
                 self.keep_records(run, &parameters, &outcome)?;
-                run.values.extend(outcome.objects);
+                for object in outcome.objects {
+                    if run.common.out_variable.is_some() {
+                        run.values.push(object.clone());
+                    }
+                    self.emit(object, out).map_err(|wrong| wrong.at(run.at))?;
+                }
                 few_enough(run.values.len()).map_err(|wrong| wrong.at(run.at).into())
             }
             Err(failure) => {
@@ -271,7 +246,7 @@ impl Evaluator<'_> {
     }
 
     /// Sets a variable by its name; one that begins with a plus sign is added to.
-    fn keep_in(&mut self, name: &str, value: Value, at: Span) -> Result<(), Flow> {
+    pub(crate) fn keep_in(&mut self, name: &str, value: Value, at: Span) -> Result<(), Flow> {
         let value = match name.strip_prefix('+') {
             Some(name) => super::operate::add(Value::List(self.session.variable(name).into_items()), value)
                 .map_err(|wrong| wrong.at(at))?,
@@ -282,6 +257,54 @@ impl Evaluator<'_> {
             .set_variable(name, value)
             .map_err(|why| Report::of_language(at, Category::InvalidArgument, "VariableNotWritable", why).into())
     }
+}
+
+/// A cmdlet of the server as a stage of a pipeline.
+struct Call<'a> {
+    command: &'a Command,
+    /// Where each argument stands.
+    spans: Vec<Span>,
+    bound: Bound,
+    run: Run,
+}
+
+impl Stage for Call<'_> {
+    fn alone<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
+        Box::pin(async move {
+            let done = evaluator.one(&mut self.run, self.bound.clone(), out).await;
+            let chosen = self.run.common.action;
+            done.map_err(|flow| match flow {
+                Flow::Fail(report, action) => Flow::Fail(report, chosen.or(action)),
+                other => other,
+            })
+        })
+    }
+
+    fn take<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, item: Value, out: &'a mut Sink) -> Step<'a, More> {
+        Box::pin(async move {
+            let bound = self.bound.with_input(&item);
+            let bound = bound.map_err(|error| refused(self.run.about, self.command, &self.spans, error).into());
+            let done = match bound {
+                Ok(bound) => evaluator.one(&mut self.run, bound, out).await,
+                Err(flow) => Err(flow),
+            };
+            match done {
+                // What one object cannot have done to it does not keep the others from it.
+                Err(Flow::Fail(report, action)) => evaluator.report(&report, self.run.common.action.or(action))?,
+                other => other?,
+            }
+            Ok(More::Yes)
+        })
+    }
+
+    fn close(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Flow> {
+        evaluator.keep(&self.run)
+    }
+}
+
+fn refused(about: &'static About, command: &Command, spans: &[Span], error: BindError) -> Report {
+    let at = error.element.and_then(|element| spans.get(element).copied()).unwrap_or(command.name_span);
+    Report::of_cmdlet(about.name, at, error.into())
 }
 
 /// One command on its way.

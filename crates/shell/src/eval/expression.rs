@@ -5,7 +5,7 @@ use reveille_admin::{Category, Object, Value};
 use super::compare::compare;
 use super::wrong::{Wrong, bounded};
 use super::{Evaluator, Flow, Report, Step, convert, method, operate, rolled};
-use crate::ast::{Binary, Expression, ExpressionKind, Number, Part, Pipeline, Step as Way, Unary, Variable};
+use crate::ast::{Binary, Expression, ExpressionKind, Number, Part, Statement, Step as Way, Unary, Variable};
 use crate::span::Span;
 
 impl Evaluator<'_> {
@@ -41,7 +41,10 @@ impl Evaluator<'_> {
                     let value = self.expression(of).await?;
                     unary(*operator, value).map_err(at)?
                 }
-                ExpressionKind::Variable(variable) => self.variable(variable),
+                ExpressionKind::Variable(variable) => {
+                    self.is_known(variable, expression.span)?;
+                    self.variable(variable)
+                }
             })
         })
     }
@@ -54,11 +57,22 @@ impl Evaluator<'_> {
         }
     }
 
-    async fn hashtable(&mut self, entries: &[(Expression, Pipeline)]) -> Result<Value, Flow> {
+    /// In strict mode a variable that was never set is a mistake.
+    pub(super) fn is_known(&self, variable: &Variable, at: Span) -> Result<(), Flow> {
+        match variable {
+            Variable::Name(name) if self.session.strict >= 1 && !self.session.is_set(name) => {
+                let said = format!("The variable '${name}' cannot be retrieved because it has not been set.");
+                Err(Report::of_language(at, Category::InvalidArgument, "VariableIsUndefined", said).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn hashtable(&mut self, entries: &[(Expression, Statement)]) -> Result<Value, Flow> {
         let mut object = Object::new("");
         for (key, value) in entries {
             let name = self.expression(key).await?.to_string();
-            let value = self.pipeline_value(value).await?;
+            let value = self.assigned(value).await?.unwrap_or_default();
             object.set(name, value);
         }
         Ok(Value::Object(object))
@@ -70,7 +84,10 @@ impl Evaluator<'_> {
         for part in parts {
             match part {
                 Part::Text(part) => text.push_str(part),
-                Part::Variable(variable, _) => text.push_str(&self.variable(variable).to_string()),
+                Part::Variable(variable, at) => {
+                    self.is_known(variable, *at)?;
+                    text.push_str(&self.variable(variable).to_string());
+                }
                 Part::Sub(block) => text.push_str(&rolled(self.block(block).await?).to_string()),
             }
             bounded(text.len()).map_err(|wrong| wrong.at(span))?;
@@ -148,8 +165,16 @@ impl Evaluator<'_> {
                     method::call(&value, name, &values).map_err(|wrong| wrong.at(*span))?
                 }
                 Way::Property { name } => {
-                    let name = self.expression(name).await?;
-                    method::property(&value, &name.to_string())
+                    let (span, name) = (name.span, self.expression(name).await?.to_string());
+                    if self.session.strict >= 2 && !method::has(&value, &name) {
+                        let said = format!(
+                            "The property '{name}' cannot be found on this object: {}.",
+                            method::listed(&value)
+                        );
+                        let failure = (Category::InvalidArgument, "PropertyNotFoundStrict");
+                        return Err(Report::of_language(span, failure.0, failure.1, said).into());
+                    }
+                    method::property(&value, &name)
                 }
             };
         }

@@ -19,13 +19,39 @@ pub(crate) fn property(of: &Value, name: &str) -> Value {
             None => of_object(object, name).or_else(|| counts(1)).unwrap_or_default(),
         },
         Value::List(items) => counts(items.len()).unwrap_or_else(|| {
-            let found = items.iter().flat_map(|item| super::unrolled(property(item, name)));
+            let found = items.iter().filter(|item| has(item, name)).flat_map(|item| match property(item, name) {
+                Value::List(values) => values,
+                one => vec![one],
+            });
             super::rolled(found.collect())
         }),
         Value::Text(text) if name.eq_ignore_ascii_case("Length") => counts(text.chars().count()).unwrap_or_default(),
         Value::Null if name.eq_ignore_ascii_case("Count") => Value::Int(0),
         _ if name.eq_ignore_ascii_case("Count") => Value::Int(1),
         _ => Value::Null,
+    }
+}
+
+/// Whether a value has a property, or one item of a list has.
+pub(crate) fn has(of: &Value, name: &str) -> bool {
+    let counted = name.eq_ignore_ascii_case("Count") || name.eq_ignore_ascii_case("Length");
+    match of {
+        Value::Object(object) => counted || object.property(name).is_some() || of_object(object, name).is_some(),
+        Value::List(items) => counted || items.iter().any(|item| has(item, name)),
+        Value::Null => false,
+        _ => counted,
+    }
+}
+
+/// What a value has, for whoever has asked for something else.
+pub(crate) fn listed(of: &Value) -> String {
+    match of {
+        Value::Object(object) => {
+            let known: Vec<_> = object.properties().map(|(name, _)| name).collect();
+            format!("it has {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
+        }
+        Value::Null => "it is $null".to_owned(),
+        other => format!("it is a {}", other.type_name()),
     }
 }
 

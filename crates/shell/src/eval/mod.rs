@@ -1,4 +1,4 @@
-//! Carrying a script out: statements and pipelines. Each stage of a pipeline has ended before the next begins.
+//! Carrying a script out: its statements.
 
 pub(crate) mod command;
 pub(crate) mod compare;
@@ -6,6 +6,7 @@ pub(crate) mod convert;
 mod expression;
 pub(crate) mod method;
 pub(crate) mod operate;
+pub(crate) mod pipeline;
 pub(crate) mod preference;
 mod report;
 mod target;
@@ -17,10 +18,10 @@ use std::pin::Pin;
 use reveille_admin::Value;
 
 pub(crate) use self::expression::stray_block;
+use self::pipeline::Printer;
+pub(crate) use self::pipeline::{More, Sink, Stage, items_of};
 pub(crate) use self::report::Report;
-use self::wrong::few_enough;
-use crate::ast::{Block, Element, Pipeline, Statement, StatementKind};
-use crate::format;
+use crate::ast::{Block, Pipeline, Statement, StatementKind};
 use crate::host::{Host, Terminal};
 use crate::session::Session;
 
@@ -37,6 +38,16 @@ pub(crate) enum Flow {
     Fail(Box<Report>, Option<Action>),
     /// The script has failed, and that has been reported.
     Stop,
+}
+
+impl Flow {
+    /// A failure that is dealt with in that way unless somebody has said otherwise.
+    pub(crate) fn or(self, chosen: Action) -> Self {
+        match self {
+            Self::Fail(report, action) => Self::Fail(report, action.or(Some(chosen))),
+            other => other,
+        }
+    }
 }
 
 impl From<Report> for Flow {
@@ -70,14 +81,6 @@ impl Action {
     }
 }
 
-/// Where values go that nobody has taken.
-pub(crate) enum Sink {
-    /// To whoever asked for them.
-    Keep(Vec<Value>),
-    /// To the terminal.
-    Print,
-}
-
 /// A script being carried out.
 pub(crate) struct Evaluator<'r> {
     pub(crate) session: &'r mut Session,
@@ -102,30 +105,34 @@ impl<'r> Evaluator<'r> {
 
     /// Carries out a script, printing what its statements give.
     pub(crate) async fn print_block(&mut self, block: &Block) -> Result<(), Flow> {
-        self.statements(block, &mut Sink::Print).await
+        self.statements(block, &mut Sink::Print(Printer::default())).await
     }
 
     /// What the statements of a block give.
     pub(crate) async fn block(&mut self, block: &Block) -> Result<Vec<Value>, Flow> {
-        let mut sink = Sink::Keep(Vec::new());
+        let mut sink = Sink::keep();
         self.statements(block, &mut sink).await?;
-        match sink {
-            Sink::Keep(values) => Ok(values),
-            Sink::Print => Ok(Vec::new()),
-        }
+        Ok(sink.into_values())
     }
 
     /// What a block gives for one object, which is `$_` meanwhile.
     pub(crate) async fn block_for(&mut self, block: &Block, item: &Value) -> Result<Vec<Value>, Flow> {
-        let before = self.session.variable("_");
-        // "_" is never read-only.
-        let _ = self.session.set_variable("_", item.clone());
-        let values = self.block(block).await;
-        let _ = self.session.set_variable("_", before);
-        values
+        let mut sink = Sink::keep();
+        self.block_into(block, item.clone(), &mut sink).await?;
+        Ok(sink.into_values())
     }
 
-    fn statements<'a>(&'a mut self, block: &'a Block, sink: &'a mut Sink) -> Step<'a, ()> {
+    /// Does what a block says with one object; what it gives goes on at once.
+    pub(crate) async fn block_into(&mut self, block: &Block, item: Value, out: &mut Sink) -> Result<(), Flow> {
+        let before = self.session.variable("_");
+        // "_" is never read-only.
+        let _ = self.session.set_variable("_", item);
+        let done = self.statements(block, out).await;
+        let _ = self.session.set_variable("_", before);
+        done
+    }
+
+    pub(crate) fn statements<'a>(&'a mut self, block: &'a Block, sink: &'a mut Sink) -> Step<'a, ()> {
         Box::pin(async move {
             for statement in &block.statements {
                 // A long loop must not keep whoever presses Ctrl-C from being heard.
@@ -170,7 +177,7 @@ impl<'r> Evaluator<'r> {
             }
             StatementKind::If { arms, otherwise } => {
                 for (condition, body) in arms {
-                    if convert::truth(&self.pipeline_value(condition).await?) {
+                    if convert::truth(&self.asked(condition).await?) {
                         return self.statements(body, sink).await;
                     }
                 }
@@ -180,7 +187,7 @@ impl<'r> Evaluator<'r> {
                 }
             }
             StatementKind::Foreach { variable, over, body } => {
-                for item in unrolled(self.pipeline_value(over).await?) {
+                for item in unrolled(self.asked(over).await?) {
                     self.set_variable(variable, item, statement.span)?;
                     match self.statements(body, sink).await {
                         Err(Flow::Break) => break,
@@ -199,69 +206,34 @@ impl<'r> Evaluator<'r> {
             }
             StatementKind::Pipeline(pipeline) => {
                 let before = self.errors;
-                let values = self.pipeline(pipeline).await?;
+                self.pipeline(pipeline, sink).await?;
                 self.session.succeeded = self.errors == before;
-                self.emit(values, sink, pipeline)
-            }
-        }
-    }
-
-    fn emit(&mut self, values: Vec<Value>, sink: &mut Sink, pipeline: &Pipeline) -> Result<(), Flow> {
-        match sink {
-            Sink::Keep(kept) => {
-                kept.extend(values);
-                few_enough(kept.len()).map_err(|wrong| wrong.at(pipeline.span).into())
-            }
-            Sink::Print => {
-                let text = format::shown(&values, self.terminal.width());
-                if !text.is_empty() {
-                    self.terminal.out(&text);
-                }
                 Ok(())
             }
         }
     }
 
-    /// The value on the right of an assignment, which may be any statement.
-    fn assigned<'a>(&'a mut self, statement: &'a Statement) -> Step<'a, Value> {
+    /// What a statement asks before it does anything.
+    async fn asked(&mut self, pipeline: &Pipeline) -> Result<Value, Flow> {
+        let before = self.errors;
+        let value = self.pipeline_value(pipeline).await?;
+        self.session.succeeded = self.errors == before;
+        Ok(value)
+    }
+
+    /// The value on the right of an assignment or in a hashtable, which may be any statement.
+    pub(crate) fn assigned<'a>(&'a mut self, statement: &'a Statement) -> Step<'a, Option<Value>> {
         Box::pin(async move {
             if let StatementKind::Pipeline(pipeline) = &statement.kind {
-                return self.pipeline_value(pipeline).await;
+                return self.pipeline_yield(pipeline).await;
             }
-            let mut sink = Sink::Keep(Vec::new());
+            let mut sink = Sink::keep();
             self.statement(statement, &mut sink).await?;
             if let StatementKind::Assign { target, .. } = &statement.kind {
-                return Ok(self.variable(&target.variable));
+                return Ok(self.kept(&target.variable));
             }
-            match sink {
-                Sink::Keep(values) => Ok(rolled(values)),
-                Sink::Print => Ok(Value::Null),
-            }
+            Ok(pipeline::one_of(sink.into_values()))
         })
-    }
-
-    /// What a pipeline gives, one by one.
-    pub(crate) fn pipeline<'a>(&'a mut self, pipeline: &'a Pipeline) -> Step<'a, Vec<Value>> {
-        Box::pin(async move {
-            let mut values: Option<Vec<Value>> = None;
-            for element in &pipeline.elements {
-                let given = match element {
-                    Element::Expression(expression) => unrolled(self.expression(expression).await?),
-                    Element::Command(command) => self.command(command, values.take()).await?,
-                };
-                few_enough(given.len()).map_err(|wrong| wrong.at(pipeline.span))?;
-                values = Some(given);
-            }
-            Ok(values.unwrap_or_default())
-        })
-    }
-
-    /// What a pipeline gives as one value.
-    pub(crate) async fn pipeline_value(&mut self, pipeline: &Pipeline) -> Result<Value, Flow> {
-        match &pipeline.elements[..] {
-            [Element::Expression(expression)] => self.expression(expression).await,
-            _ => Ok(rolled(self.pipeline(pipeline).await?)),
-        }
     }
 }
 

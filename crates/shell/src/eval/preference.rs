@@ -2,6 +2,7 @@
 //!
 //! A guard that is taken and does nothing is worse than none, so that what is refused ends the script.
 
+use reveille_admin::bind::Element;
 use reveille_admin::{Object, Value};
 
 use super::Action;
@@ -23,11 +24,7 @@ pub(crate) enum Preference {
 
 /// The commands of PowerShell that set a guard, with what to write instead: a script does not go on without it.
 const GUARDS: &[(&[&str], &str)] = &[
-    (
-        &["set-strictmode", "set-psdebug"],
-        "There is no strict mode here: a variable that was never set is $null. Write if ($null -eq $x) { exit 1 } before \
-         what must not run without it.",
-    ),
+    (&["set-psdebug"], "Write Set-StrictMode -Version Latest to be told of variables that were never set."),
     (&["set-variable", "sv", "new-variable", "nv"], "Write $name = value."),
 ];
 
@@ -72,8 +69,8 @@ impl Preference {
         let kept = match self {
             Self::Error => error_action(&value),
             Self::WhatIf => switch(&value),
-            Self::Verbose | Self::Warning => one_of(&value, &["Continue", "Ignore", "SilentlyContinue"]),
-            Self::Debug | Self::Information => one_of(&value, &["Ignore", "SilentlyContinue"]),
+            Self::Verbose | Self::Warning => one_of(&named(&value), &["Continue", "Ignore", "SilentlyContinue"]),
+            Self::Debug | Self::Information => one_of(&named(&value), &["Ignore", "SilentlyContinue"]),
             // Nothing shows how far it has come, so that every word is met.
             Self::Progress => return Ok(value),
             Self::Confirm => one_of(&value, &["High"]),
@@ -112,14 +109,42 @@ fn one_of(value: &Value, words: &[&str]) -> Option<Value> {
     words.iter().find(|word| word.eq_ignore_ascii_case(&text)).map(|word| (*word).into())
 }
 
-/// A word, or the number that PowerShell knows it by.
 fn error_action(value: &Value) -> Option<Value> {
-    match value {
-        Value::Int(0) => Some("SilentlyContinue".into()),
-        Value::Int(1) => Some("Stop".into()),
-        Value::Int(2) => Some("Continue".into()),
-        _ => one_of(value, &["Continue", "Ignore", "SilentlyContinue", "Stop"]),
+    one_of(&named(value), &["Continue", "Ignore", "SilentlyContinue", "Stop"])
+}
+
+/// The words of `ActionPreference` in PowerShell's order, by which a number stands for one.
+const ACTIONS: &[&str] = &["SilentlyContinue", "Stop", "Continue", "Inquire", "Ignore"];
+
+/// What is to be done about errors or warnings as a word, where a number stands for it, itself or as text.
+pub(crate) fn named(value: &Value) -> Value {
+    let number = match value {
+        Value::Int(number) => usize::try_from(*number).ok(),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.and_then(|number| ACTIONS.get(number)).map_or_else(|| value.clone(), |word| (*word).into())
+}
+
+/// Puts the word for the number that `-ErrorAction` or `-WarningAction` was given.
+pub(super) fn name_numbers(elements: &mut [Element]) {
+    for at in 0..elements.len() {
+        let (before, after) = elements.split_at_mut(at + 1);
+        match (&mut before[at], after.first_mut()) {
+            (Element::Parameter { name, attached: Some(value) }, _) if is_action(name) => *value = named(value),
+            (Element::Parameter { name, attached: None }, Some(Element::Value(value))) if is_action(name) => {
+                *value = named(value);
+            }
+            _ => {}
+        }
     }
+}
+
+/// Whether a parameter of that name, perhaps shortened, takes one of [`ACTIONS`].
+fn is_action(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let shortens = |whole: &str, least: usize| name.len() >= least && whole.starts_with(&name);
+    matches!(&*name, "ea" | "wa") || shortens("erroraction", 6) || shortens("warningaction", 8)
 }
 
 fn switch(value: &Value) -> Option<Value> {
@@ -132,8 +157,8 @@ fn switch(value: &Value) -> Option<Value> {
 }
 
 /// What is done about errors, as the variable says.
-pub(super) fn action(value: &Value) -> Option<Action> {
-    Action::named(&value.to_string())
+pub(crate) fn action(value: &Value) -> Option<Action> {
+    Action::named(&named(value).to_string())
 }
 
 #[cfg(test)]

@@ -25,7 +25,15 @@ impl Evaluator<'_> {
     }
 
     /// `$x = …`, `$x.Name += …`, `$x[0] = …`.
-    pub(crate) async fn assign(&mut self, target: &Target, how: Assign, value: Value, span: Span) -> Result<(), Flow> {
+    pub(crate) async fn assign(
+        &mut self,
+        target: &Target,
+        how: Assign,
+        value: Option<Value>,
+        span: Span,
+    ) -> Result<(), Flow> {
+        let gave_nothing = value.is_none() && how == Assign::Set && target.steps.is_empty() && target.cast.is_none();
+        let value = value.unwrap_or_default();
         let mut keys = Vec::with_capacity(target.steps.len());
         for step in &target.steps {
             keys.push(match step {
@@ -33,6 +41,9 @@ impl Evaluator<'_> {
                 Way::Property { name } => (self.expression(name).await?, false),
                 Way::Method { .. } => continue,
             });
+        }
+        if how != Assign::Set || !target.steps.is_empty() {
+            self.is_known(&target.variable, span)?;
         }
         let mut whole = self.variable(&target.variable);
         let changed = change(&mut whole, &keys, how, value).and_then(|()| match target.cast {
@@ -43,7 +54,11 @@ impl Evaluator<'_> {
             let action = is_preference(&target.variable).then_some(Action::Stop);
             Flow::Fail(Box::new(wrong.at(span)), action)
         })?;
-        self.set_variable(&target.variable, whole, span)
+        self.set_variable(&target.variable, whole, span)?;
+        if let (true, Variable::Name(name)) = (gave_nothing, &target.variable) {
+            self.session.mark_nothing(name);
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,11 @@ pub(crate) fn formatted(text: String) -> Value {
     Object::new(FORMATTED).with("@text", text).into()
 }
 
+/// Whether a value is shown in one table or list with those that follow it.
+pub(crate) fn waits(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name() != FORMATTED)
+}
+
 /// What is shown of values at the end of a pipeline.
 pub(crate) fn shown(values: &[Value], width: usize) -> String {
     let mut text = String::new();
@@ -31,6 +36,8 @@ pub(crate) fn shown(values: &[Value], width: usize) -> String {
             match first {
                 // A list within a list: its items, as PowerShell unrolls them.
                 Value::List(items) => text.push_str(&shown(items, width)),
+                // It goes along the pipeline, and is not seen at its end.
+                Value::Null => {}
                 other => line(&mut text, &other.to_string()),
             }
             rest = after;

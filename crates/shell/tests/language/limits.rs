@@ -57,7 +57,7 @@ fn values_do_not_grow_without_end() {
         ("$x = 1..1000; foreach ($n in 1..20) { $x += $x }", "TooManyObjects"),
         ("$x = 1; foreach ($n in 1..100) { $x = ,$x }", "VariableNotWritable"),
         ("$h = @{}; foreach ($n in 1..100) { $h = @{ a = $h } }", "VariableNotWritable"),
-        ("1..1000 | % { 1..1000 } | % { 1, 2 }", "TooManyObjects"),
+        ("$x = 1..1000 | % { 1..1000 } | % { 1, 2 }", "TooManyObjects"),
     ] {
         let (seen, status) = World::default().run(script);
         assert!(status == 1 && seen.contains(id), "{script}: {seen}");
@@ -91,4 +91,11 @@ fn variables_stay_from_line_to_line_and_questions_are_answered() {
     assert!(
         seen.contains("call Remove-CsAdminRole {\"Identity\":\"One\"}") && !seen.contains("{\"Identity\":\"Two\"}")
     );
+}
+
+#[test]
+fn what_goes_along_is_not_held() {
+    // More objects than any stage may hold, and the first of them is enough.
+    let script = "$n = 0; 1..200 | % { 1..10000 } | ? { $_ -eq 9999 } | Select-Object -First 101 | % { $n += 1 }; $n";
+    assert_eq!(World::default().run(script), ("101\n".to_owned(), 0));
 }
