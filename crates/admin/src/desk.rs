@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_core::Clock;
-use reveille_store::{Accounts, Audit, Settings};
+use reveille_store::{Accounts, Audit, Guesses, Settings};
 
 use crate::ports::Ports;
 
@@ -13,6 +13,8 @@ pub struct Desk {
     pub settings: Arc<dyn Settings>,
     /// Administrators who are not users of this machine.
     pub accounts: Arc<dyn Accounts>,
+    /// Wrong guesses at passwords.
+    pub guesses: Arc<dyn Guesses>,
     /// What administrators did.
     pub audit: Arc<dyn Audit>,
     /// The time.

@@ -128,6 +128,7 @@ mod tests {
         let desk = Desk {
             settings: real.settings.clone(),
             accounts: real.accounts.clone(),
+            guesses: real.guesses.clone(),
             audit: Arc::new(Deaf),
             clock: real.clock.clone(),
             sites: real.sites.clone(),

@@ -35,6 +35,7 @@ pub(crate) fn desk_with(ports: Ports) -> TestDesk {
     let desk = Desk {
         settings: Arc::new(settings),
         accounts: admin.clone(),
+        guesses: admin.clone(),
         audit: admin,
         clock: clock.clone(),
         sites: vec!["Redmond".into()],

@@ -5,7 +5,8 @@
 //! * [`Settings`] ([`SqliteSettings`], `settings.db`): what the organisation wants; several processes may share it.
 //! * [`HomeStore`] ([`SqliteHome`], `home.db`): devices, kept messages and owed pushes; one process at a time.
 //! * [`Journal`] ([`SqliteJournal`], `clearinghouse.db`): accepted push requests, outcomes, owed feedback; one process.
-//! * [`Accounts`] and [`Audit`] ([`SqliteAdmin`], `admin.db`): administrators and what they did; shared as settings are.
+//! * [`Accounts`], [`Guesses`] and [`Audit`] ([`SqliteAdmin`], `admin.db`): administrators, who guesses at their passwords,
+//!   and what they did; shared as settings are.
 //!
 //! Every write is handed over with a [`Completion`] which is called exactly once, after the change is synced to disk.
 //! [`wait`] turns that into a future:
@@ -45,7 +46,8 @@ mod settings;
 
 pub use admin::{
     ACCOUNTS_MAX, AUDIT_DONE_MAX, AUDIT_PARAMETERS_MAX, AUDIT_REFUSED_MAX, Account, AccountConflict, Accounts, Audit,
-    AuditEntry, AuditOutcome, AuditQuery, Pass, PassKind, PasswordHash, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
+    AuditEntry, AuditOutcome, AuditQuery, GUESSES_MAX, Given, Guessed, Guesses, Pass, PassKind, PasswordHash, RETIRED_MAX,
+    Retirement, RoleSeen, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
 };
 pub use completion::{Completion, Pending, wait};
 pub use engine::Limits;

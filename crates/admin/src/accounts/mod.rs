@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reveille_core::Timestamp;
-use reveille_store::{Account, AccountConflict, Pass, PassKind, StoreError, wait};
+use reveille_store::{Account, AccountConflict, Given, Pass, PassKind, StoreError, wait};
 
 use crate::call::Caller;
+use crate::cmdlets::unavailable;
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
+use crate::family::central;
 use crate::roles::{self, Excess, Rights};
 
 pub use secret::{Issued, PASSWORD_MAX, PASSWORD_MIN, Presented, check_password, hash, parse, verify};
@@ -66,9 +68,8 @@ pub fn admit_pass(text: &str, from: &str, desk: &Desk) -> Result<(Caller, Pass),
 
 /// The caller that a client certificate stands for, by its SHA-256 fingerprint. The listener has verified the chain.
 pub fn admit_certificate(fingerprint: &[u8; 32], from: &str, desk: &Desk) -> Result<Caller, NotAdmitted> {
-    let accounts = desk.accounts.accounts()?;
-    let account = accounts.iter().find(|account| account.certificate.as_ref() == Some(fingerprint));
-    admit_account(account.ok_or(NotAdmitted::Unknown)?, from, desk)
+    let account = desk.accounts.certified(fingerprint)?.ok_or(NotAdmitted::Unknown)?;
+    admit_account(&account, from, desk)
 }
 
 /// Signs in with a password: the session's secret, which is shown once. Blocks for as long as a hash takes.
@@ -123,9 +124,10 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// The roles of these names as they are spelt, if they exist and the caller may hand them out.
-pub fn roles_to_hand_out(names: &[String], caller: &Caller, desk: &Desk) -> Result<Vec<String>, Failure> {
-    let settings = desk.settings.snapshot();
-    let mut spelt: Vec<String> = Vec::new();
+pub fn roles_to_hand_out(names: &[String], caller: &Caller, desk: &Desk) -> Result<Given, Failure> {
+    // Before the settings are looked at: a removal that begins after this is noticed when the account is written.
+    let mut given = Given { roles: Vec::new(), as_of: desk.accounts.moment().map_err(unavailable)? };
+    let settings = central(desk)?;
     for name in names {
         let Some(grant) = roles::grant_of(name, &settings) else {
             return Err(Failure::new(
@@ -137,11 +139,11 @@ pub fn roles_to_hand_out(names: &[String], caller: &Caller, desk: &Desk) -> Resu
         };
         let excess = |excess: Excess| excess.failure(caller, &format!("give the role {}", grant.role));
         caller.rights.covers(&grant).map_err(excess)?;
-        if !spelt.iter().any(|known| **known == *grant.role) {
-            spelt.push(grant.role.to_string());
+        if !given.roles.iter().any(|known| **known == *grant.role) {
+            given.roles.push(grant.role.to_string());
         }
     }
-    Ok(spelt)
+    Ok(given)
 }
 
 /// Whether the caller may touch an account with these rights: whoever could set the password of somebody mightier, make
@@ -172,7 +174,7 @@ mod tests {
     }
 
     async fn put(account: Account, seen: u64, desk: &Desk) -> u64 {
-        wait(|done| desk.accounts.put_account(account, seen, done)).await.unwrap().unwrap()
+        wait(|done| desk.accounts.put_account(account, seen, Given::default(), done)).await.unwrap().unwrap()
     }
 
     #[tokio::test]
@@ -206,7 +208,7 @@ mod tests {
         let refused = roles_to_hand_out(&names(&["csadministrator"]), &caller, &desk).unwrap_err();
         assert_eq!(&*refused.id, "MoreThanOwnRights");
         let spelt = roles_to_hand_out(&names(&["csviewonlyadministrator", "CsVoiceAdministrator"]), &caller, &desk);
-        assert_eq!(spelt.unwrap(), ["CsViewOnlyAdministrator", "CsVoiceAdministrator"]);
+        assert_eq!(spelt.unwrap().roles, ["CsViewOnlyAdministrator", "CsVoiceAdministrator"]);
         assert_eq!(&*roles_to_hand_out(&names(&["CsKing"]), &caller, &desk).unwrap_err().id, "RoleNotFound");
         assert!(may_touch(&account("bob", &["CsViewOnlyAdministrator"]), &caller, &desk).is_ok());
         let mightier = may_touch(&account("bob", &["CsServerAdministrator"]), &caller, &desk);

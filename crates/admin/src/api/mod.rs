@@ -82,11 +82,12 @@ impl Api {
     /// The API of that desk. Requests over TLS must be addressed to one of `names`. Cmdlets are computed in `room`; to be
     /// called in the runtime of the roles, which keeps what cmdlets begin there.
     pub fn new(desk: Arc<Desk>, names: Vec<String>, users: LocalUsers, room: Room) -> Arc<Self> {
+        let throttle = Throttle::new(Arc::clone(&desk.guesses), Arc::clone(&desk.clock));
         Arc::new(Self {
             desk,
             names,
             users,
-            throttle: Throttle::default(),
+            throttle,
             pace: Pace::default(),
             seats: Seats::default(),
             hashing: Arc::new(Semaphore::new(HASHING_MAX)),
@@ -120,33 +121,32 @@ impl Api {
             Ok(caller) => caller,
             // Whoever has been disabled or has expired had the right secret: his nightly job guesses at nothing.
             Err(why @ (NotAdmitted::Disabled | NotAdmitted::Expired)) => {
-                tracing::info!(admin.from = %address, %why, "an administrator was not let in");
-                return Err(Problem::not_known());
+                return Err(not_admitted(address, &why));
             }
             // The credential has been looked at first, which costs the same whatever it is: a right one is let in from
             // an address that others guess from, since nobody guesses 256 bits.
             Err(why) => {
                 let wait = self.throttle.wait_of(None, address).filter(|_| why == NotAdmitted::Unknown);
-                return Err(match wait {
-                    Some(wait) => Problem::too_many(wait),
-                    None => self.not_admitted(None, address, &why),
-                });
+                if let Some(wait) = wait {
+                    return Err(Problem::too_many(wait));
+                }
+                if why == NotAdmitted::Unknown {
+                    self.throttle.failed(None, address);
+                }
+                return Err(not_admitted(address, &why));
             }
         };
         self.pace.take(&caller.name).map_err(Problem::too_many)?;
         Ok(caller)
     }
+}
 
-    /// What somebody is told who was not let in: that, and not why. The log says why.
-    fn not_admitted(&self, account: Option<&str>, address: IpAddr, why: &NotAdmitted) -> Problem {
-        tracing::info!(admin.from = %address, %why, "an administrator was not let in");
-        match why {
-            NotAdmitted::Store(error) => Problem::from(crate::cmdlets::unavailable(error.clone())),
-            NotAdmitted::Disabled | NotAdmitted::Expired | NotAdmitted::Unknown => {
-                self.throttle.failed(account, address);
-                Problem::not_known()
-            }
-        }
+/// What somebody is told who was not let in: that, and not why. The log says why.
+fn not_admitted(address: IpAddr, why: &NotAdmitted) -> Problem {
+    tracing::info!(admin.from = %address, %why, "an administrator was not let in");
+    match why {
+        NotAdmitted::Store(error) => Problem::from(crate::cmdlets::unavailable(error.clone())),
+        NotAdmitted::Disabled | NotAdmitted::Expired | NotAdmitted::Unknown => Problem::not_known(),
     }
 }
 

@@ -17,8 +17,8 @@ use serde_json::json;
 use super::line::Line;
 use super::problem::Problem;
 use super::seats::QUEUE_MAX;
-use super::{Api, Peer, door, openapi};
-use crate::accounts;
+use super::{Api, Peer, door, not_admitted, openapi};
+use crate::accounts::{self, NotAdmitted};
 use crate::audit;
 use crate::call::Caller;
 use crate::cmdlets::CMDLETS;
@@ -180,7 +180,7 @@ async fn sign_in(
     let wait = tokio::time::timeout(QUEUE_MAX, Arc::clone(&api.hashing).acquire_owned()).await;
     let Ok(Ok(seat)) = wait else { return Err(Problem::busy("As many sign-ins are being checked as can be at once.")) };
     // Within the seat, so that many tries at once are not all let through before the first has failed.
-    if let Some(wait) = api.throttle.wait_of(Some(&account), address) {
+    if let Some(wait) = api.throttle.wait_to_sign_in(&account, address) {
         return Err(Problem::too_many(wait));
     }
     let (desk, name) = (Arc::clone(&api.desk), account.clone());
@@ -192,7 +192,11 @@ async fn sign_in(
     let known = match checked {
         Ok(known) => known,
         Err(why) => {
-            let problem = api.not_admitted(Some(&account), address, &why);
+            let problem = not_admitted(address, &why);
+            // Not when the file of accounts could not be read: then nobody has guessed wrong.
+            if !matches!(why, NotAdmitted::Store(_)) {
+                api.throttle.failed_to_sign_in(&account, address).await;
+            }
             drop(seat);
             // A name that is no account's may be a password in the wrong field.
             let exists = api.desk.accounts.account(&account).is_ok_and(|found| found.is_some());
@@ -203,9 +207,9 @@ async fn sign_in(
         }
     };
     drop(seat);
-    api.throttle.succeeded(&account);
+    api.throttle.signed_in(&account).await;
     let opened = accounts::open_session(&known, &from, &api.desk).await;
-    let (issued, expires) = opened.map_err(|why| api.not_admitted(Some(&account), address, &why))?;
+    let (issued, expires) = opened.map_err(|why| not_admitted(address, &why))?;
     let caller = Caller { name: known.name, from, ..Caller::default() };
     audit::passed(&caller, "sign-in", &api.desk).await;
     line.knows();

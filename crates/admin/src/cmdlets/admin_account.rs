@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use reveille_store::{Account, AccountConflict, PasswordHash, StoreError, wait};
+use reveille_store::{Account, AccountConflict, Given, PasswordHash, StoreError, wait};
 
 use crate::accounts::{check_password, hash, is_name, may_touch, roles_to_hand_out};
 use crate::call::Call;
@@ -119,12 +119,12 @@ impl Cmdlet for New {
                 ));
             }
             let name = name.to_ascii_lowercase();
-            let roles = roles_to_hand_out(&texts(call.value("Roles")), &call.caller, desk)?;
+            let given = roles_to_hand_out(&texts(call.value("Roles")), &call.caller, desk)?;
             let now = desk.clock.now();
             let account = Account {
                 password: password(call, &name)?,
                 certificate: thumbprint(call)?.flatten(),
-                roles,
+                roles: given.roles.clone(),
                 disabled: call.value("Enabled").is_some_and(|_| !call.is_on("Enabled")),
                 created: now,
                 created_by: call.caller.name.clone(),
@@ -133,7 +133,7 @@ impl Cmdlet for New {
                 version: 0,
                 name,
             };
-            keep(account, 0, call, desk).await
+            keep(account, 0, given, call, desk).await
         })
     }
 }
@@ -177,9 +177,10 @@ impl Cmdlet for Set {
             may_touch(&account, &call.caller, desk)?;
             let read = instance.and_then(|object| object.property("@version")).and_then(Value::as_int);
             let seen = read.and_then(|version| u64::try_from(version).ok()).unwrap_or(account.version);
+            let mut given = Given::default();
             if let Some(roles) = call.value("Roles") {
-                let wanted = modified(&account.roles, roles);
-                account.roles = roles_to_hand_out(&wanted, &call.caller, desk)?;
+                given = roles_to_hand_out(&modified(&account.roles, roles), &call.caller, desk)?;
+                account.roles.clone_from(&given.roles);
             }
             if let Some(hash) = password(call, &account.name)? {
                 account.password = Some(hash);
@@ -192,7 +193,7 @@ impl Cmdlet for Set {
             }
             account.changed = desk.clock.now();
             account.changed_by.clone_from(&call.caller.name);
-            let outcome = keep(account, seen, call, desk).await?;
+            let outcome = keep(account, seen, given, call, desk).await?;
             Ok(Outcome { objects: Vec::new(), ..outcome })
         })
     }
@@ -236,11 +237,11 @@ impl Cmdlet for Remove {
     }
 }
 
-async fn keep(account: Account, seen: u64, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+async fn keep(account: Account, seen: u64, given: Given, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
     if call.what_if {
         return Ok(what_if(call, &account.name));
     }
-    let kept = wait(|done| desk.accounts.put_account(account.clone(), seen, done)).await.map_err(unavailable)?;
+    let kept = wait(|done| desk.accounts.put_account(account.clone(), seen, given, done)).await.map_err(unavailable)?;
     let version = kept.map_err(|error| conflict(&error))?;
     let mut outcome = Outcome::of([object(&Account { version, ..account.clone() })]);
     if account.roles.is_empty() {
@@ -364,6 +365,9 @@ pub(super) fn conflict(error: &AccountConflict) -> Failure {
             (Category::InvalidData, "CertificateTaken", " Take it away there first, or use another.")
         }
         AccountConflict::Gone { .. } => (Category::ObjectNotFound, "ObjectNotFound", ""),
+        AccountConflict::RoleGone { .. } => {
+            (Category::ResourceBusy, "RoleGone", " Get-CsAdminRole shows which roles there are.")
+        }
         AccountConflict::TooMany { .. } => (Category::InvalidData, "TooMany", " Remove what is not used."),
     };
     let sentence = error.to_string();

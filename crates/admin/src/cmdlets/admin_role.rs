@@ -1,20 +1,17 @@
 //! `CsAdminRole`: who may run what (lync.md §1.7). The predefined roles are part of the product and cannot be changed; a
 //! role of one's own starts from one of them.
 
-use reveille_core::settings::{AdminRole, Scope, Setting, SettingKey, Snapshot};
-use reveille_store::{AccountConflict, wait};
+use reveille_core::settings::{AdminRole, Setting, SettingKey, Snapshot};
 
-use super::admin_account::{conflict, unavailable};
-use crate::accounts::is_name;
-use crate::bind::distance;
-use crate::call::Call;
+use super::admin_account::unavailable;
+use crate::call::{Call, Caller};
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
-use crate::cmdlets::{CMDLETS, find};
+use crate::cmdlets::find;
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::family::{Family, Planned, central, fits, settled};
 use crate::kind::Kind;
-use crate::roles::{self, ConfigReach, Excess, Grant, LOCAL_GROUPS, PREDEFINED, Role, UserReach, UserScope};
+use crate::roles::{self, ConfigReach, Excess, Grant, PREDEFINED, Role, UserReach, custom, removal};
 use crate::value::{Object, Value};
 
 const NOUN: &str = "CsAdminRole";
@@ -84,7 +81,7 @@ impl Cmdlet for Get {
 
 fn get(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
     let wanted = call.text("Identity");
-    let runs = call.text("CanRun").map(|name| find(name).map(|it| it.about().name).ok_or_else(|| no_cmdlet(name)));
+    let runs = call.text("CanRun").map(|name| find(name).map(|it| it.about().name).ok_or_else(|| custom::no_cmdlet(name)));
     let runs = runs.transpose()?;
     let fit = |name: &str| {
         wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
@@ -139,48 +136,20 @@ impl Cmdlet for New {
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
             let name = call.text("Identity").unwrap_or_default();
-            if !is_name(name) {
-                return Err(invalid(name, "is no name for a role: letters, digits, '.', '-' and '_', at most 64"));
-            }
-            if is_standard(name) {
-                return Err(Failure::new(
-                    Category::ResourceExists,
-                    "AlreadyExists",
-                    format!("{name} is a predefined role or group, and its name cannot be used for another."),
-                )
-                .of(name));
-            }
             let template = call.text("Template").unwrap_or_default();
-            let Some(template) = roles::predefined(template) else {
-                return Err(invalid(template, "is no predefined role, and only one of those can be a template"));
-            };
+            let all = |role: &Role| role.grant().cmdlets.iter().map(ToString::to_string).collect();
             let mut start = AdminRole {
                 identity: name.to_owned(),
-                template: template.name.to_owned(),
-                cmdlets: template.grant().cmdlets.iter().map(ToString::to_string).collect(),
+                template: template.to_owned(),
+                cmdlets: roles::predefined(template).map(all).unwrap_or_default(),
                 script_modules: Vec::new(),
                 config_scopes: Vec::new(),
                 user_scopes: Vec::new(),
             };
-            apply(call, &mut start, desk)?;
-            if start.config_scopes.is_empty() && start.user_scopes.is_empty() {
-                return Err(invalid(name, "would reach nothing: give -ConfigScopes, -UserScopes or both"));
-            }
-            may_hold(call, &start)?;
-            // Whoever still carries the name would have the new role without anybody having given it to him.
-            let holders = holders(name, desk)?;
-            if !holders.is_empty() {
-                return Err(Failure::new(
-                    Category::ResourceExists,
-                    "NameStillHeld",
-                    format!(
-                        "{name} cannot be made while {} still carries that name from an earlier role: they would have it \
-                         at once. Set-CsAdminAccount -Roles @{{Remove=\"{name}\"}} takes it from each.",
-                        holders.join(", ")
-                    ),
-                )
-                .of(name));
-            }
+            apply(call, &mut start);
+            custom::check_new(&mut start, Some(&desk.sites))?;
+            may_hold(&call.caller, &start)?;
+            custom::check_unheld(name, &desk.accounts.accounts().map_err(unavailable)?)?;
             FAMILY.create(&spelt_out(call, &start), desk).await
         })
     }
@@ -220,9 +189,10 @@ impl Cmdlet for Set {
             let name = changeable(call.text("Identity").unwrap_or_default(), desk)?.identity;
             let edit = |role: &mut AdminRole| {
                 // Before and after: who could cripple a role that is mightier than his own would rule over its holders.
-                may_hold(call, role)?;
-                apply(call, role, desk)?;
-                may_hold(call, role)
+                may_hold(&call.caller, role)?;
+                apply(call, role);
+                custom::spell(role, Some(&desk.sites))?;
+                may_hold(&call.caller, role)
             };
             rewrite(&name, call, desk, edit).await
         })
@@ -271,28 +241,15 @@ impl Cmdlet for Remove {
                 }
                 (None, None) => match call.text("Sid") {
                     Some(sid) => return Err(not_found(sid)),
-                    None => return Err(invalid("", "is no role: give -Identity or -Filter")),
+                    None => return Err(custom::invalid("", "is no role: give -Identity or -Filter")),
                 },
             };
             let mut done = Outcome::default();
             for name in names {
-                may_hold(call, &changeable(&name, desk)?)?;
-                let holders = holders(&name, desk)?;
-                let mut one = call.clone();
-                one.values.insert("Identity", name.as_str().into());
-                let outcome = FAMILY.remove(&one, desk).await?;
-                done.verbose.extend(outcome.verbose);
-                done.what_if.extend(outcome.what_if);
-                done.warnings.extend(outcome.warnings);
-                if call.what_if && !holders.is_empty() {
-                    done.warnings.push(format!("{name} would be taken from {}.", holders.join(", ")));
-                } else if !call.what_if {
-                    let freed = take_from_all(&name, call, desk).await?;
-                    if !freed.is_empty() {
-                        done.warnings
-                            .push(format!("{name} was a role of {}; they do not have it any more.", freed.join(", ")));
-                    }
-                }
+                let said = if call.what_if { would_go(&name, call, desk).await? } else { go(&name, call, desk).await? };
+                done.verbose.extend(said.verbose);
+                done.what_if.extend(said.what_if);
+                done.warnings.extend(said.warnings);
             }
             Ok(done)
         })
@@ -373,8 +330,8 @@ async fn rewrite(
     settled(call, desk, plan).await
 }
 
-/// What the call's lists make of a role; everything in it exists afterwards.
-fn apply(call: &Call, role: &mut AdminRole, desk: &Desk) -> Result<(), Failure> {
+/// What the call's lists make of a role.
+fn apply(call: &Call, role: &mut AdminRole) {
     for (parameter, list) in [
         ("Cmdlets", &mut role.cmdlets),
         ("ConfigScopes", &mut role.config_scopes),
@@ -385,21 +342,6 @@ fn apply(call: &Call, role: &mut AdminRole, desk: &Desk) -> Result<(), Failure> 
             *list = changed(list, value);
         }
     }
-    for name in &mut role.cmdlets {
-        *name = match find(name) {
-            Some(cmdlet) => cmdlet.about().name.to_string(),
-            None => return Err(no_cmdlet(name)),
-        };
-    }
-    for scope in &mut role.config_scopes {
-        *scope = config_scope(scope, desk)?;
-    }
-    for scope in role.user_scopes.iter_mut().filter(|scope| !scope.eq_ignore_ascii_case("global")) {
-        let read: UserScope =
-            scope.parse().map_err(|why: String| Failure::new(Category::InvalidArgument, "BadScope", why + "."))?;
-        *scope = read.to_string();
-    }
-    Ok(())
 }
 
 /// A list after a modifier, or replaced by another list.
@@ -425,21 +367,6 @@ fn changed(before: &[String], value: &Value) -> Vec<String> {
     after
 }
 
-fn config_scope(text: &str, desk: &Desk) -> Result<String, Failure> {
-    let bad = |why: String| Failure::new(Category::InvalidArgument, "BadScope", why);
-    match text.parse::<Scope>() {
-        Ok(Scope::Global) => Ok("global".into()),
-        Ok(Scope::Site(site)) => match desk.sites.iter().find(|known| known.eq_ignore_ascii_case(&site)) {
-            Some(known) => Ok(format!("site:{known}")),
-            None => Err(bad(format!(
-                "There is no site \"{site}\": the configuration declares {}.",
-                if desk.sites.is_empty() { "none".into() } else { desk.sites.join(", ") }
-            ))),
-        },
-        _ => Err(bad(format!("\"{text}\" is not a role's scope: it is global or site:Name."))),
-    }
-}
-
 /// The call with the role's lists as they shall be.
 fn spelt_out(call: &Call, role: &AdminRole) -> Call {
     let mut call = call.clone();
@@ -452,51 +379,42 @@ fn spelt_out(call: &Call, role: &AdminRole) -> Call {
     call
 }
 
-fn may_hold(call: &Call, role: &AdminRole) -> Result<(), Failure> {
-    let excess = |excess: Excess| excess.failure(&call.caller, &format!("make or change the role {}", role.identity));
-    call.caller.rights.covers(&Grant::of_custom(role)).map_err(excess)
+fn may_hold(caller: &Caller, role: &AdminRole) -> Result<(), Failure> {
+    let excess = |excess: Excess| excess.failure(caller, &format!("make or change the role {}", role.identity));
+    caller.rights.covers(&Grant::of_custom(role)).map_err(excess)
 }
 
-/// The accounts that have the role.
-fn holders(name: &str, desk: &Desk) -> Result<Vec<String>, Failure> {
-    let accounts = desk.accounts.accounts().map_err(unavailable)?;
-    let has = |roles: &[String]| roles.iter().any(|role| role.eq_ignore_ascii_case(name));
-    Ok(accounts.into_iter().filter(|account| has(&account.roles)).map(|account| account.name).collect())
-}
-
-/// Takes the name out of every account that holds it: a role that somebody makes under it later is not theirs. After the
-/// role is gone nobody can be given it any more.
-async fn take_from_all(name: &str, call: &Call, desk: &Desk) -> Result<Vec<String>, Failure> {
-    let mut freed = Vec::new();
-    for holder in holders(name, desk)? {
-        for attempt in 1.. {
-            let Some(mut account) = desk.accounts.account(&holder).map_err(unavailable)? else { break };
-            let seen = account.version;
-            account.roles.retain(|role| !role.eq_ignore_ascii_case(name));
-            account.changed = desk.clock.now();
-            account.changed_by.clone_from(&call.caller.name);
-            match wait(|done| desk.accounts.put_account(account, seen, done)).await.map_err(unavailable)? {
-                Ok(_) => break,
-                Err(AccountConflict::Changed { .. }) if attempt < TRIES => {}
-                Err(AccountConflict::Gone { .. }) => break,
-                Err(error) => return Err(conflict(&error)),
-            }
-        }
-        freed.push(holder);
+/// Removes one role, from its accounts and then itself.
+async fn go(name: &str, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+    let files = removal::Files { settings: &*desk.settings, accounts: &*desk.accounts };
+    let may = |role: &AdminRole| may_hold(&call.caller, role);
+    let removed = removal::remove(name, &call.caller.name, desk.clock.now(), files, may).await?;
+    let freed = removed.ok_or_else(|| not_found(name))?;
+    let mut done = Outcome { verbose: vec![format!("AdminRole \"{name}\" is removed.")], ..Outcome::default() };
+    if !freed.is_empty() {
+        done.warnings.push(format!("{name} was a role of {}; they do not have it any more.", freed.join(", ")));
     }
-    Ok(freed)
+    Ok(done)
 }
 
-/// How often an account is read again that somebody else has just changed.
-const TRIES: usize = 16;
-
-fn is_standard(name: &str) -> bool {
-    PREDEFINED.iter().chain(&LOCAL_GROUPS).any(|role| role.name.eq_ignore_ascii_case(name))
+/// What the removal of one role would do.
+async fn would_go(name: &str, call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
+    may_hold(&call.caller, &changeable(name, desk)?)?;
+    let mut one = call.clone();
+    one.values.insert("Identity", name.into());
+    let mut said = FAMILY.remove(&one, desk).await?;
+    let has = |roles: &[String]| roles.iter().any(|role| role.eq_ignore_ascii_case(name));
+    let accounts = desk.accounts.accounts().map_err(unavailable)?;
+    let holders: Vec<String> = accounts.into_iter().filter(|it| has(&it.roles)).map(|it| it.name).collect();
+    if !holders.is_empty() {
+        said.warnings.push(format!("{name} would be taken from {}.", holders.join(", ")));
+    }
+    Ok(said)
 }
 
 /// A role that somebody has made, to be changed.
 fn changeable(name: &str, desk: &Desk) -> Result<AdminRole, Failure> {
-    if is_standard(name) {
+    if custom::is_standard(name) {
         return Err(Failure::new(
             Category::InvalidData,
             "StandardRole",
@@ -504,7 +422,7 @@ fn changeable(name: &str, desk: &Desk) -> Result<AdminRole, Failure> {
         )
         .of(name));
     }
-    roles::custom(name, &*central(desk)?).cloned().ok_or_else(|| not_found(name))
+    roles::made(name, &*central(desk)?).cloned().ok_or_else(|| not_found(name))
 }
 
 fn standard(role: &'static Role) -> Object {
@@ -539,17 +457,6 @@ fn object(role: &AdminRole) -> Object {
         .with("Template", role.template.as_str())
 }
 
-fn no_cmdlet(name: &str) -> Failure {
-    let known = CMDLETS.iter().map(|cmdlet| cmdlet.about().name.to_string());
-    let nearest = known.min_by_key(|known| distance(known, name)).unwrap_or_default();
-    Failure::new(
-        Category::ObjectNotFound,
-        "CmdletNotFound",
-        format!("There is no cmdlet \"{name}\" that a role could have. Did you mean {nearest}?"),
-    )
-    .of(name)
-}
-
 fn not_found(name: &str) -> Failure {
     Failure::new(
         Category::ObjectNotFound,
@@ -557,10 +464,6 @@ fn not_found(name: &str) -> Failure {
         format!("There is no role \"{name}\". Get-CsAdminRole shows which there are."),
     )
     .of(name)
-}
-
-fn invalid(name: &str, why: &str) -> Failure {
-    Failure::new(Category::InvalidArgument, "InvalidRole", format!("\"{name}\" {why}.")).of(name)
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! look at and change. What a call touches is worked out from the cmdlet's [`Area`](crate::cmdlet::Area) and from the
 //! bound parameters, so that shell, admin API and console cannot differ.
 
+pub mod custom;
 mod need;
 mod predefined;
 mod reach;
+pub mod removal;
 #[cfg(test)]
 mod tests;
 
@@ -204,12 +206,12 @@ impl Excess {
 pub fn grant_of(name: &str, settings: &Snapshot) -> Option<Grant> {
     match predefined(name) {
         Some(role) => Some(role.grant()),
-        None => custom(name, settings).map(Grant::of_custom),
+        None => made(name, settings).map(Grant::of_custom),
     }
 }
 
 /// The role of that name that somebody has made.
-pub fn custom<'a>(name: &str, settings: &'a Snapshot) -> Option<&'a AdminRole> {
+pub fn made<'a>(name: &str, settings: &'a Snapshot) -> Option<&'a AdminRole> {
     settings.admin_roles().find(|role| role.identity.eq_ignore_ascii_case(name))
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use reveille_admin::api::{Api, Groups, LocalUsers, Peer};
 use reveille_admin::probes::results::Results;
 use reveille_admin::probes::schedule;
+use reveille_admin::roles::removal;
 use reveille_admin::room::Room;
 use reveille_admin::{Desk, ports::Ports};
 use reveille_sip_net::{ClientAuth, TlsServer};
@@ -75,11 +76,13 @@ impl Opened {
         let desk = Desk {
             settings,
             accounts: self.accounts.clone(),
+            guesses: self.accounts.clone(),
             audit: self.accounts.clone(),
             clock: Arc::new(SystemClock),
             sites: raw.declared_sites(),
             ports,
         };
+        end_removals(&desk).await;
         let groups = Groups {
             server_admins: config.groups.rtcuniversalserveradmins,
             user_admins: config.groups.rtcuniversaluseradmins,
@@ -96,6 +99,16 @@ impl Opened {
         }
         api.finish().await;
         self.accounts.close();
+    }
+}
+
+/// Ends what another process, or this one before it stopped, has left half done.
+async fn end_removals(desk: &Desk) {
+    let files = removal::Files { settings: &*desk.settings, accounts: &*desk.accounts };
+    match removal::finish(desk.clock.now(), files).await {
+        Ok(gone) if gone.is_empty() => {}
+        Ok(gone) => info!(roles = gone.join(", "), "the removal of roles, which a stop had cut short, is done"),
+        Err(error) => warn!(%error, "the removal of roles, which a stop had cut short, could not be done"),
     }
 }
 

@@ -3,9 +3,12 @@
 //! Like the settings the file may be shared by several processes of one machine. Passwords are kept as the hash that the
 //! caller made of them, tokens and sessions as the digest of a long random secret; none of them can be printed.
 
+mod guesses;
+mod retired;
 mod sqlite;
 
 use std::fmt;
+use std::time::Duration;
 
 use reveille_core::Timestamp;
 
@@ -22,14 +25,38 @@ pub trait Accounts: Send + Sync + 'static {
     /// All accounts by name.
     fn accounts(&self) -> Result<Vec<Account>, StoreError>;
 
+    /// The account that a client certificate of that SHA-256 fingerprint stands for.
+    fn certified(&self, fingerprint: &[u8; 32]) -> Result<Option<Account>, StoreError>;
+
     /// Keeps an account, if it is as the caller has seen it: `seen` is the version that was read, 0 if there was none.
     /// Whoever was signed in as it must sign in again. Answers the new version.
     ///
+    /// `given` names the roles that this gives it and that somebody may be removing at that moment.
+    ///
     /// The outer result is the file's, the inner one says that somebody else was first, or that there are too many.
-    fn put_account(&self, account: Account, seen: u64, done: Completion<Result<u64, AccountConflict>>);
+    fn put_account(
+        &self,
+        account: Account,
+        seen: u64,
+        given: Given,
+        done: Completion<Result<u64, AccountConflict>>,
+    );
 
     /// Removes an account with all that stands for it, if it is as the caller has seen it.
     fn remove_account(&self, name: &str, seen: u64, done: Completion<Result<(), AccountConflict>>);
+
+    /// The moment of now, for [`Given`]: grows with every change of any account.
+    fn moment(&self) -> Result<u64, StoreError>;
+
+    /// Begins the removal of a role: takes it from every account that has it, which ends their sessions, and lets nobody be
+    /// given it until [`Self::end_retirement`]. Answers what was begun, and whose it was.
+    fn retire_role(&self, role: RoleSeen, by: &str, at: Timestamp, done: Completion<(Retirement, Vec<String>)>);
+
+    /// Notes that the role of that name is gone from the settings, or that it stays after all.
+    fn end_retirement(&self, name: &str, moment: u64, done: Completion<()>);
+
+    /// The removals of roles that were begun and did not end, the oldest first.
+    fn open_retirements(&self) -> Result<Vec<Retirement>, StoreError>;
 
     /// The token or session of that id.
     fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError>;
@@ -46,6 +73,29 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// Ends a token or session. Answers whether there was one.
     fn remove_pass(&self, id: &str, done: Completion<bool>);
+}
+
+/// Wrong guesses at passwords of late, by a key of the caller's (an account, an address). All processes that have the file
+/// count together.
+pub trait Guesses: Send + Sync + 'static {
+    /// What is known of a key.
+    fn guessed(&self, key: &str) -> Result<Option<Guessed>, StoreError>;
+
+    /// Counts one more wrong guess at each of the keys. After `forget` without one a key begins anew. The newest of those
+    /// with the most guesses are remembered, [`GUESSES_MAX`] of them.
+    fn guess(&self, keys: Vec<String>, at: Timestamp, forget: Duration, done: Completion<()>);
+
+    /// Forgets a key.
+    fn forget_guesses(&self, key: &str, done: Completion<()>);
+}
+
+/// What is known of a key that somebody guesses at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Guessed {
+    /// How many were wrong.
+    pub wrong: u32,
+    /// When the last one was.
+    pub last: Timestamp,
 }
 
 /// The record of what administrators did.
@@ -84,6 +134,37 @@ pub struct Account {
     pub changed_by: String,
     /// Grows with each change of any account; given by the store.
     pub version: u64,
+}
+
+/// Roles that an account is given, which the caller has seen in the settings.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Given {
+    /// Their names, in any case.
+    pub roles: Vec<String>,
+    /// [`Accounts::moment`], read before the settings were.
+    pub as_of: u64,
+}
+
+/// A role as somebody has seen it in the settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoleSeen {
+    /// Its name, in any case.
+    pub name: String,
+    /// The version of its record.
+    pub version: u64,
+}
+
+/// The removal of a role, from the moment on at which no account has it any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Retirement {
+    /// The role; its name in lower case.
+    pub role: RoleSeen,
+    /// Which of several removals of one name it is.
+    pub moment: u64,
+    /// Who removes it.
+    pub by: String,
+    /// When it was begun.
+    pub at: Timestamp,
 }
 
 /// The hash of a password with its salt and costs, as text. `Debug` does not show it.
@@ -184,6 +265,14 @@ pub enum AccountConflict {
         /// Its name.
         name: String,
     },
+    /// A role that it was to be given is being removed, or was a moment ago.
+    #[error("the role \"{role}\" is being removed, or was at this moment, so \"{name}\" was not given it")]
+    RoleGone {
+        /// The account.
+        name: String,
+        /// The role.
+        role: String,
+    },
     /// As many as there may be.
     #[error("there are {most} {what} already, and there may be no more")]
     TooMany {
@@ -267,6 +356,10 @@ pub struct AuditQuery {
 
 /// Accounts that there may be.
 pub const ACCOUNTS_MAX: usize = 1000;
+/// Removed roles that are remembered.
+pub const RETIRED_MAX: usize = 1000;
+/// Accounts and addresses whose wrong guesses are remembered.
+pub const GUESSES_MAX: usize = 10_000;
 /// Tokens that there may be.
 pub const TOKENS_MAX: usize = 1000;
 /// Sessions of one account; the oldest ends when another begins.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
@@ -9,7 +10,8 @@ use reveille_core::Timestamp;
 
 use super::{
     ACCOUNTS_MAX, AUDIT_DONE_MAX, AUDIT_PARAMETERS_MAX, AUDIT_REFUSED_MAX, Account, AccountConflict, Accounts, Audit,
-    AuditEntry, AuditOutcome, AuditQuery, Pass, PassKind, PasswordHash, SESSIONS_PER_ACCOUNT, TOKENS_MAX,
+    AuditEntry, AuditOutcome, AuditQuery, Given, Guessed, Guesses, Pass, PassKind, PasswordHash, Retirement, RoleSeen,
+    SESSIONS_PER_ACCOUNT, TOKENS_MAX, guesses, retired,
 };
 use crate::columns;
 use crate::completion::Completion;
@@ -45,25 +47,49 @@ impl Accounts for SqliteAdmin {
     }
 
     fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.engine.read(all)
+    }
+
+    fn certified(&self, fingerprint: &[u8; 32]) -> Result<Option<Account>, StoreError> {
         self.engine.read(|db| {
-            let mut query = db.prepare_cached(&format!("SELECT {ACCOUNT} FROM account ORDER BY name"))?;
-            query.query_map((), account_row)?.collect()
+            let mut query = db.prepare_cached(&format!("SELECT {ACCOUNT} FROM account WHERE certificate = ?1"))?;
+            query.query_row([fingerprint], account_row).optional()
         })
     }
 
-    fn put_account(&self, account: Account, seen: u64, done: Completion<Result<u64, AccountConflict>>) {
+    fn put_account(&self, account: Account, seen: u64, given: Given, done: Completion<Result<u64, AccountConflict>>) {
         let work = move |&mut db: &mut &Connection| {
             if let Some(conflict) = conflict(db, &account, seen)? {
                 return Ok(Err(conflict));
             }
-            let version = next_version(db)?;
-            write(db, &account, version)?;
-            // Who was signed in came in with a right, or a password, that may be no more.
-            let mut end = db.prepare_cached("DELETE FROM pass WHERE account = ?1 AND kind = ?2")?;
-            end.execute((&account.name, word(PassKind::Session)))?;
-            Ok(Ok(version))
+            if let Some(gone) = retired::gone(db, &given)? {
+                return Ok(Err(AccountConflict::RoleGone { name: account.name.clone(), role: gone.to_owned() }));
+            }
+            replace(db, &account).map(Ok)
         };
         self.engine.submit(1, 1024, work, done);
+    }
+
+    fn moment(&self) -> Result<u64, StoreError> {
+        self.engine.read(|db| {
+            let mut query = db.prepare_cached("SELECT latest FROM account_version")?;
+            query.query_row((), |row| columns::number_at(row, 0))
+        })
+    }
+
+    fn retire_role(&self, role: RoleSeen, by: &str, at: Timestamp, done: Completion<(Retirement, Vec<String>)>) {
+        let by = by.to_owned();
+        let work = move |&mut db: &mut &Connection| retired::begin(db, &role, &by, at);
+        self.engine.submit(1, 1024, work, done);
+    }
+
+    fn end_retirement(&self, name: &str, moment: u64, done: Completion<()>) {
+        let name = name.to_owned();
+        self.engine.submit(1, 64, move |&mut db: &mut &Connection| retired::end(db, &name, moment), done);
+    }
+
+    fn open_retirements(&self) -> Result<Vec<Retirement>, StoreError> {
+        self.engine.read(retired::open)
     }
 
     fn remove_account(&self, name: &str, seen: u64, done: Completion<Result<(), AccountConflict>>) {
@@ -133,6 +159,22 @@ impl Accounts for SqliteAdmin {
             Ok(db.prepare_cached("DELETE FROM pass WHERE id = ?1")?.execute([&id])? > 0)
         };
         self.engine.submit(1, 64, work, done);
+    }
+}
+
+impl Guesses for SqliteAdmin {
+    fn guessed(&self, key: &str) -> Result<Option<Guessed>, StoreError> {
+        self.engine.read(|db| guesses::of(db, key))
+    }
+
+    fn guess(&self, keys: Vec<String>, at: Timestamp, forget: Duration, done: Completion<()>) {
+        let work = move |&mut db: &mut &Connection| guesses::count(db, &keys, at, forget);
+        self.engine.submit(1, 256, work, done);
+    }
+
+    fn forget_guesses(&self, key: &str, done: Completion<()>) {
+        let key = key.to_owned();
+        self.engine.submit(1, 128, move |&mut db: &mut &Connection| guesses::forget(db, &key), done);
     }
 }
 
@@ -217,6 +259,22 @@ fn find(db: &Connection, name: &str) -> rusqlite::Result<Option<Account>> {
     query.query_row([name.to_ascii_lowercase()], account_row).optional()
 }
 
+/// All accounts by name.
+pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Account>> {
+    let mut query = db.prepare_cached(&format!("SELECT {ACCOUNT} FROM account ORDER BY name"))?;
+    query.query_map((), account_row)?.collect()
+}
+
+/// Writes an account, and ends its sessions: who was signed in came in with a right, or a password, that may be no more.
+/// Answers its new version.
+pub(super) fn replace(db: &Connection, account: &Account) -> rusqlite::Result<u64> {
+    let version = next_version(db)?;
+    write(db, account, version)?;
+    let mut end = db.prepare_cached("DELETE FROM pass WHERE account = ?1 AND kind = ?2")?;
+    end.execute((&account.name, word(PassKind::Session)))?;
+    Ok(version)
+}
+
 /// Why this account cannot be kept over what is there.
 fn conflict(db: &Connection, account: &Account, seen: u64) -> rusqlite::Result<Option<AccountConflict>> {
     let name = account.name.clone();
@@ -242,7 +300,7 @@ fn changed(known: Account) -> AccountConflict {
 }
 
 /// Versions are never given twice, also not to an account that was removed and made again.
-fn next_version(db: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn next_version(db: &Connection) -> rusqlite::Result<u64> {
     let mut next = db.prepare_cached("UPDATE account_version SET latest = latest + 1 RETURNING latest")?;
     next.query_row((), |row| columns::number_at(row, 0))
 }
@@ -345,29 +403,35 @@ fn cut(text: &str, most: usize) -> &str {
 const ACCOUNT: &str = "name, password, certificate, roles, disabled, created, created_by, changed, changed_by, version";
 const PASS: &str = "id, kind, digest, account, comment, created, created_by, expires, used";
 
-const LAYOUT: Layout = Layout {
-    name: "admin",
-    mark: *b"RvlA",
-    page_bytes: 4096,
-    one_process: false,
-    migrations: &["
-        CREATE TABLE account (
-            name TEXT PRIMARY KEY, password TEXT, certificate BLOB UNIQUE, roles TEXT NOT NULL,
-            disabled INTEGER NOT NULL, created INTEGER NOT NULL, created_by TEXT NOT NULL, changed INTEGER NOT NULL,
-            changed_by TEXT NOT NULL, version INTEGER NOT NULL
-        );
-        CREATE TABLE account_version (latest INTEGER NOT NULL);
-        INSERT INTO account_version VALUES (0);
-        CREATE TABLE pass (
-            id TEXT PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, account TEXT NOT NULL, comment TEXT NOT NULL,
-            created INTEGER NOT NULL, created_by TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER
-        );
-        CREATE INDEX pass_account ON pass (account, kind, created);
-        CREATE TABLE audit (
-            number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, author TEXT NOT NULL,
-            came_from TEXT NOT NULL, cmdlet TEXT NOT NULL, parameters TEXT NOT NULL, outcome TEXT NOT NULL,
-            detail TEXT NOT NULL, millis INTEGER NOT NULL, refused INTEGER NOT NULL
-        );
-        CREATE INDEX audit_refused ON audit (refused, number);
-    "],
-};
+const LAYOUT: Layout =
+    Layout { name: "admin", mark: *b"RvlA", page_bytes: 4096, one_process: false, migrations: &[FIRST, SECOND] };
+
+const FIRST: &str = "
+    CREATE TABLE account (
+        name TEXT PRIMARY KEY, password TEXT, certificate BLOB UNIQUE, roles TEXT NOT NULL,
+        disabled INTEGER NOT NULL, created INTEGER NOT NULL, created_by TEXT NOT NULL, changed INTEGER NOT NULL,
+        changed_by TEXT NOT NULL, version INTEGER NOT NULL
+    );
+    CREATE TABLE account_version (latest INTEGER NOT NULL);
+    INSERT INTO account_version VALUES (0);
+    CREATE TABLE pass (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, account TEXT NOT NULL, comment TEXT NOT NULL,
+        created INTEGER NOT NULL, created_by TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER
+    );
+    CREATE INDEX pass_account ON pass (account, kind, created);
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, author TEXT NOT NULL,
+        came_from TEXT NOT NULL, cmdlet TEXT NOT NULL, parameters TEXT NOT NULL, outcome TEXT NOT NULL,
+        detail TEXT NOT NULL, millis INTEGER NOT NULL, refused INTEGER NOT NULL
+    );
+    CREATE INDEX audit_refused ON audit (refused, number);
+";
+
+/// A removal of a role begins with the accounts, and wrong guesses are counted by all processes together.
+const SECOND: &str = "
+    CREATE TABLE retired_role (
+        name TEXT PRIMARY KEY, version INTEGER NOT NULL, moment INTEGER NOT NULL, author TEXT NOT NULL,
+        at INTEGER NOT NULL, over INTEGER NOT NULL
+    );
+    CREATE TABLE guess (key TEXT PRIMARY KEY, wrong INTEGER NOT NULL, last INTEGER NOT NULL);
+";

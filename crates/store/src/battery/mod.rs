@@ -76,9 +76,13 @@ mod sqlite {
     pass! { admin on AdminFile:
         a_certificate_stands_for_one_account_only,
         a_change_ends_sessions_and_a_removal_tokens_too,
+        a_role_that_is_being_removed_is_nobodys_and_nobody_is_given_it,
         an_account_reads_back_as_it_was_put_also_after_opening_again,
         an_entry_is_found_by_who_did_what_when_and_how_it_ended,
+        guesses_are_counted_for_a_time_and_the_most_are_remembered,
         passes_are_bounded_and_what_is_over_goes,
+        removals_that_are_over_are_forgotten_some_time_and_the_others_never,
+        the_account_of_a_certificate_is_found_by_it,
         who_is_refused_often_pushes_nobodys_deeds_out,
         whoever_comes_second_to_an_account_is_told_who_was_first,
     }

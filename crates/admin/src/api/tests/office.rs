@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use reveille_core::settings::{AdminRole, Setting, SettingChange};
-use reveille_store::{Account, Pass, PassKind, wait};
+use reveille_store::{Account, Given, Pass, PassKind, wait};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +66,7 @@ impl Office {
             changed_by: "test".into(),
             version: 0,
         };
-        wait(|done| self.desk.accounts.put_account(account, 0, done)).await.unwrap().unwrap();
+        wait(|done| self.desk.accounts.put_account(account, 0, Given::default(), done)).await.unwrap().unwrap();
         let issued = Issued::new(PassKind::Token);
         let pass = Pass {
             id: issued.id,
