@@ -1,5 +1,8 @@
 //! What becomes of a request with one leg or several, each story told as events and what they cause.
 
+mod reunion;
+mod standing_in;
+
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -172,6 +175,18 @@ impl Story {
 
     fn ended(&self) -> Vec<(u16, Option<usize>)> {
         self.owner.ended.lock().unwrap().clone()
+    }
+
+    /// Lets this time pass, with everything that is due in it.
+    fn passes(&mut self, millis: u64) -> String {
+        let until = self.now + Millis(millis);
+        let mut words = Vec::new();
+        while self.context.next_deadline().is_some_and(|at| at <= until) {
+            words.push(self.waits());
+        }
+        self.now = until;
+        words.retain(|word| !word.is_empty());
+        words.join(", ")
     }
 }
 
@@ -453,186 +468,6 @@ fn nothing_of_the_messages_is_kept_behind_an_accepted_call() {
     let mut refused = Story::calling(ONE);
     refused.hears(0, 404);
     assert!(!refused.context.keeps_messages());
-}
-
-const SERVERS: &[Planned] = &[(1000, None), (1000, Some(0)), (1000, Some(1))];
-
-impl Story {
-    /// A request on its way to one place with several servers.
-    fn to_servers(method: &str) -> Self {
-        let mut story = Self::taken(method, Reliability::Reliable, "");
-        story.again = true;
-        assert_eq!(story.forward(SERVERS, Reliability::Reliable), format!("0:{method}"));
-        story
-    }
-
-    /// Lets this time pass, with everything that is due in it.
-    fn passes(&mut self, millis: u64) -> String {
-        let until = self.now + Millis(millis);
-        let mut words = Vec::new();
-        while self.context.next_deadline().is_some_and(|at| at <= until) {
-            words.push(self.waits());
-        }
-        self.now = until;
-        words.retain(|word| !word.is_empty());
-        words.join(", ")
-    }
-}
-
-#[test]
-fn the_servers_of_a_place_are_asked_one_after_the_other() {
-    // What happens to the first, what follows, and what goes back when none of the others helps either.
-    type Happens = fn(&mut Story) -> String;
-    let table: [(&str, &str, Happens, &str); 6] = [
-        ("INVITE", "503", |story| story.hears_with(0, 503, "Retry-After: 7\r\n"), "0:ACK, 1:INVITE"),
-        ("MESSAGE", "503", |story| story.hears_with(0, 503, "Retry-After: 7\r\n"), "1:MESSAGE"),
-        ("INVITE", "its connection ends", |story| story.parted(0), "1:INVITE"),
-        ("MESSAGE", "its connection ends", |story| story.parted(0), "1:MESSAGE"),
-        ("INVITE", "silence", |story| story.passes(32_000), "up 100, 1:INVITE"),
-        ("INVITE", "none can be reached", |story| story.failed(0), "up 500"),
-    ];
-    for (method, what, happens, expected) in table {
-        let mut story = Story::to_servers(method);
-        assert_eq!(happens(&mut story), expected, "{method}: {what}");
-        if expected.ends_with("500") {
-            continue;
-        }
-        let branches: Vec<&str> = story
-            .left
-            .iter()
-            .filter(|(_, sent)| sent.method() != Some(Method::Ack))
-            .map(|(_, sent)| sent.top_via().unwrap().branch().unwrap())
-            .collect();
-        assert_eq!(branches, ["z9hG4bKp1.0.2.3", "z9hG4bKp1.1.2.3"], "a transaction of its own: {method}: {what}");
-        // There is no second server after all: the first one's word counts, and the third never begins.
-        assert_eq!(story.failed(1), if what == "silence" { "up 408" } else { "up 500" }, "{method}: {what}");
-        let retry = story.back.last().and_then(|answer| answer.header(Name::RetryAfter));
-        assert_eq!(retry, (what == "503").then_some("7"), "{method}: {what}");
-        let mut helped = Story::to_servers(method);
-        happens(&mut helped);
-        assert!(helped.hears(1, 200).contains("up 200"), "{method}: {what}");
-        helped.passes(64_000);
-        assert!(helped.context.is_over(), "{method}: {what}: nothing is left of the third");
-    }
-}
-
-#[test]
-fn servers_stand_in_for_a_bounded_time_and_number() {
-    let mut silent = Story::to_servers("INVITE");
-    assert_eq!(silent.passes(64_000), "up 100, 1:INVITE, up 408", "a third would find nobody waiting");
-    let mut other = Story::to_servers("MESSAGE");
-    assert_eq!(other.passes(64_000), "", "the sender has given up with us");
-    assert!(other.context.is_over());
-    let mut busy = Story::to_servers("INVITE");
-    assert_eq!(busy.hears(0, 503), "0:ACK, 1:INVITE");
-    assert_eq!(busy.hears(1, 503), "1:ACK, 2:INVITE");
-    assert_eq!(busy.hears_with(2, 503, "Retry-After: 9\r\n"), "2:ACK, up 500", "and never a 503");
-    let mut rang = Story::to_servers("INVITE");
-    rang.hears(0, 180);
-    assert!(rang.passes(181_000 + 32_000).ends_with("up 408"), "what has rung for so long rings nowhere else");
-    let mut cancelled = Story::to_servers("INVITE");
-    cancelled.cancelled();
-    assert_eq!(cancelled.hears(0, 503), "0:ACK, up 500");
-}
-
-#[test]
-fn whoever_stood_by_is_forgotten_with_the_answer() {
-    for (status, again) in [(486, false), (486, true), (200, false), (603, true)] {
-        let mut story = Story::taken("INVITE", Reliability::Reliable, "");
-        story.again = again;
-        story.forward(SERVERS, Reliability::Reliable);
-        story.hears(0, status);
-        story.context.on_ack(story.now);
-        story.passes(64_000);
-        assert!(story.context.is_over(), "{status}");
-    }
-}
-
-#[test]
-fn a_caller_who_is_back_in_time_on_another_connection_hears_what_was_said_meanwhile() {
-    // What was said before, while it was away, and what it hears when it is back.
-    let table: &[(&[u16], &[u16], &str)] = &[
-        (&[], &[], ""),
-        (&[180], &[], "up 180"),
-        (&[180], &[183], "up 183"),
-        (&[180], &[183, 200], "up 200"),
-        (&[180], &[200, 200], "up 200"),
-        (&[180], &[486], "up 486"),
-        (&[180, 486], &[], "up 486"),
-        (&[180, 200], &[], ""),
-        (&[180, 200], &[200], "up 200"),
-    ];
-    for (before, meanwhile, back) in table {
-        let mut story = Story::calling(ONE);
-        before.iter().for_each(|status| drop(story.hears(0, *status)));
-        story.context.on_upstream_away(story.now);
-        assert!(story.context.is_upstream_away());
-        for status in *meanwhile {
-            assert!(!story.hears(0, *status).contains("up"), "{before:?} {meanwhile:?}");
-        }
-        assert_eq!(story.passes(9_999).replace("up 100", ""), "", "{before:?} {meanwhile:?}");
-        let heard = story.returns();
-        assert_eq!(heard.replace("up 100", ""), *back, "{before:?} {meanwhile:?}");
-        assert_eq!(story.returns(), "", "once");
-        if !before.iter().chain(*meanwhile).any(|status| *status >= 200) {
-            assert_eq!(story.hears(0, 200), "up 200", "{before:?} {meanwhile:?}: the call goes on");
-        }
-    }
-    let mut other = Story::taken("BYE", Reliability::Reliable, "");
-    other.forward(ONE, Reliability::Reliable);
-    other.context.on_upstream_away(other.now);
-    other.hears(0, 200);
-    assert!(!other.context.is_over(), "it is kept for whoever sent the request");
-    assert_eq!(other.returns(), "up 200");
-    assert!(other.context.is_over());
-}
-
-#[test]
-fn a_caller_who_is_not_back_in_time_has_hung_up() {
-    let mut story = Story::calling(ONE);
-    story.hears(0, 180);
-    story.context.on_upstream_away(story.now);
-    assert_eq!(story.context.next_deadline(), Some(Millis(10_000)));
-    assert_eq!(story.waits(), "0:CANCEL");
-    assert_eq!(story.returns(), "", "too late");
-    assert_eq!(story.hears(0, 487), "0:ACK");
-    assert!(story.context.is_over());
-    let mut accepted = Story::calling(ONE);
-    accepted.hears(0, 180);
-    accepted.context.on_upstream_away(accepted.now);
-    assert_eq!(accepted.hears(0, 200), "");
-    assert_eq!(accepted.passes(10_000), "", "a call that was accepted cannot be cancelled any more");
-    assert!(accepted.context.is_over());
-    let mut other = Story::taken("BYE", Reliability::Reliable, "");
-    other.forward(ONE, Reliability::Reliable);
-    other.context.on_upstream_away(other.now);
-    assert_eq!(other.passes(10_000), "");
-    assert!(other.context.is_over());
-}
-
-#[test]
-fn a_callee_whose_connection_is_gone_while_it_rings_may_answer_on_another() {
-    let mut story = Story::calling(ONE);
-    story.hears(0, 180);
-    assert_eq!(story.parted(0), "");
-    assert_eq!(story.passes(9_999).replace("up 100", ""), "");
-    assert_eq!(story.hears(0, 200), "up 200");
-    let mut lost = Story::calling(ONE);
-    lost.hears(0, 180);
-    lost.parted(0);
-    assert_eq!(lost.passes(10_000), "up 500");
-    assert!(lost.context.on_ack(lost.now).is_empty() && lost.context.is_over());
-    let mut cancelled = Story::calling(ONE);
-    cancelled.hears(0, 180);
-    cancelled.parted(0);
-    assert_eq!(cancelled.cancelled(), "", "there is nobody to be told");
-    assert_eq!(cancelled.passes(10_000), "up 487", "whoever has hung up hears that it has");
-    let mut back = Story::calling(ONE);
-    back.hears(0, 180);
-    back.parted(0);
-    back.cancelled();
-    assert_eq!(back.hears(0, 180), "up 180, 0:CANCEL");
-    assert_eq!(back.hears(0, 487), "0:ACK, up 487");
 }
 
 #[test]
