@@ -1,10 +1,12 @@
-//! `reveille settings import|export|remove`: what the organisation wants, as a file, until the management shell exists.
+//! `reveille settings import|export|remove`: what the organisation wants, as a file: to carry it elsewhere, keep it, or read
+//! it where no server runs. One change at a time is what the management shell is for.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use reveille_server::settings_file::Place;
 use reveille_server::{config, settings_file};
 
 use crate::{WRONG_CONFIGURATION, out};
@@ -54,22 +56,22 @@ pub(crate) struct Store {
     /// Those of this configuration
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Those in this settings.db
+    /// Those in this settings.db; the sites that roles name are believed then
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
 }
 
 impl Store {
-    fn path(&self) -> Result<PathBuf> {
-        let path = match (&self.config, &self.store) {
-            (Some(config), _) => config::read(config)?.settings_path(),
-            (None, Some(store)) => store.clone(),
+    fn place(&self) -> Result<Place> {
+        let place = match (&self.config, &self.store) {
+            (Some(config), _) => Place::of(&config::read(config)?),
+            (None, Some(store)) => Place::at(store),
             (None, None) => anyhow::bail!("give --config or --store"),
         };
-        if let Some(folder) = path.parent() {
+        if let Some(folder) = place.settings().parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
-        Ok(path)
+        Ok(place)
     }
 }
 
@@ -87,7 +89,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode> {
 async fn change(settings: Settings) -> Result<ExitCode> {
     match settings {
         Settings::Export { store, file } => {
-            let text = settings_file::export(&store.path()?)?;
+            let text = settings_file::export(&store.place()?)?;
             match file {
                 Some(file) => {
                     std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
@@ -96,11 +98,11 @@ async fn change(settings: Settings) -> Result<ExitCode> {
             }
         }
         Settings::Import { store, author, file } => {
-            let version = settings_file::import(&store.path()?, &file, &author_or_user(author)).await?;
+            let version = settings_file::import(&store.place()?, &file, &author_or_user(author)).await?;
             out::note(&format!("{} is imported; the settings are at version {version}", file.display()));
         }
         Settings::Remove { store, author, kind, identity } => {
-            let removed = settings_file::remove(&store.path()?, &kind, &identity, &author_or_user(author)).await?;
+            let removed = settings_file::remove(&store.place()?, &kind, &identity, &author_or_user(author)).await?;
             let Some(version) = removed else {
                 anyhow::bail!("there is no {kind} \"{identity}\"; `reveille settings export` shows what there is");
             };

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use reveille_core::Reason;
 use reveille_core::settings::Setting;
+use reveille_server::settings_file::Place;
 use reveille_server::{config, settings_file};
 use reveille_sim::phone::{Phone, PhoneOptions};
 use reveille_sip_net::{TlsClient, TrustRoots};
@@ -52,10 +53,10 @@ fn every_settings_file_of_the_examples_is_imported_as_a_whole() -> Result<()> {
     for path in files("json")? {
         let store = folder.path().join(format!("{seen}.db"));
         let records = settings_file::read(&path)?;
-        let version = runtime.block_on(settings_file::import(&store, &path, "test"))?;
+        let version = runtime.block_on(settings_file::import(&Place::at(&store), &path, "test"))?;
         ensure!(version == records.len() as u64, "{}: version {version} of {} records", path.display(), records.len());
         // What is exported can be imported again, and says the same.
-        let again = folder.write(&format!("{seen}.json"), &settings_file::export(&store)?)?;
+        let again = folder.write(&format!("{seen}.json"), &settings_file::export(&Place::at(&store))?)?;
         ensure!(settings_file::read(&again)?.len() == records.len(), "{} loses records", path.display());
         seen += 1;
     }
@@ -105,11 +106,11 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
     ensure!(kinds.len() == 15, "the page has these kinds of settings: {kinds:?}");
     let runtime = tokio::runtime::Runtime::new()?;
     let store = folder.path().join("settings.db");
-    runtime.block_on(settings_file::import(&store, &file, "test"))?;
-    let again = runtime.block_on(settings_file::import(&store, &file, "test"))?;
+    runtime.block_on(settings_file::import(&Place::at(&store), &file, "test"))?;
+    let again = runtime.block_on(settings_file::import(&Place::at(&store), &file, "test"))?;
     ensure!(again == records.len() as u64, "what is so already was changed: version {again}");
     // What is exported is what was imported, of every kind and with every property.
-    let again = settings_file::read(&folder.write("again.json", &settings_file::export(&store)?)?)?;
+    let again = settings_file::read(&folder.write("again.json", &settings_file::export(&Place::at(&store))?)?)?;
     ensure!(again.len() == records.len(), "{} records of {}", again.len(), records.len());
     for record in &records {
         ensure!(again.contains(record), "{} \"{}\" is not as it was", record.kind(), record.identity());

@@ -426,7 +426,11 @@ impl Raw {
     /// The file of accounts and of the audit log: beside that of the settings and named after it, so that who shares the
     /// one shares the other, and two organisations on one machine share neither.
     pub fn accounts_path(&self) -> PathBuf {
-        let settings = self.settings_path();
+        Self::accounts_beside(&self.settings_path())
+    }
+
+    /// The file of accounts of that settings file.
+    pub(crate) fn accounts_beside(settings: &Path) -> PathBuf {
         let name = settings.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let own = match name.rsplit_once("settings") {
             Some((before, after)) => format!("{before}admin{after}"),
