@@ -79,7 +79,7 @@ impl Handler for Doorway {
                 Some(Method::Message) => match self.read(edge.as_ref(), &message) {
                     Ok((from, asked, requests)) => {
                         let (flow, name, body) = (Arc::clone(flow), Arc::clone(&self.name), message.body());
-                        let watch = Watch::of(&requests, begun);
+                        let watch = Watch::of(&requests, begun, || self.intake.way_back(from.domain()));
                         let answer = move |receipt| send(&flow, answer(&message, receipt, watch, &name));
                         submissions.push(Submission { from, asked, requests, body, answer: Box::new(answer) });
                     }
@@ -124,19 +124,19 @@ type Asking = (AdmittedPeer, SipDomain, Vec<PushRequest>);
 const USER: &str = "push";
 
 /// Since when a test is under way here: its sender is told how long each step took (docs/border.md).
-#[derive(Clone, Copy)]
 struct Watch {
     begun: Instant,
     intake: Duration,
     dispatched: bool,
+    back: Option<SipDomain>,
 }
 
 impl Watch {
     /// For a probe that stands alone, and for nothing else.
-    fn of(requests: &[PushRequest], begun: Instant) -> Option<Self> {
+    fn of(requests: &[PushRequest], begun: Instant, back: impl FnOnce() -> Option<SipDomain>) -> Option<Self> {
         match requests {
             [one] if one.event == Event::Probe => {
-                Some(Self { begun, intake: begun.elapsed(), dispatched: one.to.is_some() })
+                Some(Self { begun, intake: begun.elapsed(), dispatched: one.to.is_some(), back: back() })
             }
             _ => None,
         }
@@ -144,7 +144,7 @@ impl Watch {
 
     fn times(self) -> Times {
         let journal = self.begun.elapsed().saturating_sub(self.intake);
-        Times { intake: self.intake, journal, dispatched: self.dispatched }
+        Times { intake: self.intake, journal, dispatched: self.dispatched, back: self.back }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
-use reveille_federation::request::{REQUESTS_MAX, SKEW_REPORTED, write_body};
+use reveille_federation::request::{REQUESTS_MAX, RequestFault, SKEW_REPORTED, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken};
 use reveille_store::{Appended, Journal, JournalEntry, StoreError, fingerprint};
 use tokio::sync::watch;
@@ -66,6 +66,11 @@ impl Intake {
             }
         }
         Self { journal, dispatch, settings, lanes, clock }
+    }
+
+    /// The server by which our settings have our edge reach this organisation; `None` where its SRV record decides.
+    pub(crate) fn way_back(&self, origin: &SipDomain) -> Option<SipDomain> {
+        self.settings.borrow().allowed_domain(origin).and_then(|record| record.proxy_fqdn.clone())
     }
 
     /// Takes everything that came in at once; each submission is answered after one common sync.
@@ -128,7 +133,10 @@ impl Intake {
         let refused = |reason| PushResult::new(Taken::Refused(reason));
         let expires = request.check(now).map_err(|fault| {
             info!(peer.domain = %origin, push.id = %request.id, %fault, "a push request is not valid");
-            refused(Reason::InvalidRequest)
+            refused(match fault {
+                RequestFault::ClockSkew { .. } => Reason::ClockSkew,
+                _ => Reason::InvalidRequest,
+            })
         })?;
         let skew = request.skew(now);
         if skew > SKEW_REPORTED {

@@ -57,6 +57,8 @@ pub enum Failure {
     BadProxyUri,
     /// The partner's edge is there, and the clearing house behind it is not.
     ClearingHouseDown,
+    /// Home's clock and the clearing house's are too far apart.
+    ClockSkew,
     /// The domain is on the block list.
     DomainBlocked,
     /// The domain is not on the allow list.
@@ -203,9 +205,12 @@ impl Failure {
             Self::AssertionMissing | Self::NotOurDomain | Self::OwnDomain | Self::PartnerRefuses | Self::PeerSilent => {
                 Stage::PartnersPolicy
             }
-            Self::AppNotGranted | Self::BadBody | Self::ClearingHouseDown | Self::NoSuchApp | Self::NoSuchUser => {
-                Stage::Intake
-            }
+            Self::AppNotGranted
+            | Self::BadBody
+            | Self::ClearingHouseDown
+            | Self::ClockSkew
+            | Self::NoSuchApp
+            | Self::NoSuchUser => Stage::Intake,
             Self::StoreFull => Stage::Journal,
             Self::ProviderRefuses => Stage::Dispatch,
             Self::NoTestDevice | Self::ProbeUnanswered => Stage::Probe,
@@ -266,6 +271,12 @@ impl Failure {
             Self::ClearingHouseDown => {
                 (1046, Peer, true, "ask the partner whether its clearing house runs; its edge answers, and it does not")
             }
+            Self::ClockSkew => (
+                90129,
+                Ours,
+                false,
+                "run timedatectl on both machines; on the one whose clock is wrong: timedatectl set-ntp true",
+            ),
             Self::EdgeUnknown => (90121, Configuration, false, "name the inner side of this home's own edge"),
             Self::EdgeUnreachable => {
                 (90122, Ours, true, "start the edge, and check home.edge in reveille.toml: name, address, certificate")

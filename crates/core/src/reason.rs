@@ -102,6 +102,10 @@ reasons! {
     AppSuspendedByBrake = "app-suspended-by-brake" by ClearingHouse:
         "the app is suspended because its tokens were rejected in mass",
         "ask the publisher why its app lost so many tokens at once; nothing can be done here";
+    /// Home's clock and the clearing house's are too far apart: a captured request could ring later (DESIGN.md §5).
+    ClockSkew = "clock-skew" by ClearingHouse:
+        "the clocks of home and clearing house differ by more than 10 minutes",
+        "run timedatectl on this machine: if its clock is wrong, timedatectl set-ntp true; if it is right, tell DOMAIN";
     /// A newer push took its place.
     Coalesced = "coalesced" by Home:
         "a newer push for the same conversation took its place",

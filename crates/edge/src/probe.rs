@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_core::stage::Stage;
 use reveille_federation::answer::Answer;
-use reveille_federation::probe::{Told, write};
+use reveille_federation::probe::{NAME_SERVERS_FAIL, Told, write};
 use reveille_federation::route::{Way, way};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Message, Method, Name};
@@ -125,7 +125,17 @@ impl Log {
             Refusal::AddressNotFound { host, .. } => Some(host.as_str()),
             _ => None,
         };
-        self.fail(refusal.failure().stage(), name, refusal.as_str());
+        self.fail(refusal.failure().stage(), name, why_unfound(refusal));
+    }
+}
+
+/// The word for a refusal. Records that nobody could be asked for are told from those that are not there.
+fn why_unfound(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::SrvNotFound { remedy: Some(_), .. } | Refusal::AddressNotFound { remedy: Some(_), .. } => {
+            NAME_SERVERS_FAIL
+        }
+        other => other.as_str(),
     }
 }
 
@@ -200,7 +210,7 @@ impl Outbound {
                 domain: domain.clone(),
                 host: target.parse().unwrap_or_else(|_| domain.clone()),
                 why: error.to_string(),
-                remedy: None,
+                remedy: error.is_passing().then(|| error.advice()),
             })?;
             Ok::<_, Refusal>(target)
         })
@@ -209,8 +219,8 @@ impl Outbound {
         Some(match found {
             Ok(Ok(target)) if target.eq_ignore_ascii_case(ours) => Told::passed(Stage::OwnName, took).at(target),
             Ok(Ok(target)) => Told::passed(Stage::OwnName, took).at(target).why("leads-elsewhere"),
-            Ok(Err(refusal)) => Told::failed(Stage::OwnName, took).at(ours).why(refusal.as_str()),
-            Err(_) => Told::failed(Stage::OwnName, took).at(ours).why("timed-out"),
+            Ok(Err(refusal)) => Told::failed(Stage::OwnName, took).at(ours).why(why_unfound(&refusal)),
+            Err(_) => Told::failed(Stage::OwnName, took).at(ours).why(NAME_SERVERS_FAIL),
         })
     }
 

@@ -256,6 +256,7 @@ impl Refusal {
             Self::Request { reason } => match reason {
                 Reason::Throttled => Failure::Throttled,
                 Reason::AppNotGranted => Failure::AppNotGranted,
+                Reason::ClockSkew => Failure::ClockSkew,
                 Reason::NoSuchApp => Failure::NoSuchApp,
                 _ => Failure::BadBody,
             },

@@ -124,6 +124,24 @@ impl ConnectError {
         }
     }
 
+    /// The address that it is about, if it came to one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Overloaded { address }
+            | Self::Refused { address }
+            | Self::TimedOut { address }
+            | Self::Tls { address, .. }
+            | Self::Unreachable { address, .. } => Some(*address),
+            Self::Closed { .. }
+            | Self::NoAddress { .. }
+            | Self::NoTransport { .. }
+            | Self::Resolve(_)
+            | Self::Stopping
+            | Self::TooManyTargets { .. }
+            | Self::TooMuchWaiting { .. } => None,
+        }
+    }
+
     /// Whose mistake it most likely is.
     pub fn blame(&self) -> Blame {
         match self {

@@ -74,7 +74,7 @@ async fn each_request_of_a_batch_has_its_own_result_in_order() {
         journaled(),
         refused(Reason::NoSuchApp),
         refused(Reason::NoSuchApp),
-        refused(Reason::InvalidRequest),
+        refused(Reason::ClockSkew),
         PushResult::new(Taken::Duplicate),
         journaled(),
         journaled(),
@@ -137,7 +137,7 @@ async fn what_comes_in_together_is_answered_one_by_one() {
         told,
         [
             (1, Ok(vec![journaled(), journaled()])),
-            (2, Ok(vec![refused(Reason::InvalidRequest)])),
+            (2, Ok(vec![refused(Reason::ClockSkew)])),
             (3, Ok(vec![PushResult::new(Taken::Duplicate)])),
         ]
     );

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use reveille_core::stage::Stage;
-use reveille_federation::probe::{Draft, Told};
+use reveille_federation::probe::{Draft, OURSELVES, Told};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Limits, Message, Method};
 use reveille_sip_net::{
-    ConnectError, Flow, Handler, HandshakeRefusal, Pool, RefusedBy, RequestError, Requests, Senders, Took,
+    ConnectError, Failures, Flow, Handler, HandshakeRefusal, PeerCertificate, Pool, RefusedBy, RequestError, Requests,
+    Senders, Took,
 };
 
 use super::Log;
@@ -24,6 +25,8 @@ use crate::said::stamped;
 
 /// For the connection with the partner's first words on it: longer than an attempt of the pool may take.
 const FIRST_WITHIN: Duration = Duration::from_secs(13);
+/// Addresses of the partner that are told of beside the one that counted.
+const ADDRESSES_TOLD: usize = 4;
 /// For the answer to the request itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
@@ -93,8 +96,14 @@ impl Trip<'_> {
             draft.write().map_err(|fault| fault.to_string())
         };
         let asked = self.ask(ask, FIRST_WITHIN).await;
-        if let Some(made) = self.watcher.made.lock().take() {
-            log.told.push(Told::passed(Stage::Connect, made.took.connect).at(made.remote));
+        let made = self.watcher.made.lock().take();
+        let failed = match &asked {
+            Err(Failed::Request(RequestError::Connect(error))) => error.address(),
+            _ => None,
+        };
+        self.other_addresses([failed, made.as_ref().map(|made| made.remote)], log);
+        if let Some(made) = made {
+            log.told.push(Told::passed(Stage::Connect, made.took.connect).at(made.remote.to_string()));
             log.told.push(Told::passed(Stage::TheirCertificate, made.took.handshake).at(made.names));
             log.since = made.at;
         }
@@ -113,7 +122,26 @@ impl Trip<'_> {
     }
 
     fn found_connected(&self, log: &Log) -> bool {
-        log.told.iter().any(|told| told.stage == Stage::TheirCertificate)
+        log.told.iter().any(|told| told.stage == Stage::TheirCertificate && told.passed)
+    }
+
+    /// The addresses that failed beside those that the outcome is about, told as failures that another stage follows.
+    fn other_addresses(&self, about: [Option<SocketAddr>; 2], log: &mut Log) {
+        let state = self.pool.state(&self.found.target);
+        let addresses = state.into_iter().flat_map(|state| state.addresses);
+        let failed = addresses.filter(|one| !about.contains(&Some(one.address))).filter_map(|one| {
+            let Failures { why, .. } = one.failures?;
+            Some(Told::failed(of_connect(&why), Duration::ZERO).at(one.address.to_string()).why(why.label()))
+        });
+        log.told.extend(failed.take(ADDRESSES_TOLD));
+    }
+
+    /// Whether what was shown to us is our own certificate: the partner's address leads back to this edge.
+    fn is_ourselves(&self, error: &ConnectError) -> bool {
+        let ConnectError::Tls { refusal, .. } = error else { return false };
+        let ours = self.edge.edge.probes.road.get().and_then(|road| road.tls.certificate());
+        let of = |certificate: &Arc<PeerCertificate>| certificate.sha256_fingerprint.clone();
+        refusal.refused_by() == RefusedBy::Us && refusal.certificate().map(of) == ours.as_ref().map(of)
     }
 
     async fn ask(
@@ -130,15 +158,16 @@ impl Trip<'_> {
     fn failed(&self, failed: Failed, log: &mut Log) -> Refusal {
         let domain = || self.found.domain.clone();
         let connected = self.found_connected(log);
+        let shown = first_name(&failed);
         let (stage, why, refusal) = match failed {
             Failed::Unwritable(fault) => (Stage::Sip, "unwritable", Refusal::BadBody(fault)),
             Failed::Request(RequestError::Connect(error)) => {
                 let stage = match &error {
-                    ConnectError::Tls { refusal, .. } => of_handshake(refusal),
                     ConnectError::Closed { .. } if connected => Stage::Sip,
-                    _ => Stage::Connect,
+                    other => of_connect(other),
                 };
-                (stage, error.label(), unreachable(domain(), &error, From::Inside, None))
+                let why = if self.is_ourselves(&error) { OURSELVES } else { error.label() };
+                (stage, why, unreachable(domain(), &error, From::Inside, None))
             }
             Failed::Request(RequestError::TimedOut { within }) => {
                 let why = format!("it did not answer the request within {} s", within.as_secs());
@@ -154,6 +183,9 @@ impl Trip<'_> {
             other => other.as_str(),
         };
         log.fail(stage, Some(self.found.target.name()), why);
+        if let Some(told) = log.told.last_mut() {
+            told.shown = shown;
+        }
         refusal
     }
 }
@@ -162,6 +194,21 @@ impl Trip<'_> {
 enum Failed {
     Unwritable(String),
     Request(RequestError),
+}
+
+/// The first name of a certificate that names another than it must.
+fn first_name(failed: &Failed) -> Option<String> {
+    let Failed::Request(RequestError::Connect(ConnectError::Tls { refusal, .. })) = failed else { return None };
+    let HandshakeRefusal::NamesAnother { offered, .. } = &**refusal else { return None };
+    offered.first().cloned()
+}
+
+/// Where a connection that was not made failed.
+fn of_connect(error: &ConnectError) -> Stage {
+    match error {
+        ConnectError::Tls { refusal, .. } => of_handshake(refusal),
+        _ => Stage::Connect,
+    }
 }
 
 /// Whose certificate a handshake failed over. One that ends without a word never came to ours.
@@ -174,7 +221,7 @@ fn of_handshake(refusal: &HandshakeRefusal) -> Stage {
 
 /// What is known of the connection, once it is made.
 pub(super) struct Made {
-    remote: String,
+    remote: SocketAddr,
     names: String,
     took: Took,
     at: Instant,
@@ -197,7 +244,7 @@ impl Senders for Watcher {
 
     fn connected(&self, flow: &Arc<Flow>, took: Took) {
         let names = flow.peer().and_then(|peer| peer.identities().next().map(str::to_owned));
-        let (remote, names) = (flow.remote().to_string(), names.unwrap_or_default());
+        let (remote, names) = (flow.remote(), names.unwrap_or_default());
         *self.made.lock() = Some(Made { remote, names, took, at: Instant::now() });
     }
 }

@@ -19,6 +19,10 @@ pub use answer::{Answer, Said};
 
 /// What the request's field holds; an edge that does not know a later form walks this one.
 pub const ASKED: &str = "1";
+/// The word of [`Told::why`] where no name server could say what is so.
+pub const NAME_SERVERS_FAIL: &str = "name-servers";
+/// The same where what answered at the partner's address is our own edge.
+pub const OURSELVES: &str = "ourselves";
 /// Stages that are read of one answer.
 const TOLD_MAX: usize = 16;
 
@@ -87,12 +91,14 @@ pub struct Told {
     pub name: Option<String>,
     /// A stable word for how it failed, where the diagnosis is not all that is known.
     pub why: Option<String>,
+    /// The first name of a certificate that was shown and names somebody else.
+    pub shown: Option<String>,
 }
 
 impl Told {
     /// A stage that was passed.
     pub const fn passed(stage: Stage, took: Duration) -> Self {
-        Self { stage, took, passed: true, name: None, why: None }
+        Self { stage, took, passed: true, name: None, why: None, shown: None }
     }
 
     /// A stage that was not.
@@ -128,6 +134,9 @@ pub fn write(told: &[Told]) -> String {
         if let Some(why) = &one.why {
             let _ = write!(value, ";why=\"{}\"", plain(why));
         }
+        if let Some(shown) = &one.shown {
+            let _ = write!(value, ";shown=\"{}\"", plain(shown));
+        }
     }
     value
 }
@@ -145,6 +154,7 @@ pub fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Told> {
             passed: !params.has("failed"),
             name: text("name"),
             why: text("why"),
+            shown: text("shown"),
         })
     };
     values.into_iter().filter_map(one).take(TOLD_MAX).collect()
@@ -155,8 +165,8 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | ',' | ';')).take(255).collect()
 }
 
-/// How long the clearing house took with a probe, and whether it is on its way to a device.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How long the clearing house took with a probe, whether it is on its way to a device, and how its side finds ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Times {
     /// For reading it and for the rules.
     pub intake: Duration,
@@ -164,15 +174,21 @@ pub struct Times {
     pub journal: Duration,
     /// Whether it was handed to a lane; a probe without a device is not.
     pub dispatched: bool,
+    /// The server by which the publisher's settings reach the sender's organisation (ProxyFqdn). Without one the sender's
+    /// own SRV record decides, or nobody tells.
+    pub back: Option<SipDomain>,
 }
 
 impl Times {
     /// As parameters of `Push-Result`, behind those that say what became of the request.
     pub fn write(&self, into: &mut String) {
-        let Self { intake, journal, dispatched } = self;
+        let Self { intake, journal, dispatched, back } = self;
         let dispatch = if *dispatched { "lane" } else { "none" };
         let _ =
             write!(into, ";intake-us={};journal-us={};dispatch={dispatch}", intake.as_micros(), journal.as_micros());
+        if let Some(back) = back {
+            let _ = write!(into, ";back={back}");
+        }
     }
 
     /// Those of one value; nothing if it has none, as that of a clearing house that does not tell.
@@ -183,6 +199,7 @@ impl Times {
             intake: micros("intake-us")?,
             journal: micros("journal-us")?,
             dispatched: params.unquoted("dispatch").is_some_and(|word| word == "lane"),
+            back: params.unquoted("back").and_then(|name| name.parse().ok()),
         })
     }
 }
@@ -246,12 +263,16 @@ mod tests {
         let told = [
             Told::passed(Stage::Policy, Duration::from_micros(12)),
             Told::passed(Stage::Name, Duration::from_millis(3)).at("sipfed.online.lync.com"),
-            Told::failed(Stage::TheirCertificate, Duration::from_micros(900)).why("hung-up"),
+            Told {
+                shown: Some("edge.example.net".into()),
+                ..Told::failed(Stage::TheirCertificate, Duration::from_micros(900)).why("names-another")
+            },
         ];
         let value = write(&told);
         assert_eq!(
             value,
-            "policy;us=12, name;us=3000;name=\"sipfed.online.lync.com\", their-certificate;us=900;failed;why=\"hung-up\""
+            "policy;us=12, name;us=3000;name=\"sipfed.online.lync.com\", their-certificate;us=900;failed;why=\"names-another\";\
+             shown=\"edge.example.net\""
         );
         assert_eq!(read(value.split(", ")), told);
     }
@@ -266,10 +287,11 @@ mod tests {
 
     #[test]
     fn the_times_of_a_clearing_house_are_parameters_that_others_pass_over() {
-        let times = Times { intake: Duration::from_micros(7), journal: Duration::from_micros(1200), dispatched: true };
+        let [intake, journal] = [7, 1200].map(Duration::from_micros);
+        let times = Times { intake, journal, dispatched: true, back: "edge.contoso.com".parse().ok() };
         let mut value = "0;result=journaled".to_owned();
         times.write(&mut value);
-        assert_eq!(value, "0;result=journaled;intake-us=7;journal-us=1200;dispatch=lane");
+        assert_eq!(value, "0;result=journaled;intake-us=7;journal-us=1200;dispatch=lane;back=edge.contoso.com");
         assert_eq!(Times::read(&value), Some(times));
         assert_eq!(crate::push_result::read([value.as_str()]).map(|results| results.len()), Ok(1));
         assert_eq!(Times::read("0;result=journaled"), None);

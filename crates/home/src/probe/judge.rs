@@ -8,8 +8,8 @@ use std::time::Duration;
 use reveille_core::diagnosis::{Failure, Fault};
 use reveille_core::settings::{McxConfiguration, Scope, Snapshot};
 use reveille_core::stage::{Stage, Trouble, Walk};
-use reveille_core::{Aor, SipDomain};
-use reveille_federation::probe::{Answer, Goal, Order, Report, Told};
+use reveille_core::{Aor, SipDomain, Timestamp};
+use reveille_federation::probe::{Answer, Goal, Order, Report};
 use reveille_federation::push_result::Taken;
 
 use super::Doors;
@@ -20,12 +20,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) doors: &'a Doors,
     pub(crate) settings: &'a Snapshot,
     pub(crate) site: &'a str,
+    /// What this home's clock says.
+    pub(crate) now: Timestamp,
 }
 
 /// What became of the request.
 pub(crate) enum Asked {
     /// Our edge or somebody beyond it has answered.
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// Home's own edge was not reached.
     Unreachable(String),
     /// It was reached, and nobody has answered for so long.
@@ -164,12 +166,8 @@ impl Facts<'_> {
             let sentence = sentence(answer, &format!("the Access Edge {edge}"));
             walk.fail(Duration::ZERO, Trouble::new(failure.stage(), failure, sentence, advice(answer)));
         }
-        // The way out does not depend on our own name. It is told where nothing worse is.
         if let Some(trouble) = own_name {
-            match walk.trouble {
-                None if !self.order.ignore_own_name => walk.trouble = Some(trouble),
-                _ => walk.hints.push(format!("{}: {}", trouble.sentence, trouble.remedy)),
-            }
+            self.weigh_own_name(trouble, answer, walk);
         }
     }
 
@@ -203,16 +201,18 @@ impl Facts<'_> {
     /// The stages that our edge told. Answers what is wrong with our own name, which ends nothing.
     fn stages(&self, answer: &Answer, walk: &mut Walk) -> Option<Trouble> {
         let mut own_name = None;
-        for told in &answer.told {
+        for (index, told) in answer.told.iter().enumerate() {
             let name = told.name.as_deref().unwrap_or_default();
             match (told.stage, told.passed) {
                 (Stage::OwnName, false) => {
-                    let trouble = self.own_name_missing(name);
+                    let trouble = self.own_name_missing(told);
                     walk.fail(told.took, trouble.clone());
                     // Noted as a step; the caller decides what it counts for.
                     walk.trouble = None;
                     own_name = Some(trouble);
                 }
+                // The walk went on: it is one address of several.
+                (stage, false) if index + 1 < answer.told.len() => self.other_address(stage, told, walk),
                 (Stage::OwnName, true) if told.why.is_some() => {
                     walk.hints.push(format!(
                         "the SRV record of {} leads to {name}, which is not what this edge calls itself; partners that \
@@ -228,138 +228,11 @@ impl Facts<'_> {
         own_name
     }
 
-    fn own_name_missing(&self, edge: &str) -> Trouble {
-        let domain = &self.doors.domain;
-        let sentence = format!(
-            "the name servers of our edge know no usable SRV record _sipfederationtls._tcp.{domain}, by which partners find us"
-        );
-        let remedy = format!("publish: _sipfederationtls._tcp.{domain}. IN SRV 0 0 5061 {edge}.");
-        Trouble::new(Stage::OwnName, Failure::OwnNameMissing, sentence, remedy)
-    }
-
-    /// What our own edge refused, at the stage that it told.
-    fn refused_here(&self, told: &Told, answer: &Answer) -> Trouble {
-        let failure = Failure::told(answer.number(), Some(told.stage)).unwrap_or(Failure::NoAnswer);
-        let domain = self.goal_domain();
-        let mut sentence = sentence(answer, "our Access Edge");
-        let mut remedy = advice(answer);
-        let mut fault = failure.diagnosis().fault;
-        match failure {
-            Failure::SrvNamesAnother => {
-                return self.leads_elsewhere(&domain, told.name.as_deref().unwrap_or_default(), sentence);
-            }
-            Failure::DomainNotAllowed if matches!(self.order.goal, Goal::Push { .. }) => {
-                let mcx = self.mcx();
-                let default = publisher(&McxConfiguration::default().push_notification_proxy_uri);
-                // Somebody has set another publisher, whom nobody allowed, and the documents' own is allowed.
-                if default.is_some_and(|default| default != domain && self.settings.allowed_domain(&default).is_some())
-                {
-                    let uri = &mcx.push_notification_proxy_uri;
-                    sentence =
-                        format!("PushNotificationProxyUri leads to {uri}, and {domain} is not an allowed domain");
-                    let trouble = Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, expected_uri(&mcx));
-                    return trouble;
-                }
-            }
-            Failure::SrvNotFound if fault == Fault::Peer => {
-                let given = match &self.order.goal {
-                    Goal::Partner { proxy, .. } => proxy.as_ref().filter(|proxy| !self.is_provider(proxy)),
-                    Goal::Push { .. } => None,
-                };
-                let edge = given.map_or_else(|| "ITS-EDGE".to_owned(), ToString::to_string);
-                remedy = format!(
-                    "have {domain} publish _sipfederationtls._tcp.{domain}, or name its edge: Set-CsAllowedDomain -Identity \
-                     {domain} -ProxyFqdn {edge}"
-                );
-            }
-            Failure::PeerUnreachable | Failure::NoAnswer => {
-                let server = told.name.as_deref().unwrap_or(domain.as_str());
-                let handshake = told.stage == Stage::TheirCertificate;
-                remedy = match handshake {
-                    true => format!(
-                        "ask {domain} what the log of {server} says of this moment; a firewall in between that ends TLS looks \
-                         the same"
-                    ),
-                    false => format!(
-                        "check that {server} runs and that nothing in between closes its port 5061 to our edge; then repeat \
-                         the test"
-                    ),
-                };
-            }
-            Failure::PeerUntrusted => {
-                remedy = match told.why.as_deref() {
-                    Some("names-another") => format!(
-                        "ask {domain} for a certificate that names {}; if it is another server that speaks for {domain}, say \
-                         so: Set-CsAllowedDomain -Identity {domain} -ProxyFqdn THE-NAME-IN-THE-CERTIFICATE",
-                        told.name.as_deref().unwrap_or(domain.as_str())
-                    ),
-                    Some("unknown-issuer") => {
-                        fault = Fault::Configuration;
-                        format!(
-                            "if that authority deserves trust, append its certificate to the file edge.tls.roots of our edge; \
-                             else ask {domain} for a certificate of one that we trust"
-                        )
-                    }
-                    _ => format!("ask {domain} to renew or correct its certificate"),
-                };
-            }
-            Failure::PeerRejectsUs => {
-                remedy = format!(
-                    "have {domain} trust the authority that issued the certificate of our edge, and check that this certificate \
-                     (edge.tls.certificate) names {} and has not run out",
-                    self.doors.domain
-                );
-            }
-            _ => {}
-        }
-        Trouble { fault, ..Trouble::new(told.stage, failure, sentence, remedy) }
-    }
-
-    /// The record of a domain leads to a host that is neither in the domain nor an enabled provider. Whose mistake that is
-    /// depends on what else is known.
-    fn leads_elsewhere(&self, domain: &SipDomain, target: &str, sentence: String) -> Trouble {
-        let off = self.settings.hosting_providers().find(|one| one.proxy_fqdn.as_str() == target && !one.enabled);
-        if let Some(provider) = off {
-            let sentence = format!(
-                "{domain} is carried by {target}, which is our hosting provider \"{}\", and that is not enabled",
-                provider.identity
-            );
-            let remedy = format!("Enable-CsHostingProvider -Identity \"{}\"", provider.identity);
-            return Trouble::new(Stage::Policy, Failure::ProviderDisabled, sentence, remedy);
-        }
-        let wanted = match &self.order.goal {
-            Goal::Partner { proxy, .. } => proxy.as_ref().map(SipDomain::as_str),
-            Goal::Push { .. } => None,
-        };
-        let expected = wanted.or_else(|| self.settings.carriers().next().map(|carrier| carrier.proxy.as_str()));
-        match expected {
-            // Another server than the one expected: the record has changed, or is wrong.
-            Some(expected) if expected != target => {
-                let remedy = format!(
-                    "have {domain} correct its record: _sipfederationtls._tcp.{domain}. IN SRV 0 0 5061 {expected}. — or, if \
-                     {target} carries it now: New-CsHostingProvider -Identity \"{target}\" -Enabled $True -ProxyFqdn \
-                     \"{target}\" -VerificationLevel UseSourceVerification"
-                );
-                Trouble::new(Stage::Name, Failure::SrvNamesAnother, sentence, remedy)
-            }
-            _ => {
-                let sentence = format!(
-                    "{domain} is carried by {target}, and no hosting provider of ours has that as its ProxyFqdn"
-                );
-                let remedy = format!(
-                    "New-CsHostingProvider -Identity \"{target}\" -Enabled $True -ProxyFqdn \"{target}\" -VerificationLevel \
-                     UseSourceVerification"
-                );
-                Trouble::new(Stage::Policy, Failure::ProviderMissing, sentence, remedy)
-            }
-        }
-    }
-
-    fn is_provider(&self, proxy: &SipDomain) -> bool {
+    pub(super) fn is_provider(&self, proxy: &SipDomain) -> bool {
         self.settings.hosting_providers().any(|one| one.proxy_fqdn == *proxy)
     }
 
-    fn goal_domain(&self) -> SipDomain {
+    pub(super) fn goal_domain(&self) -> SipDomain {
         match &self.order.goal {
             Goal::Partner { domain, .. } => domain.clone(),
             Goal::Push { .. } => {
@@ -396,7 +269,7 @@ impl Facts<'_> {
             return walk.fail(Duration::ZERO, trouble);
         }
         walk.pass(Stage::PartnersPolicy, Duration::ZERO, "");
-        let times = answer.times;
+        let times = answer.times.as_ref();
         let intake = times.map(|times| times.intake).unwrap_or_default();
         match answer.result.map(|result| result.taken) {
             None => walk.fail(intake, self.no_clearing_house(answer, &domain)),
@@ -427,18 +300,18 @@ pub(super) fn expected_uri(mcx: &McxConfiguration) -> String {
     format!("Set-CsMcxConfiguration -Identity {} -PushNotificationProxyUri \"{default}\"", named(&mcx.identity))
 }
 
-fn named(scope: &Scope) -> String {
+pub(super) fn named(scope: &Scope) -> String {
     scope.to_string()
 }
 
 /// What the answer says for people; `who` answered if it says nothing.
-fn sentence(answer: &Answer, who: &str) -> String {
+pub(super) fn sentence(answer: &Answer, who: &str) -> String {
     match &answer.said {
         Some(said) if !said.reason.is_empty() => said.reason.clone(),
         _ => format!("{who} answers {} {}", answer.status, answer.phrase),
     }
 }
 
-fn advice(answer: &Answer) -> String {
+pub(super) fn advice(answer: &Answer) -> String {
     answer.said.as_ref().and_then(|said| said.advice.clone()).unwrap_or_default()
 }

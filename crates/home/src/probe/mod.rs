@@ -5,7 +5,9 @@
 //! ([`Desk::acknowledge`]), which is the last stage.
 
 mod devices;
+mod here;
 mod judge;
+mod own_name;
 #[cfg(test)]
 mod tests;
 mod there;
@@ -100,7 +102,7 @@ impl Desk {
         let road = self.front.road.get()?;
         let begun = Instant::now();
         let settings = Arc::clone(&probes.settings.borrow());
-        let facts = Facts { order: &order, doors: &probes.doors, settings: &settings, site: &probes.site };
+        let facts = Facts { order: &order, doors: &probes.doors, settings: &settings, site: &probes.site, now: self.front.clock.now() };
         let mut found = None;
         let destination = match (facts.destination(), &order.goal) {
             (Ok(to), Goal::Push { device: Some(device), .. }) => {
@@ -223,7 +225,7 @@ impl Desk {
         // Whatever failed a moment ago may have been mended since.
         road.pool.forgive(&road.edge);
         match ticket.through(&road.pool, &road.edge, bytes, EDGE_WITHIN).await {
-            Ok(response) => Asked::Answered(Answer::of(&response)),
+            Ok(response) => Asked::Answered(Box::new(Answer::of(&response))),
             Err(RequestError::TimedOut { within }) => Asked::Silent(within),
             Err(error) => Asked::Unreachable(error.to_string()),
         }

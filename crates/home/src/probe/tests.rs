@@ -7,21 +7,23 @@ use reveille_federation::push_result::{PushResult, Taken};
 
 use super::*;
 
-const RECIPE: [&str; 3] = [
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+pub(super) const RECIPE: [&str; 3] = [
     r#"{"Kind":"HostingProvider","Identity":"LyncOnline","ProxyFqdn":"sipfed.online.lync.com","Enabled":true,"VerificationLevel":"UseSourceVerification"}"#,
     r#"{"Kind":"AllowedDomain","Identity":"push.lync.com"}"#,
     r#"{"Kind":"PushNotificationConfiguration","EnableApplePushNotificationService":true}"#,
 ];
 
-fn settings(rows: &[&str]) -> Snapshot {
+pub(super) fn settings(rows: &[&str]) -> Snapshot {
     Snapshot::of(rows.iter().map(|row| serde_json::from_str::<Setting>(row).unwrap())).unwrap()
 }
 
-fn domain(text: &str) -> SipDomain {
+pub(super) fn domain(text: &str) -> SipDomain {
     text.parse().unwrap()
 }
 
-fn doors() -> Doors {
+pub(super) fn doors() -> Doors {
     Doors {
         home: domain("home.contoso.com"),
         home_also: vec![domain("atl-cs-001.litwareinc.com")],
@@ -32,18 +34,18 @@ fn doors() -> Doors {
     }
 }
 
-fn push(edge: &str) -> Order {
+pub(super) fn push(edge: &str) -> Order {
     let goal = Goal::Push { device: None, patience: Duration::from_secs(1) };
     Order { edge: Some(domain(edge)), ignore_own_name: false, goal }
 }
 
-fn partner(name: &str, proxy: Option<&str>) -> Order {
+pub(super) fn partner(name: &str, proxy: Option<&str>) -> Order {
     let goal = Goal::Partner { domain: domain(name), proxy: proxy.map(domain) };
     Order { edge: Some(domain("accessproxy.contoso.com")), ignore_own_name: false, goal }
 }
 
 /// What the edge tells of a way that it walked up to `failed`, if it did not come through.
-fn told(failed: Option<Told>) -> Vec<Told> {
+pub(super) fn told(failed: Option<Told>) -> Vec<Told> {
     let passed = [
         Told::passed(Stage::OwnName, Duration::from_micros(3)).at("edge.contoso.com"),
         Told::passed(Stage::Policy, Duration::from_micros(2)),
@@ -62,7 +64,7 @@ fn told(failed: Option<Told>) -> Vec<Told> {
     }
 }
 
-fn failed(stage: Stage, why: &str) -> Option<Told> {
+pub(super) fn failed(stage: Stage, why: &str) -> Option<Told> {
     Some(Told::failed(stage, Duration::from_millis(1)).at("sipfed.online.lync.com").why(why))
 }
 
@@ -72,7 +74,7 @@ fn said(number: u32, source: Option<&str>) -> Option<Said> {
 }
 
 /// Our own edge's refusal at a stage.
-fn ours(stage: Stage, number: u32, why: &str) -> Answer {
+pub(super) fn ours(stage: Stage, number: u32, why: &str) -> Answer {
     let phrase = "Server Time-out".into();
     Answer {
         status: 504,
@@ -84,28 +86,29 @@ fn ours(stage: Stage, number: u32, why: &str) -> Answer {
 }
 
 /// The partner's answer.
-fn theirs(status: u16, number: u32) -> Answer {
+pub(super) fn theirs(status: u16, number: u32) -> Answer {
     let said = said(number, None).filter(|_| number > 0);
     Answer { status, phrase: "Said".into(), told: told(None), said, ..Answer::default() }
 }
 
-fn journaled() -> Answer {
-    let times = Times { intake: Duration::from_micros(9), journal: Duration::from_millis(2), dispatched: false };
+pub(super) fn journaled() -> Answer {
+    let times =
+        Times { intake: Duration::from_micros(9), journal: Duration::from_millis(2), dispatched: false, back: None };
     Answer { result: Some(PushResult::new(Taken::Journaled)), times: Some(times), ..theirs(202, 0) }
 }
 
-fn walk(order: &Order, settings: &Snapshot, asked: Asked) -> Walk {
+pub(super) fn walk(order: &Order, settings: &Snapshot, asked: Asked) -> Walk {
     let doors = doors();
-    let facts = Facts { order, doors: &doors, settings, site: "Redmond" };
+    let facts = Facts { order, doors: &doors, settings, site: "Redmond", now: NOW };
     let outcome = facts.destination().map(|_| (asked, Duration::from_millis(60)));
     facts.report(Duration::from_micros(5), outcome).walk
 }
 
-fn of(order: &Order, rows: &[&str], answer: Answer) -> Walk {
-    walk(order, &settings(rows), Asked::Answered(answer))
+pub(super) fn of(order: &Order, rows: &[&str], answer: Answer) -> Walk {
+    walk(order, &settings(rows), Asked::Answered(Box::new(answer)))
 }
 
-const INNER: &str = "accessproxy.contoso.com";
+pub(super) const INNER: &str = "accessproxy.contoso.com";
 
 #[test]
 fn a_test_that_comes_through_has_every_stage_once_and_in_order() {
@@ -134,7 +137,7 @@ fn the_settings_of_this_very_home_come_before_its_sites() {
         (&[provider, allowed, on, site, &own], "sip:own@push.lync.com"),
     ] {
         let settings = settings(rows);
-        let facts = Facts { order: &order, doors: &doors, settings: &settings, site: "Redmond" };
+        let facts = Facts { order: &order, doors: &doors, settings: &settings, site: "Redmond", now: NOW };
         assert_eq!(facts.destination().unwrap(), destination);
     }
 }
@@ -184,16 +187,22 @@ fn each_failure_has_its_stage_its_fault_and_its_remedy() {
             ours(Stage::Name, 1008, "srv-not-found"),
             Stage::Name,
             Peer,
-            "have push.lync.com publish _sipfederationtls._tcp.push.lync.com",
+            "have push.lync.com publish: _sipfederationtls._tcp.push.lync.com. IN SRV 0 0 5061 sipfed.online.lync.com.",
         ),
-        (&RECIPE, ours(Stage::Address, 1014, "address-not-found"), Stage::Address, Peer, "do this"),
+        (
+            &RECIPE,
+            ours(Stage::Address, 1014, "address-not-found"),
+            Stage::Address,
+            Peer,
+            "publish an address (A or AAAA) of sipfed.online.lync.com",
+        ),
         (&RECIPE, no_answer(Stage::Connect, "refused"), Stage::Connect, Peer, "check that sipfed.online.lync.com runs"),
         (
             &RECIPE,
             ours(Stage::TheirCertificate, 1010, "names-another"),
             Stage::TheirCertificate,
             Peer,
-            "Set-CsAllowedDomain -Identity push.lync.com",
+            "ask push.lync.com for a certificate that names sipfed.online.lync.com",
         ),
         (
             &RECIPE,
@@ -216,7 +225,7 @@ fn each_failure_has_its_stage_its_fault_and_its_remedy() {
             Peer,
             "have push.lync.com trust the authority",
         ),
-        (&RECIPE, no_answer(Stage::Sip, "no-answer"), Stage::Sip, Peer, "then repeat the test"),
+        (&RECIPE, no_answer(Stage::Sip, "no-answer"), Stage::Sip, Peer, "did not answer the request"),
         (
             &RECIPE,
             theirs(403, 1010),
@@ -256,6 +265,8 @@ fn each_failure_has_its_stage_its_fault_and_its_remedy() {
         ),
         (&RECIPE, theirs(504, 1046), Stage::Intake, Peer, "tell push.lync.com that its clearing house does not answer"),
         (&RECIPE, theirs(503, 90106), Stage::Journal, Peer, "tell push.lync.com"),
+        (&RECIPE, theirs(400, 90129), Stage::Intake, Fault::Ours, "timedatectl set-ntp true"),
+        (&RECIPE, theirs(400, 90101), Stage::Intake, Fault::Ours, "to one version"),
         (&RECIPE, theirs(415, 0), Stage::Intake, Configuration, "-PushNotificationProxyUri"),
         (&RECIPE, theirs(202, 0), Stage::Intake, Configuration, "-PushNotificationProxyUri"),
     ] {
@@ -327,7 +338,39 @@ fn our_own_missing_record_is_told_when_nothing_worse_is_and_may_be_left_out() {
     let walk_of = |order: &Order, answer| of(order, &RECIPE, without(answer));
     let trouble = walk_of(&push(INNER), journaled()).trouble.expect("partners do not find us");
     assert_eq!((trouble.stage, trouble.fault), (Stage::OwnName, Fault::Configuration));
-    assert_eq!(trouble.remedy, "publish: _sipfederationtls._tcp.contoso.com. IN SRV 0 0 5061 edge.contoso.com.");
+    assert!(
+        trouble.remedy.starts_with("publish: _sipfederationtls._tcp.contoso.com. IN SRV 0 0 5061 edge.contoso.com.")
+    );
+    assert!(
+        trouble.remedy.ends_with(": Test-CsMcxPushNotification -AccessEdgeFqdn accessproxy.contoso.com -IgnoreOwnName")
+    );
+    assert!(
+        trouble.sentence.contains("push requests go out (push.lync.com has taken this one)"),
+        "{}",
+        trouble.sentence
+    );
+    let known = |server: &str| {
+        let times = journaled().times.map(|times| Times { back: Some(domain(server)), ..times });
+        walk_of(&push(INNER), Answer { times, ..journaled() })
+    };
+    for (server, words) in [
+        ("edge.contoso.com", "it reaches us at edge.contoso.com, our edge."),
+        (
+            "old.contoso.com",
+            "it reaches us at old.contoso.com, which is not the name edge.contoso.com that our edge goes by",
+        ),
+    ] {
+        let found = known(server);
+        assert!(found.succeeded() && found.hints.len() == 1, "{found:?}");
+        assert!(found.hints[0].contains(words), "{}", found.hints[0]);
+    }
+    let to_partner =
+        walk_of(&partner("push.lync.com", None), theirs(200, 0)).trouble.expect("nobody says how it finds us");
+    assert!(to_partner.remedy.contains("-Domain push.lync.com -IgnoreOwnName"), "{}", to_partner.remedy);
+    let mut silent = without(journaled());
+    silent.told[0].why = Some("name-servers".into());
+    let silent = of(&push(INNER), &RECIPE, silent).trouble.expect("not known");
+    assert!(silent.fault == Fault::Ours && silent.sentence.contains("is not known"), "{silent:?}");
     let worse = walk_of(&push(INNER), ours(Stage::Policy, 90104, "federation-off"));
     assert_eq!(worse.trouble.map(|trouble| trouble.stage), Some(Stage::Policy));
     assert_eq!(worse.hints.len(), 1);

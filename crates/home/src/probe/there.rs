@@ -74,6 +74,24 @@ impl Facts<'_> {
                 let sentence = format!("{domain} knows nobody of the name in PushNotificationProxyUri, {uri}");
                 trouble(Failure::NoSuchUser, sentence, expected_uri(&mcx))
             }
+            (_, 90129) => trouble(
+                Failure::ClockSkew,
+                format!(
+                    "the clocks of this home and of the clearing house of {domain} differ by more than 10 minutes, and every push \
+                     request is refused for it; this home's says {}",
+                    self.now
+                ),
+                format!(
+                    "compare that with a watch; if it is wrong, on this machine: timedatectl set-ntp true; if it is right, tell \
+                     {domain}"
+                ),
+            ),
+            (_, 90101) => trouble(
+                Failure::BadBody,
+                said(&format!("the clearing house of {domain} refuses the probe")),
+                format!("bring this home and the clearing house of {domain} to one version: reveille --version"),
+            )
+            .map(|it| it.by(Fault::Ours)),
             (503, 90106) => trouble(
                 Failure::StoreFull,
                 said(&format!("the clearing house of {domain} cannot write its journal")),
