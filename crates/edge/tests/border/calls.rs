@@ -1,131 +1,16 @@
 //! Calls across the border in both directions: their dialogs, their ends, and Routes that lead nowhere.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reveille_core::TokenKey;
 use reveille_edge::Limits;
 use reveille_sim::phone::RawSip;
-use reveille_sip::{Message, Method, Name, RequestBuilder, ResponseBuilder};
-use reveille_sip_net::{Flow, StaticResolver};
+use reveille_sip::{Method, Name};
+use reveille_sip_net::StaticResolver;
 
+use crate::party::*;
 use crate::rig::*;
-
-const OURS: &str = "push.example.net";
-const THEIRS: &str = "contoso.com";
-const THEIR_EDGE: &str = "edge.contoso.com";
-
-/// One side of a call, as its user agent sees it (RFC 3261 §12).
-struct Party {
-    domain: &'static str,
-    tag: &'static str,
-    /// Where requests within the dialog go: the other's Contact and the route set.
-    target: String,
-    routes: Vec<String>,
-    count: u32,
-}
-
-impl Party {
-    fn new(domain: &'static str, tag: &'static str) -> Self {
-        Self { domain, tag, target: String::new(), routes: Vec::new(), count: 1 }
-    }
-
-    /// A request of this party; `to` is the other's domain and, once there is one, tag.
-    fn request(&self, method: Method<'_>, uri: &str, branch: &str, to: (&str, Option<&str>), count: u32) -> Bytes {
-        let mut out = BytesMut::new();
-        let mut request = RequestBuilder::new(&mut out, method, uri);
-        request
-            .header(Name::Via, format_args!("SIP/2.0/TLS agent.{};branch=z9hG4bK{branch}", self.domain))
-            .header(Name::MaxForwards, "70")
-            .header(Name::From, format_args!("<sip:user@{}>;tag={}", self.domain, self.tag));
-        match to {
-            (domain, Some(tag)) => request.header(Name::To, format_args!("<sip:user@{domain}>;tag={tag}")),
-            (domain, None) => request.header(Name::To, format_args!("<sip:user@{domain}>")),
-        };
-        for route in &self.routes {
-            request.header(Name::Route, route);
-        }
-        request
-            .header(Name::CallId, "call-1")
-            .header(Name::CSeq, format_args!("{count} {}", method.as_str()))
-            .header(Name::Contact, format_args!("<sip:user@10.0.0.{count}:5060>"))
-            .finish()
-            .unwrap();
-        drop(request);
-        out.freeze()
-    }
-
-    fn invite(&self, to: &str) -> Bytes {
-        self.request(Method::Invite, &format!("sip:user@{to}"), "invite", (to, None), 1)
-    }
-
-    /// Learns target and route set from the answer to its INVITE: Record-Route in reverse (§12.1.2).
-    fn learn_as_caller(&mut self, answer: &Message) {
-        self.target = answer.address(Name::Contact).unwrap().uri_text().to_owned();
-        self.routes = answer.values(Name::RecordRoute).map(str::to_owned).collect();
-        self.routes.reverse();
-    }
-
-    /// The same from the INVITE, in its order (§12.1.1).
-    fn learn_as_callee(&mut self, invite: &Message) {
-        self.target = invite.address(Name::Contact).unwrap().uri_text().to_owned();
-        self.routes = invite.values(Name::RecordRoute).map(str::to_owned).collect();
-    }
-
-    fn within(&mut self, method: Method<'_>, other: &Self) -> Bytes {
-        if method != Method::Ack {
-            self.count += 1;
-        }
-        let branch = format!("{}{}", method.as_str(), self.count);
-        self.request(method, &self.target, &branch, (other.domain, Some(other.tag)), self.count)
-    }
-}
-
-/// An answer of whoever was called.
-fn answer(request: &Message, status: u16, tag: &str) -> Bytes {
-    answer_with(request, status, tag, &[])
-}
-
-fn answer_with(request: &Message, status: u16, tag: &str, more: &[(Name, &str)]) -> Bytes {
-    let mut out = BytesMut::new();
-    let mut response = ResponseBuilder::to(&mut out, request, status);
-    response.to_tag(tag).copy(Name::RecordRoute).header(Name::Contact, "<sip:callee@10.9.9.9:5060>");
-    for (name, value) in more {
-        response.header(*name, *value);
-    }
-    response.finish().unwrap();
-    drop(response);
-    out.freeze()
-}
-
-async fn next(peer: &mut RawSip) -> Message {
-    peer.next(PATIENCE).await.unwrap()
-}
-
-/// The next answer that is not ours: 100 leaves by itself after 200 ms.
-async fn told_by(peer: &mut RawSip) -> Message {
-    loop {
-        let message = next(peer).await;
-        if message.status() != Some(100) {
-            return message;
-        }
-    }
-}
-
-async fn called(house: &mut Beyond, method: Method<'_>) -> (Arc<Flow>, Message) {
-    let (flow, message) = house.next().await;
-    assert_eq!(message.method(), Some(method));
-    (flow, message)
-}
-
-/// The border with one partner, and that partner's connection to it.
-async fn with_partner(limits: Limits) -> (Border, RawSip) {
-    let rows = settings([allowed(THEIRS, Some(THEIR_EDGE))]);
-    let border = Border::limited(rows, Arc::new(StaticResolver::new()), limits).await;
-    let partner = border.partner(THEIR_EDGE).await;
-    (border, partner)
-}
 
 #[tokio::test]
 async fn a_call_from_outside_rings_is_answered_and_ends_from_either_side() {
@@ -375,12 +260,6 @@ async fn routes_lead_nobody_where_policy_would_not() {
     assert_eq!(told_by(&mut outside).await.status(), Some(403));
     assert!(border.house.saw_nothing());
     border.end().await;
-}
-
-/// Both have what they need to speak within the dialog that this answer has begun.
-fn learn(caller: &mut Party, callee: &mut Party, invite: &Message, accepted: &Message) {
-    caller.learn_as_caller(accepted);
-    callee.learn_as_callee(invite);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod calls;
 mod inbound;
 mod outbound;
+mod party;
 mod policy;
 mod probe;
 mod refusals;
