@@ -8,7 +8,6 @@ use reveille_core::{Environment, Provider, SipDomain};
 use serde::{Deserialize, Serialize};
 
 use super::admin::Admin;
-
 use super::av::Av;
 
 /// `reveille.toml`.
