@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// Every crate is named in ARCHITECTURE.md, and every path that it names exists.
+/// Every crate is named in ARCHITECTURE.md, and every path that it or CONTRIBUTING.md names exists.
 fn map_faults(root: &Path) -> Result<Vec<String>> {
     let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
     let mut faults = Vec::new();
@@ -45,10 +45,10 @@ fn map_faults(root: &Path) -> Result<Vec<String>> {
             faults.push(format!("ARCHITECTURE.md does not name `{name}`"));
         }
     }
-    for path in paths(&map) {
-        if !root.join(path).exists() {
-            faults.push(format!("ARCHITECTURE.md names {path}, which does not exist"));
-        }
+    let contributing = std::fs::read_to_string(root.join("CONTRIBUTING.md")).context("CONTRIBUTING.md")?;
+    for (file, text) in [("ARCHITECTURE.md", &map), ("CONTRIBUTING.md", &contributing)] {
+        let missing = paths(text).filter(|path| !root.join(path).exists());
+        faults.extend(missing.map(|path| format!("{file} names {path}, which does not exist")));
     }
     Ok(faults)
 }
