@@ -4,6 +4,7 @@
 //! caller made of them, tokens and sessions as the digest of a long random secret; none of them can be printed.
 
 mod guesses;
+mod layout;
 mod retired;
 mod sqlite;
 

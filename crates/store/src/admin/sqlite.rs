@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use reveille_core::Timestamp;
 
+use super::layout::LAYOUT;
 use super::{
     ACCOUNTS_MAX, AUDIT_DONE_MAX, AUDIT_PARAMETERS_MAX, AUDIT_REFUSED_MAX, Account, AccountConflict, Accounts, Audit,
     AuditEntry, AuditOutcome, AuditQuery, Given, Guessed, Guesses, Pass, PassKind, PasswordHash, Retirement, RoleSeen,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::columns;
 use crate::completion::Completion;
-use crate::engine::{Engine, Layout, Limits, Memory};
+use crate::engine::{Engine, Limits, Memory};
 use crate::error::StoreError;
 
 /// Accounts, tokens, sessions and the audit log in a SQLite file. Clones share it.
@@ -240,7 +241,7 @@ impl Audit for SqliteAdmin {
 }
 
 /// The writer remembers nothing: another process may change anything at any time.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Memory for Nothing {
     type Desk<'a> = &'a Connection;
@@ -402,36 +403,3 @@ fn cut(text: &str, most: usize) -> &str {
 
 const ACCOUNT: &str = "name, password, certificate, roles, disabled, created, created_by, changed, changed_by, version";
 const PASS: &str = "id, kind, digest, account, comment, created, created_by, expires, used";
-
-const LAYOUT: Layout =
-    Layout { name: "admin", mark: *b"RvlA", page_bytes: 4096, one_process: false, migrations: &[FIRST, SECOND] };
-
-const FIRST: &str = "
-    CREATE TABLE account (
-        name TEXT PRIMARY KEY, password TEXT, certificate BLOB UNIQUE, roles TEXT NOT NULL,
-        disabled INTEGER NOT NULL, created INTEGER NOT NULL, created_by TEXT NOT NULL, changed INTEGER NOT NULL,
-        changed_by TEXT NOT NULL, version INTEGER NOT NULL
-    );
-    CREATE TABLE account_version (latest INTEGER NOT NULL);
-    INSERT INTO account_version VALUES (0);
-    CREATE TABLE pass (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, digest BLOB NOT NULL, account TEXT NOT NULL, comment TEXT NOT NULL,
-        created INTEGER NOT NULL, created_by TEXT NOT NULL, expires INTEGER NOT NULL, used INTEGER
-    );
-    CREATE INDEX pass_account ON pass (account, kind, created);
-    CREATE TABLE audit (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, author TEXT NOT NULL,
-        came_from TEXT NOT NULL, cmdlet TEXT NOT NULL, parameters TEXT NOT NULL, outcome TEXT NOT NULL,
-        detail TEXT NOT NULL, millis INTEGER NOT NULL, refused INTEGER NOT NULL
-    );
-    CREATE INDEX audit_refused ON audit (refused, number);
-";
-
-/// A removal of a role begins with the accounts, and wrong guesses are counted by all processes together.
-const SECOND: &str = "
-    CREATE TABLE retired_role (
-        name TEXT PRIMARY KEY, version INTEGER NOT NULL, moment INTEGER NOT NULL, author TEXT NOT NULL,
-        at INTEGER NOT NULL, over INTEGER NOT NULL
-    );
-    CREATE TABLE guess (key TEXT PRIMARY KEY, wrong INTEGER NOT NULL, last INTEGER NOT NULL);
-";

@@ -3,6 +3,7 @@
 //! The file may be shared by several processes of one machine: home and edge of one organisation see one another's
 //! changes within a twentieth of a second, and rules across records hold for all of them together.
 
+mod lookout;
 mod sqlite;
 
 use std::future::Future;

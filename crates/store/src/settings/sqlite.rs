@@ -2,16 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, Row};
 use tokio::sync::watch;
 
 use reveille_core::Timestamp;
 use reveille_core::settings::{Setting, SettingChange, SettingKey, SettingRow, Snapshot};
 
+use super::lookout::{Latest, Lookout, data_version};
 use super::{Changed, Edit, Past, Refused, SettingHistory, Settings};
 use crate::columns;
 use crate::completion::Completion;
@@ -39,7 +37,7 @@ impl SqliteSettings {
         // The version of the file is read before its rows: a change in between is seen again, not lost.
         let seen = data_version(&eye).map_err(failed)?;
         let snapshot = read_snapshot(&eye).map_err(failed)?;
-        let latest = Arc::new(Latest { sender: watch::Sender::new(Arc::new(snapshot)) });
+        let latest = Arc::new(Latest::of(snapshot));
         let lookout = Lookout::start(eye, seen, Arc::clone(&latest), Arc::clone(engine.file()))?;
         Ok(Self { shared: Arc::new(Shared { engine, latest, lookout }) })
     }
@@ -58,24 +56,31 @@ impl SqliteSettings {
 
 impl Settings for SqliteSettings {
     fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.shared.latest.sender.borrow())
+        self.shared.latest.newest()
     }
 
     fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let snapshot = Arc::new(self.shared.engine.read(read_snapshot)?);
-        self.shared.latest.publish(Arc::clone(&snapshot));
-        Ok(snapshot)
+        let known = self.snapshot();
+        let newer = self.shared.engine.read(|db| match newest(db)? == known.version() {
+            true => Ok(None),
+            false => read_snapshot(db).map(Some),
+        })?;
+        let Some(newer) = newer.map(Arc::new) else { return Ok(known) };
+        self.shared.latest.publish(Arc::clone(&newer));
+        Ok(newer)
     }
 
     fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.shared.latest.sender.subscribe()
+        self.shared.latest.follow()
     }
 
     fn apply(&self, author: &str, at: Timestamp, edits: Vec<Edit>, done: Completion<Result<u64, Refused>>) {
         let (author, records) = (author.to_owned(), edits.len());
+        let shown = Arc::clone(&self.shared.latest);
         let work = move |&mut db: &mut &Connection| {
-            // Read here, under the file's write lock: another process may have changed them since the last look.
-            let mut snapshot = read_snapshot(db)?;
+            // Asked here, under the file's write lock: another process may have changed them since the last look.
+            let known = shown.newest();
+            let mut snapshot = if newest(db)? == known.version() { (*known).clone() } else { read_snapshot(db)? };
             let mut steps = Vec::with_capacity(edits.len());
             for Edit { change, read } in &edits {
                 let key = change.key();
@@ -169,94 +174,13 @@ impl Memory for Nothing {
     }
 }
 
-/// The newest snapshot, and who follows it.
-struct Latest {
-    sender: watch::Sender<Arc<Snapshot>>,
+/// The version of the settings. Every change has one and stands in the history, so who knows this one knows all records.
+pub(super) fn newest(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT coalesce(max(version), 0) FROM setting_history")?
+        .query_row((), |row| columns::number_at(row, 0))
 }
 
-impl Latest {
-    /// Shows `snapshot` to everybody, unless a newer one has overtaken it.
-    fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.sender.send_if_modified(|shown| {
-            let newer = snapshot.version() > shown.version();
-            if newer {
-                *shown = snapshot;
-            }
-            newer
-        });
-    }
-}
-
-/// The thread that notices what other processes have changed.
-struct Lookout {
-    bell: Arc<Bell>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Bell {
-    stop: Mutex<bool>,
-    rung: Condvar,
-}
-
-impl Lookout {
-    fn start(eye: Connection, seen: i64, latest: Arc<Latest>, file: Arc<str>) -> Result<Self, StoreError> {
-        let bell = Arc::new(Bell::default());
-        let work = Arc::clone(&bell);
-        let name = Arc::clone(&file);
-        let run = move || work.watch(&eye, seen, &latest, &name);
-        let thread = thread::Builder::new().name("settings-watch".into()).spawn(run);
-        let thread = thread.map_err(|failure| StoreError::from_io(&file, &failure))?;
-        Ok(Self { bell, thread: Mutex::new(Some(thread)) })
-    }
-
-    fn stop(&self) {
-        *self.bell.stop.lock() = true;
-        self.bell.rung.notify_all();
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the watch over the settings has panicked");
-        }
-    }
-}
-
-impl Drop for Lookout {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Bell {
-    fn watch(&self, eye: &Connection, mut seen: i64, latest: &Latest, file: &Arc<str>) {
-        let mut troubled = false;
-        let mut stop = self.stop.lock();
-        while !*stop {
-            self.rung.wait_for(&mut stop, LOOK_EVERY);
-            let looked = data_version(eye).and_then(|version| {
-                if version != seen {
-                    latest.publish(Arc::new(read_snapshot(eye)?));
-                    seen = version;
-                }
-                Ok(())
-            });
-            if let Err(failure) = &looked
-                && !troubled
-            {
-                let reason = StoreError::from_sqlite(file, failure);
-                tracing::error!(%reason, "the settings could not be read again");
-            }
-            troubled = looked.is_err();
-        }
-    }
-}
-
-/// A number that changes when another connection, of any process, has committed. Reading it touches no table.
-fn data_version(db: &Connection) -> rusqlite::Result<i64> {
-    db.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))
-}
-
-fn read_snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
+pub(super) fn read_snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
     // One statement, so that rows and version are of one moment.
     let mut query = db.prepare_cached(
         "SELECT value, author, at, version, (SELECT coalesce(max(version), 0) FROM setting_history) FROM setting
@@ -338,11 +262,6 @@ fn trim(db: &Connection, version: u64) -> rusqlite::Result<()> {
 /// How many changes are remembered.
 const HISTORY_MAX: u64 = 10_000;
 
-/// How often other processes' changes are looked for.
-///
-/// Each look costs a few microseconds, and what one process is told is asked of another a moment later.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-
 const LAYOUT: Layout =
     Layout { name: "settings", mark: *b"RvlS", page_bytes: 4096, one_process: false, migrations: &[FIRST, SECOND] };
 
@@ -410,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_what_has_not_changed_is_given_what_is_known_and_nothing_is_read_again() {
+        let folder = Folder::new();
+        let path = folder.path().join("settings.db");
+        let (home, edge) = (SqliteSettings::open(&path).unwrap(), SqliteSettings::open(&path).unwrap());
+        put(&home, allowed()).unwrap();
+        let known = home.snapshot();
+        assert!(Arc::ptr_eq(&home.fresh().unwrap(), &known));
+        let seen = edge.fresh().unwrap();
+        assert_eq!(seen, known);
+        assert!(Arc::ptr_eq(&edge.fresh().unwrap(), &edge.snapshot()));
+        let remove = vec![SettingChange::Remove(allowed().key()).into()];
+        outcome(|done| edge.apply("ben", Timestamp::from_millis(2), remove, done)).unwrap().unwrap();
+        assert_eq!(home.fresh().unwrap().rows().count(), 0, "a removal is a change as well");
+    }
+
+    #[test]
     fn a_file_of_the_first_version_keeps_its_records_and_its_history() {
         const BEFORE: Layout = Layout { migrations: &[FIRST], ..LAYOUT };
         let folder = Folder::new();
@@ -464,7 +399,7 @@ mod tests {
         let folder = Folder::new();
         let path = folder.path().join("settings.db");
         let (one, other) = (SqliteSettings::open(&path).unwrap(), SqliteSettings::open(&path).unwrap());
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             scope.spawn(|| count(&one, "ann"));
             scope.spawn(|| count(&other, "ben"));
         });
