@@ -1,6 +1,7 @@
-//! The books of one next hop: its connections, what waits for one, and what failed a moment ago. No sockets.
+//! One next hop of a pool: its connections, what waits for one, and what failed a moment ago. No sockets.
 
 mod books;
+mod state;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,10 +17,11 @@ use crate::circuit::{Circuit, priority};
 use crate::connect::ConnectError;
 use crate::drain::{Pulse, Retired};
 use crate::flow::Flow;
-use crate::hop_state::{AddressState, Failures, HopState};
 use crate::parcel::Parcel;
 use crate::pool::PoolLimits;
 use crate::target::Target;
+
+pub use state::{AddressState, Failures, HopState};
 
 /// What happens to a parcel now.
 #[derive(Debug)]
