@@ -65,7 +65,8 @@ cmdlet!(
         parameters: joined![[changed(Kind::Scope, WHERE), INSTANCE], PROPERTIES, [ENABLE_CORS, FORCE]],
         notes: &["Kept for the documents' sake: clients of today are configured, or use SIP alone."],
         examples: &[(
-            "Set-CsAutodiscoverConfiguration -WebLinks @{Add=@{Token=\"External/Mcx\";Href=\"https://home.contoso.com/mcx\"}}",
+            "Set-CsAutodiscoverConfiguration -WebLinks \
+             @{Add=@{Token=\"External/Mcx\";Href=\"https://home.contoso.com/mcx\"}}",
             "Adds a link.",
         )],
     }

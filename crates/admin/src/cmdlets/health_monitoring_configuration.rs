@@ -53,7 +53,8 @@ cmdlet!(
         ],
         sets: &["Identity", "ParentAndRelativeKey"],
         examples: &[(
-            "New-CsHealthMonitoringConfiguration -Identity atl-cs-001.litwareinc.com -FirstTestUserSipUri sip:test1@litwareinc.com -SecondTestUserSipUri sip:test2@litwareinc.com",
+            "New-CsHealthMonitoringConfiguration -Identity atl-cs-001.litwareinc.com -FirstTestUserSipUri \
+             sip:test1@litwareinc.com -SecondTestUserSipUri sip:test2@litwareinc.com",
             "Test-CsMcxP2PIM -TargetFqdn atl-cs-001.litwareinc.com needs no credentials then.",
         )],
     }

@@ -75,7 +75,8 @@ cmdlet!(
             "Not possible while the Access Edge uses a default route.",
         ],
         examples: &[(
-            "New-CsHostingProvider -Identity \"LyncOnline\" -Enabled $True -ProxyFqdn \"sipfed.online.lync.com\" -VerificationLevel UseSourceVerification",
+            "New-CsHostingProvider -Identity \"LyncOnline\" -Enabled $True -ProxyFqdn \"sipfed.online.lync.com\" \
+             -VerificationLevel UseSourceVerification",
             "The provider of the documents' push recipe.",
         )],
     }

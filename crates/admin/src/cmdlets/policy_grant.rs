@@ -1,9 +1,9 @@
 //! `CsPolicyGrant`: who has a mobility policy of their own. `Grant-CsMobilityPolicy` gives and takes them.
 
-use crate::cmdlet::{Area, Parameter, Pipeline};
+use crate::cmdlet::Area;
 use crate::family::Family;
 use crate::family::cmdlet::cmdlet;
-use crate::family::parameters::{FILTER, LOCAL_STORE};
+use crate::family::parameters::{FILTER, LOCAL_STORE, wanted};
 use crate::kind::Kind;
 
 const OUTPUTS: &[&str] = &["Identity", "MobilityPolicy"];
@@ -14,11 +14,7 @@ cmdlet!(
     /// `Get-CsPolicyGrant`
     Get of GRANTS {
         summary: "Shows who has a mobility policy of their own",
-        parameters: &[
-            Parameter::new("Identity", Kind::Text, "The user, as user@domain").at(2).of(&["Identity"]).from(Pipeline::ByName),
-            FILTER,
-            LOCAL_STORE,
-        ],
+        parameters: &[wanted(Kind::Text, "The user, as user@domain"), FILTER, LOCAL_STORE],
         notes: &["Get-CsMobilityPolicy -ApplicableTo shows the policy that holds for one user, whoever has it."],
         examples: &[("Get-CsPolicyGrant | Where-Object MobilityPolicy -eq NoPush", "Whose phones are left alone.")],
     }

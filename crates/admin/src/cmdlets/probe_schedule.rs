@@ -96,12 +96,9 @@ impl Cmdlet for Remove {
     fn about(&self) -> &'static About {
         const {
             &About {
-                name: Name::new(Verb::Remove, NOUN),
                 summary: "Has a test run monthly again",
                 parameters: &[removed(TESTS, "The test"), FORCE],
-                area: Area::Topology,
-                changes: true,
-                ..About::DEFAULT
+                ..FAMILY.about(Verb::Remove)
             }
         }
     }

@@ -75,7 +75,8 @@ cmdlet!(
         description: "The first of the five gates that a push passes. Everything is off until it is switched on.",
         parameters: joined![[changed(Kind::Scope, WHERE), INSTANCE], PROPERTIES, [TENANT, FORCE]],
         examples: &[(
-            "Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $True -EnableMicrosoftPushNotificationService $True",
+            "Set-CsPushNotificationConfiguration -EnableApplePushNotificationService $True \
+             -EnableMicrosoftPushNotificationService $True",
             "Switches on the two providers of the documents, for all sites that have no switches of their own.",
         )],
     }
