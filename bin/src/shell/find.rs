@@ -59,16 +59,23 @@ fn sockets_in(demo: &[u8]) -> Vec<PathBuf> {
 
 /// The token in a file that nobody else can read.
 pub(super) fn token_in(file: &Path) -> Result<Secret> {
+    closed_to_others(file, "the token")?;
     let path = file.display();
-    let mode = std::fs::metadata(file).with_context(|| format!("{path} cannot be read"))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!("{path} can be read by others than you, and so can the token in it: chmod 600 {path}");
-    }
     let token = std::fs::read_to_string(file).with_context(|| format!("{path} cannot be read"))?;
     match token.trim() {
         "" => bail!("{path} is empty; New-CsAdminToken shows a token once, when it is made"),
         token => Ok(Secret::new(token)),
     }
+}
+
+/// Refuses a file that holds what shows who we are if others can read it as well.
+pub(super) fn closed_to_others(file: &Path, what: &str) -> Result<()> {
+    let path = file.display();
+    let mode = std::fs::metadata(file).with_context(|| format!("{path} cannot be read"))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{path} can be read by others than you, and so can {what} in it: chmod 600 {path}");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `reveille shell`: the management shell, at a terminal, for one line, or for a script.
 
 mod find;
+mod script;
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use reveille_admin::Secret;
+use reveille_core::Clock;
+use reveille_server::SystemClock;
 use reveille_shell::Session;
 use reveille_shell::host::Terminal as _;
 use reveille_shell::interactive::{self, Console, Interrupts};
-use reveille_shell::remote::{Address, Remote, roots_of};
+use reveille_shell::remote::{Address, Remote, identity_of, roots_of};
 use tokio::task::JoinSet;
 
 use crate::{FAILED, WRONG_CONFIGURATION, out};
@@ -46,6 +49,12 @@ struct Server {
     /// With --url: the certificates to trust (PEM) instead of those of this machine
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// With --url: a certificate that shows who you are (PEM, with those that lead to its issuer)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["account", "token_file"])]
+    cert: Option<PathBuf>,
+    /// The key of --cert, if it is not in the same file
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// With --url: signs in with this account; its password is asked for
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
@@ -58,7 +67,8 @@ struct Server {
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut tasks = JoinSet::new();
     let interrupts = Interrupts::listen(&mut tasks);
-    let mut console = Console::new(interrupts.clone());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut console = Console::new(interrupts.clone(), Arc::clone(&clock));
     let address = match options.server.address() {
         Ok(address) => address,
         Err(error) if error.is::<reveille_server::config::ConfigError>() => {
@@ -83,7 +93,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             // Better now than at the first command.
             let me = remote.me().await?;
             console.say(&format!("{} at {}\n", me.name, remote.address()));
-            interactive::run(remote.clone(), interrupts).await?
+            interactive::run(remote.clone(), interrupts, clock).await?
         }
     };
     if session {
@@ -95,22 +105,18 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 
 /// What is to be run without anybody at the keyboard, if that is so.
 fn script(options: &Options) -> Result<Option<String>> {
-    let from_stdin = || -> Result<String> {
-        let mut text = String::new();
-        std::io::stdin().take(SCRIPT_BYTES_MAX + 1).read_to_string(&mut text).context("standard input")?;
-        Ok(text)
-    };
-    let text = match (&options.command, &options.file) {
-        (Some(line), _) => return Ok(Some(line.clone())),
-        (None, Some(file)) if file == Path::new("-") => from_stdin()?,
+    let from_stdin = || script::read("standard input", std::io::stdin());
+    match (&options.command, &options.file) {
+        (Some(line), _) => Ok(Some(line.clone())),
+        (None, Some(file)) if file == Path::new("-") => from_stdin().map(Some),
         (None, Some(file)) => {
-            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+            let name = file.display().to_string();
+            let opened = std::fs::File::open(file).with_context(|| format!("{name} cannot be read"))?;
+            script::read(&name, opened).map(Some)
         }
-        (None, None) if !std::io::stdin().is_terminal() => from_stdin()?,
-        (None, None) => return Ok(None),
-    };
-    // Windows' editors begin a file with it.
-    Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)))
+        (None, None) if !std::io::stdin().is_terminal() => from_stdin().map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 impl Server {
@@ -149,6 +155,7 @@ impl Server {
         let is_local = matches!(address, Address::Socket(_));
         let given = [
             ("--ca", self.ca.is_some()),
+            ("--cert", self.cert.is_some()),
             ("--account", self.account.is_some()),
             ("--token-file", self.token_file.is_some()),
         ];
@@ -156,6 +163,12 @@ impl Server {
             bail!("{name} is for a server that is asked by --url; on its own machine the socket shows who you are");
         }
         let roots = self.ca.as_deref().map(roots_of).transpose()?;
+        if let (Some(certificate), false) = (&self.cert, is_local) {
+            let key = self.key.as_ref().unwrap_or(certificate);
+            find::closed_to_others(key, "the key")?;
+            let identity = identity_of(certificate, key)?;
+            return Ok((Remote::with_identity(address, roots, identity)?, false));
+        }
         let remote = Remote::new(address, roots)?;
         if is_local {
             return Ok((remote, false));
@@ -190,9 +203,6 @@ impl Server {
         Ok(from_environment.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Secret::new))
     }
 }
-
-/// A longer script is refused by the parser; more is not read.
-const SCRIPT_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

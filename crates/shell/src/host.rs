@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use reveille_admin::cmdlet::Name;
 use reveille_admin::{Cmdlet, Failure, Object, Outcome, Secret};
+use reveille_core::Timestamp;
 
 /// A cmdlet under way on the server.
 pub type Invocation<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>>;
@@ -44,6 +45,9 @@ pub trait Terminal: Send {
     fn width(&self) -> usize {
         120
     }
+
+    /// The time by the wall.
+    fn now(&self) -> Timestamp;
 
     /// The value of an environment variable.
     fn environment(&self, name: &str) -> Option<String> {

@@ -6,6 +6,16 @@ use std::borrow::Cow;
 /// `text` with each character that is obeyed instead of shown replaced by one U+FFFD, so that columns stay where they
 /// are. Line ends and tabs are left.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    without(text, is_obeyed)
+}
+
+/// `text` for a program: without what commands a terminal that it may pass it on to. The marks that change the order in
+/// which text is read are left.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    without(text, |found| is_obeyed(found) && found.is_control())
+}
+
+fn without(text: &str, is_obeyed: fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
@@ -44,6 +54,13 @@ mod tests {
             assert_eq!(visible(text), expected, "{text:?}");
             assert_eq!(visible(text).chars().count(), text.chars().count(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_program_gets_marks_of_direction_and_nothing_that_a_terminal_does() {
+        let text = "\u{200f}\u{202e}x\u{1b}[2J\r\n\u{9b}2J\ty\r";
+        assert_eq!(harmless(text), "\u{200f}\u{202e}x\u{fffd}[2J\r\n\u{fffd}2J\ty\u{fffd}");
+        assert!(matches!(harmless("Grüße\n"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use reveille_admin::{Category, Failure, Object, Value};
 
-use super::output::write;
+use super::output::{rows, write};
 use super::stage::Work::{All, AllAndNull};
 use super::{Builtin, Given, Parameter, Takes};
 use crate::eval::{Evaluator, Flow, Step, rolled};
-use crate::format::{csv, json};
+use crate::format::{csv, document, json};
 
 /// How much of a file is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -76,9 +76,10 @@ pub(super) const EXPORT_CSV: Builtin = Builtin {
     summary: "Writes objects to a file as comma-separated values",
     parameters: &[
         Parameter::new("Path", Takes::Value, "The file").at(0),
-        Parameter::new("Append", Takes::Switch, "Behind what the file holds"),
+        Parameter::new("Append", Takes::Switch, "Behind what the file holds, whose first line has the names"),
         Parameter::new("Delimiter", Takes::Value, "What stands between values; a comma"),
         Parameter::new("Encoding", Takes::Value, "Accepted; it is always UTF-8"),
+        Parameter::new("Force", Takes::Switch, "Accepted, and without effect"),
         Parameter::new("NoClobber", Takes::Switch, "Only if there is no such file yet"),
         Parameter::new("NoTypeInformation", Takes::Switch, "Accepted; no type is written in any case"),
     ],
@@ -88,12 +89,61 @@ pub(super) const EXPORT_CSV: Builtin = Builtin {
 fn export_csv<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
         let mut text = String::new();
-        for line in csv::lines(&input, delimiter(given)?) {
+        // A file that holds something has its names already.
+        let holds = |path: &String| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        let named = given.is_on("Append") && given.text("Path").as_ref().is_some_and(holds);
+        for line in csv::lines(&input, delimiter(given)?).into_iter().skip(usize::from(named)) {
             text.push_str(&line);
             text.push('\n');
         }
         write(given, &text)?;
         Ok(Vec::new())
+    })
+}
+
+pub(super) const CONVERT_TO_HTML: Builtin = Builtin {
+    name: "ConvertTo-Html",
+    aliases: &[],
+    summary: "Gives objects as a page with a table",
+    parameters: &[
+        Parameter::new("Property", Takes::Ways, "The properties, also with * or calculated").at(0),
+        Parameter::new("Head", Takes::Values, "What stands in the page's head instead of the title").at(1),
+        Parameter::new("Title", Takes::Value, "The page's title").at(2),
+        Parameter::new("Body", Takes::Values, "What stands before the table").at(3),
+        Parameter::new("Fragment", Takes::Switch, "The table only"),
+        Parameter::new("PostContent", Takes::Values, "What stands behind the table"),
+        Parameter::new("PreContent", Takes::Values, "What stands before the table"),
+    ],
+    work: All(convert_to_html),
+};
+
+fn convert_to_html<'a>(
+    evaluator: &'a mut Evaluator<'_>,
+    given: &'a Given<'a>,
+    input: Vec<Value>,
+) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let rows = rows(evaluator, given, &input).await?;
+        let lines = |name: &str| given.values(name).iter().map(Value::to_string).collect::<Vec<_>>();
+        let mut page = Vec::new();
+        if !given.is_on("Fragment") {
+            let title = document::escaped(&given.text("Title").unwrap_or_else(|| "HTML TABLE".to_owned()));
+            page.extend(["<!DOCTYPE html>", "<html>", "<head>", "<meta charset=\"utf-8\">"].map(str::to_owned));
+            match lines("Head") {
+                head if head.is_empty() => page.push(format!("<title>{title}</title>")),
+                // A script writes the page; what comes from servers stands in the table.
+                head => page.extend(head),
+            }
+            page.extend(["</head>", "<body>"].map(str::to_owned));
+            page.extend(lines("Body"));
+        }
+        page.extend(lines("PreContent"));
+        page.extend(document::html_table(&rows));
+        page.extend(lines("PostContent"));
+        if !given.is_on("Fragment") {
+            page.extend(["</body>", "</html>"].map(str::to_owned));
+        }
+        Ok(page.into_iter().map(Value::Text).collect())
     })
 }
 

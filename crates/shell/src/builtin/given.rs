@@ -19,15 +19,29 @@ pub(crate) struct Given<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Item<'a> {
     Block(&'a Block),
-    /// `@{Name='…';Expression={…}}`.
-    Calculated(String, Box<Self>),
+    Calculated(Box<Calculated<'a>>),
     Value(Value),
 }
+
+/// `@{Name='…';Expression={…}}`.
+#[derive(Clone, Debug)]
+pub(crate) struct Calculated<'a> {
+    pub(crate) name: Option<String>,
+    pub(crate) how: Item<'a>,
+    /// Whether the greatest comes first, where it is said for this key alone.
+    pub(crate) descending: Option<bool>,
+    /// The form of what is given, as after the colon of `-f`.
+    pub(crate) form: Option<String>,
+}
+
+/// The parameter that takes what would come along the pipeline.
+pub(super) const INPUT: &str = "InputObject";
 
 /// The parameters that all commands of the shell have.
 const COMMON: &[Parameter] = &[
     Parameter::new("Debug", Takes::Switch, "Accepted, and without effect"),
     Parameter::new("ErrorAction", Takes::Value, "What a script does after an error"),
+    Parameter::new(INPUT, Takes::Values, "The objects, if they do not come along the pipeline"),
     Parameter::new("OutVariable", Takes::Value, "The variable that keeps the output"),
     Parameter::new("Verbose", Takes::Switch, "Accepted, and without effect"),
     Parameter::new("WarningAction", Takes::Value, "Accepted, and without effect"),
@@ -125,7 +139,7 @@ async fn calculated<'a>(
     entries: &'a [(Expression, Statement)],
     span: Span,
 ) -> Result<Item<'a>, Flow> {
-    let (mut name, mut how) = (None, None);
+    let (mut name, mut how, mut descending, mut form) = (None, None, None, None);
     for (key, value) in entries {
         let key = evaluator.expression(key).await?.to_string().to_lowercase();
         let is = |whole: &str| !key.is_empty() && whole.starts_with(&key);
@@ -135,18 +149,22 @@ async fn calculated<'a>(
             _ if is("name") || is("label") => {
                 name = Some(evaluator.assigned(value).await?.unwrap_or_default().to_string())
             }
+            _ if is("descending") || is("ascending") => {
+                let on = convert::truth(&evaluator.assigned(value).await?.unwrap_or_default());
+                descending = Some(on == is("descending"));
+            }
+            _ if is("formatstring") => form = Some(evaluator.assigned(value).await?.unwrap_or_default().to_string()),
             // How wide and on which side: the table decides itself.
-            _ if ["alignment", "ascending", "descending", "formatstring", "width"].iter().any(|known| is(known)) => {}
+            _ if is("alignment") || is("width") => {}
             _ => {
                 let said = format!("\"{key}\" is not known here: @{{Name='…';Expression={{…}}}}");
                 return Err(Report::of_language(span, Category::InvalidArgument, "DictionaryKeyUnknown", said).into());
             }
         }
     }
-    match (name, how) {
-        (Some(name), Some(how)) => Ok(Item::Calculated(name, Box::new(how))),
-        (None, Some(how)) => Ok(how),
-        (_, None) => {
+    match how {
+        Some(how) => Ok(Item::Calculated(Box::new(Calculated { name, how, descending, form }))),
+        None => {
             let said = "The hashtable has no Expression: @{Name='…';Expression={…}}";
             Err(Report::of_language(span, Category::InvalidArgument, "DictionaryKeyMissing", said).into())
         }
@@ -184,7 +202,7 @@ impl<'a> Given<'a> {
     pub(crate) fn values(&self, name: &str) -> Vec<Value> {
         let value = |item: &Item<'_>| match item {
             Item::Value(value) => Some(value.clone()),
-            Item::Block(_) | Item::Calculated(..) => None,
+            Item::Block(_) | Item::Calculated(_) => None,
         };
         self.items(name).iter().filter_map(value).collect()
     }

@@ -1,9 +1,13 @@
 //! The commands of the shell itself: what works on objects wherever they come from. Same-shaped items in one table, as the
 //! cmdlets of the catalogue are.
 
+mod clock;
+mod difference;
 mod documents;
+mod files;
 mod given;
 mod help;
+mod made;
 mod objects;
 mod output;
 mod person;
@@ -77,9 +81,13 @@ impl Parameter {
 
 /// All commands of the shell, by name.
 pub const TABLE: &[Builtin] = &[
+    files::ADD_CONTENT,
+    made::ADD_MEMBER,
     person::CLEAR_HOST,
+    difference::COMPARE_OBJECT,
     documents::CONVERT_FROM_JSON,
     documents::CONVERT_TO_CSV,
+    documents::CONVERT_TO_HTML,
     documents::CONVERT_TO_JSON,
     person::CONVERT_TO_SECURE_STRING,
     documents::EXPORT_CSV,
@@ -90,13 +98,19 @@ pub const TABLE: &[Builtin] = &[
     help::GET_COMMAND,
     documents::GET_CONTENT,
     person::GET_CREDENTIAL,
+    clock::GET_DATE,
     help::GET_HELP,
     summary::GET_MEMBER,
+    person::GET_MODULE,
+    difference::GET_UNIQUE,
     person::GET_VARIABLE,
     summary::GROUP_OBJECT,
     documents::IMPORT_CSV,
     person::IMPORT_MODULE,
+    clock::MEASURE_COMMAND,
     summary::MEASURE_OBJECT,
+    made::NEW_OBJECT,
+    clock::NEW_TIME_SPAN,
     output::OUT_FILE,
     output::OUT_HOST,
     output::OUT_NULL,
@@ -105,12 +119,18 @@ pub const TABLE: &[Builtin] = &[
     person::READ_HOST,
     person::REMOVE_VARIABLE,
     select::SELECT_OBJECT,
+    files::SELECT_STRING,
+    files::SET_CONTENT,
     person::SET_STRICT_MODE,
     objects::SORT_OBJECT,
+    clock::START_SLEEP,
+    files::TEE_OBJECT,
+    files::TEST_PATH,
     objects::WHERE_OBJECT,
     output::WRITE_ERROR,
     output::WRITE_HOST,
     output::WRITE_OUTPUT,
+    output::WRITE_PROGRESS,
     output::WRITE_VERBOSE,
     output::WRITE_WARNING,
 ];
@@ -122,9 +142,12 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
     })
 }
 
+/// The modules that scripts name.
+const MODULES: &[&str] = &["Lync", "Reveille", "SkypeForBusiness"];
+
 /// Whether scripts may name the module that commands come from: there is nothing to load.
 pub(crate) fn is_our_module(name: &str) -> bool {
-    ["Lync", "Reveille", "SkypeForBusiness"].iter().any(|known| known.eq_ignore_ascii_case(name))
+    MODULES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// What to do instead of a command of PowerShell that there is none of here.
@@ -137,15 +160,37 @@ pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
         "enter-pssession" | "new-pssession" | "import-pssession" | "invoke-command" | "icm" => {
             "A remote server is managed with: reveille shell --url https://SERVER"
         }
-        "get-date" => "Times stand in the objects themselves, for instance in Get-CsPushTrace.",
         "get-wmiobject" | "get-ciminstance" | "get-process" | "get-service" | "start-service" | "restart-service" => {
             "Settings work without a restart; the process itself belongs to the system that started it."
         }
         "iex" | "invoke-expression" => "Text is not run as commands. Write the command out.",
         "invoke-webrequest" | "invoke-restmethod" | "curl" | "wget" => "The admin API is described in docs/reference.",
-        "new-object" => "Write a hashtable: @{ Name = value }.",
+        "add-pssnapin" | "asnp" | "get-pssnapin" | "remove-module" => {
+            "All commands are here without being loaded: Get-Command lists them."
+        }
+        "fw" | "format-wide" => "Write Format-Table NAME -HideTableHeaders.",
+        "fc" | "format-custom" | "format-hex" => "Write Format-List *, or ConvertTo-Json.",
+        "get-eventlog" | "get-winevent" => {
+            "What was pushed is in Get-CsPushTrace, what was changed in Get-CsAdminAudit; the rest is in the server's log."
+        }
+        "get-history" | "h" | "history" | "ghy" | "invoke-history" => {
+            "The arrows and Ctrl-R go through what was entered."
+        }
+        "get-host" | "get-culture" => "Times are in UTC, and numbers have a point.",
+        "get-random" => "There is nothing here that is decided by chance.",
+        "join-path" => "Write \"$folder/name\".",
+        "split-path" => "Write $path -replace '.*/'.",
+        "new-item" | "ni" | "mkdir" | "md" => "Write … | Out-File NAME; folders are made by the shell outside.",
+        "ogv" | "out-gridview" => "Write Format-Table, or Export-Csv NAME for a program with windows.",
+        "lp" | "out-printer" => "Write Out-File NAME, and print that.",
+        "send-mailmessage" => "Write Out-File NAME, and send that with the mail program of this machine.",
+        "start-job" | "get-job" | "receive-job" => {
+            "Commands run one after another; start another shell beside this one."
+        }
+        "start-transcript" | "stop-transcript" => "Start the shell in one: reveille shell FILE | tee NAME.",
+        "update-help" | "save-help" => "The help is part of the program, and current.",
+        "write-information" => "Write Write-Host.",
         "set-executionpolicy" | "get-executionpolicy" => "Scripts need no permission of their own here.",
-        "start-sleep" | "sleep" => "Settings are in force at once; there is nothing to wait for.",
         "true" => "Write $true.",
         "false" => "Write $false.",
         "null" => "Write $null.",

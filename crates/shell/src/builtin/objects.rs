@@ -8,7 +8,7 @@ use super::stage::Work::{All, Each, Stage};
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::ast::Comparison;
 use crate::eval::compare::{compare, order};
-use crate::eval::{self, Evaluator, Flow, More, Sink, Step, convert, items_of, method, rolled};
+use crate::eval::{self, Evaluator, Flow, More, Sink, Step, convert, items_of, method, moment, operate, rolled};
 
 pub(super) const WHERE_OBJECT: Builtin = Builtin {
     name: "Where-Object",
@@ -168,8 +168,10 @@ pub(super) const SORT_OBJECT: Builtin = Builtin {
     summary: "Puts objects in order, by themselves or by properties",
     parameters: &[
         Parameter::new("Property", Takes::Ways, "The properties, the most important first").at(0),
+        Parameter::new("Bottom", Takes::Value, "How many of the end"),
         Parameter::new("CaseSensitive", Takes::Switch, "Upper and lower case differ"),
         Parameter::new("Descending", Takes::Switch, "The greatest first"),
+        Parameter::new("Top", Takes::Value, "How many of the beginning"),
         Parameter::new("Unique", Takes::Switch, "Of equal ones only the first stays"),
     ],
     work: All(sort_object),
@@ -182,14 +184,22 @@ fn sort_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input
             keyed.push((keys(evaluator, given.items("Property"), &item).await?, item));
         }
         let exact = given.is_on("CaseSensitive");
-        keyed.sort_by(|(one, _), (other, _)| by_keys(one, other, exact));
+        let all = given.is_on("Descending");
+        let downwards: Vec<bool> = match given.items("Property") {
+            [] => vec![all],
+            ways => ways.iter().map(|way| descends(way).unwrap_or(all)).collect(),
+        };
+        keyed.sort_by(|(one, _), (other, _)| by_keys(one, other, exact, &downwards));
         if given.is_on("Unique") {
-            keyed.dedup_by(|(one, _), (other, _)| by_keys(one, other, exact) == Ordering::Equal);
+            keyed.dedup_by(|(one, _), (other, _)| by_keys(one, other, exact, &downwards) == Ordering::Equal);
         }
-        if given.is_on("Descending") {
-            keyed.reverse();
-        }
-        Ok(keyed.into_iter().map(|(_, item)| item).collect())
+        let count = keyed.len();
+        let (from, to) = match (given.count("Top")?, given.count("Bottom")?) {
+            (Some(top), _) => (0, top.min(count)),
+            (None, Some(bottom)) => (count.saturating_sub(bottom), count),
+            (None, None) => (0, count),
+        };
+        Ok(keyed.drain(from..to).map(|(_, item)| item).collect())
     })
 }
 
@@ -213,14 +223,41 @@ pub(super) fn along<'a>(evaluator: &'a mut Evaluator<'_>, way: &'a Item<'a>, ite
     Box::pin(async move {
         match way {
             Item::Block(block) => Ok(rolled(evaluator.block_for(block, item).await?)),
-            Item::Calculated(_, how) => along(evaluator, how, item).await,
+            Item::Calculated(way) => {
+                let value = along(evaluator, &way.how, item).await?;
+                let shown = way.form.as_deref().and_then(|form| operate::shown(&value, form));
+                Ok(shown.map_or(value, Value::Text))
+            }
             Item::Value(name) => Ok(method::property(item, &name.to_string())),
         }
     })
 }
 
-fn by_keys(one: &[Value], other: &[Value], exact: bool) -> Ordering {
-    let each = one.iter().zip(other).map(|(one, other)| by_key(one, other, exact));
+/// What a way is called: by its name, by the property, or by what stands between its braces.
+pub(super) fn heading(script: &str, way: &Item<'_>) -> String {
+    match way {
+        Item::Block(block) => {
+            let text = script.get(block.span.range()).unwrap_or_default();
+            text.trim_start_matches('{').trim_end_matches('}').trim().to_owned()
+        }
+        Item::Calculated(way) => way.name.clone().unwrap_or_else(|| heading(script, &way.how)),
+        Item::Value(name) => name.to_string(),
+    }
+}
+
+/// Whether a key says itself that the greatest comes first.
+fn descends(way: &Item<'_>) -> Option<bool> {
+    match way {
+        Item::Calculated(way) => way.descending,
+        Item::Block(_) | Item::Value(_) => None,
+    }
+}
+
+fn by_keys(one: &[Value], other: &[Value], exact: bool, downwards: &[bool]) -> Ordering {
+    let each = one.iter().zip(other).zip(downwards).map(|((one, other), downwards)| {
+        let order = by_key(one, other, exact);
+        if *downwards { order.reverse() } else { order }
+    });
     each.fold(Ordering::Equal, Ordering::then)
 }
 
@@ -231,6 +268,9 @@ fn by_key(one: &Value, other: &Value, exact: bool) -> Ordering {
         Value::Bool(_) | Value::Int(_) | Value::Double(_) => 1,
         _ => 2,
     };
+    if let (Some(one), Some(other)) = (moment::of(one), moment::of(other)) {
+        return one.cmp(&other);
+    }
     let as_text = || order(&one.to_string().into(), &other.to_string().into(), exact).unwrap_or(Ordering::Equal);
     match rank(one).cmp(&rank(other)) {
         Ordering::Equal if rank(one) < 2 => order(one, other, exact).unwrap_or_else(|_| as_text()),

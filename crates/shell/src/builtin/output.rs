@@ -2,10 +2,10 @@
 
 use reveille_admin::{Category, Failure, Object, Value};
 
-use super::objects::along;
+use super::objects::{along, heading};
 use super::stage::Work::{All, Each};
 use super::{Builtin, Given, Item, Parameter, Takes};
-use crate::eval::compare::is_like;
+use crate::eval::compare::{equal, is_like};
 use crate::eval::{Evaluator, Flow, Step};
 use crate::format;
 
@@ -16,16 +16,13 @@ pub(super) const FORMAT_LIST: Builtin = Builtin {
     parameters: &[
         Parameter::new("Property", Takes::Ways, "The properties, also with * or calculated").at(0),
         Parameter::new("Force", Takes::Switch, "Accepted; all properties are shown in any case"),
-        Parameter::new("GroupBy", Takes::Value, "Accepted, and without effect"),
+        Parameter::new("GroupBy", Takes::Ways, "A list for each value of this property; sort by it before"),
     ],
     work: All(format_list),
 };
 
 fn format_list<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
-    Box::pin(async move {
-        let rows = rows(evaluator, given, &input).await?;
-        Ok(vec![format::formatted(format::list(&rows))])
-    })
+    Box::pin(async move { grouped(evaluator, given, input, |rows, _| format::list(rows)).await })
 }
 
 pub(super) const FORMAT_TABLE: Builtin = Builtin {
@@ -36,7 +33,7 @@ pub(super) const FORMAT_TABLE: Builtin = Builtin {
         Parameter::new("Property", Takes::Ways, "The properties, also with * or calculated").at(0),
         Parameter::new("AutoSize", Takes::Switch, "Accepted; columns are as wide as they need in any case"),
         Parameter::new("Force", Takes::Switch, "Accepted, and without effect"),
-        Parameter::new("GroupBy", Takes::Value, "Accepted, and without effect"),
+        Parameter::new("GroupBy", Takes::Ways, "A table for each value of this property; sort by it before"),
         Parameter::new("HideTableHeaders", Takes::Switch, "The rows only"),
         Parameter::new("Wrap", Takes::Switch, "No value is cut off, however long its row"),
     ],
@@ -45,14 +42,47 @@ pub(super) const FORMAT_TABLE: Builtin = Builtin {
 
 fn format_table<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
-        let rows = rows(evaluator, given, &input).await?;
-        let width = if given.is_on("Wrap") { usize::MAX } else { evaluator.terminal.width() };
-        Ok(vec![format::formatted(format::table(&rows, width, !given.is_on("HideTableHeaders")))])
+        let (wraps, headers) = (given.is_on("Wrap"), !given.is_on("HideTableHeaders"));
+        let table = |rows: &[Value], width| format::table(rows, if wraps { usize::MAX } else { width }, headers);
+        grouped(evaluator, given, input, table).await
     })
 }
 
+/// The objects in a form, or those with the same value of `-GroupBy` in one each, as they come.
+async fn grouped(
+    evaluator: &mut Evaluator<'_>,
+    given: &Given<'_>,
+    input: Vec<Value>,
+    form: impl Fn(&[Value], usize) -> String,
+) -> Result<Vec<Value>, Flow> {
+    let width = evaluator.terminal.width();
+    let Some(way) = given.items("GroupBy").first() else {
+        let rows = rows(evaluator, given, &input).await?;
+        return Ok(vec![format::formatted(form(&rows, width))]);
+    };
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for item in input {
+        let by = along(evaluator, way, &item).await?;
+        match groups.last_mut() {
+            Some((known, items)) if equal(known, &by, false) => items.push(item),
+            _ => groups.push((by, vec![item])),
+        }
+    }
+    let mut shown = Vec::with_capacity(groups.len());
+    for (by, items) in groups {
+        let rows = rows(evaluator, given, &items).await?;
+        let head = format!("\n   {}: {by}\n", heading(evaluator.script, way));
+        shown.push(format::formatted(head + &form(&rows, width)));
+    }
+    Ok(shown)
+}
+
 /// The properties to show of each object.
-async fn rows(evaluator: &mut Evaluator<'_>, given: &Given<'_>, input: &[Value]) -> Result<Vec<Value>, Flow> {
+pub(super) async fn rows(
+    evaluator: &mut Evaluator<'_>,
+    given: &Given<'_>,
+    input: &[Value],
+) -> Result<Vec<Value>, Flow> {
     let ways = given.items("Property");
     if ways.is_empty() {
         return Ok(input.to_vec());
@@ -75,13 +105,9 @@ async fn rows(evaluator: &mut Evaluator<'_>, given: &Given<'_>, input: &[Value])
                 (Item::Value(name), other) => {
                     row.set(name.to_string(), crate::eval::method::property(other, &name.to_string()));
                 }
-                (Item::Calculated(name, how), item) => {
-                    let value = along(evaluator, how, item).await?;
-                    row.set(name.clone(), value);
-                }
-                (Item::Block(block), item) => {
-                    let value = along(evaluator, &Item::Block(block), item).await?;
-                    row.set(evaluator.script[block.span.range()].to_owned(), value);
+                (way, item) => {
+                    let value = along(evaluator, way, item).await?;
+                    row.set(heading(evaluator.script, way), value);
                 }
             }
         }
@@ -142,7 +168,7 @@ fn out_string<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input:
 
 pub(super) const OUT_FILE: Builtin = Builtin {
     name: "Out-File",
-    aliases: &["Set-Content", "sc"],
+    aliases: &[],
     summary: "Writes to a file what would be shown",
     parameters: &[
         Parameter::new("FilePath", Takes::Value, "The file").at(0),
@@ -166,20 +192,25 @@ fn out_file<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value
 
 /// Writes text to the file that a command was given.
 pub(super) fn write(given: &Given<'_>, text: &str) -> Result<(), Flow> {
-    use std::io::Write as _;
     let Some(path) = given.text("FilePath").or_else(|| given.text("Path")) else {
         return Err(given.fail("MissingArgument", "The name of the file is missing: … | Out-File NAME."));
     };
+    write_to(given, &path, text, given.is_on("Append"))
+}
+
+/// Writes text to a file, or behind what it holds.
+pub(super) fn write_to(given: &Given<'_>, path: &str, text: &str, append: bool) -> Result<(), Flow> {
+    use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();
-    match (given.is_on("NoClobber"), given.is_on("Append")) {
+    match (given.is_on("NoClobber"), append) {
         (true, _) => options.write(true).create_new(true),
         (_, true) => options.append(true).create(true),
         _ => options.write(true).create(true).truncate(true),
     };
-    let done = options.open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let done = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     done.map_err(|why| {
         let said = format!("The file {path} cannot be written: {why}.");
-        given.failure(Failure::new(Category::ResourceUnavailable, "FileOpenFailure", said).of(path.clone()))
+        given.failure(Failure::new(Category::ResourceUnavailable, "FileOpenFailure", said).of(path))
     })
 }
 
@@ -267,6 +298,22 @@ fn write_verbose<'a>(
         Ok(Vec::new())
     })
 }
+
+pub(super) const WRITE_PROGRESS: Builtin = Builtin {
+    name: "Write-Progress",
+    aliases: &[],
+    summary: "Accepts how far a script has come, and shows nothing",
+    parameters: &[
+        Parameter::new("Activity", Takes::Value, "What is done").at(0),
+        Parameter::new("Status", Takes::Value, "How it stands").at(1),
+        Parameter::new("Completed", Takes::Switch, "It is done"),
+        Parameter::new("CurrentOperation", Takes::Value, "What is done just now"),
+        Parameter::new("Id", Takes::Value, "Which of several"),
+        Parameter::new("PercentComplete", Takes::Value, "How far it has come"),
+        Parameter::new("SecondsRemaining", Takes::Value, "How long it will take"),
+    ],
+    work: Each(out_null),
+};
 
 pub(super) const WRITE_ERROR: Builtin = Builtin {
     name: "Write-Error",

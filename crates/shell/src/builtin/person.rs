@@ -265,6 +265,29 @@ fn import_module<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Valu
     })
 }
 
+pub(super) const GET_MODULE: Builtin = Builtin {
+    name: "Get-Module",
+    aliases: &["gmo"],
+    summary: "Names the modules that scripts ask for, whose commands are here without being loaded",
+    parameters: &[
+        Parameter::new("Name", Takes::Values, "Names, also with *").at(0),
+        Parameter::new("ListAvailable", Takes::Switch, "Accepted, and without effect"),
+    ],
+    work: All(get_module),
+};
+
+fn get_module<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> Step<'a, Vec<Value>> {
+    Box::pin(async move {
+        let wanted: Vec<String> = given.values("Name").iter().map(Value::to_string).collect();
+        let fits = |name: &&&str| wanted.is_empty() || wanted.iter().any(|pattern| is_like(name, pattern));
+        let module = |name: &&str| {
+            let module = Object::new("PSModuleInfo").with("ModuleType", "Binary");
+            module.with("Name", *name).with("Version", env!("CARGO_PKG_VERSION")).into()
+        };
+        Ok(super::MODULES.iter().filter(fits).map(module).collect())
+    })
+}
+
 pub(super) const CLEAR_HOST: Builtin = Builtin {
     name: "Clear-Host",
     aliases: &["clear", "cls"],

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use reveille_admin::{Object, Value};
 
-use super::objects::along;
+use super::objects::{along, heading};
 use super::stage::Work::Stage;
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::eval::compare::is_like;
@@ -172,13 +172,9 @@ async fn properties(evaluator: &mut Evaluator<'_>, given: &Given<'_>, item: &Val
                     taken.set(known, value.clone());
                 }
             }
-            Item::Calculated(name, how) => {
-                let value = along(evaluator, how, item).await?;
-                taken.set(name.clone(), value);
-            }
-            Item::Block(_) => {
-                let said = "A script block needs a name here: @{Name='…';Expression={…}}";
-                return Err(given.fail("ScriptBlockNotSupported", said));
+            way => {
+                let value = along(evaluator, way, item).await?;
+                taken.set(heading(evaluator.script, way), value);
             }
         }
     }

@@ -37,16 +37,18 @@ pub(crate) async fn stage<'a>(
     }
     let given = given::bind(evaluator, builtin, command).await?;
     let (action, variable, at) = (given.action(), given.text("OutVariable"), given.at());
+    let takes_it = builtin.parameters.iter().any(|it| it.name == given::INPUT);
+    let input = (given.has(given::INPUT) && !takes_it).then(|| given.values(given::INPUT));
     let inner: Box<dyn Stage + 'a> = match builtin.work {
         Work::All(run) => Box::new(All { run, given, nulls: false, items: Vec::new() }),
         Work::AllAndNull(run) => Box::new(All { run, given, nulls: true, items: Vec::new() }),
         Work::Each(run) => Box::new(Each { run, given }),
         Work::Stage(make) => make(given)?,
     };
-    if action.is_none() && variable.is_none() {
+    if action.is_none() && variable.is_none() && input.is_none() {
         return Ok(inner);
     }
-    Ok(Box::new(Common { inner, action, variable, at, kept: Vec::new() }))
+    Ok(Box::new(Common { inner, input, action, variable, at, kept: Vec::new() }))
 }
 
 /// Text that is shown in a command's place.
@@ -127,6 +129,8 @@ impl Stage for Each<'_> {
 /// What the parameters do that all commands have.
 struct Common<'c> {
     inner: Box<dyn Stage + 'c>,
+    /// What stands in the place of what comes along the pipeline.
+    input: Option<Vec<Value>>,
     action: Option<Action>,
     /// The variable that keeps the output, and the output.
     variable: Option<String>,
@@ -160,9 +164,18 @@ impl Common<'_> {
 impl Stage for Common<'_> {
     fn alone<'a>(&'a mut self, evaluator: &'a mut Evaluator<'_>, out: &'a mut Sink) -> Step<'a, ()> {
         Box::pin(async move {
-            let mut given = Sink::keep();
-            let done = self.inner.alone(evaluator, &mut given).await;
-            self.pass(evaluator, done, given, out)
+            let Some(items) = self.input.take() else {
+                let mut given = Sink::keep();
+                let done = self.inner.alone(evaluator, &mut given).await;
+                return self.pass(evaluator, done, given, out);
+            };
+            self.begin(evaluator, out).await?;
+            for item in items {
+                if self.take(evaluator, item, out).await? == More::Enough {
+                    break;
+                }
+            }
+            self.end(evaluator, out).await
         })
     }
 

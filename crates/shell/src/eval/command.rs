@@ -8,7 +8,7 @@ use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Val
 use super::expression::stray_block;
 use super::preference::missing_guard;
 use super::wrong::few_enough;
-use super::{Action, Evaluator, Flow, More, Report, Sink, Stage, Step, convert, preference};
+use super::{Action, Evaluator, Flow, More, Report, Sink, Stage, Step, convert, moment, preference};
 use crate::ast::{Argument, Command, ExpressionKind};
 use crate::builtin;
 use crate::session::Session;
@@ -86,6 +86,13 @@ impl Evaluator<'_> {
                     return Err(stray_block(value.span));
                 }
                 Argument::Value(value) => (bind::Element::Value(self.expression(value).await?), value.span),
+            };
+            // A server is told a point in time as text, as records hold it.
+            let element = match element {
+                bind::Element::Value(value) => bind::Element::Value(moment::as_text(value)),
+                bind::Element::Parameter { name, attached } => {
+                    bind::Element::Parameter { name, attached: attached.map(moment::as_text) }
+                }
             };
             elements.push(element);
             spans.push(span);

@@ -6,6 +6,7 @@ use regex::{Regex, RegexBuilder};
 use reveille_admin::{Object, Value};
 
 use super::convert::{as_double, numeric, truth};
+use super::moment;
 use super::wrong::Wrong;
 use crate::ast::Comparison;
 
@@ -113,6 +114,9 @@ pub(crate) fn expression(pattern: &str, exact: bool) -> Result<Regex, Wrong> {
 
 /// Whether two values are the same: the right one is read as the kind of the left one.
 pub(crate) fn equal(left: &Value, right: &Value, exact: bool) -> bool {
+    if let Some(order) = as_moments(left, right) {
+        return order == Ordering::Equal;
+    }
     match (left, right) {
         (Value::Null, other) | (other, Value::Null) => *other == Value::Null,
         (Value::Text(left), Value::List(_) | Value::Object(_)) => same(left, &right.to_string(), exact),
@@ -130,6 +134,14 @@ pub(crate) fn equal(left: &Value, right: &Value, exact: bool) -> bool {
     }
 }
 
+/// Which of two points in time comes first, or of two spans; text is one where it stands beside one.
+fn as_moments(left: &Value, right: &Value) -> Option<Ordering> {
+    if moment::of(left).is_some() || moment::of(right).is_some() {
+        return Some(moment::read(left)?.cmp(&moment::read(right)?));
+    }
+    Some(moment::span_of(left)?.cmp(&moment::span_of(right)?))
+}
+
 fn same(left: &str, right: &str, exact: bool) -> bool {
     if exact { left == right } else { left == right || left.to_lowercase() == right.to_lowercase() }
 }
@@ -140,6 +152,9 @@ pub(crate) fn order(left: &Value, right: &Value, exact: bool) -> Result<Ordering
         let said = format!("A {} cannot be compared with a {} by size.", left.type_name(), right.type_name());
         Wrong::new("ComparisonFailure", said)
     };
+    if let Some(order) = as_moments(left, right) {
+        return Ok(order);
+    }
     match (left, right) {
         (Value::Null, Value::Null) => Ok(Ordering::Equal),
         (Value::Null, _) => Ok(Ordering::Less),

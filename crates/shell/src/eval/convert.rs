@@ -2,10 +2,14 @@
 
 use reveille_admin::{Object, Value};
 
+use super::moment;
 use super::wrong::Wrong;
 use crate::ast::Number;
 use crate::ast::Type;
 use crate::lexer::Lexer;
+
+/// The type of an object that a script has put together.
+pub(crate) const CUSTOM: &str = "PSCustomObject";
 
 /// Whether a condition holds: nothing, nought and empty text do not.
 pub(crate) fn truth(value: &Value) -> bool {
@@ -94,6 +98,21 @@ pub(crate) fn cast(to: Type, value: Value) -> Result<Value, Wrong> {
     Ok(match to {
         Type::Array => Value::List(into_list(value)),
         Type::Bool => Value::Bool(truth(&value)),
+        Type::Custom => match value {
+            Value::Object(object) if object.type_name().is_empty() => Value::Object(
+                object.properties().fold(Object::new(CUSTOM), |all, (name, value)| all.with(name, value.clone())),
+            ),
+            other => other,
+        },
+        Type::DateTime => match moment::read(&value) {
+            Some(at) => moment::moment(at),
+            None => {
+                return Err(cannot(
+                    &value,
+                    "a point in time: '2026-11-22', '2026-11-22 19:30' or '2026-11-22T19:30:00Z'",
+                ));
+            }
+        },
         Type::Double => Value::Double(as_double(&value).ok_or_else(|| cannot(&value, "a number"))?),
         Type::Int => Value::Int(as_int(&value).ok_or_else(|| cannot(&value, "a whole number"))?),
         Type::IntArray => {
@@ -130,6 +149,8 @@ pub(crate) fn is_of(value: &Value, of: Type) -> bool {
         | (Type::Double, Value::Double(_))
         | (Type::Int, Value::Int(_))
         | (Type::String, Value::Text(_)) => true,
+        (Type::Custom, Value::Object(object)) => object.type_name() == CUSTOM,
+        (Type::DateTime, Value::Object(object)) => object.type_name() == moment::MOMENT,
         (Type::Hashtable, Value::Object(object)) => object.type_name().is_empty(),
         (Type::IntArray, Value::List(items)) => items.iter().all(|item| matches!(item, Value::Int(_))),
         (Type::StringArray, Value::List(items)) => items.iter().all(|item| matches!(item, Value::Text(_))),

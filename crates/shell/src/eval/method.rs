@@ -2,9 +2,9 @@
 
 use reveille_admin::{Object, Value};
 
-use super::compare;
 use super::convert::as_int;
 use super::wrong::{Wrong, bounded};
+use super::{compare, moment, operate};
 use crate::format::document;
 
 /// A property of a value; of each item for a list. What is not there is nothing.
@@ -99,8 +99,30 @@ pub(crate) fn place(key: &Value, count: usize) -> Option<usize> {
 
 /// Calls one of the methods.
 pub(crate) fn call(of: &Value, name: &str, arguments: &[Value]) -> Result<Value, Wrong> {
+    if let (Some(at), Some(count)) = (moment::of(of), arguments.first())
+        && let Some(moved) = moment::add(at, name, count)
+    {
+        return moved;
+    }
     match (name, of) {
-        ("ToString", _) => Ok(Value::Text(of.to_string())),
+        ("ToString", _) => match arguments.first() {
+            None => Ok(Value::Text(of.to_string())),
+            Some(form) => operate::formatted(of, &form.to_string())
+                .map(Value::Text)
+                .ok_or_else(|| Wrong::new("FormatException", format!("\"{of}\" has no form {form}."))),
+        },
+        ("CompareTo", _) => {
+            let order = compare::order(of, argument(name, arguments, 0)?, true)?;
+            Ok(Value::Int(order as i64))
+        }
+        ("Equals", _) => Ok(Value::Bool(compare::equal(of, argument(name, arguments, 0)?, true))),
+        ("GetEnumerator", Value::Object(object)) if object.type_name().is_empty() => {
+            let entry = |(name, value): (&str, &Value)| {
+                let entry = Object::new("DictionaryEntry").with("Name", name).with("Value", value.clone());
+                Value::Object(entry.with("Key", name).with("@hidden", vec!["Key"]))
+            };
+            Ok(Value::List(object.properties().map(entry).collect()))
+        }
         ("GetType", _) => Ok(Object::new("Type").with("Name", of.type_name()).into()),
         ("ToHTML", _) => document::html(of).map(Value::Text),
         ("ToXML", _) => document::xml(of).map(Value::Text),
@@ -165,8 +187,11 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Wrong> 
         "LastIndexOf" => found(text.rfind(&first()?)),
         "PadLeft" | "PadRight" => {
             let width = number(0)?;
-            bounded(width)?;
-            Value::Text(if name == "PadLeft" { format!("{text:>width$}") } else { format!("{text:<width$}") })
+            let with = arguments.get(1).and_then(|with| with.to_string().chars().next()).unwrap_or(' ');
+            let missing = width.saturating_sub(count);
+            bounded(text.len().saturating_add(missing.saturating_mul(with.len_utf8())))?;
+            let padding = with.to_string().repeat(missing);
+            Value::Text(if name == "PadLeft" { padding + text } else { text.to_owned() + &padding })
         }
         "Remove" => {
             let from = number(0)?;
@@ -186,7 +211,7 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Wrong> 
             Value::Text(text.replace(&from, &to))
         }
         "Split" => match arguments {
-            [] => super::operate::words(&Value::from(text)),
+            [] => operate::words(&Value::from(text)),
             _ => {
                 let at = first()?;
                 Value::List(text.split(|found| at.contains(found)).map(Value::from).collect())
@@ -197,8 +222,9 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Wrong> 
             let from = number(0)?;
             Value::Text(part(from, if arguments.len() > 1 { Some(number(1)?) } else { None })?)
         }
-        "ToLower" => Value::Text(text.to_lowercase()),
-        "ToUpper" => Value::Text(text.to_uppercase()),
+        "ToCharArray" => Value::List(text.chars().map(|found| Value::Text(found.to_string())).collect()),
+        "ToLower" | "ToLowerInvariant" => Value::Text(text.to_lowercase()),
+        "ToUpper" | "ToUpperInvariant" => Value::Text(text.to_uppercase()),
         "Trim" => text.trim_matches(trimmed).into(),
         "TrimEnd" => text.trim_end_matches(trimmed).into(),
         "TrimStart" => text.trim_start_matches(trimmed).into(),

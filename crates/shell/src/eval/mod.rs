@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod convert;
 mod expression;
 pub(crate) mod method;
+pub(crate) mod moment;
 pub(crate) mod operate;
 pub(crate) mod pipeline;
 pub(crate) mod preference;

@@ -4,10 +4,14 @@ use reveille_admin::Value;
 
 use super::compare::expression;
 use super::convert::{as_double, as_int, numeric};
+use super::moment;
 use super::wrong::{Wrong, bounded, few_enough};
 
 /// `+`: numbers are added, text and lists joined, hashtables merged; the left side decides.
 pub(crate) fn add(left: Value, right: Value) -> Result<Value, Wrong> {
+    if let Some(later) = moved(&left, &right, 1) {
+        return later;
+    }
     match (left, right) {
         (Value::Null, right) => Ok(right),
         (Value::Text(left), right) => {
@@ -39,7 +43,24 @@ pub(crate) fn add(left: Value, right: Value) -> Result<Value, Wrong> {
 
 /// `-`.
 pub(crate) fn subtract(left: &Value, right: &Value) -> Result<Value, Wrong> {
+    if let Some(earlier) = moved(left, right, -1) {
+        return earlier;
+    }
+    if let (Some(left), Some(right)) = (moment::of(left), moment::read(right)) {
+        return Ok(moment::span(left.duration_since(right)));
+    }
     number("-", left, right, i64::checked_sub, |left, right| left - right)
+}
+
+/// A point in time moved by a span, or the sum of two spans.
+fn moved(left: &Value, right: &Value, sign: i32) -> Option<Result<Value, Wrong>> {
+    let by = moment::span_of(right)? * sign;
+    let outside = || Wrong::new("ArgumentOutOfRangeException", format!("There is no such time: {left} moved by {by}."));
+    Some(match (moment::of(left), moment::span_of(left)) {
+        (Some(at), _) => at.checked_add(by).map(moment::moment).map_err(|_| outside()),
+        (None, Some(other)) => other.checked_add(by).map(moment::span).ok_or_else(outside),
+        (None, None) => return None,
+    })
 }
 
 /// `*`: text and lists are repeated.
@@ -252,8 +273,11 @@ pub(crate) fn format(pattern: &str, values: &[Value]) -> Result<String, Wrong> {
     Ok(out)
 }
 
-/// A number in one of .NET's forms: N, F, D, X, P, and zeros.
-fn formatted(value: &Value, form: &str) -> Option<String> {
+/// A number in one of .NET's forms: N, F, D, X, P, and zeros, or a point in time in one of its own.
+pub(crate) fn formatted(value: &Value, form: &str) -> Option<String> {
+    if let Some(at) = moment::of(value) {
+        return Some(moment::formatted(at, form));
+    }
     if !form.is_empty() && form.bytes().all(|byte| byte == b'0') {
         return Some(format!("{:01$}", as_int(value)?, form.len().min(64)));
     }
@@ -272,6 +296,11 @@ fn formatted(value: &Value, form: &str) -> Option<String> {
         'X' => format!("{:01$X}", as_int(value)?, digits.unwrap_or(0)),
         _ => return None,
     })
+}
+
+/// A value in a form of .NET's, or in a whole pattern of `-f`.
+pub(crate) fn shown(value: &Value, form: &str) -> Option<String> {
+    if form.contains('{') { format(form, std::slice::from_ref(value)).ok() } else { formatted(value, form) }
 }
 
 fn thousands(number: &str) -> String {

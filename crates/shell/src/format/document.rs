@@ -2,6 +2,7 @@
 
 use reveille_admin::{Object, Value};
 
+use super::{cell, properties};
 use crate::eval::wrong::{Wrong, bounded};
 
 /// A page of its own.
@@ -44,6 +45,32 @@ fn in_html(text: &mut String, value: &Value) -> Result<(), Wrong> {
         plain => text.push_str(&escaped(&plain.to_string()).replace('\n', "<br>\n")),
     }
     bounded(text.len())
+}
+
+/// The lines of a table of objects: a row for each, the names of the properties above.
+pub(crate) fn html_table(rows: &[Value]) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flat_map(properties) {
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name);
+        }
+    }
+    let row = |element: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!("<{element}>{}</{element}>", escaped(cell))).collect();
+        format!("<tr>{cells}</tr>")
+    };
+    let mut lines = vec!["<table>".to_owned()];
+    if names.is_empty() {
+        lines.extend(rows.iter().map(|value| row("td", vec![cell(value)])));
+    } else {
+        lines.push(row("th", names.iter().map(|name| (*name).to_owned()).collect()));
+        for value in rows {
+            let of = |name: &&str| value.as_object().and_then(|object| object.property(name)).map(cell);
+            lines.push(row("td", names.iter().map(|name| of(name).unwrap_or_default()).collect()));
+        }
+    }
+    lines.push("</table>".to_owned());
+    lines
 }
 
 /// An XML document, in the form of PowerShell's `ConvertTo-Xml`.
@@ -93,7 +120,7 @@ fn type_of(object: &Object) -> String {
 }
 
 /// Text as it may stand within elements and attributes. XML 1.0 §2.2 has no control characters but these three.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for found in text.chars() {
         match found {

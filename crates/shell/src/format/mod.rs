@@ -12,6 +12,8 @@ pub(crate) use table::table;
 
 use reveille_admin::{Object, Value};
 
+use crate::eval::moment;
+
 /// The type of what has been made into text already.
 const FORMATTED: &str = "FormattedText";
 /// With more properties than these an object is shown as a list, as in PowerShell.
@@ -24,7 +26,7 @@ pub(crate) fn formatted(text: String) -> Value {
 
 /// Whether a value is shown in one table or list with those that follow it.
 pub(crate) fn waits(value: &Value) -> bool {
-    value.as_object().is_some_and(|object| object.type_name() != FORMATTED)
+    value.as_object().is_some_and(|object| object.type_name() != FORMATTED && !moment::is_either(object))
 }
 
 /// What is shown of values at the end of a pipeline.
@@ -43,6 +45,11 @@ pub(crate) fn shown(values: &[Value], width: usize) -> String {
             rest = after;
             continue;
         };
+        if moment::is_either(object) {
+            line(&mut text, &object.to_string());
+            rest = after;
+            continue;
+        }
         if object.type_name() == FORMATTED {
             line(&mut text, &object.property("@text").map(Value::to_string).unwrap_or_default());
             rest = after;

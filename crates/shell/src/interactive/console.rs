@@ -6,24 +6,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reveille_admin::Secret;
+use reveille_core::{Clock, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::host::Terminal;
-use crate::visible::visible;
+use crate::visible::{harmless, visible};
 
 /// Standard input, output and error.
 pub struct Console {
     keyboard: bool,
     interrupts: Interrupts,
+    clock: Arc<dyn Clock>,
 }
 
 impl Console {
     /// The process's own. Questions are asked only if standard input is a terminal that a script is not read from.
-    pub fn new(interrupts: Interrupts) -> Self {
-        Self { keyboard: io::stdin().is_terminal(), interrupts }
+    pub fn new(interrupts: Interrupts, clock: Arc<dyn Clock>) -> Self {
+        Self { keyboard: io::stdin().is_terminal(), interrupts, clock }
     }
 
     /// One line of the keyboard, without its end; nothing at its end or after Ctrl-C.
@@ -78,8 +80,9 @@ impl Terminal for Console {
     fn out(&mut self, text: &str) {
         // Whoever reads may have gone; that is no fault of ours.
         let mut stdout = io::stdout();
-        // A program that reads gets the data as they are.
-        let text = if stdout.is_terminal() { visible(text) } else { text.into() };
+        // A pipe may lead to a terminal as well, for instance over ssh; who needs every character has ConvertTo-Json and
+        // files. Marks that only change the order of reading are data there.
+        let text = if stdout.is_terminal() { visible(text) } else { harmless(text) };
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }
 
@@ -109,6 +112,10 @@ impl Terminal for Console {
         // The key that ended the line was not shown either.
         let _ = io::stderr().write_all(b"\n");
         line.map(Secret::new)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn width(&self) -> usize {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use reedline::{Reedline, Signal};
+use reveille_core::Clock;
 use tokio::task::block_in_place;
 
 use super::console::{Console, Interrupts};
@@ -18,8 +19,8 @@ const PROMPT: &str = "reveille> ";
 const GOES_ON: &str = ">> ";
 
 /// Reads lines and runs them until `exit` or Ctrl-D. Gives the exit status: 0, or what `exit` was given.
-pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts) -> io::Result<u8> {
-    let mut console = Console::new(interrupts.clone());
+pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts, clock: Arc<dyn Clock>) -> io::Result<u8> {
+    let mut console = Console::new(interrupts.clone(), clock);
     let environment = |name: &str| std::env::var(name).ok();
     let shared = Shared::default();
     // Without a place of its own the cursor cannot be moved: a line is then read as it comes.

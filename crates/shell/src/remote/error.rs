@@ -52,6 +52,12 @@ pub enum RemoteError {
         /// What was asked for.
         path: String,
     },
+    /// Our certificate cannot be shown.
+    #[error("the certificate of --cert cannot be used: {why}. Is --key the key of that certificate?")]
+    NoIdentity {
+        /// Why not.
+        why: String,
+    },
     /// This machine cannot speak TLS.
     #[error("TLS cannot be used on this machine: {why}. --ca FILE names the certificates to trust")]
     NoTls {
@@ -123,6 +129,7 @@ impl From<RemoteError> for Failure {
             RemoteError::Broken { .. } | RemoteError::NoAnswer { .. } => (Category::ResourceUnavailable, "NoAnswer"),
             RemoteError::NoConnection { .. }
             | RemoteError::NoSocket { .. }
+            | RemoteError::NoIdentity { .. }
             | RemoteError::NoTls { .. }
             | RemoteError::NoTrust { .. }
             | RemoteError::NobodyListens { .. }

@@ -28,7 +28,7 @@ use crate::host::{Host, Invocation};
 
 pub use address::{Address, AddressError};
 pub use error::RemoteError;
-pub use tls::{RootsError, roots_of};
+pub use tls::{Identity, IdentityError, RootsError, identity_of, roots_of};
 
 /// A server whose cmdlets can be run.
 pub struct Remote {
@@ -64,8 +64,18 @@ impl Remote {
     pub fn new(address: Address, roots: Option<rustls::RootCertStore>) -> Result<Self, RemoteError> {
         let tls = match &address {
             Address::Socket(_) => None,
-            Address::Https { .. } => Some(Arc::new(tls::config(roots)?)),
+            Address::Https { .. } => Some(Arc::new(tls::config(roots, None)?)),
         };
+        Ok(Self { address, tls, state: Mutex::default() })
+    }
+
+    /// The same, where our certificate shows who we are.
+    pub fn with_identity(
+        address: Address,
+        roots: Option<rustls::RootCertStore>,
+        identity: Identity,
+    ) -> Result<Self, RemoteError> {
+        let tls = Some(Arc::new(tls::config(roots, Some(identity))?));
         Ok(Self { address, tls, state: Mutex::default() })
     }
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::address::Address;
@@ -41,7 +41,57 @@ pub fn roots_of(path: &Path) -> Result<RootCertStore, RootsError> {
     if roots.is_empty() { Err(RootsError::Empty { path: path.to_owned() }) } else { Ok(roots) }
 }
 
-pub(super) fn config(roots: Option<RootCertStore>) -> Result<ClientConfig, RemoteError> {
+/// A certificate that shows who we are, with those that lead to its issuer, and its key.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// Why a certificate of our own cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum IdentityError {
+    /// There is none in the file.
+    #[error("{} holds no certificate: --cert takes a PEM file with yours, and with those that lead to its issuer", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key cannot be read.
+    #[error("{} holds no private key that can be read ({why}): --key takes the PEM file with the one of your certificate", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// It cannot be read.
+    #[error("{} cannot be used: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// The certificate of one PEM file with the key of another, which may be the same.
+pub fn identity_of(certificate: &Path, key: &Path) -> Result<Identity, IdentityError> {
+    let unreadable = |why: rustls::pki_types::pem::Error| IdentityError::Unreadable {
+        path: certificate.to_owned(),
+        why: why.to_string(),
+    };
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if chain.is_empty() {
+        return Err(IdentityError::NoCertificate { path: certificate.to_owned() });
+    }
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|why| IdentityError::NoKey { path: key.to_owned(), why: why.to_string() })?;
+    Ok(Identity { chain, key })
+}
+
+pub(super) fn config(roots: Option<RootCertStore>, identity: Option<Identity>) -> Result<ClientConfig, RemoteError> {
     let unusable = |why: Error| RemoteError::NoTls { why: why.to_string() };
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
@@ -50,7 +100,12 @@ pub(super) fn config(roots: Option<RootCertStore>) -> Result<ClientConfig, Remot
         Some(roots) => builder.with_root_certificates(roots),
         None => builder.with_platform_verifier().map_err(unusable)?,
     };
-    Ok(builder.with_no_client_auth())
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(Identity { chain, key }) => {
+            builder.with_client_auth_cert(chain, key).map_err(|why| RemoteError::NoIdentity { why: why.to_string() })
+        }
+    }
 }
 
 /// The sentence about a handshake that failed.
@@ -68,6 +123,9 @@ pub(super) fn why_not(address: &Address, host: &str, why: &io::Error) -> RemoteE
         Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "its certificate has expired: it needs a new one, and SIGHUP to read it".into()
         }
+        Some(Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        )) => "it takes no certificate of that issuer: [admin.tls] roots of its configuration name those that it takes".into(),
         Some(Error::InvalidMessage(_)) => "what answers there does not speak TLS: is it the right port?".into(),
         Some(other) => other.to_string(),
         None if why.kind() == io::ErrorKind::UnexpectedEof => {

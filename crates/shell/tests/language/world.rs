@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use reveille_admin::cmdlet::{Name, Outcome};
 use reveille_admin::{Category, Cmdlet, Failure, Object, Secret, Value};
+use reveille_core::Timestamp;
 use reveille_shell::Session;
 use reveille_shell::host::{Host, Invocation, Terminal};
 
@@ -25,7 +26,7 @@ impl World {
 
     /// Runs a script.
     pub(crate) fn run_in(&mut self, session: &mut Session, script: &str) -> (String, u8) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let host = self.clone();
         let ended = runtime.block_on(session.run(script, &host, self));
         (std::mem::take(&mut *self.log.lock().unwrap()), ended.status)
@@ -55,6 +56,11 @@ impl Terminal for World {
         let answer = self.typed.pop()?;
         self.write(&format!("{prompt}\n"));
         Some(Secret::new(answer))
+    }
+
+    fn now(&self) -> Timestamp {
+        // Sat, 13 Nov 2010 23:29:00 GMT, with RFC 3261.
+        Timestamp::from_millis(1_289_690_940_000)
     }
 
     fn width(&self) -> usize {
