@@ -129,7 +129,7 @@ impl Server {
         std::fs::create_dir_all(&raw.store.dir)
             .map_err(|source| StartError::StoreDir { path: raw.store.dir.display().to_string(), source })?;
         let settings = Arc::new(SqliteSettings::open(&raw.settings_path())?);
-        let (administration, admin_side) = admin::open(raw).await?;
+        let (administration, admin_side) = admin::open(raw, &settings).await?;
         let stop = CancellationToken::new();
         let mut status = Status { settings: Some(settings.watch()), ..Status::default() };
         let mut parts = Vec::new();

@@ -13,6 +13,7 @@ use reveille_admin::probes::schedule;
 use reveille_admin::roles::removal;
 use reveille_admin::room::Room;
 use reveille_admin::{Desk, ports::Ports};
+use reveille_core::Clock as _;
 use reveille_sip_net::{ClientAuth, TlsServer};
 use reveille_store::{SqliteAdmin, SqliteSettings};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -41,9 +42,11 @@ pub(crate) struct Opened {
     office: Room,
 }
 
-/// Opens the file of accounts and the listeners. The side is for whoever watches certificates.
-pub(crate) async fn open(raw: &Raw) -> Result<(Opened, Option<Side>), StartError> {
+/// Opens the file of accounts and the listeners, and ends removals of roles that a stop has cut short: once a server says
+/// that it has started, nothing of them is left. The side is for whoever watches certificates.
+pub(crate) async fn open(raw: &Raw, settings: &SqliteSettings) -> Result<(Opened, Option<Side>), StartError> {
     let accounts = Arc::new(SqliteAdmin::open(&raw.accounts_path())?);
+    end_removals(settings, &accounts).await;
     let room = |name| Room::open(name, THREADS).map_err(StartError::Threads);
     let (entrance, office) = (room("admin-entrance")?, room("admin-office")?);
     let config = raw.admin.clone().unwrap_or_default();
@@ -82,7 +85,6 @@ impl Opened {
             sites: raw.declared_sites(),
             ports,
         };
-        end_removals(&desk).await;
         let groups = Groups {
             server_admins: config.groups.rtcuniversalserveradmins,
             user_admins: config.groups.rtcuniversaluseradmins,
@@ -103,9 +105,8 @@ impl Opened {
 }
 
 /// Ends what another process, or this one before it stopped, has left half done.
-async fn end_removals(desk: &Desk) {
-    let files = removal::Files { settings: &*desk.settings, accounts: &*desk.accounts };
-    match removal::finish(desk.clock.now(), files).await {
+async fn end_removals(settings: &SqliteSettings, accounts: &SqliteAdmin) {
+    match removal::finish(SystemClock.now(), removal::Files { settings, accounts }).await {
         Ok(gone) if gone.is_empty() => {}
         Ok(gone) => info!(roles = gone.join(", "), "the removal of roles, which a stop had cut short, is done"),
         Err(error) => warn!(%error, "the removal of roles, which a stop had cut short, could not be done"),
