@@ -1,12 +1,12 @@
 //! `Test-CsAVEdgeConnectivity`: whether a user reaches the A/V edge (seed 002; lync.md §2).
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Cmdlet, Name, Parameter, Running, Verb};
+use crate::cmdlet::{About, Cmdlet, Name, Parameter, Running, Verb};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::synthetic::Act;
-use crate::probes::report::{self, RESULT};
-use crate::probes::{players, road};
+use crate::probes::report;
+use crate::probes::{NEVER_AN_ERROR, TEST, players, road};
 
 const NAME: Name = Name::new(Verb::Test, "CsAVEdgeConnectivity");
 const SERVER: &str = "ServerPlatform";
@@ -49,11 +49,8 @@ impl Cmdlet for Test {
                     road::VERBOSE,
                 ],
                 sets: &[SERVER, CLIENT],
-                outputs: RESULT,
-                area: Area::Tests,
-                schedule: Some("Monthly"),
                 notes: &[
-                    "A failure is an object with Result Failure; -Detailed tells the stage, whose fault it is and what mends it.",
+                    NEVER_AN_ERROR,
                     "The TURN servers and the secret that they share with the edge stand in [edge.av] of reveille.toml.",
                 ],
                 examples: &[
@@ -67,7 +64,7 @@ impl Cmdlet for Test {
                         "The same with the pool's test user, with each stage and its milliseconds.",
                     ),
                 ],
-                ..About::DEFAULT
+                ..TEST
             }
         }
     }

@@ -3,11 +3,11 @@
 use reveille_federation::probe::{Goal, Order};
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Cmdlet, Name, Parameter, Running, Verb};
+use crate::cmdlet::{About, Cmdlet, Name, Parameter, Running, Verb};
 use crate::desk::Desk;
 use crate::kind::Kind;
-use crate::probes::report::{self, RESULT};
-use crate::probes::road;
+use crate::probes::report;
+use crate::probes::{NEVER_AN_ERROR, TEST, road};
 
 const NAME: Name = Name::new(Verb::Test, "CsFederatedPartner");
 
@@ -24,14 +24,7 @@ impl Cmdlet for Test {
                               what stands behind it. The domain must be an allowed one. A partner that says it knows no such \
                               user or method has let us in.",
                 parameters: &[
-                    Parameter::new(
-                        "TargetFqdn",
-                        Kind::Domain,
-                        "Our Access Edge, by a name of its inner side. The name of the outer side is taken with a hint",
-                    )
-                    .required()
-                    .at(2)
-                    .alias(&["t"]),
+                    road::edge("TargetFqdn", &["t"]),
                     Parameter::new("Domain", Kind::Domain, "The partner's domain").required().at(3).alias(&["d"]),
                     Parameter::new(
                         "ProxyFqdn",
@@ -46,11 +39,8 @@ impl Cmdlet for Test {
                     road::LOGGER,
                     road::VERBOSE,
                 ],
-                outputs: RESULT,
-                area: Area::Tests,
-                schedule: Some("Monthly"),
                 notes: &[
-                    "A failure is an object with Result Failure; -Detailed tells the stage, whose fault it is and what mends it.",
+                    NEVER_AN_ERROR,
                     "Latency has whole seconds, as documented; -Detailed has milliseconds for each stage.",
                 ],
                 examples: &[(
@@ -58,7 +48,7 @@ impl Cmdlet for Test {
                      sipfed.online.lync.com",
                     "The documents' test of the way to the push clearing house.",
                 )],
-                ..About::DEFAULT
+                ..TEST
             }
         }
     }

@@ -1,11 +1,11 @@
 //! `Test-CsMcxConference`: whether a group can be invited, and all hear one another (lync.md §2).
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Cmdlet, Name, Parameter, Running, Verb};
+use crate::cmdlet::{About, Cmdlet, Name, Parameter, Running, Verb};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::synthetic::Act;
-use crate::probes::{players, road};
+use crate::probes::{NEVER_AN_ERROR, TEST, players, road};
 
 const NAME: Name = Name::new(Verb::Test, "CsMcxConference");
 const WHOSE: &str = "The name and password, from Get-Credential";
@@ -40,10 +40,8 @@ impl Cmdlet for Test {
                     road::VERBOSE,
                 ],
                 outputs: players::WEB_RESULT,
-                area: Area::Tests,
-                schedule: Some("Monthly"),
                 notes: &[
-                    "A failure is an object with Result Failure; -Detailed tells the stage, whose fault it is and what mends it.",
+                    NEVER_AN_ERROR,
                     "The invitation is that of a Lync client (application/ms-conf-invite+xml), which home pushes to who is \
                      suspended as a group invitation.",
                 ],
@@ -52,7 +50,7 @@ impl Cmdlet for Test {
                      -UserSipAddress sip:alice@contoso.com -User2SipAddress sip:bob@contoso.com -Authentication TrustedServer",
                     "Ken invites Alice and Bob, without the passwords of any.",
                 )],
-                ..About::DEFAULT
+                ..TEST
             }
         }
     }

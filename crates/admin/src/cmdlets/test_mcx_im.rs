@@ -1,11 +1,11 @@
 //! `Test-CsMcxP2PIM`: whether one user's message reaches another (lync.md §2).
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Cmdlet, Name, Parameter, Running, Verb};
+use crate::cmdlet::{About, Cmdlet, Name, Parameter, Running, Verb};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::synthetic::Act;
-use crate::probes::{players, road};
+use crate::probes::{NEVER_AN_ERROR, TEST, players, road};
 
 const NAME: Name = Name::new(Verb::Test, "CsMcxP2PIM");
 
@@ -43,18 +43,13 @@ impl Cmdlet for Test {
                     road::VERBOSE,
                 ],
                 outputs: players::WEB_RESULT,
-                area: Area::Tests,
-                schedule: Some("Monthly"),
-                notes: &[
-                    "A failure is an object with Result Failure; -Detailed tells the stage, whose fault it is and what mends it.",
-                    "No push is sent: Test-CsMcxPushNotification walks that road.",
-                ],
+                notes: &[NEVER_AN_ERROR, "No push is sent: Test-CsMcxPushNotification walks that road."],
                 examples: &[(
                     "Test-CsMcxP2PIM -TargetFqdn atl-cs-001.litwareinc.com -SenderSipAddress sip:kenmyer@litwareinc.com \
                      -ReceiverSipAddress sip:bob@contoso.com -Authentication TrustedServer",
                     "Ken writes to Bob, without the passwords of either.",
                 )],
-                ..About::DEFAULT
+                ..TEST
             }
         }
     }

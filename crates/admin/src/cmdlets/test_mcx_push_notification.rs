@@ -5,12 +5,12 @@ use std::time::Duration;
 use reveille_federation::probe::{Goal, Order, TestDevice};
 
 use crate::call::Call;
-use crate::cmdlet::{About, Area, Cmdlet, Name, Parameter, Running, Verb};
+use crate::cmdlet::{About, Cmdlet, Name, Parameter, Running, Verb};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::kind::Kind;
-use crate::probes::report::{self, RESULT};
-use crate::probes::road;
+use crate::probes::report;
+use crate::probes::{TEST, road};
 
 const NAME: Name = Name::new(Verb::Test, "CsMcxPushNotification");
 /// What the documents print when the IM filter stands in the way.
@@ -31,14 +31,7 @@ impl Cmdlet for Test {
                               and answers it as it would a real push request, and wakes nobody. With -User the test device of \
                               that user is woken, and must acknowledge.",
                 parameters: &[
-                    Parameter::new(
-                        "AccessEdgeFqdn",
-                        Kind::Domain,
-                        "Our Access Edge, by a name of its inner side. The name of the outer side is taken with a hint",
-                    )
-                    .required()
-                    .at(2)
-                    .alias(&["fqdn"]),
+                    road::edge("AccessEdgeFqdn", &["fqdn"]),
                     Parameter::new(
                         "User",
                         Kind::SipAddress,
@@ -62,9 +55,6 @@ impl Cmdlet for Test {
                     road::LOGGER,
                     road::VERBOSE,
                 ],
-                outputs: RESULT,
-                area: Area::Tests,
-                schedule: Some("Monthly"),
                 notes: &[
                     "A test that does not come to its end is a terminating error, as documented; with -Detailed it is always an \
                      object, with stage, fault and remedy.",
@@ -81,7 +71,7 @@ impl Cmdlet for Test {
                         "Wakes the test user's device, and shows how long each stage took.",
                     ),
                 ],
-                ..About::DEFAULT
+                ..TEST
             }
         }
     }

@@ -9,6 +9,12 @@ use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::kind::Kind;
 
+/// The Access Edge that is walked by.
+pub(crate) const fn edge(name: &'static str, alias: &'static [&'static str]) -> Parameter {
+    let help = "Our Access Edge, by a name of its inner side. The name of the outer side is taken with a hint";
+    Parameter::new(name, Kind::Domain, help).required().at(2).alias(alias)
+}
+
 /// `-Certificate`
 pub(crate) const CERTIFICATE: Parameter =
     Parameter::new("Certificate", Kind::Text, "Accepted, and without effect: home shows its own certificate");
