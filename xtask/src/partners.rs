@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 8] = [
+const DEBIAN: [(&str, &str); 9] = [
     // Depends on the server itself.
     ("kamailio", "kamailio-tls-modules"),
     ("knotd", "knot"),
     ("sipp", "sip-tester"),
     ("linphonec", "linphone-cli"),
     ("turnserver", "coturn"),
+    ("faketime", "faketime"),
     ("openssl", "openssl"),
     ("npm", "npm"),
     ("python3", "python3-venv"),

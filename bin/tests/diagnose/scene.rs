@@ -39,6 +39,66 @@ pub(crate) struct Scene {
     house: Option<Process>,
 }
 
+/// What our name servers know.
+#[derive(Clone)]
+pub(crate) struct Names {
+    hosts: Vec<(&'static str, Vec<String>)>,
+    /// Domains with the host that each leads to, the first of several first.
+    records: Vec<(&'static str, &'static str)>,
+    /// Who is asked for what stands in neither.
+    servers: Vec<String>,
+}
+
+impl Names {
+    /// Where everything leads where it should.
+    pub(crate) fn usual(net: &str) -> Self {
+        let at = |host: u8| vec![format!("{net}.{host}")];
+        let hosts =
+            vec![("edge.contoso.com", at(2)), ("sipfed.online.lync.com", at(3)), ("edge.push.example.net", at(3))];
+        Self { hosts, records: RECORDS.to_vec(), servers: Vec::new() }
+    }
+
+    /// With other addresses of a host.
+    pub(crate) fn host(mut self, name: &'static str, addresses: &[&str]) -> Self {
+        self.hosts.retain(|(known, _)| *known != name);
+        self.hosts.push((name, addresses.iter().map(|address| (*address).to_owned()).collect()));
+        self
+    }
+
+    /// Without the record of a domain.
+    pub(crate) fn without(mut self, owner: &str) -> Self {
+        self.records.retain(|(known, _)| *known != owner);
+        self
+    }
+
+    /// With a record of a domain that stands before those it has.
+    pub(crate) fn first(mut self, owner: &'static str, target: &'static str) -> Self {
+        self.records.insert(0, (owner, target));
+        self
+    }
+
+    /// With a name server for the rest.
+    pub(crate) fn asks(mut self, server: &str) -> Self {
+        self.servers.push(server.to_owned());
+        self
+    }
+
+    fn written(&self) -> String {
+        let mut known = format!("[resolver]\nname_servers = {:?}\n[resolver.hosts]\n", self.servers);
+        for (name, addresses) in &self.hosts {
+            let _ = writeln!(known, "\"{name}\" = {addresses:?}");
+        }
+        for (priority, (owner, target)) in self.records.iter().enumerate() {
+            let _ = write!(
+                known,
+                "[[resolver.srv]]\nowner = \"_sipfederationtls._tcp.{owner}\"\ntarget = \"{target}\"\nport = 5061\n\
+                 priority = {priority}\n"
+            );
+        }
+        known
+    }
+}
+
 /// One of the three processes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
@@ -109,19 +169,14 @@ impl Scene {
     }
 
     /// Configurations in which our name servers know these records.
-    pub(crate) fn write_configurations(&self, records: &[(&str, &str)]) -> Result<()> {
+    pub(crate) fn write_configurations(&self, records: &[(&'static str, &'static str)]) -> Result<()> {
+        self.write_names(&Names { records: records.to_vec(), ..Names::usual(&self.net) })
+    }
+
+    /// Configurations in which these names are known.
+    pub(crate) fn write_names(&self, names: &Names) -> Result<()> {
         let (dir, net) = (self.folder.path().display().to_string(), &self.net);
-        let mut known = format!(
-            "[resolver.hosts]\n\"edge.contoso.com\" = [\"{net}.2\"]\n\"sipfed.online.lync.com\" = [\"{net}.3\"]\n\
-             \"edge.push.example.net\" = [\"{net}.3\"]\n"
-        );
-        for (owner, target) in records {
-            let _ = write!(
-                known,
-                "[[resolver.srv]]\nowner = \"_sipfederationtls._tcp.{owner}\"\ntarget = \"{target}\"\nport = 5061\n"
-            );
-        }
-        let names = known;
+        let names = names.written();
         for (file, text) in [("contoso", CONTOSO), ("edge", EDGE), ("house", HOUSE)] {
             let text = text
                 .replace("{dir}", &dir)
@@ -155,7 +210,19 @@ impl Scene {
 
     /// Starts one of the processes.
     pub(crate) fn begin(&mut self, part: Part) -> Result<()> {
+        self.begin_as(part, reveille())
+    }
+
+    /// The same at another time of day, so far from now, by the library of faketime (1). Not by that program: what it starts
+    /// outlives it.
+    pub(crate) fn begin_at(&mut self, part: Part, library: &Path, offset: &str) -> Result<()> {
         let mut command = reveille();
+        // Waiting goes by a clock that nobody sets.
+        command.env("LD_PRELOAD", library).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        self.begin_as(part, command)
+    }
+
+    fn begin_as(&mut self, part: Part, mut command: std::process::Command) -> Result<()> {
         let config = self.folder.path().join(format!("{}.toml", part.file()));
         command.args(["serve", "--ready-fd", "1", "--config"]).arg(config);
         let mut process = Process::start(command)?;

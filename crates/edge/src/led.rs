@@ -76,7 +76,11 @@ fn served_by(settings: &Snapshot, domain: &SipDomain, mut records: Vec<Srv>) -> 
     let mut refusal = Refusal::SrvNotFound { domain: domain.clone(), why: "it names no host".into(), remedy: None };
     for record in records {
         // A target that is no host name is no way.
-        let Ok(target) = record.target.parse::<SipDomain>() else { continue };
+        let Ok(target) = record.target.parse::<SipDomain>() else {
+            let why = format!("it leads to {:?}, which is no host name (RFC 2782)", record.target);
+            refusal = Refusal::SrvNotFound { domain: domain.clone(), why, remedy: None };
+            continue;
+        };
         match by_srv(settings, domain, &[(target, record.port)]) {
             Ok(routes) => {
                 counted.extend(

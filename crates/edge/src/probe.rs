@@ -240,9 +240,13 @@ impl Outbound {
             }
         };
         let Some(road) = self.edge.probes.road.get() else { return Err(Refusal::Stopping) };
-        let watcher = Arc::new(Watcher { requests: Requests::new(), made: Mutex::default() });
+        let watcher = Arc::new(Watcher { requests: Requests::new(), made: Mutex::default(), ended: Arc::default() });
         let stop = road.stop.child_token();
-        let handler = Arc::new(Ear { requests: Arc::clone(&watcher.requests), inbound: road.inbound.clone() });
+        let handler = Arc::new(Ear {
+            requests: Arc::clone(&watcher.requests),
+            inbound: road.inbound.clone(),
+            ended: Arc::clone(&watcher.ended),
+        });
         let tls = Some(Arc::clone(&road.tls));
         let pool = Pool::new(handler, Arc::clone(&watcher) as _, tls, None, road.limits, stop.clone());
         let trip = Trip { edge: self, found: &found, watcher: &watcher, pool: &pool };

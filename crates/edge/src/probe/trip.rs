@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use reveille_core::SipDomain;
 use reveille_core::stage::Stage;
 use reveille_federation::probe::{Draft, OURSELVES, Told};
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Forward, Limits, Message, Method};
 use reveille_sip_net::{
-    ConnectError, Failures, Flow, Handler, HandshakeRefusal, PeerCertificate, Pool, RefusedBy, RequestError, Requests,
-    Senders, Took,
+    CloseReason, ConnectError, Failures, Flow, Handler, HandshakeRefusal, PeerCertificate, Pool, RefusedBy,
+    RequestError, Requests, Senders, Took,
 };
 
 use super::Log;
@@ -136,6 +137,17 @@ impl Trip<'_> {
         log.told.extend(failed.take(ADDRESSES_TOLD));
     }
 
+    /// The connection was made and has ended, without an answer: whether by the peer, or by us over what it says.
+    fn closed_on_us(&self, domain: SipDomain) -> (Stage, &'static str, Refusal) {
+        let (why, ended) = match self.watcher.ended.lock().take() {
+            Some(reason @ CloseReason::Framing(_)) => ("not-sip", format!("what answers there is not SIP: {reason}")),
+            Some(reason) => ("closed", format!("the connection was made and then lost: {reason}")),
+            None => ("closed", "the connection was made and then lost".to_owned()),
+        };
+        let why_not = format!("{}: {ended}", self.found.target.name());
+        (Stage::Sip, why, Refusal::PeerUnreachable { domain, why: why_not })
+    }
+
     /// Whether what was shown to us is our own certificate: the partner's address leads back to this edge.
     fn is_ourselves(&self, error: &ConnectError) -> bool {
         let ConnectError::Tls { refusal, .. } = error else { return false };
@@ -161,11 +173,11 @@ impl Trip<'_> {
         let shown = first_name(&failed);
         let (stage, why, refusal) = match failed {
             Failed::Unwritable(fault) => (Stage::Sip, "unwritable", Refusal::BadBody(fault)),
+            Failed::Request(RequestError::Connect(ConnectError::Closed { .. })) if connected => {
+                self.closed_on_us(domain())
+            }
             Failed::Request(RequestError::Connect(error)) => {
-                let stage = match &error {
-                    ConnectError::Closed { .. } if connected => Stage::Sip,
-                    other => of_connect(other),
-                };
+                let stage = of_connect(&error);
                 let why = if self.is_ourselves(&error) { OURSELVES } else { error.label() };
                 (stage, why, unreachable(domain(), &error, From::Inside, None))
             }
@@ -231,7 +243,11 @@ pub(super) struct Made {
 pub(super) struct Watcher {
     pub(super) requests: Arc<Requests>,
     pub(super) made: Mutex<Option<Made>>,
+    pub(super) ended: Ended,
 }
+
+/// Why the connection of a test has ended, once it has.
+pub(super) type Ended = Arc<Mutex<Option<CloseReason>>>;
 
 impl Senders for Watcher {
     fn failed(&self, token: u64, error: &ConnectError) {
@@ -253,6 +269,7 @@ impl Senders for Watcher {
 pub(super) struct Ear {
     pub(super) requests: Arc<Requests>,
     pub(super) inbound: Weak<dyn Handler>,
+    pub(super) ended: Ended,
 }
 
 impl Handler for Ear {
@@ -264,7 +281,9 @@ impl Handler for Ear {
         }
     }
 
-    fn closed(&self, flow: &Arc<Flow>, why: &reveille_sip_net::CloseReason) {
+    fn closed(&self, flow: &Arc<Flow>, why: &CloseReason) {
+        // Before the answers that will not come are given up: whoever waits for them asks why.
+        *self.ended.lock() = Some(why.clone());
         self.requests.flow_gone(flow.id());
         if let Some(inbound) = self.inbound.upgrade() {
             inbound.closed(flow, why);

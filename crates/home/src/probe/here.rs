@@ -8,7 +8,7 @@ use reveille_core::settings::McxConfiguration;
 use reveille_core::stage::{Stage, Step, Trouble, Walk};
 use reveille_federation::probe::{Answer, Goal, NAME_SERVERS_FAIL, OURSELVES, Told};
 
-use super::judge::{Facts, advice, expected_uri, publisher, sentence};
+use super::judge::{Facts, advice, publisher, sentence};
 
 impl Facts<'_> {
     /// What our own edge refused, at the stage that it told.
@@ -60,7 +60,7 @@ impl Facts<'_> {
         }
         let uri = &mcx.push_notification_proxy_uri;
         let sentence = format!("PushNotificationProxyUri leads to {uri}, and {domain} is not an allowed domain");
-        Some(Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, expected_uri(&mcx)))
+        Some(Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, self.expected_uri()))
     }
 
     /// A domain without a record of its own.
@@ -125,6 +125,11 @@ impl Facts<'_> {
             (Stage::TheirCertificate | Stage::OurCertificate, _) => trouble(format!(
                 "ask {domain} what the log of {server} says of this moment; a firewall in between that ends TLS looks the same"
             )),
+            (Stage::Sip, Some("not-sip")) => trouble(another_service(&domain)),
+            (Stage::Sip, Some("closed")) => trouble(format!(
+                "ask {domain} what the log of {server} says of this moment: it took the connection and our certificate, and then \
+                 ended it"
+            )),
             (Stage::Sip, _) => trouble(format!(
                 "ask {domain} what the log of {server} says of this moment: it took the connection and did not answer the request"
             )),
@@ -171,10 +176,7 @@ impl Facts<'_> {
                  certificate that has begun"
             ))
             .by(Fault::Ours),
-            Some("not-tls") => trouble(format!(
-                "ask {domain} what listens there: another service (a web server or proxy, or SIP without TLS) answers in place of \
-                 its Access Edge; the address, the port, or what stands in between is wrong"
-            )),
+            Some("not-tls") => trouble(another_service(&domain)),
             Some("list-ran-out" | "list-unusable") => trouble(
                 "fetch the current revocation list of that authority into the file of edge.tls.revocation_lists, which our \
                  edge reads again within seconds"
@@ -234,6 +236,14 @@ impl Facts<'_> {
     }
 }
 
+/// Who answers is not the Access Edge.
+fn another_service(domain: &SipDomain) -> String {
+    format!(
+        "ask {domain} what listens there: another service (a web server or proxy, or SIP without TLS) answers in place of its \
+         Access Edge; the address, the port, or what stands in between is wrong"
+    )
+}
+
 /// Whether an address leads each machine to itself.
 fn leads_here(ip: IpAddr) -> bool {
     ip.is_unspecified() || [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])].contains(&ip)
@@ -269,6 +279,8 @@ mod tests {
             (at(Connect, 1046, "unreachable", there), Ours, "look at the routes of our edge"),
             (at(OurCertificate, 1046, "closed", there), Peer, "what the log of sipfed.online.lync.com says"),
             (at(Sip, 5001, "no-answer", there), Peer, "did not answer the request"),
+            (at(Sip, 1046, "not-sip", there), Peer, "another service"),
+            (at(Sip, 1046, "closed", there), Peer, "and then ended it"),
             (at(TheirCertificate, 1010, "ourselves", there), Configuration, "it leads to our own edge"),
             (
                 at(TheirCertificate, 1010, "expired", there),

@@ -11,8 +11,10 @@ use reveille_core::stage::{Stage, Trouble, Walk};
 use reveille_core::{Aor, SipDomain, Timestamp};
 use reveille_federation::probe::{Answer, Goal, Order, Report};
 use reveille_federation::push_result::Taken;
+use reveille_sip_net::ConnectError;
 
 use super::Doors;
+use super::our_edge::unreachable;
 
 /// What the judgement rests on.
 pub(crate) struct Facts<'a> {
@@ -29,7 +31,9 @@ pub(crate) enum Asked {
     /// Our edge or somebody beyond it has answered.
     Answered(Box<Answer>),
     /// Home's own edge was not reached.
-    Unreachable(String),
+    Unreachable(ConnectError),
+    /// It was not asked, or not heard.
+    Unasked(String),
     /// It was reached, and nobody has answered for so long.
     Silent(Duration),
 }
@@ -46,6 +50,22 @@ impl Facts<'_> {
     /// The mobility service's settings as they hold at this home.
     pub(super) fn mcx(&self) -> McxConfiguration {
         self.settings.mcx_at(self.site, self.doors.home.as_str()).record
+    }
+
+    /// What to do about an address where no clearing house is: the documents' own command if their publisher is allowed here
+    /// and another is set; else only the administrator can know which publisher is meant.
+    pub(super) fn expected_uri(&self) -> String {
+        let mcx = self.mcx();
+        let default = McxConfiguration::default().push_notification_proxy_uri;
+        let is_allowed = publisher(&default).is_some_and(|default| self.settings.allowed_domain(&default).is_some());
+        match is_allowed && mcx.push_notification_proxy_uri != default {
+            true => set_uri(&mcx, &default),
+            false => format!(
+                "{}, where PUBLISHER is the domain that the publisher of your app has told you; it has to be allowed, too: \
+                 New-CsAllowedDomain -Identity PUBLISHER",
+                set_uri(&mcx, "sip:push@PUBLISHER")
+            ),
+        }
     }
 
     /// The domain of the clearing house that the settings name.
@@ -98,10 +118,10 @@ impl Facts<'_> {
             return Err(Box::new(Trouble::new(Stage::Settings, Failure::ImFilterRejects, sentence, remedy)));
         }
         let mcx = self.mcx();
-        let uri = mcx.push_notification_proxy_uri.clone();
+        let uri = mcx.push_notification_proxy_uri;
         if publisher(&uri).is_none() {
             let sentence = format!("PushNotificationProxyUri is \"{uri}\", and must be of the form sip:push@domain");
-            return Err(Box::new(Trouble::new(Stage::Settings, Failure::BadProxyUri, sentence, expected_uri(&mcx))));
+            return Err(Box::new(Trouble::new(Stage::Settings, Failure::BadProxyUri, sentence, self.expected_uri())));
         }
         Ok(uri)
     }
@@ -137,7 +157,8 @@ impl Facts<'_> {
         let edge = &self.doors.edge;
         let answer = match asked {
             Asked::Answered(answer) => answer,
-            Asked::Unreachable(why) => {
+            Asked::Unreachable(error) => return walk.fail(took, unreachable(edge.as_str(), error, self.now)),
+            Asked::Unasked(why) => {
                 let sentence = format!("home does not reach its Access Edge {edge}: {why}");
                 return walk.fail(took, Trouble::new(Stage::OurEdge, Failure::EdgeUnreachable, sentence, ""));
             }
@@ -294,10 +315,9 @@ pub(crate) fn publisher(uri: &str) -> Option<SipDomain> {
     uri.strip_prefix("sip:")?.parse::<Aor>().ok().map(|aor| aor.domain().clone())
 }
 
-/// The document's own command for a wrong address, at the scope that holds it.
-pub(super) fn expected_uri(mcx: &McxConfiguration) -> String {
-    let default = McxConfiguration::default().push_notification_proxy_uri;
-    format!("Set-CsMcxConfiguration -Identity {} -PushNotificationProxyUri \"{default}\"", named(&mcx.identity))
+/// The command for an address, at the scope that holds it.
+pub(super) fn set_uri(mcx: &McxConfiguration, uri: &str) -> String {
+    format!("Set-CsMcxConfiguration -Identity {} -PushNotificationProxyUri \"{uri}\"", named(&mcx.identity))
 }
 
 pub(super) fn named(scope: &Scope) -> String {

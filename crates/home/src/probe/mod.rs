@@ -7,6 +7,7 @@
 mod devices;
 mod here;
 mod judge;
+mod our_edge;
 mod own_name;
 #[cfg(test)]
 mod tests;
@@ -200,7 +201,7 @@ impl Desk {
     async fn ask(&self, road: &Road, goal: &Goal, to: &str, push: &PushRequest) -> Asked {
         let ticket = match road.requests.open(rand::random()) {
             Ok(ticket) => ticket,
-            Err(error) => return Asked::Unreachable(error.to_string()),
+            Err(error) => return Asked::Unasked(error.to_string()),
         };
         let body = write_body(std::slice::from_ref(push));
         let (method, body) = match goal {
@@ -220,14 +221,15 @@ impl Desk {
         };
         let bytes = match draft.write() {
             Ok(bytes) => bytes,
-            Err(fault) => return Asked::Unreachable(format!("the request cannot be written: {fault}")),
+            Err(fault) => return Asked::Unasked(format!("the request cannot be written: {fault}")),
         };
         // Whatever failed a moment ago may have been mended since.
         road.pool.forgive(&road.edge);
         match ticket.through(&road.pool, &road.edge, bytes, EDGE_WITHIN).await {
             Ok(response) => Asked::Answered(Box::new(Answer::of(&response))),
             Err(RequestError::TimedOut { within }) => Asked::Silent(within),
-            Err(error) => Asked::Unreachable(error.to_string()),
+            Err(RequestError::Connect(error)) => Asked::Unreachable(error),
+            Err(error) => Asked::Unasked(error.to_string()),
         }
     }
 }

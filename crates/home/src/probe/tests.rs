@@ -254,14 +254,14 @@ fn each_failure_has_its_stage_its_fault_and_its_remedy() {
             theirs(404, 1005),
             Stage::PartnersPolicy,
             Configuration,
-            "-PushNotificationProxyUri \"sip:push@push.lync.com\"",
+            "where PUBLISHER is the domain that the publisher of your app has told you",
         ),
         (
             &[other, provider, allowed, on],
             theirs(404, 1003),
             Stage::Intake,
             Configuration,
-            "Set-CsMcxConfiguration -Identity site:Redmond",
+            "Set-CsMcxConfiguration -Identity site:Redmond -PushNotificationProxyUri \"sip:push@push.lync.com\"",
         ),
         (&RECIPE, theirs(504, 1046), Stage::Intake, Peer, "tell push.lync.com that its clearing house does not answer"),
         (&RECIPE, theirs(503, 90106), Stage::Journal, Peer, "tell push.lync.com"),
@@ -405,7 +405,7 @@ fn a_partner_is_listed_and_reached_at_the_server_that_was_named() {
 fn home_and_its_edge_are_told_apart_from_what_lies_beyond() {
     let settings = settings(&RECIPE);
     for (asked, failure, fault) in [
-        (Asked::Unreachable("refused".into()), Failure::EdgeUnreachable, Fault::Ours),
+        (Asked::Unasked("the store is full".into()), Failure::EdgeUnreachable, Fault::Ours),
         (Asked::Silent(EDGE_WITHIN), Failure::NoAnswer, Fault::Ours),
     ] {
         let trouble = walk(&push(INNER), &settings, asked).trouble.expect("not there");

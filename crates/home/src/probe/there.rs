@@ -5,7 +5,7 @@ use reveille_core::diagnosis::{Failure, Fault};
 use reveille_core::stage::{Stage, Trouble};
 use reveille_federation::probe::{Answer, Goal};
 
-use super::judge::{Facts, expected_uri};
+use super::judge::{Facts, set_uri};
 
 impl Facts<'_> {
     pub(super) fn no_clearing_house(&self, answer: &Answer, domain: &SipDomain) -> Trouble {
@@ -15,7 +15,7 @@ impl Facts<'_> {
             "{domain} answers \"{} {}\" and takes no push requests; PushNotificationProxyUri is {uri}",
             answer.status, answer.phrase
         );
-        Trouble::new(Stage::Intake, Failure::BadProxyUri, sentence, expected_uri(&mcx))
+        Trouble::new(Stage::Intake, Failure::BadProxyUri, sentence, self.expected_uri())
     }
 
     /// What the partner's side refused; nothing if it has let us in.
@@ -63,7 +63,7 @@ impl Facts<'_> {
             (404, 1005) => {
                 let sentence = said(&format!("the server of {domain} does not serve {domain}"));
                 match &self.order.goal {
-                    Goal::Push { .. } => trouble(Failure::NotOurDomain, sentence, expected_uri(&mcx)),
+                    Goal::Push { .. } => trouble(Failure::NotOurDomain, sentence, self.expected_uri()),
                     Goal::Partner { .. } => {
                         trouble(Failure::NotOurDomain, sentence, format!("ask {domain} which server speaks for it"))
                     }
@@ -72,7 +72,7 @@ impl Facts<'_> {
             (404, 1003) if matches!(self.order.goal, Goal::Push { .. }) => {
                 let uri = &mcx.push_notification_proxy_uri;
                 let sentence = format!("{domain} knows nobody of the name in PushNotificationProxyUri, {uri}");
-                trouble(Failure::NoSuchUser, sentence, expected_uri(&mcx))
+                trouble(Failure::NoSuchUser, sentence, set_uri(&mcx, &format!("sip:push@{domain}")))
             }
             (_, 90129) => trouble(
                 Failure::ClockSkew,
