@@ -33,9 +33,16 @@ impl Api {
                 tracing::debug!(?peer, "closed: nobody has shown in time who he is");
                 return;
             }
+            () = unread(&line) => {
+                tracing::debug!(?peer, "closed: nobody reads the answer");
+                return;
+            }
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    () = unread(&line) => return,
+                }
             }
         };
         if let Err(error) = ended {
@@ -55,6 +62,15 @@ async fn overdue(line: &Line) {
     }
 }
 
+/// Ends when an answer was not read for too long: it holds memory, and a cmdlet's seat.
+pub(super) async fn unread(line: &Line) {
+    while line.stands_still() < UNREAD_MAX {
+        tokio::time::sleep(UNREAD_MAX / 6).await;
+    }
+}
+
+/// How long an answer may wait for whoever asked for it.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// By when the first request's fields must have come, and by when somebody must have been let in.
 const FIRST_MAX: Duration = Duration::from_secs(10);
 const UNKNOWN_MAX: Duration = Duration::from_secs(30);

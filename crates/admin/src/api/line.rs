@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::Peer;
 
@@ -11,13 +15,15 @@ pub(super) struct Line {
     peer: Peer,
     begun: Arc<AtomicBool>,
     known: Arc<AtomicBool>,
+    /// When something of an answer left last, while one is under way.
+    sending: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Line {
     /// A connection without a request so far. A process of this machine is known from the beginning.
     pub(super) fn new(peer: Peer) -> Self {
         let known = matches!(peer, Peer::Local { .. });
-        Self { peer, begun: Arc::default(), known: Arc::new(known.into()) }
+        Self { peer, begun: Arc::default(), known: Arc::new(known.into()), sending: Arc::default() }
     }
 
     pub(super) const fn peer(&self) -> Peer {
@@ -40,5 +46,20 @@ impl Line {
 
     pub(super) fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed)
+    }
+
+    /// Something of an answer leaves.
+    pub(super) fn sends(&self) {
+        *self.sending.lock() = Some(Instant::now());
+    }
+
+    /// The answer has left, or nobody wants it any more.
+    pub(super) fn has_sent(&self) {
+        *self.sending.lock() = None;
+    }
+
+    /// For how long nothing of an answer that is under way has left.
+    pub(super) fn stands_still(&self) -> Duration {
+        self.sending.lock().map_or(Duration::ZERO, |last| last.elapsed())
     }
 }

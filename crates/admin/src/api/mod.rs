@@ -11,6 +11,7 @@
 //!
 //! Whatever goes wrong is a problem of RFC 9457 with the members of [`Failure`](crate::Failure).
 
+mod answer;
 mod converse;
 mod door;
 mod line;

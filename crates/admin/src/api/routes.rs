@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::answer::{ANSWER_MAX, Answer};
 use super::line::Line;
 use super::problem::Problem;
 use super::seats::QUEUE_MAX;
@@ -87,15 +88,14 @@ async fn cmdlet(
     let sent = whole(request).await?;
     let seat = api.seats.take(&caller.name).await.map_err(|full| Problem::busy(&full.to_string()))?;
     // A task of its own: when whoever asked goes away, what was begun is finished and written down all the same. The seat
-    // goes with it, so that nobody has more running by going away.
+    // goes with it, so that nobody has more running by going away, and then with the answer.
     let desk = Arc::clone(&api.desk);
-    let running = api.tasks.track_future(async move {
-        let answer = answer(&name, &sent, &caller, &desk).await;
-        drop(seat);
-        answer
-    });
+    let running = api.tasks.track_future(async move { (answer(&name, &sent, &caller, &desk).await, seat) });
     match api.room.lend(&api.home, running).await {
-        Ok(answer) => Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer?).into_response()),
+        Ok((answer, seat)) => {
+            let body = Body::new(Answer::new(answer?, line, seat));
+            Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+        }
         Err(error) => {
             tracing::error!(%error, "a cmdlet has ended without an answer");
             Err(Problem::new(500, "Ended", "The cmdlet has ended without an answer. The server's log says more."))
@@ -107,10 +107,23 @@ async fn cmdlet(
 async fn answer(name: &str, sent: &[u8], caller: &Caller, desk: &Desk) -> Result<Vec<u8>, Problem> {
     let ask: Ask = read(sent)?;
     let outcome = run(name, &with_what_if(ask.parameters, ask.what_if), caller, desk).await?;
-    serde_json::to_vec(&outcome).map_err(|error| {
+    let text = serde_json::to_vec(&outcome).map_err(|error| {
         tracing::error!(%error, admin.cmdlet = name, "what a cmdlet gave is no JSON");
         Problem::new(500, "Ended", "The cmdlet has done its work, and its answer cannot be written.")
-    })
+    })?;
+    within(text, ANSWER_MAX)
+}
+
+fn within(text: Vec<u8>, most: usize) -> Result<Vec<u8>, Problem> {
+    if text.len() <= most {
+        return Ok(text);
+    }
+    let (has, most) = (text.len(), most >> 20);
+    let why = format!(
+        "What was found is an answer of {has} bytes, and the most is {most} MiB. -Identity, -Filter or -First, where the \
+         cmdlet has them, ask for less."
+    );
+    Err(Problem::new(422, "AnswerTooLarge", why))
 }
 
 async fn catalogue(
@@ -262,3 +275,14 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// The largest body.
 const BODY_MAX: usize = 256 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_is_a_sentence_instead() {
+        assert!(within(vec![b'x'; 2 << 20], 2 << 20).is_ok_and(|text| text.len() == 2 << 20));
+        assert_eq!(within(vec![b'x'; (2 << 20) + 1], 2 << 20).unwrap_err().status, 422);
+    }
+}

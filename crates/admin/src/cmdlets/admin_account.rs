@@ -366,7 +366,7 @@ pub(super) fn conflict(error: &AccountConflict) -> Failure {
         }
         AccountConflict::Gone { .. } => (Category::ObjectNotFound, "ObjectNotFound", ""),
         AccountConflict::RoleGone { .. } => {
-            (Category::ResourceBusy, "RoleGone", " Get-CsAdminRole shows which roles there are.")
+            (Category::ResourceBusy, "RoleGone", " Where it still stands, Remove-CsAdminRole ends what was begun.")
         }
         AccountConflict::TooMany { .. } => (Category::InvalidData, "TooMany", " Remove what is not used."),
     };

@@ -252,12 +252,26 @@ fn write(db: &Connection, step: &Step<'_>, author: &str, at: Timestamp) -> rusql
     Ok(())
 }
 
-/// Drops what is too old from the history; the newest change always stays, since it holds the version.
+/// Drops what is too old from the history, and now and then what is too much; the newest change always stays, since it
+/// holds the version.
 fn trim(db: &Connection, version: u64) -> rusqlite::Result<()> {
     let oldest = columns::number(version.saturating_sub(HISTORY_MAX));
     db.prepare_cached("DELETE FROM setting_history WHERE version <= ?1")?.execute([oldest])?;
-    Ok(())
+    if !version.is_multiple_of(WEIGH_EVERY) {
+        return Ok(());
+    }
+    let mut shed = db.prepare_cached(
+        "DELETE FROM setting_history WHERE version <> ?2 AND version IN (SELECT version FROM
+            (SELECT version, sum(octet_length(coalesce(value, '')) + octet_length(coalesce(before, '')))
+                OVER (ORDER BY version DESC) AS bytes FROM setting_history)
+         WHERE bytes > ?1)",
+    )?;
+    shed.execute((HISTORY_BYTES_MAX, columns::number(version))).map(drop)
 }
+
+/// How many bytes of records the history holds, before and after; weighed at every so many changes.
+const HISTORY_BYTES_MAX: i64 = 32 << 20;
+const WEIGH_EVERY: u64 = 64;
 
 /// How many changes are remembered.
 const HISTORY_MAX: u64 = 10_000;
@@ -326,6 +340,22 @@ mod tests {
         assert_eq!(put(&edge, allowed()), Ok(2));
         let mut watch = home.watch();
         runtime.block_on(watch.wait_for(|snapshot| snapshot.version() == 2)).unwrap();
+    }
+
+    #[test]
+    fn a_history_of_large_records_is_bounded_in_bytes() {
+        let folder = Folder::new();
+        let settings = SqliteSettings::open(&folder.path().join("settings.db")).unwrap();
+        let identity: reveille_core::SipDomain = "a.example".parse().unwrap();
+        // Each weighs twice 200,000 in the history: before and after.
+        for number in 0..256 {
+            let comment = format!("{number}{}", "x".repeat(200_000));
+            put(&settings, Setting::BlockedDomain(BlockedDomain { identity: identity.clone(), comment })).unwrap();
+        }
+        let past = settings.history(&Past { limit: 1000, ..Past::default() }).unwrap();
+        let most = usize::try_from(HISTORY_BYTES_MAX).unwrap() / 400_000;
+        assert!((most / 2..=most).contains(&past.len()) && past[0].version == 256, "{}", past.len());
+        assert_eq!(settings.fresh().unwrap().version(), 256);
     }
 
     #[test]

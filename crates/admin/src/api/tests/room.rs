@@ -9,7 +9,8 @@ use reveille_core::Timestamp;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::office::Office;
+use super::office::{Office, remote};
+use crate::api::answer::Answer;
 use crate::ports::Ports;
 use crate::ports::machine::{Certificate, Figures, Machine, Part};
 
@@ -59,4 +60,45 @@ async fn while_a_cmdlet_computes_the_roles_go_on() {
     let (answer, ()) = tokio::join!(asking, passing_on);
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(was_in_time.recv().unwrap(), "nobody else had a turn while the cmdlet computed");
+}
+
+// With the clock of the test: a reader that stops is waited for, and not for long.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_his_answers_keeps_neither_connection_nor_seats() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut office = Office::new();
+    office.account("vera", &["CsViewOnlyAdministrator"], false).await;
+    let line = crate::api::line::Line::new(remote());
+    let seat = office.api.seats.take("vera").await.unwrap();
+    let answer = Answer::new(vec![b'x'; 1 << 20], line.clone(), seat);
+    let (ours, mut theirs) = tokio::io::duplex(16 * 1024);
+    // What a connection does with an answer, on a line that somebody reads for a while.
+    let served = tokio::spawn(async move {
+        let body = Mutex::new(Some(answer));
+        let service = hyper::service::service_fn(move |_: hyper::Request<hyper::body::Incoming>| {
+            let answer = body.lock().take().unwrap();
+            async move { Ok::<_, std::convert::Infallible>(hyper::Response::new(answer)) }
+        });
+        let io = hyper_util::rt::TokioIo::new(ours);
+        let mut http = hyper::server::conn::http1::Builder::new();
+        let connection = http.max_buf_size(64 * 1024).serve_connection(io, service);
+        tokio::select! {
+            ended = connection => panic!("it went on to its end: {ended:?}"),
+            () = crate::api::converse::unread(&line) => {}
+        }
+    });
+    theirs.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut piece = vec![0; 96 * 1024];
+    let asked = tokio::time::Instant::now();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        theirs.read_exact(&mut piece).await.unwrap();
+    }
+    served.await.unwrap();
+    let waited = asked.elapsed().as_secs();
+    assert!((80..=120).contains(&waited), "who reads slowly is waited for: {waited} s");
+    // All of them are free again.
+    for _ in 0..8 {
+        drop(office.api.seats.take("vera").await.unwrap());
+    }
 }
