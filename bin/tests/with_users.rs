@@ -9,7 +9,7 @@ mod scene;
 mod support;
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -59,14 +59,23 @@ impl Scene {
         let mut scene = Self { folder, ca, net, server: None, coturn: None };
         scene.certify_home(&["home.contoso.com", "atl-cs-001.litwareinc.com", "contoso.com"])?;
         scene.certify("edge.contoso.com", &["edge.contoso.com", "contoso.com"])?;
+        scene.certify("turn", &["turn.contoso.com"])?;
         scene.configure("turn.contoso.com")?;
         scene.begin()?;
         scene.turn_on(&[])?;
         Ok(scene)
     }
 
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
     fn certify(&self, file: &str, names: &[&str]) -> Result<()> {
-        let identity = self.ca.issue(Leaf::new(names[0], names))?;
+        self.certify_by(&self.ca, file, names)
+    }
+
+    fn certify_by(&self, ca: &Ca, file: &str, names: &[&str]) -> Result<()> {
+        let identity = ca.issue(Leaf::new(names[0], names))?;
         self.folder.write(&format!("{file}.pem"), &identity.chain_pem())?;
         self.folder.write(&format!("{file}.key"), &identity.key_pem())?;
         Ok(())
@@ -110,10 +119,17 @@ impl Scene {
     /// Starts coturn, and waits until it answers over TCP and UDP.
     fn turn_on(&mut self, more: &[&str]) -> Result<()> {
         let ip = format!("{}.3", self.net);
+        self.turn_on_at(&ip, 3478, more)
+    }
+
+    fn turn_on_at(&mut self, ip: &str, port: u16, more: &[&str]) -> Result<()> {
+        let ip: IpAddr = ip.parse()?;
         let child = Command::new("turnserver")
             .args(["-n", "--use-auth-secret", "--static-auth-secret=north", "--realm=contoso.com", "--no-cli"])
-            .args(["--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", "--allow-loopback-peers"])
-            .args([format!("--listening-ip={ip}"), format!("--relay-ip={ip}"), "--pidfile=/dev/null".to_owned()])
+            .args(["--no-dtls", "--log-file=stdout", "--simple-log", "--allow-loopback-peers"])
+            .args([format!("--listening-ip={ip}"), format!("--relay-ip={ip}"), format!("--listening-port={port}")])
+            .arg("--pidfile=/dev/null")
+            .args([format!("--cert={}", self.file("turn.pem")), format!("--pkey={}", self.file("turn.key"))])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -121,14 +137,15 @@ impl Scene {
             .spawn()
             .context("turnserver is installed: apt install coturn")?;
         self.coturn = Some(Coturn(child));
-        let at = format!("{ip}:3478");
-        until("coturn takes connections", || Ok(TcpStream::connect(&at).is_ok().then_some(())))?;
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let at = SocketAddr::new(ip, port);
+        until("coturn takes connections", || Ok(TcpStream::connect(at).is_ok().then_some(())))?;
+        let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         // A binding request (RFC 8489 §5): it listens when it answers.
         let ask = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
         until("coturn answers datagrams", || {
-            socket.send_to(&ask, &at)?;
+            socket.send_to(&ask, at)?;
             Ok(socket.recv_from(&mut [0; 256]).is_ok().then_some(()))
         })
     }
@@ -188,7 +205,8 @@ fn the_av_edge_is_reached_and_each_way_in_which_it_is_not_is_told_apart() -> Res
     let stages: Vec<&str> =
         found["Stages"].as_array().into_iter().flatten().filter_map(|stage| stage["Stage"].as_str()).collect();
     let road = ["relay-name", "relay-connect", "relay-auth", "allocation", "packet"];
-    let whole = [&["settings", "connect", "their-certificate", "sign-in", "credentials"][..], &road, &road].concat();
+    let home = ["settings", "connect", "their-certificate", "sign-in", "credentials"];
+    let whole = [&home[..], &road, &road, &road].concat();
     ensure!(found["Result"] == "Success" && stages == whole, "{found:#}");
 
     let wrong = json!({ "PSTypeName": "PSCredential", "UserName": "kenmyer", "Password": { "@secret": "guess" } });
@@ -226,6 +244,8 @@ fn the_av_edge_is_reached_and_each_way_in_which_it_is_not_is_told_apart() -> Res
     scene.turn_on(&[])?;
     scene.succeeds("the remedy mends the TURN server")?;
 
+    turns_certificate(&mut scene)?;
+
     for (case, turn, stage, words) in [
         ("TURN name unknown", "turn.nowhere.invalid", "relay-name", ["turn.nowhere.invalid has no address", "publish"]),
         ("no A/V edge", "", "credentials", ["no A/V edge", "[edge.av]"]),
@@ -243,6 +263,66 @@ fn the_av_edge_is_reached_and_each_way_in_which_it_is_not_is_told_apart() -> Res
     let object = scene.av_edge(json!({}))?;
     let words = ["atl-cs-001.litwareinc.com", "home.tls"];
     scene.fails("home's certificate lacks the name", &object, ("their-certificate", "configuration"), words)?;
+    scene.end()?;
+    scene.folder.remove()
+}
+
+/// What clients meet who speak TLS with the TURN server, whose certificate is read when it starts.
+fn turns_certificate(scene: &mut Scene) -> Result<()> {
+    let again = |scene: &mut Scene, more: &[&str]| {
+        scene.coturn = None;
+        scene.turn_on(more)
+    };
+    scene.certify("turn", &["turn.fabrikam.com"])?;
+    again(scene, &[])?;
+    let words = ["names turn.fabrikam.com, not turn.contoso.com", "a certificate that names turn.contoso.com"];
+    scene.fails(
+        "TURN certificate names another",
+        &scene.av_edge(json!({}))?,
+        ("relay-connect", "configuration"),
+        words,
+    )?;
+    let other = Ca::new("Another authority")?;
+    scene.certify_by(&other, "turn", &["turn.contoso.com"])?;
+    again(scene, &[])?;
+    let object = scene.av_edge(json!({}))?;
+    let words = ["issued by CN=Another authority", "home.tls.roots"];
+    scene.fails(
+        "TURN certificate from an authority unknown here",
+        &object,
+        ("relay-connect", "configuration"),
+        words,
+    )?;
+    // The remedy: clients trust it, so home shall.
+    scene.folder.write("ca.pem", &(scene.ca.pem() + &other.pem()))?;
+    scene.succeeds("the remedy mends the trust without a restart")?;
+    scene.certify("turn", &["*.contoso.com"])?;
+    again(scene, &["--no-tls"])?;
+    let object = scene.av_edge(json!({}))?;
+    let words = ["turn.contoso.com:5349 over TLS cannot be reached", "start the TURN server"];
+    scene.fails("TURN server without TLS", &object, ("relay-connect", "ours"), words)?;
+    again(scene, &[])?;
+    scene.succeeds("a wildcard names a TURN server")
+}
+
+#[test]
+fn the_av_edge_is_reached_where_there_is_nothing_but_ipv6() -> Result<()> {
+    let mut scene = Scene::start()?;
+    scene.coturn = None;
+    let port = TcpListener::bind("[::1]:0")?.local_addr()?.port();
+    scene.end()?;
+    let text = std::fs::read_to_string(scene.file("contoso.toml"))?;
+    let turn = format!("\"turn.contoso.com\" = [\"{}.3\"]", scene.net);
+    ensure!(text.contains(&turn) && text.contains("udp = 3478\ntcp = 3478\ntls = 5349"), "{text}");
+    let text = text.replace(&turn, "\"turn.contoso.com\" = [\"::1\"]");
+    let text = text.replace("udp = 3478\ntcp = 3478\ntls = 5349", &format!("udp = {port}\ntcp = {port}"));
+    scene.folder.write("contoso.toml", &text)?;
+    scene.begin()?;
+    scene.turn_on_at("::1", port, &["--no-tls"])?;
+    let found = scene.av_edge(json!({}))?;
+    ensure!(found["Result"] == "Success", "{found:#}");
+    let hint = found["Hints"][0].as_str().unwrap_or_default();
+    ensure!(hint.contains("has addresses of IPv6 only"), "{found:#}");
     scene.end()?;
     scene.folder.remove()
 }
@@ -315,6 +395,7 @@ secret = "{dir}/turn.secret"
 host = "{turn}"
 udp = 3478
 tcp = 3478
+tls = 5349
 "#;
 
 const CONFIG: &str = r#"

@@ -2,6 +2,7 @@
 //! nothing, and servers that speak something else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use reveille_sim::certs::Leaf;
@@ -99,18 +100,17 @@ fn in_its_place(table: &mut Table) -> Result<()> {
     )?;
     agreeable.stop()?;
 
-    let day = std::time::Duration::from_secs(86_400);
-    let now = std::time::SystemTime::now();
+    let (day, usual) = (Duration::from_secs(86_400), Leaf::new(names[0], &names));
     for (case, leaf, sentence, remedy) in [
         (
             "their certificate has run out",
-            Leaf { not_before: now - day * 9, not_after: now - day, ..Leaf::new(names[0], &names) },
+            Leaf { not_before: usual.not_before - day * 9, not_after: usual.not_before, ..usual },
             "expired on",
             "to renew the certificate",
         ),
         (
             "their certificate has not begun",
-            Leaf { not_before: now + day, ..Leaf::new(names[0], &names) },
+            Leaf { not_before: usual.not_before + day * 2, ..usual },
             "is not valid before",
             "timedatectl set-ntp true",
         ),

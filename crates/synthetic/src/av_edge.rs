@@ -308,14 +308,17 @@ impl Closed {
                 HandshakeRefusal::NotTls | HandshakeRefusal::HungUp | HandshakeRefusal::TimedOut => {
                     let sentence = format!("the A/V edge {way} does not speak TLS there: {refusal}");
                     let remedy = format!(
-                        "start the TURN server with TLS (coturn: cert, pkey and tls-listening-port, without no-tls), or                          correct {port}"
+                        "start the TURN server with TLS (coturn: cert, pkey and tls-listening-port, without no-tls), or \
+                         correct {port}"
                     );
                     unreachable(sentence, remedy).by(Fault::Configuration)
                 }
                 HandshakeRefusal::UnknownIssuer { issuer, .. } => untrusted(
                     refusal,
                     format!(
-                        "if clients trust {issuer}, append its certificate to the file home.tls.roots_out (home.tls.roots                          without one); else give the TURN server a certificate of an authority that they trust (coturn: cert,                          pkey)"
+                        "if clients trust {issuer}, append its certificate to the file home.tls.roots_out (home.tls.roots \
+                         without one); else give the TURN server a certificate of an authority that they trust (coturn: \
+                         cert, pkey)"
                     ),
                 ),
                 HandshakeRefusal::NamesAnother { .. } => untrusted(
@@ -336,7 +339,8 @@ impl Closed {
             Self::Relay(error) if is_no_relay(error) => {
                 let sentence = format!("what answers at the A/V edge {way} is no TURN server for users: {self}");
                 let remedy = format!(
-                    "correct {port}, or let the TURN server ask for credentials (coturn: use-auth-secret and                      static-auth-secret)"
+                    "correct {port}, or let the TURN server ask for credentials (coturn: use-auth-secret and \
+                     static-auth-secret)"
                 );
                 unreachable(sentence, remedy).by(Fault::Configuration)
             }
