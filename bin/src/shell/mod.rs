@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use reveille_admin::Secret;
 use reveille_core::Clock;
 use reveille_server::SystemClock;
-use reveille_shell::Session;
+use reveille_shell::{Session, credential};
 use reveille_shell::host::Terminal as _;
 use reveille_shell::interactive::{self, Console, Interrupts};
-use reveille_shell::remote::{Address, Remote, identity_of, roots_of};
+use reveille_shell::remote::{Address, Remote, RemoteError, identity_of, roots_of};
 use tokio::task::JoinSet;
 
 use crate::{FAILED, WRONG_CONFIGURATION, out};
@@ -176,6 +176,11 @@ impl Server {
         if let Some(token) = self.token()? {
             return Ok((remote.with_token(token), false));
         }
+        // Better to know before a password is typed whether it is the right server.
+        match remote.me().await {
+            Ok(_) | Err(RemoteError::NotKnown { .. }) => {}
+            Err(why) => return Err(why.into()),
+        }
         let account = match &self.account {
             Some(account) => Some(account.clone()),
             None => console.ask("Account: ").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
@@ -186,10 +191,17 @@ impl Server {
                 remote.address()
             );
         };
-        let Some(password) = console.ask_secret(&format!("Password of {account}: ")) else {
-            bail!(
-                "nobody is there to type the password of {account}: give a token in REVEILLE_TOKEN or with --token-file FILE"
-            );
+        let password = match console.ask_secret(&format!("Password of {account}: ")) {
+            Some(password) => password,
+            None if console.gave_up() => bail!("given up"),
+            None => {
+                let kept = credential::kept(&account, &|name| std::env::var(name).ok());
+                let kept = kept.map_err(|why| anyhow!("{why}. A program better has a token: --token-file FILE"))?;
+                if let Some(warning) = kept.warning {
+                    out::note(&format!("WARNING: {warning}"));
+                }
+                kept.password
+            }
         };
         remote.sign_in(&account, &password).await?;
         Ok((remote, true))

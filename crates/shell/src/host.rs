@@ -38,6 +38,11 @@ pub trait Terminal: Send {
     /// Asks for a line. Nobody is there to answer unless this gives something.
     fn ask(&mut self, prompt: &str) -> Option<String>;
 
+    /// Whether the person has pressed Ctrl-C instead of an answer.
+    fn gave_up(&self) -> bool {
+        false
+    }
+
     /// Asks for a line that is not shown while it is typed.
     fn ask_secret(&mut self, prompt: &str) -> Option<Secret>;
 

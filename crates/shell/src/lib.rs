@@ -5,6 +5,7 @@
 
 pub mod ast;
 pub mod builtin;
+pub mod credential;
 pub mod error;
 mod eval;
 mod format;

@@ -184,6 +184,21 @@ pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
         "ogv" | "out-gridview" => "Write Format-Table, or Export-Csv NAME for a program with windows.",
         "lp" | "out-printer" => "Write Out-File NAME, and print that.",
         "send-mailmessage" => "Write Out-File NAME, and send that with the mail program of this machine.",
+        "get-cswindowsservice" | "start-cswindowsservice" | "stop-cswindowsservice" => {
+            "Get-CsServiceStatus says how the servers are; the system that started them starts and stops them."
+        }
+        "export-csconfiguration" | "import-csconfiguration" => {
+            "Outside of this shell: reveille settings export, reveille settings import."
+        }
+        "get-csuser" | "set-csuser" | "enable-csuser" | "get-csaduser" | "move-csuser" => {
+            "Users stand in the file of the home's configuration; Get-CsPushDevice shows who has a device."
+        }
+        "get-cstopology" | "enable-cstopology" | "publish-cstopology" | "get-cspool" | "get-cscomputer" => {
+            "Servers stand in their configuration files: reveille check. Get-CsServiceStatus says how they are."
+        }
+        "invoke-csmanagementstorereplication" | "get-csmanagementstorereplicationstatus" => {
+            "Settings are in force within a second on every server that reads the same file."
+        }
         "start-job" | "get-job" | "receive-job" => {
             "Commands run one after another; start another shell beside this one."
         }

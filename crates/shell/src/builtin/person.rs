@@ -1,11 +1,10 @@
 //! What concerns the person at the keyboard: credentials, questions, variables, the end.
 
-use std::path::Path;
-
 use reveille_admin::{Category, Failure, Object, Secret, Value};
 
 use super::stage::Work::{All, Each};
 use super::{Builtin, Given, Parameter, Takes};
+use crate::credential;
 use crate::eval::compare::is_like;
 use crate::eval::{Action, Evaluator, Flow, Step, convert};
 
@@ -37,79 +36,34 @@ fn get_credential<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _:
             Some(user) => user.to_string(),
             None => match evaluator.terminal.ask("User: ") {
                 Some(user) if !user.trim().is_empty() => user.trim().to_owned(),
+                None if evaluator.terminal.gave_up() => return Err(evaluator.give_up()),
                 _ => return Err(given.fail("MissingArgument", "Whose password? Write Get-Credential USER.")),
             },
         };
         let prompt = format!("Password for user {user}: ");
         let password = match evaluator.terminal.ask_secret(&prompt) {
             Some(password) => password,
+            None if evaluator.terminal.gave_up() => return Err(evaluator.give_up()),
             None => kept_password(evaluator, given, &user)?,
         };
-        Ok(vec![credential(&user, password)])
+        Ok(vec![made(&user, password)])
     })
 }
 
-fn credential(user: &str, password: Secret) -> Value {
+fn made(user: &str, password: Secret) -> Value {
     Object::new("PSCredential").with("UserName", user).with("Password", Value::Secret(password)).into()
 }
 
-/// The variable that names the file of passwords.
-const FILE: &str = "REVEILLE_CREDENTIAL_FILE";
-/// What the variables with a password begin with.
-const VARIABLE: &str = "REVEILLE_CREDENTIAL_";
-/// How large the file of passwords may be.
-const FILE_BYTES_MAX: u64 = 64 << 10;
-
 /// The password that the environment, or the file which it names, has for a user.
 fn kept_password(evaluator: &mut Evaluator<'_>, given: &Given<'_>, user: &str) -> Result<Secret, Flow> {
-    let names: Vec<String> = variables_of(user).collect();
-    if let Some(password) = names.iter().find_map(|name| evaluator.terminal.environment(name)) {
-        return Ok(Secret::new(password));
-    }
-    let missing = |why: String| {
-        let said = format!(
-            "Nobody is there to type the password of {user}, and {why}. Set {} to it, or {FILE} to the name of a file \
-             with lines of the form: {user} PASSWORD",
-            names.join(" or "),
-        );
+    let found = credential::kept(user, &|name: &str| evaluator.terminal.environment(name));
+    let found = found.map_err(|said| {
         given.failure(Failure::new(Category::ResourceUnavailable, "CredentialNotFound", said).of(user))
-    };
-    let Some(path) = evaluator.terminal.environment(FILE) else {
-        return Err(missing(format!("the environment has neither {} nor {FILE}", names.join(" nor "))));
-    };
-    let text = read(Path::new(&path)).map_err(|why| missing(format!("the file {path} cannot be read: {why}")))?;
-    if let Some(warning) = open_to_others(Path::new(&path)) {
+    })?;
+    if let Some(warning) = found.warning {
         evaluator.terminal.say(&format!("WARNING: {warning}\n"));
     }
-    let line = text.lines().filter_map(|line| line.trim().split_once([' ', '\t']));
-    let mut found = line.filter(|(name, _)| name.eq_ignore_ascii_case(user)).map(|(_, password)| password.trim());
-    found.next().map(Secret::new).ok_or_else(|| missing(format!("the file {path} has no line for {user}")))
-}
-
-/// `litwareinc\kenmyer` may be in `REVEILLE_CREDENTIAL_LITWAREINC_KENMYER`, or in `REVEILLE_CREDENTIAL_KENMYER`.
-fn variables_of(user: &str) -> impl Iterator<Item = String> {
-    let variable = |name: &str| {
-        let upper = name.to_uppercase();
-        format!("{VARIABLE}{}", upper.replace(|found: char| !found.is_ascii_alphanumeric(), "_"))
-    };
-    let bare = user.rsplit('\\').next().unwrap_or(user);
-    let bare = bare.strip_prefix("sip:").unwrap_or(bare).split('@').next().unwrap_or(bare);
-    let (whole, bare) = (variable(user), variable(bare));
-    let other = (whole != bare).then_some(bare);
-    std::iter::once(whole).chain(other)
-}
-
-fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn open_to_others(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| format!("{} can be read by others: chmod 600 {0}", path.display()))
+    Ok(found.password)
 }
 
 pub(super) const CONVERT_TO_SECURE_STRING: Builtin = Builtin {
@@ -158,6 +112,7 @@ fn read_host<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<
         };
         match answer {
             Some(answer) => Ok(vec![answer]),
+            None if evaluator.terminal.gave_up() => Err(evaluator.give_up()),
             None => Err(given.fail("NoTerminal", "Nobody is there to answer. Read $env:NAME instead.")),
         }
     })
@@ -316,20 +271,4 @@ fn quit<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>) -> St
         let status = given.value("Status").and_then(convert::as_int).unwrap_or(0);
         Err(Flow::Exit(u8::try_from(status).unwrap_or(1)))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_has_a_variable_with_and_without_the_domain() {
-        for (user, expected) in [
-            ("litwareinc\\kenmyer", vec!["REVEILLE_CREDENTIAL_LITWAREINC_KENMYER", "REVEILLE_CREDENTIAL_KENMYER"]),
-            ("kenmyer", vec!["REVEILLE_CREDENTIAL_KENMYER"]),
-            ("sip:ken.m@x.com", vec!["REVEILLE_CREDENTIAL_SIP_KEN_M_X_COM", "REVEILLE_CREDENTIAL_KEN_M"]),
-        ] {
-            assert_eq!(variables_of(user).collect::<Vec<_>>(), expected);
-        }
-    }
 }

@@ -145,7 +145,9 @@ impl Evaluator<'_> {
         for parameter in bound.missing() {
             // Whether anybody answers is only known after asking.
             let prompt = format!("{}{}: ", std::mem::take(&mut head), parameter.name);
-            let Some(answer) = self.ask_for(parameter.kind, &prompt) else { return Ok(()) };
+            let Some(answer) = self.ask_for(parameter.kind, &prompt) else {
+                return if self.terminal.gave_up() { Err(self.give_up()) } else { Ok(()) };
+            };
             bound.put(parameter, answer).map_err(|error| Report::of_cmdlet(run.about.name, run.at, error.into()))?;
         }
         Ok(())
@@ -183,21 +185,25 @@ impl Evaluator<'_> {
         let target = parameters.property("Identity").map(Value::to_string).unwrap_or_default();
         let prompt = format!(
             "\nConfirm\nAre you sure you want to perform this action?\nPerforming operation \"{}\" on Target \"{target}\"\
-             .\n[Y] Yes  [A] Yes to All  [N] No  [L] No to All  (default is \"Y\"): ",
+             .\n{CHOICES}",
             run.about.name
         );
-        let Some(answer) = self.terminal.ask(&prompt) else {
-            let said = format!("{} asks before it changes anything, and nobody is there to answer.", run.about.name);
-            let failure = Failure::new(Category::InvalidArgument, "ConfirmationNotPossible", said)
-                .of(target)
-                .advise(format!("{} … -Confirm:$false", run.about.name));
-            return Err(Report::of_cmdlet(run.about.name, run.at, failure).into());
-        };
-        run.all = matches!(answer.trim(), "a" | "A");
-        match answer.trim().to_ascii_lowercase().as_str() {
-            "" | "a" | "y" | "yes" => Ok(true),
-            "l" => Err(Flow::Stop),
-            _ => Ok(false),
+        let mut asked = prompt;
+        loop {
+            let Some(answer) = self.terminal.ask(&asked) else {
+                return Err(if self.terminal.gave_up() { self.give_up() } else { nobody_answers(run, &target).into() });
+            };
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "" | "y" | "yes" => return Ok(true),
+                "a" | "yes to all" => {
+                    run.all = true;
+                    return Ok(true);
+                }
+                "n" | "no" => return Ok(false),
+                "l" | "no to all" => return Err(Flow::Stop),
+                // Whatever else it is, it is no answer.
+                _ => asked = format!("{CHOICES_EXPLAINED}{CHOICES}"),
+            }
         }
     }
 
@@ -307,6 +313,19 @@ impl Stage for Call<'_> {
     fn close(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Flow> {
         evaluator.keep(&self.run)
     }
+}
+
+/// What may be answered where a cmdlet asks.
+const CHOICES: &str = "[Y] Yes  [A] Yes to All  [N] No  [L] No to All  [?] Help  (default is \"Y\"): ";
+const CHOICES_EXPLAINED: &str = "Y - do this, and ask again for the next one.\nA - do this and all that follow.\nN - leave \
+                                 this out.\nL - leave out this and all that follow, and end here.\n";
+
+fn nobody_answers(run: &Run, target: &str) -> Report {
+    let said = format!("{} asks before it changes anything, and nobody is there to answer.", run.about.name);
+    let failure = Failure::new(Category::InvalidArgument, "ConfirmationNotPossible", said)
+        .of(target)
+        .advise(format!("{} … -Confirm:$false", run.about.name));
+    Report::of_cmdlet(run.about.name, run.at, failure)
 }
 
 fn refused(about: &'static About, command: &Command, spans: &[Span], error: BindError) -> Report {

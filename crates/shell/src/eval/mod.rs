@@ -147,6 +147,12 @@ impl<'r> Evaluator<'r> {
         })
     }
 
+    /// The end of the script, since the person wants no more of it.
+    pub(crate) const fn give_up(&mut self) -> Flow {
+        self.failed = true;
+        Flow::Stop
+    }
+
     /// Keeps and prints an error, as was asked for.
     pub(crate) fn report(&mut self, report: &Report, action: Option<Action>) -> Result<(), Flow> {
         let preference = || preference::action(&self.session.variable("ErrorActionPreference"));

@@ -102,6 +102,10 @@ impl Terminal for Console {
         self.line(prompt)
     }
 
+    fn gave_up(&self) -> bool {
+        self.was_interrupted()
+    }
+
     fn ask_secret(&mut self, prompt: &str) -> Option<Secret> {
         if !self.keyboard {
             return None;

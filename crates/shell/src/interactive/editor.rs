@@ -144,7 +144,7 @@ impl Completer for Completion {
         let Some(place) = line.get(..pos).and_then(place) else { return CompletionResult::fresh(Vec::new()) };
         let span = Span::new(place.start, pos);
         // What is shown here is also what is written: a name with controls in it is not offered.
-        let shown = suggest(&place, &self.known).into_iter().filter(|it| !it.value.contains(is_obeyed));
+        let shown = suggest(&place, &self.known).into_iter().filter(|it| !it.value.contains(is_obeyed)).take(SHOWN_MAX);
         let all = shown.map(|it| Suggestion {
             value: it.value,
             description: Some(it.description).filter(|description| !description.is_empty()),
@@ -183,7 +183,7 @@ impl Known for Everything {
             let slash = if entry.path().is_dir() { "/" } else { "" };
             format!("{}{slash}", entry.file_name().to_string_lossy())
         });
-        names.take(SHOWN_MAX).collect()
+        names.take(KNOWN_MAX).collect()
     }
 }
 
@@ -198,9 +198,12 @@ fn ask(host: &dyn Host, noun: &'static str) -> Vec<String> {
     // The editor has a thread to itself, on which one may wait.
     let Ok(Ok(outcome)) = Handle::current().block_on(asked) else { return Vec::new() };
     let identity = |value: &Value| Some(value.as_object()?.property("Identity")?.as_text()?.to_owned());
-    outcome.objects.iter().filter_map(identity).take(SHOWN_MAX).collect()
+    outcome.objects.iter().filter_map(identity).take(KNOWN_MAX).collect()
 }
 
 const MENU: &str = "completion";
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What is looked through for what has been begun.
+const KNOWN_MAX: usize = 100_000;
+/// What a menu shows of it.
 const SHOWN_MAX: usize = 1_000;

@@ -79,14 +79,14 @@ pub enum RemoteError {
         path: String,
     },
     /// 401.
-    #[error("{address} does not know who you are: {said} {}", if *token { "The token is wrong, has expired or was revoked; New-CsAdminToken makes another." } else { "Give --account NAME for its password, or a token in REVEILLE_TOKEN or with --token-file FILE." })]
+    #[error("{address} does not know who you are: {said} {}", shown.advice())]
     NotKnown {
         /// Where.
         address: String,
         /// What it said.
         said: String,
-        /// Whether a token was sent.
-        token: bool,
+        /// What it was shown.
+        shown: Shown,
     },
     /// Something else answers there.
     #[error("{address} answered {status}, and not in the way of the admin API: is it the right address?")]
@@ -115,6 +115,44 @@ pub enum RemoteError {
     /// A token with letters that no token has.
     #[error("the token holds letters that cannot be in one: is it the whole line, and nothing else?")]
     TokenNotText,
+}
+
+/// By what a server is to know who asks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Shown {
+    /// Our certificate.
+    Certificate,
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// An account's password.
+    Password,
+    /// The session that a password has opened.
+    Session,
+    /// An API token.
+    Token,
+}
+
+impl Shown {
+    /// What to do where it was not taken.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Certificate => {
+                "No account has the certificate of --cert: Set-CsAdminAccount -Identity NAME -CertificateThumbprint, with \
+                 the fingerprint that openssl x509 -in FILE -noout -fingerprint -sha256 shows."
+            }
+            Self::Nothing => {
+                "Give --account NAME for its password, a token in REVEILLE_TOKEN or with --token-file FILE, or a \
+                 certificate with --cert FILE."
+            }
+            Self::Password => "Is it the right account and password?",
+            Self::Session => {
+                "The session has ended: by a change of the account, such as its password, or after 8 hours. Start the \
+                 shell again to sign in."
+            }
+            Self::Token => "The token is wrong, has expired or was revoked; New-CsAdminToken makes another.",
+        }
+    }
 }
 
 /// As an error of the cmdlet that could not be run.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use reveille_admin::cmdlet::Name;
 use reveille_admin::{Failure, Object, Outcome, Secret};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use crate::host::{Host, Invocation};
 
 pub use address::{Address, AddressError};
-pub use error::RemoteError;
+pub use error::{RemoteError, Shown};
 pub use tls::{Identity, IdentityError, RootsError, identity_of, roots_of};
 
 /// A server whose cmdlets can be run.
@@ -41,6 +41,7 @@ pub struct Remote {
 #[derive(Default)]
 struct State {
     token: Option<Secret>,
+    shown: Shown,
     live: Option<Live>,
 }
 
@@ -76,13 +77,15 @@ impl Remote {
         identity: Identity,
     ) -> Result<Self, RemoteError> {
         let tls = Some(Arc::new(tls::config(roots, Some(identity))?));
-        Ok(Self { address, tls, state: Mutex::default() })
+        let state = State { shown: Shown::Certificate, ..State::default() };
+        Ok(Self { address, tls, state: Mutex::new(state) })
     }
 
     /// The same, sending that token along: an API token, or that of a session.
     #[must_use]
     pub fn with_token(mut self, token: Secret) -> Self {
-        self.state.get_mut().token = Some(token);
+        let state = self.state.get_mut();
+        (state.token, state.shown) = (Some(token), Shown::Token);
         self
     }
 
@@ -98,15 +101,19 @@ impl Remote {
             token: String,
         }
         let body = serde_json::json!({ "account": account, "password": password.expose() });
+        self.state.lock().await.shown = Shown::Password;
         let opened: Opened = self.ask(Method::POST, "/admin/v1/session", Some(&body)).await?;
-        self.state.lock().await.token = Some(Secret::new(opened.token));
+        let mut state = self.state.lock().await;
+        (state.token, state.shown) = (Some(Secret::new(opened.token)), Shown::Session);
         Ok(())
     }
 
     /// Ends the session that was opened; the server forgets its token.
     pub async fn sign_out(&self) -> Result<(), RemoteError> {
-        self.send(Method::DELETE, "/admin/v1/session", None).await?;
-        self.state.lock().await.token = None;
+        let answered = self.send(Method::DELETE, "/admin/v1/session", None).await?;
+        self.well(answered)?;
+        let mut state = self.state.lock().await;
+        (state.token, state.shown) = (None, Shown::Nothing);
         Ok(())
     }
 
@@ -119,7 +126,18 @@ impl Remote {
     pub async fn run(&self, cmdlet: &str, parameters: &Object) -> Result<Outcome, Failure> {
         let body = serde_json::json!({ "parameters": parameters });
         let path = format!("/admin/v1/cmdlets/{cmdlet}");
-        self.ask(Method::POST, &path, Some(&body)).await.map_err(Failure::from)
+        let mut waited = Duration::ZERO;
+        loop {
+            let answered = self.send(Method::POST, &path, Some(&body)).await?;
+            match answered.later {
+                // Who says when to come again has done nothing (RFC 9110 §10.2.3), so that it can be asked again.
+                Some(later) if waited + later <= PATIENCE => {
+                    tokio::time::sleep(later).await;
+                    waited += later;
+                }
+                _ => return self.read(answered).map_err(Failure::from),
+            }
+        }
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -128,13 +146,28 @@ impl Remote {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<T, RemoteError> {
-        let answer = self.send(method, path, body).await?;
-        serde_json::from_slice(&answer)
+        let answered = self.send(method, path, body).await?;
+        self.read(answered)
+    }
+
+    /// What an answer says, if it says that it went well.
+    fn read<T: DeserializeOwned>(&self, answered: Answered) -> Result<T, RemoteError> {
+        let body = self.well(answered)?;
+        serde_json::from_slice(&body)
             .map_err(|_| RemoteError::NotOurs { address: self.address.to_string(), status: 200 })
     }
 
-    /// The body of the answer, if it says that it went well.
-    async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Result<Bytes, RemoteError> {
+    fn well(&self, answered: Answered) -> Result<Bytes, RemoteError> {
+        let Answered { status, body, shown, .. } = answered;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body, shown)) }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<Answered, RemoteError> {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let mut state = self.state.lock().await;
         let kept = state.live.take().filter(|live| !live.sender.is_closed());
@@ -150,21 +183,25 @@ impl Remote {
             live = self.connect().await?;
             outcome = self.exchange(&mut live, request()?).await;
         }
-        let signed_in = state.token.is_some();
-        let (status, answer) = outcome.map_err(|why| self.broken(why))?;
+        let (status, later, body) = outcome.map_err(|why| self.broken(why))?;
         state.live = Some(live);
-        if status.is_success() { Ok(answer) } else { Err(self.refused(status, &answer, signed_in)) }
+        Ok(Answered { status, later, body, shown: state.shown })
     }
 
-    async fn exchange(&self, live: &mut Live, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Exchange> {
+    async fn exchange(
+        &self,
+        live: &mut Live,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Option<Duration>, Bytes), Exchange> {
         let exchange = async {
             let response = live.sender.send_request(request).await.map_err(|why| match why.is_canceled() {
                 true => Exchange::NotSent,
                 false => Exchange::Broken(root_of(&why)),
             })?;
             let status = response.status();
+            let later = later(status, response.headers());
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            Ok((status, body.map_err(|why| Exchange::Broken(why.to_string()))?.to_bytes()))
+            Ok((status, later, body.map_err(|why| Exchange::Broken(why.to_string()))?.to_bytes()))
         };
         timeout(ANSWER, exchange).await.unwrap_or(Err(Exchange::TooLate))
     }
@@ -207,15 +244,33 @@ impl Remote {
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8], token: bool) -> RemoteError {
+    fn refused(&self, status: StatusCode, body: &[u8], shown: Shown) -> RemoteError {
         match (serde_json::from_slice::<Failure>(body), status) {
             (Ok(failure), StatusCode::UNAUTHORIZED) => {
-                RemoteError::NotKnown { address: self.address.to_string(), said: failure.message, token }
+                RemoteError::NotKnown { address: self.address.to_string(), said: failure.message, shown }
             }
             (Ok(failure), _) => RemoteError::Failed(Box::new(failure)),
             (Err(_), status) => RemoteError::NotOurs { address: self.address.to_string(), status: status.as_u16() },
         }
     }
+}
+
+/// What came back.
+struct Answered {
+    status: StatusCode,
+    /// When to come again, where the server was too busy to begin.
+    later: Option<Duration>,
+    body: Bytes,
+    shown: Shown,
+}
+
+/// RFC 6585 §4 and RFC 9110 §15.6.4: 429 and 503 may say when the server would take the request.
+fn later(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Why there is no answer.
@@ -243,6 +298,8 @@ fn root_of(error: &(dyn std::error::Error + 'static)) -> String {
 const CONNECT: Duration = Duration::from_secs(10);
 // A test walks a whole road, and each of its hops has a time of its own.
 const ANSWER: Duration = Duration::from_secs(180);
+/// How long a command waits in all for a server that is too busy to begin it.
+const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 #[cfg(test)]
