@@ -327,7 +327,12 @@ impl Failure {
                 (90143, Configuration, false, "give the TURN server a certificate that clients trust and that names it")
             }
             Self::SessionFailed => (90141, Ours, true, "look at home's log for the Call-ID"),
-            Self::SignInRefused => (90142, Configuration, false, "check the user's name and password"),
+            Self::SignInRefused => (
+                90142,
+                Configuration,
+                false,
+                "compare name and password with the file that home.users names in reveille.toml",
+            ),
             // lync.md §3.5: the IM filter has the numbers from 16000.
             Self::ImFilterRejects => {
                 (16001, Configuration, false, "Set-CsImFilterConfiguration -Prefixes @{remove=\"http:\",\"https:\"}")

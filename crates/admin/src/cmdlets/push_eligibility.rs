@@ -109,7 +109,8 @@ impl Cmdlet for Test {
                      {name} will pass."
                 ));
             }
-            let view = View { user: &user, event, explained: &explained, place: &place };
+            let is_sent = outcome.warnings.is_empty();
+            let view = View { user: &user, event, is_sent, explained: &explained, place: &place };
             for device in &explained.devices {
                 let last = match device.record.last_push {
                     Some((push, ..)) => home.push(push).await.map_err(|error| remedy::unread(desk, &error))?,
@@ -137,6 +138,8 @@ pub(super) fn word(event: Event) -> String {
 struct View<'a> {
     user: &'a Aor,
     event: Event,
+    /// Whether this version sends pushes for the event at all.
+    is_sent: bool,
     explained: &'a Explained,
     place: &'a Place<'a>,
 }
@@ -169,15 +172,22 @@ impl View<'_> {
         let outcome = match device.next {
             Next::Deliver(_) => "delivered directly, without a push".to_owned(),
             Next::Hold(_) => "kept until the device comes by itself".to_owned(),
+            Next::Push | Next::Wait { .. } if !self.is_sent => {
+                format!("not pushed: this version does not send pushes for {} yet", word(self.event))
+            }
             Next::Push | Next::Wait { .. } if device.is_twin => "woken by the push for another device".to_owned(),
             Next::Push => "pushed".to_owned(),
             Next::Wait { until } => format!("pushed at {until}, unless the device is back before"),
         };
-        let would_push = matches!(device.next, Next::Push | Next::Wait { .. }) && !device.is_twin;
+        let would_push = self.is_sent && matches!(device.next, Next::Push | Next::Wait { .. }) && !device.is_twin;
         let explanation = match (device.next, closed) {
             (Next::Deliver(reason), _) => reason.sentence().to_owned(),
             (_, Some((_, reason))) => reason.sentence().to_owned(),
             (Next::Hold(reason), None) => reason.sentence().to_owned(),
+            (Next::Push | Next::Wait { .. }, None) if !self.is_sent => format!(
+                "all five gates are open, and a later version will push here; this one shows the gates of {} only",
+                word(self.event)
+            ),
             (Next::Push | Next::Wait { .. }, None) if device.is_twin => {
                 "another device of the user has the same token: one push wakes both".to_owned()
             }

@@ -26,6 +26,8 @@ pub(crate) struct OfHome {
     desk: Desk,
     /// Its names, its own first.
     names: Vec<SipDomain>,
+    /// Its first domain.
+    domain: SipDomain,
     site: String,
     /// Where clients come in over TLS.
     door: Option<SocketAddr>,
@@ -66,7 +68,16 @@ impl OfHome {
         settings: watch::Receiver<Arc<Snapshot>>,
     ) -> Self {
         let names = std::iter::once(&config.name).chain(&config.also_named).cloned().collect();
-        Self { desk, names, site: config.site.clone(), door: config.sip_tls, tls, resolver, settings }
+        Self {
+            desk,
+            names,
+            domain: config.domain.clone(),
+            site: config.site.clone(),
+            door: config.sip_tls,
+            tls,
+            resolver,
+            settings,
+        }
     }
 
     async fn test(&self, order: Order) -> Option<Report> {
@@ -151,14 +162,15 @@ impl OfHome {
         let named = |user: &Aor| order.players.iter().flatten().any(|player| player.address == *user);
         let mut spare = kept.into_iter().flatten().filter(|user| !named(user));
         let missing = || {
-            let (target, needed) = (&order.target, order.players.len());
+            let (target, needed, domain) = (&order.target, order.players.len(), &self.domain);
             let sentence = format!(
                 "the test needs {needed} user{}, and those that were given and those kept for tests of {target} are fewer",
                 if needed == 1 { "" } else { "s" }
             );
             let remedy = format!(
-                "New-CsHealthMonitoringConfiguration -Identity {target} -FirstTestUserSipUri \"sip:…\" \
-                 -SecondTestUserSipUri \"sip:…\", or give the users' addresses"
+                "New-CsHealthMonitoringConfiguration -Identity {target} -FirstTestUserSipUri \"sip:USER1@{domain}\" \
+                 -SecondTestUserSipUri \"sip:USER2@{domain}\", where USER1 and USER2 are users whom you keep for tests, of those \
+                 in the file that home.users names in reveille.toml; or name users with the test's own parameters"
             );
             Trouble::new(Stage::Settings, Failure::NoTestUsers, sentence, remedy)
         };
@@ -177,7 +189,12 @@ impl OfHome {
         let address = &player.address;
         let user = self.desk.named(&address.to_string()).ok_or_else(|| {
             let sentence = format!("{address} is no user of this home");
-            Trouble::new(Stage::Settings, Failure::NoTestUsers, sentence, "check the address, and the users file")
+            Trouble::new(
+                Stage::Settings,
+                Failure::NoTestUsers,
+                sentence,
+                "check the address; the users of this home stand in the file that home.users names in reveille.toml",
+            )
         })?;
         match player.credential.as_ref().map(|credential| &credential.username) {
             Some(name) if self.desk.named(name).as_ref() != Some(&user) => {

@@ -116,6 +116,20 @@ async fn a_call_asks_for_the_other_token_and_a_device_on_screen_needs_no_push() 
 }
 
 #[tokio::test]
+async fn what_this_version_sends_no_push_for_is_not_said_to_be_pushed_behind_open_gates() {
+    let mut device = fakes::device("phone");
+    let identity = device.identity.as_mut().expect("it has one");
+    identity.voip = identity.message.clone();
+    let home = Home { settings: settings(&[ON, ALLOWED]), ..Home::with([device]) };
+    let desk = fakes::desk(Some(home), None);
+    let call = [("User", "bob"), ("Event", "call")];
+    let tested = run(&desk, "Test-CsPushEligibility", &call).await.expect("an answer");
+    assert_eq!((column(&tested, "WouldPush"), column(&tested, "ClosedGate")), (vec!["False".into()], vec!["".into()]));
+    assert!(column(&tested, "Outcome")[0].starts_with("not pushed: this version does not send pushes for call yet"));
+    assert!(column(&tested, "Explanation")[0].contains("shows the gates of call only"));
+}
+
+#[tokio::test]
 async fn what_the_publisher_refuses_shows_though_every_gate_is_open() {
     let refused = PushState::NotPushed(Reason::AppNotGranted);
     let mut device = fakes::device("phone");
