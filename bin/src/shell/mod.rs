@@ -13,10 +13,10 @@ use clap::Args;
 use reveille_admin::Secret;
 use reveille_core::Clock;
 use reveille_server::SystemClock;
-use reveille_shell::{Session, credential};
 use reveille_shell::host::Terminal as _;
 use reveille_shell::interactive::{self, Console, Interrupts};
 use reveille_shell::remote::{Address, Remote, RemoteError, identity_of, roots_of};
+use reveille_shell::{Session, credential};
 use tokio::task::JoinSet;
 
 use crate::{FAILED, WRONG_CONFIGURATION, out};
@@ -84,6 +84,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let status = match script {
         Some(script) => {
             let mut session = Session::new();
+            place(&mut session, options.file.as_deref())?;
             tokio::select! {
                 ended = session.run(&script, &*remote, &mut console) => ended.status,
                 () = interrupts.pressed() => FAILED,
@@ -117,6 +118,17 @@ fn script(options: &Options) -> Result<Option<String>> {
         (None, None) if !std::io::stdin().is_terminal() => from_stdin().map(Some),
         (None, None) => Ok(None),
     }
+}
+
+/// `$PSScriptRoot` and `$PSCommandPath`, by which a script finds the files beside it.
+fn place(session: &mut Session, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file.filter(|file| *file != Path::new("-")) else { return Ok(()) };
+    let file = std::path::absolute(file)?;
+    let folder = file.parent().unwrap_or(&file);
+    for (name, path) in [("PSScriptRoot", folder), ("PSCommandPath", &file)] {
+        session.set_variable(name, path.display().to_string().into()).map_err(|why| anyhow!(why))?;
+    }
+    Ok(())
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use reveille_admin::value::AS_TEXT;
 use reveille_admin::{Object, Value};
 
 use crate::error::Fault;
@@ -84,6 +85,7 @@ impl Session {
             "null" => Value::Null,
             "?" => Value::Bool(self.succeeded),
             "error" => Value::List(self.errors.clone()),
+            "psversiontable" => version_table(),
             "psitem" => self.variables.get("_").cloned().unwrap_or_default(),
             _ => {
                 let unset = || Preference::named(&name).map(Preference::default_value).unwrap_or_default();
@@ -95,7 +97,7 @@ impl Session {
     /// Sets a variable. The sentence says why one cannot be set, or not to that value.
     pub fn set_variable(&mut self, name: &str, value: Value) -> Result<(), String> {
         let name = name.to_lowercase();
-        if matches!(name.as_str(), "true" | "false" | "null" | "?" | "error" | "psitem") {
+        if matches!(name.as_str(), "true" | "false" | "null" | "?" | "error" | "psitem" | "psversiontable") {
             return Err(format!("Cannot overwrite variable {name} because it is read-only or constant."));
         }
         if !is_shallow(&value, VALUE_NESTING_MAX) {
@@ -116,7 +118,7 @@ impl Session {
     /// Whether a variable was set, or holds something without that.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         let name = name.to_lowercase();
-        matches!(&*name, "true" | "false" | "null" | "?" | "error" | "psitem" | "_")
+        matches!(&*name, "true" | "false" | "null" | "?" | "error" | "psitem" | "psversiontable" | "_")
             || self.variables.contains_key(&name)
             || Preference::named(&name).is_some()
     }
@@ -159,6 +161,12 @@ fn is_shallow(value: &Value, depth: usize) -> bool {
         Value::Object(object) => depth > 0 && object.all().all(|(_, value)| is_shallow(value, depth - 1)),
         _ => true,
     }
+}
+
+/// What scripts look at before they use something that is new to them: the language here is a part of this version's.
+fn version_table() -> Value {
+    let version = Object::new("Version").with("Major", 5i64).with("Minor", 1i64).with(AS_TEXT, "5.1");
+    Object::new("").with("PSVersion", version).with("PSEdition", "Reveille").into()
 }
 
 fn fault_object(fault: &Fault) -> Value {

@@ -184,7 +184,13 @@ pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
         "ogv" | "out-gridview" => "Write Format-Table, or Export-Csv NAME for a program with windows.",
         "lp" | "out-printer" => "Write Out-File NAME, and print that.",
         "send-mailmessage" => "Write Out-File NAME, and send that with the mail program of this machine.",
-        "get-cswindowsservice" | "start-cswindowsservice" | "stop-cswindowsservice" => {
+        "get-location" | "pwd" | "gl" | "whoami" | "hostname" | "ping" | "test-connection" | "test-netconnection"
+        | "nslookup" | "resolve-dnsname" => {
+            "Programs are for the shell that this one was started from; Test-CsFederatedPartner tries a road by itself."
+        }
+        "convertto-xml" => "Write $x.ToXML().",
+        "export-clixml" | "import-clixml" => "Write ConvertTo-Json and Out-File, and Get-Content -Raw and ConvertFrom-Json.",
+        "get-csservice" | "get-cswindowsservice" | "start-cswindowsservice" | "stop-cswindowsservice" => {
             "Get-CsServiceStatus says how the servers are; the system that started them starts and stops them."
         }
         "export-csconfiguration" | "import-csconfiguration" => {

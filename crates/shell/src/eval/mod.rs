@@ -22,7 +22,7 @@ pub(crate) use self::expression::stray_block;
 use self::pipeline::Printer;
 pub(crate) use self::pipeline::{More, Sink, Stage, items_of};
 pub(crate) use self::report::Report;
-use crate::ast::{Block, Pipeline, Statement, StatementKind};
+use crate::ast::{Block, Element, Pipeline, Statement, StatementKind};
 use crate::host::{Host, Terminal};
 use crate::session::Session;
 
@@ -214,7 +214,9 @@ impl<'r> Evaluator<'r> {
             StatementKind::Pipeline(pipeline) => {
                 let before = self.errors;
                 self.pipeline(pipeline, sink).await?;
-                self.session.succeeded = self.errors == before;
+                // An expression that has a value has succeeded, whatever it had to ask.
+                let has_value = matches!(&pipeline.elements[..], [Element::Expression(_)]);
+                self.session.succeeded = has_value || self.errors == before;
                 Ok(())
             }
         }
@@ -222,9 +224,9 @@ impl<'r> Evaluator<'r> {
 
     /// What a statement asks before it does anything.
     async fn asked(&mut self, pipeline: &Pipeline) -> Result<Value, Flow> {
-        let before = self.errors;
         let value = self.pipeline_value(pipeline).await?;
-        self.session.succeeded = self.errors == before;
+        // Whoever asks whether there is something has not failed where there is nothing.
+        self.session.succeeded = true;
         Ok(value)
     }
 

@@ -115,11 +115,15 @@ impl Evaluator<'_> {
                 road.begin(self, 0, out).await?;
                 road.send(self, 0, items, out).await?;
             }
-            [Element::Command(_)] => return road.stages[0].alone(self, out).await,
+            [Element::Command(_)] => {
+                let done = road.stages[0].alone(self, out).await;
+                return self.past(done).map(|_| ());
+            }
             _ => {
                 road.begin(self, 1, out).await?;
                 let mut given = Sink::keep();
-                road.stages[0].alone(self, &mut given).await?;
+                let done = road.stages[0].alone(self, &mut given).await;
+                self.past(done)?;
                 road.ended = 1;
                 road.send(self, 1, given.into_values(), out).await?;
             }
@@ -136,6 +140,16 @@ impl Evaluator<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reports what a command could not do, and goes on without what it would have given: a condition that asks for what is
+    /// not there does not hold. A command that was written wrong or had no answer ends its statement, and so does a mistake in
+    /// an expression.
+    fn past<T>(&mut self, done: Result<T, Flow>) -> Result<Option<T>, Flow> {
+        match done {
+            Err(Flow::Fail(report, action)) if report.is_of_work() => self.report(&report, action).map(|()| None),
+            other => other.map(Some),
+        }
     }
 
     /// Gives a value to whoever takes it.
@@ -251,14 +265,16 @@ impl Road<'_, '_> {
                 continue;
             };
             let more = if is_last {
-                stage.take(evaluator, item, out).await?
+                let done = stage.take(evaluator, item, out).await;
+                evaluator.past(done)?
             } else {
                 let mut given = Sink::keep();
-                let more = stage.take(evaluator, item, &mut given).await?;
+                let done = stage.take(evaluator, item, &mut given).await;
+                let more = evaluator.past(done)?;
                 waiting.push((at + 1, given.into_values().into_iter()));
                 more
             };
-            if more == More::Enough {
+            if more == Some(More::Enough) {
                 self.ended = self.ended.max(at);
                 waiting.retain(|(to, _)| *to > at);
             }

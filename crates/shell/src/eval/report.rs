@@ -43,6 +43,13 @@ impl Report {
         Self { command: String::new(), type_name: String::new(), at, failure }
     }
 
+    /// Whether a command has done its work and found that it cannot be: not one that was written wrong, and not one that
+    /// nobody has answered, whose nothing must not be taken for an answer.
+    pub(super) fn is_of_work(&self) -> bool {
+        let unanswered = [Category::InvalidArgument, Category::PermissionDenied, Category::ResourceUnavailable];
+        !self.command.is_empty() && !unanswered.contains(&self.failure.category)
+    }
+
     fn category(&self) -> String {
         let Failure { category, target, exception, .. } = &self.failure;
         let target = if target.is_empty() { ":".to_owned() } else { format!("{target}:String") };
