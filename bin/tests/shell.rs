@@ -4,10 +4,12 @@
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use reveille_sim::certs::{Ca, Leaf};
+use reveille_sip_net::Identity;
 
 use crate::support::pty::Terminal;
 use crate::support::transcript::PROMPT;
@@ -21,6 +23,12 @@ fn a_line_a_file_and_standard_input_are_scripts_whose_status_tells() -> Result<(
     let socket = demo.told("/organisations/contoso.com/admin_socket")?.to_owned();
     let good =
         demo.folder().write("good.ps1", "\u{feff}# A remark.\r\n$x = Get-CsMcxConfiguration\r\n$x.Identity\r\n")?;
+    let unicode: Vec<u8> = "\u{feff}\"Grüße 🎉\"\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = demo.folder().path().join("utf16.ps1");
+    std::fs::write(&utf16, unicode)?;
+    let ansi = demo.folder().path().join("ansi.ps1");
+    std::fs::write(&ansi, b"'x'\r\n# Gr\xfc\xdfe\r\n")?;
+    let beside = demo.folder().write("beside.ps1", "(Get-Content \"$PSScriptRoot/bad.ps1\").Count\n")?;
     let bad = demo.folder().write("bad.ps1", "Get-CsHostingProvider Nobody\n\"and on\"\n")?;
     for (args, code, out, err) in [
         (vec!["-c", "(Get-CsMcxConfiguration).Identity"], 0, "Global\n", ""),
@@ -28,6 +36,16 @@ fn a_line_a_file_and_standard_input_are_scripts_whose_status_tells() -> Result<(
         (vec![good.to_str().context("a path")?], 0, "Global\n", ""),
         // An error is said, and the script goes on.
         (vec![bad.to_str().context("a path")?], 1, "and on\n", "Get-CsHostingProvider : There is no"),
+        (vec![utf16.to_str().context("a path")?], 0, "Grüße 🎉\n", ""),
+        (vec![ansi.to_str().context("a path")?], 1, "", "ansi.ps1, line:2 char:5: the byte 0xFC is no UTF-8"),
+        (vec![beside.to_str().context("a path")?], 0, "2\n", ""),
+        // What failed last decides, also where nobody was told; whoever asks whether something is there has not failed.
+        (vec!["-c", "Get-CsHostingProvider Nobody -EA 0"], 1, "", ""),
+        (vec!["-c", "if (Get-CsHostingProvider Nobody -EA 0) { 'never' }"], 0, "", ""),
+        (vec!["-c", "-not $null"], 0, "True\n", ""),
+        // Nothing in a pipe commands a terminal that it may lead to; data that count every character are JSON.
+        (vec!["-c", "\"`u{1b}[2J`e[0m`u{9b}x\"; cls"], 0, "\u{fffd}[2J\u{fffd}[0m\u{fffd}x\n", ""),
+        (vec!["-c", "\"`e`u{9b}`u{202e}\" | ConvertTo-Json"], 0, "\"\\u001b\\u009b\\u202e\"\n", ""),
         (vec!["-c", "Get-CsHostingProvider > file"], 1, "", "Out-File file"),
         (vec!["-c", "1", "file"], 2, "", "cannot be used with"),
         (vec!["nowhere.ps1"], 1, "", "nowhere.ps1 cannot be read"),
@@ -64,12 +82,12 @@ fn a_server_that_cannot_be_asked_is_explained() -> Result<()> {
         (vec!["--socket", &missing], 1, "there is no socket"),
         (vec!["--url", "http://admin.contoso.com"], 1, "begin it with https://"),
         (vec!["--url", "https://admin.contoso.com:1/admin"], 1, "goes on behind the host"),
-        (
-            vec!["--url", "https://127.0.0.1:1"],
-            1,
-            "a token in REVEILLE_TOKEN or with --token-file FILE, or --account NAME",
-        ),
-        (vec!["--url", "https://127.0.0.1:1", "--account", "ken"], 1, "nobody is there to type the password of ken"),
+        // Before anybody is asked for a password.
+        (vec!["--url", "https://127.0.0.1:1"], 1, "cannot be reached"),
+        (vec!["--url", "https://127.0.0.1:1", "--account", "ken"], 1, "cannot be reached"),
+        (vec!["--url", "https://127.0.0.1:1", "--cert", &path(&token)], 1, "can be read by others than you"),
+        (vec!["--socket", &missing, "--cert", &path(&token)], 1, "--cert is for a server that is asked by --url"),
+        (vec!["--url", "https://127.0.0.1:1", "--key", &path(&token)], 2, "--cert"),
         (vec!["--url", "https://127.0.0.1:1", "--token-file", &path(&token)], 1, "can be read by others than you"),
         (vec!["-f", &path(&broken)], 64, "nonsense"),
         (vec!["--socket", "a", "--url", "https://b"], 2, "cannot be used with"),
@@ -119,6 +137,44 @@ fn from_elsewhere_a_password_is_asked_for_and_the_session_ends_with_the_shell() 
     local.types(&format!("{PASSWORD}\n"))?;
     let made = local.until(PROMPT)?;
     ensure!(made.contains("ken") && !local.everything().contains(PASSWORD), "{}", local.everything());
+
+    // Without anybody at a keyboard: a certificate that the account names, or its password from the environment.
+    let url = format!("https://localhost:{}", admin.port());
+    let known = ca.issue(Leaf::new("ken", &["ken.contoso.com"]))?;
+    folder.write("ken.pem", &known.chain_pem())?;
+    let key = folder.write("ken.key", &known.key_pem())?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+    let by_itself = |times: &str, args: &[&str], password: Option<&str>| -> Result<(bool, String)> {
+        let mut shell = reveille();
+        shell.arg("shell").arg("--url").arg(&url).arg("--ca").arg(&roots).args(args).stdin(Stdio::null());
+        shell
+            .args(["-c", "1..$env:TIMES | % { (Get-CsMcxConfiguration).Identity } | Get-Unique"])
+            .env_remove("REVEILLE_TOKEN")
+            .env("TIMES", times);
+        if let Some(password) = password {
+            shell.env("REVEILLE_CREDENTIAL_KEN", password);
+        }
+        let done = shell.current_dir(folder.path()).output()?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        Ok((done.status.success(), said))
+    };
+    let certificate = ["--cert", "ken.pem", "--key", "ken.key"];
+    let (done, said) = by_itself("1", &certificate, None)?;
+    ensure!(!done && said.contains("No account has the certificate of --cert"), "{said}");
+    let print = Identity::from_pem(known.chain_pem().as_bytes(), known.key_pem().as_bytes())?;
+    let print = print.certificate().sha256_fingerprint.clone();
+    local.types(&format!("Set-CsAdminAccount ken -CertificateThumbprint {print}\n"))?;
+    local.until(PROMPT)?;
+    // More calls than an account may make at once: the shell waits as long as the server says.
+    let done = by_itself("210", &certificate, None)?;
+    ensure!(done == (true, "Global\n".into()), "{done:?}");
+    let (done, said) = by_itself("1", &["--cert", "ken.pem", "--key", "it.key"], None)?;
+    ensure!(!done && said.contains("can be read by others"), "{said}");
+    let (done, said) = by_itself("1", &["--account", "ken"], None)?;
+    ensure!(!done && said.contains("Nobody is there to type the password of ken"), "{said}");
+    let (done, said) = by_itself("1", &["--account", "ken"], Some("wrong"))?;
+    ensure!(!done && said.contains("Is it the right account and password?"), "{said}");
+    ensure!(by_itself("1", &["--account", "ken"], Some(PASSWORD))?.0, "the password of the environment is ken's");
 
     let from_elsewhere = || {
         let mut shell = reveille();

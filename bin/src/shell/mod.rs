@@ -120,6 +120,12 @@ fn script(options: &Options) -> Result<Option<String>> {
     }
 }
 
+/// The server, if it knows us: a script of a hundred lines is not to be a hundred guesses.
+async fn known(remote: Remote) -> Result<Remote> {
+    remote.me().await?;
+    Ok(remote)
+}
+
 /// `$PSScriptRoot` and `$PSCommandPath`, by which a script finds the files beside it.
 fn place(session: &mut Session, file: Option<&Path>) -> Result<()> {
     let Some(file) = file.filter(|file| *file != Path::new("-")) else { return Ok(()) };
@@ -179,14 +185,14 @@ impl Server {
             let key = self.key.as_ref().unwrap_or(certificate);
             find::closed_to_others(key, "the key")?;
             let identity = identity_of(certificate, key)?;
-            return Ok((Remote::with_identity(address, roots, identity)?, false));
+            return Ok((known(Remote::with_identity(address, roots, identity)?).await?, false));
         }
         let remote = Remote::new(address, roots)?;
         if is_local {
             return Ok((remote, false));
         }
         if let Some(token) = self.token()? {
-            return Ok((remote.with_token(token), false));
+            return Ok((known(remote.with_token(token)).await?, false));
         }
         // Better to know before a password is typed whether it is the right server.
         match remote.me().await {

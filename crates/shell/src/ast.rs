@@ -25,6 +25,19 @@ pub struct Statement {
     pub span: Span,
 }
 
+impl Statement {
+    /// The expression, if the statement is nothing else.
+    pub fn expression(&self) -> Option<&Expression> {
+        match &self.kind {
+            StatementKind::Pipeline(Pipeline { elements, .. }) => match &elements[..] {
+                [Element::Expression(expression)] => Some(expression),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// What a statement does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StatementKind {
@@ -176,7 +189,7 @@ pub enum ExpressionKind {
     /// `"text $with $(values)"`, and bare words with values.
     Expand(Vec<Part>),
     /// `@{ Name = value }`.
-    Hashtable(Vec<(Expression, Pipeline)>),
+    Hashtable(Vec<(Expression, Statement)>),
     /// `a, b`.
     List(Vec<Expression>),
     /// A number.
@@ -316,6 +329,9 @@ pub enum Unary {
 pub enum Type {
     Array,
     Bool,
+    /// `[pscustomobject]`: properties in the order in which they were written.
+    Custom,
+    DateTime,
     Double,
     Hashtable,
     Int,
@@ -332,10 +348,12 @@ impl Type {
         Some(match name {
             "array" | "object[]" => Self::Array,
             "bool" | "boolean" => Self::Bool,
+            "datetime" => Self::DateTime,
             "decimal" | "double" | "float" | "single" => Self::Double,
             "hashtable" | "collections.hashtable" => Self::Hashtable,
             "int" | "int32" | "int64" | "long" | "uint32" => Self::Int,
             "int[]" | "int32[]" | "int64[]" | "long[]" => Self::IntArray,
+            "pscustomobject" | "psobject" => Self::Custom,
             "string" => Self::String,
             "string[]" => Self::StringArray,
             _ => return None,

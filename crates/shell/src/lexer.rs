@@ -139,9 +139,10 @@ impl<'a> Lexer<'a> {
 
     fn block_comment(&mut self) -> Result<(), Fault> {
         let start = self.at;
-        match self.rest().find("#>") {
+        // `<#>` opens and does not close.
+        match self.rest()[2..].find("#>") {
             Some(length) => {
-                self.at += length + 2;
+                self.at += length + 4;
                 Ok(())
             }
             None => {

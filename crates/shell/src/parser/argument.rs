@@ -45,7 +45,7 @@ impl Parser<'_> {
         let mut arguments = Vec::new();
         let mut end = self.lexer.at();
         loop {
-            self.lexer.blanks()?;
+            self.argument_blanks()?;
             if self.ends_command() {
                 break;
             }
@@ -58,6 +58,26 @@ impl Parser<'_> {
         }
         self.lexer.go(end);
         Ok(Command { name, name_span, arguments, span: Span::new(start, end) })
+    }
+
+    /// Passes blanks and comments; a comment does not touch an argument.
+    fn argument_blanks(&mut self) -> Result<(), Fault> {
+        let start = self.lexer.at();
+        self.lexer.blanks()?;
+        let passed = self.lexer.since(start);
+        let touches =
+            passed.starts_with("<#") || passed.contains("#>#") || (passed.ends_with("#>") && !self.ends_command());
+        match touches {
+            true => {
+                let span = self.lexer.span_since(start);
+                Err(Fault::new(
+                    span,
+                    "BlankMissing",
+                    "A blank is missing between the comment and what stands beside it.",
+                ))
+            }
+            false => Ok(()),
+        }
     }
 
     fn ends_command(&self) -> bool {
@@ -77,6 +97,13 @@ impl Parser<'_> {
         self.lexer.bump();
         let name = self.lexer.take_while(|found| is_name(found) || matches!(found, '?' | '-')).to_owned();
         let span = self.lexer.span_since(start);
+        if ["join", "split"].iter().any(|operator| name.eq_ignore_ascii_case(operator)) {
+            let said = format!(
+                "-{name} is an operator, and the arguments of a command are none. Write the command in parentheses: \
+                 (Get-… ) -{name} ','"
+            );
+            return Err(Fault::new(span, "OperatorAsParameter", said));
+        }
         let mut value = None;
         if self.lexer.take(":") {
             self.lexer.blanks()?;
@@ -98,7 +125,7 @@ impl Parser<'_> {
         let mut items = vec![first];
         loop {
             let back = self.lexer.at();
-            self.lexer.blanks()?;
+            self.argument_blanks()?;
             if self.lexer.peek() != Some(',') {
                 self.lexer.go(back);
                 break;
@@ -127,12 +154,17 @@ impl Parser<'_> {
         }
         let item = match self.lexer.peek() {
             Some('$') if self.at_value() => self.primary_with_steps()?,
-            Some('@' | '(' | '{') => self.primary_with_steps()?,
+            // Nothing is asked of a script block but to be carried out.
+            Some('{') => self.primary()?,
+            Some('@' | '(') => self.primary_with_steps()?,
             Some(found) if is_single(found) || is_double(found) => self.primary_with_steps()?,
             _ => return self.word(None),
         };
         if self.at_argument_end() {
             return Ok(item);
+        }
+        if let Some(fault) = unsupported::count(&self.lexer) {
+            return Err(fault);
         }
         // A word may begin with a value: $user@contoso.com.
         let part = match item.kind {
@@ -203,7 +235,7 @@ impl Parser<'_> {
             return Err(fault);
         }
         let raw = self.lexer.since(start);
-        if matches!(raw, "!" | "+" | "-") {
+        if matches!(raw, "!" | "+" | "-" | ":") || raw.starts_with("++") {
             let said = format!(
                 "{raw} is an operator, and the arguments of a command are none. As text it stands in 'quotation marks'."
             );

@@ -1,16 +1,27 @@
 //! Expressions: operators by precedence, values, and the steps from a value to what it holds.
 
 use super::{Open, Parser, unsupported};
-use crate::ast::{Binary, Block, Comparison, Expression, ExpressionKind, Number, Pipeline, Step, Type, Unary};
+use crate::ast::{
+    Binary, Block, Comparison, Expression, ExpressionKind, Number, Pipeline, Statement, Step, Type, Unary,
+};
 use crate::error::Fault;
 use crate::lexer::{is_dash, is_double, is_line_end, is_name, is_single};
 use crate::span::Span;
 
 /// The methods that may be called; everything else is done by commands.
 pub const METHODS: &[&str] = &[
+    "AddDays",
+    "AddHours",
+    "AddMinutes",
+    "AddMonths",
+    "AddSeconds",
+    "AddYears",
+    "CompareTo",
     "Contains",
     "ContainsKey",
     "EndsWith",
+    "Equals",
+    "GetEnumerator",
     "GetType",
     "IndexOf",
     "Insert",
@@ -22,10 +33,13 @@ pub const METHODS: &[&str] = &[
     "Split",
     "StartsWith",
     "Substring",
+    "ToCharArray",
     "ToHTML",
     "ToLower",
+    "ToLowerInvariant",
     "ToString",
     "ToUpper",
+    "ToUpperInvariant",
     "ToXML",
     "Trim",
     "TrimEnd",
@@ -270,12 +284,6 @@ impl Parser<'_> {
         while let Some(step) = self.step()? {
             steps.push(step);
         }
-        if self.lexer.rest().starts_with("++") || self.lexer.rest().starts_with("--") {
-            let start = self.lexer.at();
-            let sign = &self.lexer.rest()[..1];
-            let said = format!("{sign}{sign} is not supported. Write: $x {sign}= 1");
-            return Err(Fault::new(Span::new(start, start + 2), "OperatorNotSupported", said));
-        }
         if steps.is_empty() {
             return Ok(of);
         }
@@ -283,7 +291,7 @@ impl Parser<'_> {
         Ok(Expression { kind: ExpressionKind::Access { of: Box::new(of), steps }, span })
     }
 
-    fn primary(&mut self) -> Result<Expression, Fault> {
+    pub(super) fn primary(&mut self) -> Result<Expression, Fault> {
         let start = self.lexer.at();
         let kind = match (self.lexer.peek(), self.lexer.second()) {
             (Some('$'), Some('(')) => ExpressionKind::Sub(self.block("$(", ')')?),
@@ -342,7 +350,7 @@ impl Parser<'_> {
     fn hashtable(&mut self) -> Result<ExpressionKind, Fault> {
         let open = self.open("@{", '}');
         self.nested(open.span, |parser| {
-            let mut entries: Vec<(Expression, Pipeline)> = Vec::new();
+            let mut entries: Vec<(Expression, Statement)> = Vec::new();
             loop {
                 parser.lexer.blank_lines()?;
                 match parser.lexer.peek() {
@@ -369,7 +377,7 @@ impl Parser<'_> {
         })
     }
 
-    fn entry(&mut self) -> Result<(Expression, Pipeline), Fault> {
+    fn entry(&mut self) -> Result<(Expression, Statement), Fault> {
         let start = self.lexer.at();
         let key = match self.lexer.peek() {
             Some('$') => self.primary_with_steps()?,
@@ -390,7 +398,7 @@ impl Parser<'_> {
         }
         self.lexer.bump();
         self.lexer.blank_lines()?;
-        Ok((key, self.pipeline()?))
+        Ok((key, self.statement()?))
     }
 
     fn entry_end(&mut self) -> Result<(), Fault> {
@@ -472,7 +480,7 @@ impl Parser<'_> {
 }
 
 fn ends_number(next: char) -> bool {
-    !is_name(next) && !matches!(next, '.' | ':' | '\\' | '@')
+    !is_name(next) && !matches!(next, '.' | ':' | '\\' | '@' | '#')
 }
 
 fn same_key(one: &Expression, other: &Expression) -> bool {

@@ -116,7 +116,7 @@ impl Parser<'_> {
 
     /// What comes next cannot stand here. Known forms of PowerShell are named.
     fn unexpected(&self, more: &str) -> Fault {
-        if let Some(fault) = unsupported::ahead(&self.lexer) {
+        if let Some(fault) = unsupported::ahead(&self.lexer).or_else(|| unsupported::count(&self.lexer)) {
             return fault;
         }
         let start = self.lexer.at();

@@ -2,7 +2,7 @@
 
 use super::{Open, Parser, unsupported};
 use crate::ast::{
-    Assign, Block, Element, Expression, ExpressionKind, Pipeline, Statement, StatementKind, Step, Target, Type,
+    Assign, Block, Element, Expression, ExpressionKind, Number, Pipeline, Statement, StatementKind, Step, Target, Type,
     Variable,
 };
 use crate::error::Fault;
@@ -47,7 +47,7 @@ impl Parser<'_> {
     }
 
     /// One statement.
-    fn statement(&mut self) -> Result<Statement, Fault> {
+    pub(super) fn statement(&mut self) -> Result<Statement, Fault> {
         self.after_body = false;
         let start = self.lexer.at();
         let word = self.lexer.peek_word().to_ascii_lowercase();
@@ -59,7 +59,9 @@ impl Parser<'_> {
                 self.lexer.take_keyword(&word);
                 self.lexer.blanks()?;
                 let ends = self.lexer.peek().is_none_or(|next| is_line_end(next) || matches!(next, ';' | '}' | ')'));
-                StatementKind::Exit(if ends { None } else { Some(self.pipeline()?) })
+                let status = if ends { None } else { Some(self.pipeline()?) };
+                self.after_body = false;
+                StatementKind::Exit(status)
             }
             _ => match unsupported::keyword(&self.lexer, &word) {
                 Some(fault) => return Err(fault),
@@ -168,6 +170,9 @@ impl Parser<'_> {
         let operator = self.lexer.at();
         let how = match self.assign() {
             Some(how) if pipeline.elements.len() == 1 => how,
+            None if pipeline.elements.len() == 1 && unsupported::count(&self.lexer).is_some() => {
+                return self.counted(pipeline, start);
+            }
             _ => {
                 self.lexer.go(back);
                 let span = pipeline.span;
@@ -184,6 +189,19 @@ impl Parser<'_> {
         // `$a = $b = $c = …` is as deep as it is long.
         let value = Box::new(self.nested(operator, Self::statement)?);
         Ok(Statement { kind: StatementKind::Assign { target, how, value }, span: self.lexer.span_since(start) })
+    }
+
+    /// `$x++` or `$x--`: one is added or taken away.
+    fn counted(&mut self, pipeline: Pipeline, start: usize) -> Result<Statement, Fault> {
+        let sign = self.lexer.at();
+        let how = if self.lexer.take("++") { Assign::Add } else { Assign::Subtract };
+        self.lexer.go(sign + 2);
+        let span = self.lexer.span_since(sign);
+        let target = target(pipeline, span)?;
+        let one = Element::Expression(Expression { kind: ExpressionKind::Number(Number::Int(1)), span });
+        let one = Statement { kind: StatementKind::Pipeline(Pipeline { elements: vec![one], span }), span };
+        let kind = StatementKind::Assign { target, how, value: Box::new(one) };
+        Ok(Statement { kind, span: self.lexer.span_since(start) })
     }
 
     fn assign(&mut self) -> Option<Assign> {

@@ -91,10 +91,12 @@ impl Parser<'_> {
                     Some('0') => text.push('\0'),
                     Some('a') => text.push('\u{7}'),
                     Some('b') => text.push('\u{8}'),
+                    Some('e') => text.push('\u{1b}'),
                     Some('f') => text.push('\u{c}'),
                     Some('n') => text.push('\n'),
                     Some('r') => text.push('\r'),
                     Some('t') => text.push('\t'),
+                    Some('u') => text.push(self.code_point()?),
                     Some('v') => text.push('\u{b}'),
                     other => text.extend(other),
                 }
@@ -109,6 +111,19 @@ impl Parser<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `{1F600}` behind `` `u ``: a character by its number.
+    fn code_point(&mut self) -> Result<char, Fault> {
+        let start = self.lexer.at();
+        let said = "After `u comes the number of a character, one to six hexadecimal digits in braces: `u{1F600}.";
+        let opened = self.lexer.take("{");
+        let digits = self.lexer.take_while(|found| found.is_ascii_hexdigit());
+        let named = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() <= 6).and_then(char::from_u32);
+        match named.filter(|_| opened && self.lexer.take("}")) {
+            Some(named) => Ok(named),
+            None => Err(Fault::new(self.lexer.span_since(start), "InvalidUnicodeEscapeSequence", said)),
+        }
     }
 
     /// Whether the dollar sign that comes next begins a variable or `$(`.

@@ -21,7 +21,10 @@ pub(super) fn keyword(lexer: &Lexer<'_>, word: &str) -> Option<Fault> {
         "filter" | "function" => "Keep the commands in a file and run it with: reveille shell FILE",
         "from" | "using" | "var" | "define" => "All that there is can be used without it.",
         "param" => "Set the variables at the beginning of the script: $x = …, or read them from $env:NAME.",
-        "return" => "Write exit to end the script, or just the value.",
+        "return" => {
+            "Write if (…) { … } around what is to be done, or Where-Object before ForEach-Object; exit ends the whole \
+             script. A value is given by writing it."
+        }
         "switch" => "Write if … elseif … else.",
         "throw" => "Write Write-Error \"…\", then exit 1.",
         "trap" => "Write -ErrorAction Stop at the command that must not fail.",
@@ -53,6 +56,14 @@ pub(super) fn ahead(lexer: &Lexer<'_>) -> Option<Fault> {
         }
         _ => operator(lexer),
     }
+}
+
+/// `++` or `--` that is no statement of its own.
+pub(super) fn count(lexer: &Lexer<'_>) -> Option<Fault> {
+    let start = lexer.at();
+    let sign = ["++", "--"].into_iter().find(|sign| lexer.rest().starts_with(sign))?;
+    let said = format!("{sign} stands only behind a variable, as a statement of its own: $x{sign}");
+    Some(Fault::new(Span::new(start, start + 2), "OperatorNotSupported", said))
 }
 
 /// A dot that would read another script.
@@ -148,7 +159,8 @@ pub(super) fn static_member(of: &str, span: Span) -> Fault {
 
 /// A type that has no meaning here.
 pub(super) fn type_name(name: &str, span: Span) -> Fault {
-    let known = "[array], [bool], [double], [hashtable], [int], [int[]], [string], [string[]]";
+    let known =
+        "[array], [bool], [datetime], [double], [hashtable], [int], [int[]], [pscustomobject], [string], [string[]]";
     Fault::new(span, "TypeNotFound", format!("The type [{name}] does not exist here. These do: {known}."))
 }
 

@@ -59,6 +59,9 @@ async fn serve(
                 seen.lock().unwrap().push(format!("{line} {bearer:?} {}", String::from_utf8_lossy(&body)));
                 let (status, text) = answer(&line);
                 let mut response = Response::builder().status(status);
+                if status == 429 {
+                    response = response.header("retry-after", "0");
+                }
                 if last {
                     response = response.header("connection", "close");
                 }
@@ -85,6 +88,22 @@ fn well(line: &str) -> (u16, String) {
         ),
         _ => (404, "<html>not here</html>".into()),
     }
+}
+
+#[tokio::test]
+async fn who_is_too_fast_comes_again_when_the_server_says() {
+    static TRIES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let folder = Folder::new("busy");
+    let seen = Arc::default();
+    let busy = |line: &str| match TRIES.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0..3 => (429, r#"{"message":"Too many."}"#.to_owned()),
+        _ => well(line),
+    };
+    let server = tokio::spawn(serve(UnixListener::bind(folder.socket()).unwrap(), 9, Arc::clone(&seen), busy));
+    let remote = Remote::new(Address::Socket(folder.socket()), None).unwrap();
+    let outcome = remote.run("Get-CsMcxConfiguration", &Object::default()).await.unwrap();
+    assert_eq!((outcome.objects.len(), seen.lock().unwrap().len()), (1, 4));
+    server.abort();
 }
 
 #[tokio::test]
