@@ -174,7 +174,14 @@ fn each_wrong_configuration_is_refused_with_one_sentence_that_names_the_key() ->
                 machine.path("nowhere.p8")
             ),
         ),
-        ("a port in use", machine.good.clone(), format!("edge.external: {edge} is in use by another program")),
+        (
+            "a port in use",
+            machine.good.clone(),
+            format!(
+                "edge.external: {edge} is in use by another program; this names it: ss -lntup 'sport = :{}'",
+                edge.port()
+            ),
+        ),
         (
             "two roles that claim one port",
             free.replace(&format!("listen = \"{house}\""), &format!("listen = \"{}\"", machine.at(2, 5062))),

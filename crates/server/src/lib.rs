@@ -13,6 +13,7 @@ mod examiner;
 mod home;
 pub mod logging;
 mod names;
+mod obstacle;
 mod ops;
 mod ports;
 pub mod process;

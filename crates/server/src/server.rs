@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::certificates::Certificates;
 use crate::config::{self, ConfigError, Fault, Raw};
 use crate::names::Names;
+use crate::obstacle::Unheard;
 use crate::ops::{self, Status};
 use crate::tls::{Side, TlsFault};
 use crate::users_file::UsersError;
@@ -44,7 +45,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A listener.
-    #[error("{key}: {address} cannot be listened on: {source}")]
+    #[error("{key}: {}", Unheard(*address, source))]
     Listen {
         /// The key.
         key: &'static str,

@@ -92,6 +92,7 @@ async fn what_the_settings_and_the_records_forbid_is_told_before_anybody_is_conn
     let here = || names().host(PARTNER, [192, 0, 2, 9].into());
     let elsewhere = || srv(here(), "contoso.com", "sip.elsewhere.example", 5061);
     let nowhere = || srv(here(), "contoso.com", "sip.contoso.com", 5061);
+    let an_address = || srv(here(), "contoso.com", "192.0.2.9", 5061);
     let ok = "own-name".to_owned();
     for (rows, names, expected, number) in [
         (
@@ -103,6 +104,7 @@ async fn what_the_settings_and_the_records_forbid_is_told_before_anybody_is_conn
         (vec![], here(), "policy failed: domain-not-allowed", 90103),
         (vec![blocked("contoso.com")], here(), "policy failed: domain-blocked", 90102),
         (vec![allowed("contoso.com", None)], here(), "name failed: srv-not-found", 1008),
+        (vec![allowed("contoso.com", None)], an_address(), "name failed: srv-not-found", 1008),
         (vec![allowed("contoso.com", None)], elsewhere(), "name failed: srv-names-another", 1009),
         (vec![allowed("contoso.com", None)], nowhere(), "address failed: address-not-found", 1014),
     ] {
@@ -114,6 +116,11 @@ async fn what_the_settings_and_the_records_forbid_is_told_before_anybody_is_conn
         assert!(message.header(Name::MsDiagnostics).is_some_and(|it| it.contains("advice=")), "{expected}");
         border.end().await;
     }
+    let border = Border::start(settings([allowed("contoso.com", None)]), an_address()).await;
+    let (_, answer) = ask(&mut border.insider(HOUSE).await, 1).await;
+    let reason = answer.said.map(|said| said.reason).unwrap_or_default();
+    assert!(reason.contains("192.0.2.9") && reason.contains("which is no host name"), "{reason}");
+    border.end().await;
     let target = |answer: Answer| answer.told.into_iter().find_map(|told| told.name.filter(|_| !told.passed));
     let border = Border::start(settings([allowed("contoso.com", None)]), elsewhere()).await;
     let (_, answer) = ask(&mut border.insider(HOUSE).await, 1).await;

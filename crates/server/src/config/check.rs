@@ -10,6 +10,7 @@ use reveille_core::{Provider, SipDomain, Timestamp};
 use super::admin::Admin;
 use super::raw::{App, Edge, EdgeLimits, Raw, Tls};
 use crate::certificates::{Urgency, day};
+use crate::obstacle::{Unheard, Unread};
 use crate::tls::Material;
 use crate::{clearinghouse, users_file};
 
@@ -236,7 +237,7 @@ impl Faults {
 
     fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) = File::open(path) {
-            self.add(key, format!("the file {} cannot be read: {error}", path.display()));
+            self.add(key, Unread(path, &error).to_string());
         }
     }
 
@@ -323,11 +324,7 @@ impl Faults {
                 (true, false) => TcpListener::bind(address).map(drop),
             };
             if let Err(error) = bound {
-                let sentence = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => format!("{address} is in use by another program"),
-                    _ => format!("{address} cannot be listened on: {error}"),
-                };
-                self.add(key, sentence);
+                self.add(key, Unheard(*address, &error).to_string());
             }
         }
     }
