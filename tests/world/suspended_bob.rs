@@ -103,7 +103,7 @@ async fn home_says_that_its_own_settings_do_not_allow_the_publisher() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn home_says_that_the_publisher_does_not_allow_contoso() -> Result<()> {
     let forgotten = Agreement::ThePublisherAllowsContoso;
-    let world = not_woken(forgotten, "domain-not-allowed", "contoso.com is not an allowed domain").await?;
+    let world = not_woken(forgotten, "partner-does-not-allow-us", "contoso.com is not an allowed domain").await?;
     let refused = world.publisher.status().as_json();
     assert_eq!(refused["edge"]["refusals"][0]["reason"], "domain-not-allowed");
     assert_eq!(refused["edge"]["refusals"][0]["advice"], "New-CsAllowedDomain -Identity contoso.com");

@@ -55,6 +55,8 @@ pub enum Decider {
     Edge,
     /// The mobility service.
     Home,
+    /// The Access Edge on the other side, which admits us or not.
+    Partner,
     /// The push service.
     Provider,
 }
@@ -66,6 +68,7 @@ impl Decider {
             Self::ClearingHouse => "clearing house",
             Self::Edge => "edge",
             Self::Home => "home",
+            Self::Partner => "partner",
             Self::Provider => "provider",
         }
     }
@@ -97,7 +100,8 @@ reasons! {
     /// The publisher does not serve this organisation with this app.
     AppNotGranted = "app-not-granted" by ClearingHouse:
         "the publisher has not granted this app to the organisation",
-        "ask the publisher to grant it there: Set-CsPushApp -Identity APP -Serves @{Add=\"ORIGIN\"}";
+        "ask the publisher to grant it there: Set-CsPushApp -Identity APP -Serves @{Add=\"ORIGIN\"} (or, where \
+         Get-CsPushApp does not show it yet: New-CsPushApp -Identity APP -Serves ORIGIN)";
     /// The brake holds this app's pushes.
     AppSuspendedByBrake = "app-suspended-by-brake" by ClearingHouse:
         "the app is suspended because its tokens were rejected in mass",
@@ -146,6 +150,10 @@ reasons! {
     InvalidRequest = "invalid-request" by ClearingHouse:
         "the push request is not valid",
         "Get-CsPushTrace -Id PUSH has what the clearing house says is wrong; bring both sides to one version";
+    /// Whoever answers for the publisher's domain takes no push requests at that address.
+    NoClearingHouse = "no-clearing-house" by Partner:
+        "nobody takes push requests at the address in PushNotificationProxyUri",
+        "Test-CsMcxPushNotification -AccessEdgeFqdn EDGE -Detailed tells who answers there, and how to name another";
     /// The device never gave a push identity.
     NoIdentity = "no-identity" by Home:
         "no device of the user has registered a push identity",
@@ -174,6 +182,23 @@ reasons! {
     OutcomeUnknown = "outcome-unknown" by ClearingHouse:
         "whether the provider took it is not known, and a call must not ring twice",
         "";
+    /// The publisher's edge has our domain on its block list.
+    PartnerBlocksUs = "partner-blocks-us" by Partner:
+        "the publisher has blocked our domain",
+        "ask DOMAIN to run: Remove-CsBlockedDomain -Identity ORIGIN";
+    /// The publisher's edge does not have our domain on its allow list.
+    PartnerDoesNotAllowUs = "partner-does-not-allow-us" by Partner:
+        "the publisher does not allow our domain",
+        "ask DOMAIN to run: New-CsAllowedDomain -Identity ORIGIN";
+    /// The publisher's edge has federation switched off.
+    PartnerFederationOff = "partner-federation-off" by Partner:
+        "the publisher has federation switched off",
+        "ask DOMAIN to run: Set-CsAccessEdgeConfiguration -AllowFederatedUsers $True";
+    /// The publisher's edge does not take our edge's certificate for our domain.
+    PartnerRejectsCertificate = "partner-rejects-certificate" by Partner:
+        "the publisher does not take the certificate of our edge for our domain",
+        "give our edge a certificate that names ORIGIN, or ask DOMAIN which name it expects (ProxyFqdn there); \
+         Test-CsMcxPushNotification -AccessEdgeFqdn EDGE -Detailed tells the name to give them";
     /// The user's mobility policy says no.
     PolicyForbids = "policy-forbids" by Home:
         "the user's mobility policy forbids push notifications",

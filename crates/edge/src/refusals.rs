@@ -200,10 +200,21 @@ fn advice(refusal: &Refusal, shown: Option<&Arc<PeerCertificate>>) -> String {
         Some(shown) if shown.dns.iter().any(covers) => {
             format!("a wildcard names nobody (RFC 5922 §7.2): ask the partner for a certificate with the name {wanted}")
         }
-        _ => format!(
-            "ask the partner for a certificate with the name {wanted}; if it is another edge that speaks for {domain}, say so: \
-             Set-CsAllowedDomain -Identity {domain} -ProxyFqdn"
-        ),
+        _ => {
+            let ask = format!("ask the partner for a certificate with the name {wanted}");
+            // Only what is a name may stand in a command that somebody types: the peer chose what is written there.
+            let mut named = shown.iter().flat_map(|shown| &shown.dns).filter_map(|name| name.parse::<SipDomain>().ok());
+            match (named.next(), named.next()) {
+                (None, _) => ask,
+                (Some(name), more) => {
+                    let more = if more.is_some() { ", or with another of its names" } else { "" };
+                    format!(
+                        "{ask}; if it is another edge that speaks for {domain}, say so: Set-CsAllowedDomain -Identity {domain} \
+                         -ProxyFqdn {name}{more}"
+                    )
+                }
+            }
+        }
     }
 }
 
@@ -254,13 +265,19 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         for (shown, names, does) in [
             (shown("edge.fabrikam.com", &[]), "; it names nobody", "with-common-name"),
-            (shown("edge.fabrikam.com", &["other.example"]), "; it names other.example", "Set-CsAllowedDomain"),
+            (
+                shown("edge.fabrikam.com", &["other.example"]),
+                "; it names other.example",
+                "say so: Set-CsAllowedDomain -Identity fabrikam.com -ProxyFqdn other.example",
+            ),
+            (shown("x", &["$(reboot)"]), "; it names $(reboot)", "ask the partner for a certificate with the name"),
             (shown("x", &["*.fabrikam.com"]), "; it names nobody", "a wildcard names nobody"),
-            (shown("x", &["*.com"]), "; it names nobody", "Set-CsAllowedDomain"),
-            (shown("x", &many), "n6.example, n7.example, …", "Set-CsAllowedDomain"),
+            (shown("x", &["*.com"]), "; it names nobody", "a certificate with the name edge.fabrikam.com"),
+            (shown("x", &many), "n6.example, n7.example, …", "-ProxyFqdn n0.example, or with another of its names"),
         ] {
             let (sentence, advice) = (sentence(&refusal, Some(&shown)), advice(&refusal, Some(&shown)));
             assert!(sentence.ends_with(names) && advice.contains(does), "{sentence} / {advice}");
+            assert!(!advice.ends_with("-ProxyFqdn") && !advice.contains('$'), "{advice}");
         }
         assert_eq!(sentence(&Refusal::BadFrom, None), Refusal::BadFrom.to_string());
     }

@@ -147,7 +147,10 @@ async fn ask(road: &Road, requests: &[PushRequest], to: &str) -> Result<Message,
 pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
     let status = response.status().unwrap_or_default();
     let after = response.header(Name::RetryAfter).and_then(seconds);
-    let diagnosis = response.header(Name::MsDiagnostics).or_else(|| response.header(Name::MsDiagnosticsPublic));
+    // Our edge takes the inner form off whatever comes from outside: who speaks in the public one only is the partner.
+    let inside = response.header(Name::MsDiagnostics);
+    let is_ours = inside.is_some();
+    let diagnosis = inside.or_else(|| response.header(Name::MsDiagnosticsPublic));
     let detail = format!("{status} {}", diagnosis.or_else(|| response.reason_phrase()).unwrap_or_default());
     if (200..300).contains(&status) {
         return match push_result::read(response.headers(Name::PushResult)) {
@@ -162,15 +165,20 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
     let refused = |reason| Answered::Refused { reason, detail: detail.clone() };
     let id = diagnosis.and_then(|value| value.split(';').next()?.trim().parse::<u32>().ok());
     let answer = match (status, id) {
-        (_, Some(90102)) => refused(Reason::DomainBlocked),
-        (_, Some(90103)) => refused(Reason::DomainNotAllowed),
-        (_, Some(90104)) => refused(Reason::FederationOff),
+        (_, Some(90102)) if is_ours => refused(Reason::DomainBlocked),
+        (_, Some(90102)) => refused(Reason::PartnerBlocksUs),
+        (_, Some(90103)) if is_ours => refused(Reason::DomainNotAllowed),
+        (_, Some(90103)) => refused(Reason::PartnerDoesNotAllowUs),
+        (_, Some(90104)) if is_ours => refused(Reason::FederationOff),
+        (_, Some(90104)) => refused(Reason::PartnerFederationOff),
         (_, Some(90109)) => refused(Reason::AppNotGranted),
         (_, Some(90129)) => refused(Reason::ClockSkew),
         (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
         // The publisher's certificate check; any other 403 is somebody's configuration, and may be mended in time.
-        (403, Some(1010)) => refused(Reason::DomainNotAllowed),
-        (404, _) => refused(Reason::NoSuchApp),
+        (403, Some(1010)) if !is_ours => refused(Reason::PartnerRejectsCertificate),
+        (404, Some(90110)) => refused(Reason::NoSuchApp),
+        // A clearing house says what it does not know: this is somebody else's server, or another name there.
+        (404, _) => refused(Reason::NoClearingHouse),
         // 408, 480, 503, 504 and whatever else: as long as the push is worth it, it is asked for again.
         _ => Answered::Later { after, detail },
     };
@@ -219,10 +227,18 @@ mod tests {
             (202, "Push-Result: 0;result=refused;reason=throttled;retry-after=9\r\n", later(Some(9))),
             (202, "", later(None)),
             (200, "Push-Result: 0;result=journaled, 1;result=journaled\r\n", later(None)),
-            (403, "ms-diagnostics-public: 90103;reason=\"no\"\r\n", refused(Reason::DomainNotAllowed)),
+            (403, "ms-diagnostics: 90102;reason=\"no\"\r\n", refused(Reason::DomainBlocked)),
+            (403, "ms-diagnostics: 90103;reason=\"no\"\r\n", refused(Reason::DomainNotAllowed)),
             (403, "ms-diagnostics: 90104;reason=\"off\"\r\n", refused(Reason::FederationOff)),
+            (403, "ms-diagnostics-public: 90102;reason=\"no\"\r\n", refused(Reason::PartnerBlocksUs)),
+            (403, "ms-diagnostics-public: 90103;reason=\"no\"\r\n", refused(Reason::PartnerDoesNotAllowUs)),
+            (403, "ms-diagnostics-public: 90104;reason=\"off\"\r\n", refused(Reason::PartnerFederationOff)),
+            (403, "ms-diagnostics-public: 1010;reason=\"no\"\r\n", refused(Reason::PartnerRejectsCertificate)),
+            (403, "ms-diagnostics: 1034;reason=\"no word\";source=\"edge\"\r\n", later(None)),
             (403, "ms-diagnostics: 90109;reason=\"app\"\r\n", refused(Reason::AppNotGranted)),
-            (404, "", refused(Reason::NoSuchApp)),
+            (404, "ms-diagnostics-public: 90110;reason=\"app\"\r\n", refused(Reason::NoSuchApp)),
+            (404, "ms-diagnostics-public: 1003;reason=\"who\"\r\n", refused(Reason::NoClearingHouse)),
+            (404, "", refused(Reason::NoClearingHouse)),
             (400, "", refused(Reason::InvalidRequest)),
             (480, "Retry-After: 30 (busy);duration=9\r\n", later(Some(30))),
             (503, "Retry-After: 5\r\n", later(Some(5))),

@@ -30,6 +30,7 @@ mod push_notification_configuration;
 mod push_reason;
 mod push_recipe;
 mod push_trace;
+mod push_trouble;
 mod remedy;
 mod service_status;
 mod setting_history;
@@ -42,6 +43,7 @@ mod test_mcx_push_notification;
 use crate::cmdlet::Cmdlet;
 
 pub(crate) use admin_account::unavailable;
+pub(crate) use remedy::quoted;
 
 /// Every cmdlet, by noun.
 pub const CMDLETS: &[&dyn Cmdlet] = &[

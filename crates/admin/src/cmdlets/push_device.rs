@@ -7,6 +7,7 @@ use reveille_store::DeviceRecord;
 
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
+use crate::cmdlets::push_eligibility::came_back;
 use crate::cmdlets::remedy::{self, Place};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
@@ -52,7 +53,8 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, NOUN),
                 summary: "Shows the users' devices, and whether each is reached directly, by push, or not at all",
                 description: "ReachedBy is what a message would need at this moment: directly (the app is on screen), held \
-                              connection, push, or unreachable with Reason and Remedy. A device without a push identity is \
+                              connection, push, or unreachable with Reason and Remedy. Where push stands with a Reason, home \
+                              may send it and the last one was turned back on the road. A device without a push identity is \
                               listed while it is connected.",
                 parameters: &[
                     Parameter::new("User", Kind::User, "Whose: bob, bob@contoso.com or sip:bob@contoso.com")
@@ -181,7 +183,9 @@ fn object(device: &Foreseen, place: &Place<'_>) -> Object {
     let reached_by = device.reached_by();
     let reason = match reached_by {
         ReachedBy::Unreachable(reason) => Some(reason),
-        ReachedBy::Directly | ReachedBy::HeldConnection | ReachedBy::Push | ReachedBy::PushOfAnother => None,
+        // Home may send it, and the last one was turned back on the road.
+        ReachedBy::Push => came_back(device),
+        ReachedBy::Directly | ReachedBy::HeldConnection | ReachedBy::PushOfAnother => None,
     };
     let last_push = record.last_push.map(|(push, ..)| push);
     let last_state = record.last_push.map(|(_, state, _)| state);

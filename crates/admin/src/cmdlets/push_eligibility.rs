@@ -319,11 +319,14 @@ fn other(record: &reveille_store::DeviceRecord, wanted: Channel) -> String {
     }
 }
 
-/// Why the last push did not arrive though home had sent it.
-fn came_back(device: &Foreseen) -> Option<Reason> {
+/// Why the last push did not arrive though home had sent it. A dead token is none: the device has another one since, or the
+/// gate is closed.
+pub(super) fn came_back(device: &Foreseen) -> Option<Reason> {
     let (_, state, _) = device.record.last_push?;
     reason_of(state).filter(|reason| match reason.decided_by() {
-        Decider::ClearingHouse | Decider::Provider => !reason.remedy().is_empty(),
+        Decider::ClearingHouse | Decider::Partner | Decider::Provider => {
+            *reason != Reason::IdentityDead && !reason.remedy().is_empty()
+        }
         Decider::Edge | Decider::Home => false,
     })
 }

@@ -348,7 +348,8 @@ mod tests {
         assert_eq!(column(&all, "Explanation")[0], "the provider rejected the push as wrong: BadTopic");
         assert_eq!(
             column(&all, "Remedy")[2],
-            "ask the publisher to grant it there: Set-CsPushApp -Identity org.example.chat -Serves @{Add=\"contoso.com\"}"
+            "ask the publisher to grant it there: Set-CsPushApp -Identity org.example.chat -Serves @{Add=\"contoso.com\"} (or, \
+             where Get-CsPushApp does not show it yet: New-CsPushApp -Identity org.example.chat -Serves contoso.com)"
         );
         let picked = |parameters: &'static [(&str, &str)]| {
             let desk = &desk;

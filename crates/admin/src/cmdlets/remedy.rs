@@ -87,7 +87,7 @@ pub(super) fn said(detail: &str) -> String {
 }
 
 /// As an argument on a line of the shell.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     match text.chars().all(plain) && !text.is_empty() {
         true => text.to_owned(),

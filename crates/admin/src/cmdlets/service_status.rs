@@ -1,11 +1,13 @@
 //! `CsServiceStatus`: what runs in this server, and everything that an administrator should look at.
 
 use reveille_core::Timestamp;
+use reveille_store::StoreError;
 
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Running, Verb};
 use crate::cmdlets::certificate::{SOON_DAYS, days_left, machine};
 use crate::cmdlets::push_lane::remedy_of;
+use crate::cmdlets::push_trouble::{self, PushTrouble};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::border::Partner;
@@ -24,9 +26,11 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, "CsServiceStatus"),
                 summary: "Shows what runs in this server, and everything that needs somebody's attention",
                 description: "One line for the server, each role and each listener, and one for each trouble: push lanes \
-                              without a connection, partners that cannot be reached, tests that ran by themselves and failed, certificates near their end, files that \
-                              could not be read again, and settings that contradict nothing and yet will not work. Where \
-                              Status is not Running, Detail says what it is and Remedy what to do.",
+                              without a connection, partners that cannot be reached, pushes of the last day that a publisher \
+                              refuses or that nobody takes, tests that ran by themselves and failed, certificates near \
+                              their end or without a name that they need, keys of push services that are not the ones in \
+                              their files, files that could not be read again, and settings that contradict nothing and \
+                              yet will not work. Where Status is not Running, Detail says what it is and Remedy what to do.",
                 parameters: &[Parameter::new("Trouble", Kind::Switch, "Only what needs attention")],
                 outputs: &["Kind", "Name", "Status", "Detail", "Remedy"],
                 area: Area::Topology,
@@ -46,6 +50,9 @@ impl Cmdlet for Get {
             }
             if let Some(border) = &desk.ports.border {
                 lines.extend(border.partners().iter().filter_map(partner));
+            }
+            if let Some(home) = desk.ports.devices.as_deref() {
+                lines.extend(pushes(push_trouble::troubles(home, desk).await));
             }
             if let Some(results) = &desk.ports.results {
                 lines.extend(results.all().iter().filter_map(|(test, known)| failed(test, known.found.first()?)));
@@ -129,6 +136,18 @@ fn partner(partner: &Partner) -> Option<Object> {
         advice => advice.to_owned(),
     };
     Some(line("partner", &partner.domain, "Warning", &format!("{}: {}", partner.state, error.sentence), &remedy))
+}
+
+/// What is wrong with this home's pushes.
+fn pushes(found: Result<Vec<PushTrouble>, StoreError>) -> Vec<Object> {
+    let line_of = |it: &PushTrouble| line("push", &it.publisher, "Warning", &it.detail, &it.remedy);
+    match found {
+        Ok(found) => found.iter().map(line_of).collect(),
+        Err(error) => {
+            let detail = format!("what became of pushes cannot be read: {error}");
+            vec![line("push", "", "Warning", &detail, "look at the volume that holds store.dir, and at the log")]
+        }
+    }
 }
 
 /// A test that ran by itself, and failed the last time.

@@ -15,9 +15,10 @@ use serde_json::Map;
 
 use crate::call::Call;
 use crate::cmdlet::{Area, Outcome};
+use crate::cmdlets::{find, quoted};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
-use crate::value::Object;
+use crate::value::{Object, Value};
 
 pub(crate) use object::record;
 pub(crate) use pattern::fits;
@@ -137,7 +138,10 @@ impl Family {
             (Some(row), _) => (row.setting.identity(), object::record(&row.setting), row.version),
             // Made with -InMemory, or removed meanwhile: the version that it was read at tells.
             (None, Some(_)) => (identity, Record::new(), 0),
-            (None, None) => (identity.clone(), self.inherited(&identity, settings, &mut said)?, 0),
+            (None, None) => {
+                let inherited = self.inherited(&identity, settings, &mut said);
+                (identity.clone(), inherited.map_err(|failure| self.made_instead(failure, &identity, call))?, 0)
+            }
         };
         let inherited = row.is_none().then(|| before.clone());
         let (mut record, mut read) = (before, version);
@@ -272,6 +276,20 @@ impl Family {
         .advise(format!("Get-Cs{}", self.kind))
     }
 
+    /// Names the command that makes the record that a Set did not find, where there is one, with what the Set has given.
+    fn made_instead(&self, failure: Failure, identity: &str, call: &Call) -> Failure {
+        let name = format!("New-{}", self.noun);
+        let Some(new) = (&*failure.id == "ObjectNotFound").then(|| find(&name)).flatten() else { return failure };
+        let mut command = format!("{name} -Identity {}", quoted(identity));
+        for (parameter, value) in call.values() {
+            let is_taken = parameter != "Identity" && new.about().parameter(parameter).is_some();
+            if let Some(value) = typed(value).filter(|_| is_taken) {
+                command += &format!(" -{parameter} {value}");
+            }
+        }
+        Failure { message: format!("{} To make it: {command}", failure.message), ..failure }.advise(command)
+    }
+
     fn exists(&self, setting: &Setting) -> Failure {
         let identity = object::shown_identity(setting);
         Failure::new(
@@ -302,6 +320,20 @@ pub(crate) fn central(desk: &Desk) -> Result<Arc<Snapshot>, Failure> {
 /// A record that is not in the store.
 fn unsaved(setting: Setting) -> SettingRow {
     SettingRow { setting, author: String::new(), at: reveille_core::Timestamp::from_millis(0), version: 0 }
+}
+
+/// A value as it is typed, of the kinds that a record is made with; of a list what is added to it.
+fn typed(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(on) => Some(if *on { "$True" } else { "$False" }.to_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Text(text) => Some(quoted(text)),
+        Value::List(items) => items.iter().map(typed).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        Value::Object(object) if object.type_name() == "ListModifier" => {
+            typed(object.property("Add").or_else(|| object.property("Replace"))?)
+        }
+        _ => None,
+    }
 }
 
 fn identity_of(instance: &Object) -> Option<String> {

@@ -325,3 +325,20 @@ fn a_sentence_begins_with_a_capital_unless_it_begins_with_a_name() {
         assert_eq!(sentence(text), expected);
     }
 }
+
+#[tokio::test]
+async fn a_set_of_what_is_not_there_names_the_command_that_makes_it() {
+    let desk = desk();
+    let serves = Object::new("ListModifier").with("Add", vec!["contoso.com", "fabrikam.com"]);
+    let app = [("Identity", "org.example.chat".into()), ("Serves", serves.into())];
+    let failure = refused("Set-CsPushApp", &app, &desk).await;
+    let command = "New-CsPushApp -Identity org.example.chat -Serves contoso.com,fabrikam.com";
+    assert_eq!(failure.advice.as_deref(), Some(command));
+    assert!(failure.message.ends_with(&format!("To make it: {command}")), "{failure}");
+    let policy = [("Identity", "No Push".into()), ("EnablePushNotifications", false.into())];
+    let failure = refused("Set-CsMobilityPolicy", &policy, &desk).await;
+    assert_eq!(
+        failure.advice.as_deref(),
+        Some("New-CsMobilityPolicy -Identity 'tag:No Push' -EnablePushNotifications $False")
+    );
+}
