@@ -125,6 +125,11 @@ fn questions_are_asked_and_answers_heard() -> Result<()> {
     terminal.until("Identity: ")?;
     terminal.types("\x03")?;
     terminal.until(PROMPT)?;
+    terminal.types("Get-Credential kenmyer; 'not given up'\n")?;
+    terminal.until("user kenmyer: ")?;
+    terminal.types("\x03")?;
+    let given_up = terminal.until(PROMPT)?;
+    ensure!(!given_up.contains("Nobody is there") && !given_up.contains("\nnot given up"), "{given_up}");
     // And in the midst of a command, however busy it is.
     terminal.types("foreach ($a in 1..900000) { foreach ($b in 1..900000) { $endless = $a * $b } }\n")?;
     terminal.until("1..900000) { $endless")?;

@@ -1,7 +1,6 @@
 //! `reveille shell`: the management shell, at a terminal, for one line, or for a script.
 
 mod find;
-mod script;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use reveille_server::SystemClock;
 use reveille_shell::host::Terminal as _;
 use reveille_shell::interactive::{self, Console, Interrupts};
 use reveille_shell::remote::{Address, Remote, RemoteError, identity_of, roots_of};
-use reveille_shell::{Session, credential};
+use reveille_shell::{Session, credential, encoding};
 use tokio::task::JoinSet;
 
 use crate::{FAILED, WRONG_CONFIGURATION, out};
@@ -106,14 +105,14 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 
 /// What is to be run without anybody at the keyboard, if that is so.
 fn script(options: &Options) -> Result<Option<String>> {
-    let from_stdin = || script::read("standard input", std::io::stdin());
+    let from_stdin = || encoding::script("standard input", std::io::stdin()).map_err(|why| anyhow!(why));
     match (&options.command, &options.file) {
         (Some(line), _) => Ok(Some(line.clone())),
         (None, Some(file)) if file == Path::new("-") => from_stdin().map(Some),
         (None, Some(file)) => {
             let name = file.display().to_string();
             let opened = std::fs::File::open(file).with_context(|| format!("{name} cannot be read"))?;
-            script::read(&name, opened).map(Some)
+            encoding::script(&name, opened).map(Some).map_err(|why| anyhow!(why))
         }
         (None, None) if !std::io::stdin().is_terminal() => from_stdin().map(Some),
         (None, None) => Ok(None),

@@ -6,6 +6,7 @@
 pub mod ast;
 pub mod builtin;
 pub mod credential;
+pub mod encoding;
 pub mod error;
 mod eval;
 mod format;

@@ -5,6 +5,7 @@ use reveille_admin::{Category, Failure, Object, Value};
 use super::output::{rows, write};
 use super::stage::Work::{All, AllAndNull};
 use super::{Builtin, Given, Parameter, Takes};
+use crate::encoding;
 use crate::eval::{Evaluator, Flow, Step, rolled};
 use crate::format::{csv, document, json};
 
@@ -182,7 +183,7 @@ pub(super) const GET_CONTENT: Builtin = Builtin {
     summary: "Gives the lines of a file",
     parameters: &[
         Parameter::new("Path", Takes::Value, "The file").at(0),
-        Parameter::new("Encoding", Takes::Value, "Accepted; it is always UTF-8"),
+        Parameter::new("Encoding", Takes::Value, "Accepted; UTF-8, or what the file's byte order mark says"),
         Parameter::new("Raw", Takes::Switch, "All of it as one text"),
     ],
     work: All(get_content),
@@ -197,21 +198,15 @@ fn get_content<'a>(_: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<Value>
 
 /// The text of the file that a command was given.
 fn read(given: &Given<'_>) -> Result<String, Flow> {
-    use std::io::Read as _;
     let Some(path) = given.text("Path") else {
         return Err(given.fail("MissingArgument", "The name of the file is missing: -Path NAME."));
     };
-    let cannot = |why: String| {
-        let said = format!("The file {path} cannot be read: {why}.");
-        given.failure(Failure::new(Category::ObjectNotFound, "PathNotFound", said).of(path.clone()))
-    };
-    let mut text = String::new();
-    let file = std::fs::File::open(&path).map_err(|why| cannot(why.to_string()))?;
-    let length = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|why| cannot(why.to_string()))?;
-    if length as u64 > FILE_BYTES_MAX {
-        return Err(cannot(format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    let cannot =
+        |id: &str, said: String| given.failure(Failure::new(Category::ObjectNotFound, id, said).of(path.clone()));
+    let file = std::fs::File::open(&path)
+        .map_err(|why| cannot("PathNotFound", format!("The file {path} cannot be read: {why}.")))?;
+    let text = encoding::read(&format!("The file {path}"), file, FILE_BYTES_MAX);
+    text.map_err(|why| cannot("FileNotReadable", format!("{why}.")))
 }
 
 fn delimiter(given: &Given<'_>) -> Result<char, Flow> {

@@ -49,6 +49,9 @@ fn get_help<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<V
                 page => Ok(vec![format::formatted(page)]),
             };
         }
+        if name.to_ascii_lowercase().starts_with("about_") {
+            return Ok(vec![format::formatted(LANGUAGE.to_owned())]);
+        }
         // As in PowerShell, a part of a name is enough.
         let pattern = if name.contains(['*', '?']) { name.clone() } else { format!("*{name}*") };
         let found = commands(evaluator, &|candidate: &str| is_like(candidate, &pattern));
@@ -61,6 +64,11 @@ fn get_help<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, _: Vec<V
         }
     })
 }
+
+const LANGUAGE: &str = "
+What of PowerShell's language there is stands in docs/reference/language.md: commands, values, operators, statements, and
+where this shell differs. What it does not know it refuses before anything is run, with what to write instead.
+";
 
 const OVERVIEW: &str = "
 This shell manages Reveille: which domains and providers are federated with, who is pushed to, and why one was not.

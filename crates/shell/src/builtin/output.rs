@@ -130,7 +130,7 @@ fn out_null<'a>(_: &'a mut Evaluator<'_>, _: &'a Given<'a>, _: Option<Value>) ->
 
 pub(super) const OUT_HOST: Builtin = Builtin {
     name: "Out-Host",
-    aliases: &["oh", "Out-Default"],
+    aliases: &["more", "oh", "Out-Default"],
     summary: "Shows objects as they would be shown at the end",
     parameters: &[Parameter::new("Paging", Takes::Switch, "Accepted, and without effect")],
     work: All(out_host),

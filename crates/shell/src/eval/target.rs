@@ -12,6 +12,8 @@ impl Evaluator<'_> {
     /// Sets a variable as a whole.
     pub(crate) fn set_variable(&mut self, variable: &Variable, value: Value, span: Span) -> Result<(), Flow> {
         let done = match variable {
+            // What is given to nothing is thrown away: $null = New-…
+            Variable::Name(name) if name.eq_ignore_ascii_case("null") => Ok(()),
             Variable::Name(name) => self.session.set_variable(name, value),
             Variable::Environment(name) => {
                 Err(format!("$env:{name} can be read here, and not set. Set it before the shell is started."))
