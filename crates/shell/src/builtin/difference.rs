@@ -1,8 +1,10 @@
 //! What two lists have in common and what not.
 
+use std::collections::{HashMap, VecDeque};
+
 use reveille_admin::{Object, Value};
 
-use super::objects::{heading, keys};
+use super::objects::{heading, keys, same_text};
 use super::stage::Work::{All, Stage};
 use super::{Builtin, Given, Parameter, Takes};
 use crate::eval::compare::equal;
@@ -32,18 +34,17 @@ fn compare_object<'a>(
     Box::pin(async move {
         let other = if given.has("DifferenceObject") { given.values("DifferenceObject") } else { input };
         let reference = keyed(evaluator, given, given.values("ReferenceObject")).await?;
+        let exact = given.is_on("CaseSensitive");
+        let mut places: HashMap<String, VecDeque<usize>> = HashMap::new();
         let mut only_there: Vec<Option<Keyed>> = Vec::new();
         for one in keyed(evaluator, given, other).await? {
+            places.entry(same_text(&one.0, exact)).or_default().push_back(only_there.len());
             only_there.push(Some(one));
         }
-        let exact = given.is_on("CaseSensitive");
         let (mut both, mut only_here) = (Vec::new(), Vec::new());
         for one in reference {
-            let same = |other: &Option<Keyed>| {
-                other.as_ref().is_some_and(|(keys, _)| keys.iter().zip(&one.0).all(|(a, b)| equal(a, b, exact)))
-            };
             // Each of the other list answers for one of this list.
-            match only_there.iter().position(same) {
+            match places.get_mut(&same_text(&one.0, exact)).and_then(VecDeque::pop_front) {
                 Some(at) => {
                     only_there[at] = None;
                     both.push(one);

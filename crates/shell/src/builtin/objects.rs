@@ -218,6 +218,12 @@ pub(super) async fn keys(evaluator: &mut Evaluator<'_>, ways: &[Item<'_>], item:
     Ok(keys)
 }
 
+/// Text that is the same for keys that are, so that they are found without looking at all others.
+pub(super) fn same_text(keys: &[Value], exact: bool) -> String {
+    let text = keys.iter().map(Value::to_string).collect::<Vec<_>>().join("\0");
+    if exact { text } else { text.to_lowercase() }
+}
+
 /// What a way gives for an object.
 pub(super) fn along<'a>(evaluator: &'a mut Evaluator<'_>, way: &'a Item<'a>, item: &'a Value) -> Step<'a, Value> {
     Box::pin(async move {

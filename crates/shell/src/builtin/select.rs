@@ -1,6 +1,6 @@
 //! `Select-Object`: some properties, some objects.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use reveille_admin::{Object, Value};
 
@@ -33,7 +33,7 @@ fn select_object(given: Given<'_>) -> Result<Box<dyn eval::Stage + '_>, Flow> {
     let place = |value: &Value| convert::as_int(value).and_then(|place| usize::try_from(place).ok());
     let chosen = if given.has("Index") { Some(places.iter().filter_map(place).collect()) } else { None };
     let (first, last, skip) = (given.count("First")?, given.count("Last")?, given.count("Skip")?.unwrap_or(0));
-    Ok(Box::new(Select { given, chosen, first, last, skip, seen: 0, tail: VecDeque::new(), unique: Vec::new() }))
+    Ok(Box::new(Select { given, chosen, first, last, skip, seen: 0, tail: VecDeque::new(), unique: HashSet::new() }))
 }
 
 struct Select<'c> {
@@ -47,8 +47,8 @@ struct Select<'c> {
     seen: usize,
     /// The last ones that have come, as many as are needed to know which are the last of all.
     tail: VecDeque<Value>,
-    /// What was given on, where nothing is to be given twice.
-    unique: Vec<Value>,
+    /// What was given on, in a form that tells values apart, where nothing is to be given twice.
+    unique: HashSet<String>,
 }
 
 impl Select<'_> {
@@ -64,13 +64,7 @@ impl Select<'_> {
         };
         if given.is_on("Unique") {
             // Text and whole objects are compared exactly, as in PowerShell.
-            taken.retain(|value| {
-                let is_new = !self.unique.contains(value);
-                if is_new {
-                    self.unique.push(value.clone());
-                }
-                is_new
-            });
+            taken.retain(|value| self.unique.insert(serde_json::to_string(value).unwrap_or_default()));
             few_enough(self.unique.len()).map_err(|wrong| wrong.at(given.at()))?;
         }
         given.emit(evaluator, taken, out)

@@ -1,13 +1,15 @@
 //! What there is in many objects: how many, groups, sums, and which properties.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use reveille_admin::{Object, Value};
 
-use super::objects::keys;
+use super::objects::{keys, same_text};
 use super::stage::Work::All;
 use super::{Builtin, Given, Parameter, Takes};
-use crate::eval::compare::{equal, order};
+use crate::eval::compare::order;
 use crate::eval::wrong::Wrong;
 use crate::eval::{Evaluator, Flow, Step, convert, method, operate, rolled};
 
@@ -27,12 +29,15 @@ pub(super) const GROUP_OBJECT: Builtin = Builtin {
 fn group_object<'a>(evaluator: &'a mut Evaluator<'_>, given: &'a Given<'a>, input: Vec<Value>) -> Step<'a, Vec<Value>> {
     Box::pin(async move {
         let mut groups: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for item in input {
             let by = keys(evaluator, given.items("Property"), &item).await?;
-            let same = |known: &[Value]| known.iter().zip(&by).all(|(one, other)| equal(one, other, false));
-            match groups.iter_mut().find(|(known, _)| same(known)) {
-                Some((_, items)) => items.push(item),
-                None => groups.push((by, vec![item])),
+            match places.entry(same_text(&by, false)) {
+                Entry::Occupied(place) => groups[*place.get()].1.push(item),
+                Entry::Vacant(place) => {
+                    place.insert(groups.len());
+                    groups.push((by, vec![item]));
+                }
             }
         }
         let name = |by: &[Value]| by.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
