@@ -122,7 +122,7 @@ fn reads(about: &About) -> bool {
 fn is_noted(about: &About) -> bool {
     match about.area {
         Area::Administration => about.changes || about.name.noun != "CsAdminRole",
-        Area::Tests | Area::Users => true,
+        Area::Own | Area::Tests | Area::Users => true,
         Area::Scoped | Area::Topology => about.changes,
     }
 }

@@ -83,6 +83,8 @@ impl About {
 pub enum Area {
     /// Administrators themselves: roles, accounts, tokens, the audit log.
     Administration,
+    /// What belongs to whoever calls: whoever has an account may run these, with whatever role.
+    Own,
     /// Records that hold for the whole organisation: domains, providers, the border, apps.
     Topology,
     /// Records with a scope: push switches, mobility service, filter, policies, test users.

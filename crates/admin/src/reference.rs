@@ -78,6 +78,7 @@ const TASKS: &[(Area, &str, &str)] = &[
     ),
     (Area::Tests, "Tests", "Real transactions along the real road; they change no setting."),
     (Area::Users, "Users, devices and pushes", "What users have, and why a phone was or was not woken."),
+    (Area::Own, "Oneself", "What everybody may change who has an account."),
     (Area::Administration, "Administrators", "Who may do what, and who did what."),
 ];
 

@@ -43,7 +43,7 @@ pub use openapi::document;
 use pace::Pace;
 use problem::Problem;
 use seats::Seats;
-use throttle::Throttle;
+pub(crate) use throttle::Throttle;
 
 /// The admin API of one server, whatever its listeners are.
 pub struct Api {

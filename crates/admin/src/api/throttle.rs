@@ -20,7 +20,7 @@ use reveille_store::{Guesses, StoreError, wait};
 use crate::accounts::is_name;
 
 /// The wrong guesses of late.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     counts: Mutex<HashMap<Key, Count>>,
     shared: Arc<dyn Guesses>,
     clock: Arc<dyn Clock>,
@@ -39,12 +39,12 @@ struct Count {
 }
 
 impl Throttle {
-    pub(super) fn new(shared: Arc<dyn Guesses>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(shared: Arc<dyn Guesses>, clock: Arc<dyn Clock>) -> Self {
         Self { counts: Mutex::default(), shared, clock }
     }
 
     /// How long must be waited before another password is tried, at whatever process of those that share the store.
-    pub(super) fn wait_to_sign_in(&self, account: &str, address: IpAddr) -> Option<Duration> {
+    pub(crate) fn wait_to_sign_in(&self, account: &str, address: IpAddr) -> Option<Duration> {
         let shared = keys(Some(account), address).filter_map(|key| {
             // What this process has counted itself is known without the file.
             let known = self.shared.guessed(&key.to_string()).unwrap_or_else(|error| {
@@ -58,7 +58,7 @@ impl Throttle {
     }
 
     /// A wrong password.
-    pub(super) async fn failed_to_sign_in(&self, account: &str, address: IpAddr) {
+    pub(crate) async fn failed_to_sign_in(&self, account: &str, address: IpAddr) {
         self.failed(Some(account), address);
         let keys = keys(Some(account), address).map(|key| key.to_string()).collect();
         if let Err(error) = wait(|done| self.shared.guess(keys, self.clock.now(), FORGET, done)).await {
@@ -68,7 +68,7 @@ impl Throttle {
 
     /// A right one: the account's count begins anew. The address's does not, since who has one account of his own could
     /// then guess at others for as long as he likes.
-    pub(super) async fn signed_in(&self, account: &str) {
+    pub(crate) async fn signed_in(&self, account: &str) {
         let key = Key::Account(account.to_ascii_lowercase());
         self.counts.lock().remove(&key);
         let name = key.to_string();

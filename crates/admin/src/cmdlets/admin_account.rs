@@ -29,7 +29,7 @@ const OUTPUTS: &[&str] = &[
 const PASSWORD: Parameter = Parameter::new(
     "Password",
     Kind::Secret,
-    "At least 12 characters; without one only a certificate or a token lets in",
+    "At least 12 characters, and not with the account's name in it; without one only a certificate or a token lets in",
 );
 const THUMBPRINT: Parameter = Parameter::new(
     "CertificateThumbprint",
@@ -147,7 +147,8 @@ impl Cmdlet for Set {
             &About {
                 name: Name::new(Verb::Set, NOUN),
                 summary: "Changes an account: its password, roles, certificate, or whether it is enabled",
-                description: "Whoever is signed in as it must sign in again; tokens stay, and have what it has then.",
+                description: "Whoever is signed in as it must sign in again; tokens stay, and have what it has then. \
+                              Set-CsAdminPassword changes one's own password.",
                 parameters: &[
                     Parameter::new("Identity", Kind::Text, "The account's name").required().at(1).of(&["Identity"]),
                     Parameter::new("Instance", Kind::Instance(KIND), "The account, as Get-CsAdminAccount gives it")
@@ -164,6 +165,17 @@ impl Cmdlet for Set {
                 sets: &["Identity", "Instance"],
                 area: Area::Administration,
                 changes: true,
+                examples: &[
+                    (
+                        "Set-CsAdminAccount -Identity ann -Credential (Get-Credential ann)",
+                        "Asks for a new password of ann, who has forgotten hers.",
+                    ),
+                    (
+                        "Set-CsAdminAccount -Identity ann -Roles @{Add=\"CsUserAdministrator\"}",
+                        "Gives her one role more.",
+                    ),
+                    ("Set-CsAdminAccount -Identity ann -Enabled $False", "Lets nobody in as ann any more."),
+                ],
                 ..About::DEFAULT
             }
         }
@@ -273,9 +285,14 @@ fn password(call: &Call, name: &str) -> Result<Option<PasswordHash>, Failure> {
         Some(Value::Text(text)) => text,
         Some(_) => return Err(invalid(name, "has a password that is no text")),
     };
+    hashed(name, text).map(Some)
+}
+
+/// The hash of a password that the account of that name may have. It takes some tens of milliseconds of a thread that is
+/// there for cmdlets.
+pub(super) fn hashed(name: &str, text: &str) -> Result<PasswordHash, Failure> {
     check_password(name, text).map_err(|why| Failure::new(Category::InvalidArgument, "WeakPassword", why).of(name))?;
-    // Some tens of milliseconds of a thread that is there for cmdlets.
-    hash(text).map(Some).map_err(|why| {
+    hash(text).map_err(|why| {
         Failure::new(Category::NotSpecified, "PasswordNotHashed", format!("The password could not be hashed: {why}."))
     })
 }

@@ -3,6 +3,7 @@
 mod access_edge_configuration;
 mod admin_account;
 mod admin_audit;
+mod admin_password;
 mod admin_role;
 mod admin_token;
 mod allowed_domain;
@@ -54,6 +55,7 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &admin_account::Remove,
     &admin_account::Set,
     &admin_audit::Get,
+    &admin_password::Set,
     &admin_role::Get,
     &admin_role::New,
     &admin_role::Remove,

@@ -30,7 +30,12 @@ pub fn check_new(role: &mut AdminRole, sites: Option<&[String]>) -> Result<(), F
     template.name.clone_into(&mut role.template);
     spell(role, sites)?;
     if role.config_scopes.is_empty() && role.user_scopes.is_empty() {
-        return Err(invalid(&role.identity, "would reach nothing: give -ConfigScopes, -UserScopes or both"));
+        return Err(invalid(
+            &role.identity,
+            "would reach nothing, since a role takes the cmdlets of its template and not its reach: give -ConfigScopes (global, \
+             site:Name), -UserScopes (global, domain:Name, user:address) or both; -UserScopes global for one that looks after, or \
+             looks at, all users",
+        ));
     }
     Ok(())
 }

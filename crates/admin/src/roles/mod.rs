@@ -19,8 +19,8 @@ use std::sync::Arc;
 use reveille_core::settings::{AdminRole, Snapshot};
 
 use crate::call::{Call, Caller};
-use crate::cmdlet::{About, Name};
-use crate::cmdlets;
+use crate::cmdlet::{About, Area, Name};
+use crate::cmdlets::{self, CMDLETS};
 use crate::failure::{Category, Failure};
 
 pub use need::Need;
@@ -31,6 +31,11 @@ pub use reach::{ConfigReach, UserReach, UserScope};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Rights {
     grants: Vec<Grant>,
+}
+
+/// Whether whoever has an account may run it, whatever his roles name.
+fn is_everybodys(name: Name) -> bool {
+    CMDLETS.iter().map(|cmdlet| cmdlet.about()).any(|about| about.name == name && about.area == Area::Own)
 }
 
 /// What one role gives.
@@ -79,11 +84,14 @@ impl Rights {
 
     /// Whether the cmdlet may be called at all, with whatever scope.
     pub fn has(&self, name: Name) -> bool {
-        self.grants.iter().any(|grant| grant.cmdlets.contains(&name))
+        is_everybodys(name) || self.grants.iter().any(|grant| grant.cmdlets.contains(&name))
     }
 
     /// Whether these rights reach what the call needs.
     pub fn may(&self, about: &About, call: &Call) -> Result<(), Denied> {
+        if about.area == Area::Own {
+            return Ok(());
+        }
         let holding: Vec<&Grant> = self.grants.iter().filter(|it| it.cmdlets.contains(&about.name)).collect();
         if holding.is_empty() {
             return Err(self.without_cmdlet());
@@ -103,9 +111,10 @@ impl Rights {
     /// Whether everything that `grant` gives is within these rights: nobody may hand out more than he has.
     pub fn covers(&self, grant: &Grant) -> Result<(), Excess> {
         let within = |name: &Name| {
-            self.grants.iter().any(|own| {
-                own.cmdlets.contains(name) && own.config.contains(&grant.config) && own.users.contains(&grant.users)
-            })
+            is_everybodys(*name)
+                || self.grants.iter().any(|own| {
+                    own.cmdlets.contains(name) && own.config.contains(&grant.config) && own.users.contains(&grant.users)
+                })
         };
         match grant.cmdlets.iter().find(|name| !within(name)) {
             None => Ok(()),

@@ -35,6 +35,7 @@ impl Need {
                 named => named,
             },
             Area::Users => users(about, call),
+            Area::Own => Self::Nothing,
             Area::Administration | Area::Scoped | Area::Topology if !about.changes => Self::Nothing,
             Area::Administration | Area::Topology => Self::Organisation,
             Area::Scoped => record(call),

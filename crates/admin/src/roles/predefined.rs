@@ -58,8 +58,9 @@ const fn nothing(_: &About) -> bool {
     false
 }
 
+/// Reads; and what everybody may, since it is his own.
 fn reads(about: &About) -> bool {
-    about.name.verb == Verb::Get
+    about.name.verb == Verb::Get || about.area == Area::Own
 }
 
 /// Accounts, tokens and what other administrators did are nobody's business who only looks after servers or users; which
