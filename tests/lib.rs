@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reveille_admin::Secret;
-use reveille_server::{Server, UserStatus, config, settings_file};
+use reveille_core::{Clock as _, Timestamp};
+use reveille_server::{Server, SystemClock, UserStatus, config, settings_file};
 use reveille_shell::Session;
 use reveille_shell::host::Terminal;
 use reveille_shell::remote::{Address, Remote};
@@ -193,6 +194,16 @@ impl World {
         }
     }
 
+    /// Replaces one of the files that the servers read.
+    pub fn replace(&self, file: &str, text: &str) -> Result<()> {
+        self.dir.write(file, text)
+    }
+
+    /// What one of those files holds.
+    pub fn file(&self, file: &str) -> Result<String> {
+        self.dir.read(file)
+    }
+
     /// The next push that APNs shows on Bob's phone.
     pub async fn shown_on_bobs_phone(&self) -> Result<ApnsPush> {
         let query = Query { after: 0, token: Some(TOKEN), delivered: true };
@@ -264,6 +275,10 @@ impl Terminal for Paper {
     fn ask_secret(&mut self, _prompt: &str) -> Option<Secret> {
         None
     }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
 }
 
 fn at(net: [u8; 2], host: u8, port: u16) -> SocketAddr {
@@ -289,6 +304,10 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("reveille-world-{:016x}", rand::random::<u64>()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
+    }
+
+    fn read(&self, file: &str) -> Result<String> {
+        std::fs::read_to_string(self.0.join(file)).with_context(|| format!("{file} cannot be read"))
     }
 
     fn write(&self, file: &str, text: &str) -> Result<()> {

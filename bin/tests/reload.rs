@@ -266,3 +266,44 @@ async fn what_ends_soon_is_said_ahead_once() -> Result<()> {
     drop(link);
     block_in_place(|| scene.end())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_somebody_elses_is_named_until_it_is_ours_again() -> Result<()> {
+    let scene = Scene::start("reload-names", 90, "")?;
+    let partner = scene.partner("fabrikam.com")?;
+    let trouble = |expected: &str| {
+        block_in_place(|| {
+            until(expected, || {
+                let mut shell = reveille();
+                shell.args(["shell", "-f"]).arg(scene.folder.path().join("edge.toml"));
+                shell.args(["-c", "Get-CsServiceStatus -Trouble | ForEach-Object { $_.Kind + ' ' + $_.Detail }"]);
+                let said = String::from_utf8_lossy(&shell.output()?.stdout).into_owned();
+                let files: Vec<_> = said.lines().filter(|line| line.starts_with("file ")).collect();
+                Ok(match expected {
+                    "" => files.is_empty().then_some(()),
+                    expected => (files.len() == 1 && files[0].contains(expected)).then_some(()),
+                })
+            })
+        })
+    };
+    trouble("")?;
+    for (names, sentence) in [
+        (
+            &["edge.push.example.net", "push.example.net"][..],
+            "edge.pem names edge.push.example.net, push.example.net and not edge.contoso.com, contoso.com: whoever \
+             expects that name here refuses us",
+        ),
+        (&[EDGE], "edge.pem names edge.contoso.com and not contoso.com: whoever expects"),
+    ] {
+        let other = scene.ca.issue(Leaf::new(names[0], names))?;
+        show(&scene.folder, &other)?;
+        scene.hang_up()?;
+        trouble(sentence)?;
+        ensure!(scene.shown(&partner).await.is_err() || names.contains(&EDGE), "our test would have noticed, too");
+        let said = scene.process.said();
+        ensure!(said.lines().any(|line| line.contains("WARN") && line.contains(sentence)), "{said}");
+    }
+    show(&scene.folder, &edge_certificate(&scene.ca, 90)?)?;
+    trouble("")?;
+    block_in_place(|| scene.end())
+}

@@ -65,7 +65,7 @@ issue() {
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$file.key" -subj "/CN=$1" \
         -out "$file.csr" 2>/dev/null
     openssl x509 -req -in "$file.csr" -CA "$state/certificates/ca.pem" -CAkey "$state/certificates/ca.key" \
-        -CAcreateserial -days 30 -out "$file.pem" -extfile <(
+        -CAcreateserial -days 90 -out "$file.pem" -extfile <(
             echo "subjectAltName = ${names:1}"
             echo "basicConstraints = critical, CA:FALSE"
             echo "keyUsage = critical, digitalSignature"
@@ -80,7 +80,7 @@ umask 077
 mkdir -p "$state/certificates" "$state/log" "$state/simulators"
 
 echo "making certificates"
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=Example authority" \
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj "/CN=Example authority" \
     -addext "keyUsage = critical, keyCertSign, cRLSign" \
     -keyout "$state/certificates/ca.key" -out "$state/certificates/ca.pem" 2>/dev/null
 issue home.contoso.com contoso.com

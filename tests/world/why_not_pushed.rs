@@ -2,7 +2,7 @@
 //! follows the next push through both organisations.
 
 use anyhow::{Context as _, Result};
-use reveille_tests::{PATIENCE, Shell, World};
+use reveille_tests::{Agreement, PATIENCE, Shell, World};
 use serde_json::Value;
 
 /// One property of the first object that a line gives.
@@ -116,5 +116,65 @@ async fn a_push_is_followed_through_both_organisations_and_a_device_is_forgotten
     assert_eq!(told(&mut contoso, "Get-CsPushDevice bob", "ReachedBy").await?, "directly");
     bob.shutdown().await;
     alice.shutdown().await;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_publisher_refuses_is_its_to_mend_and_everybody_is_told_so() -> Result<()> {
+    let world = World::without(Agreement::ThePublisherAllowsContoso).await?;
+    let (alice, bob) = (world.alice().await?, world.bob_suspended().await?);
+    let (mut contoso, mut publisher) = (world.shell("contoso")?, world.shell("publisher")?);
+    let trace = "Get-CsPushTrace -User bob -Last 1";
+    let trouble = "Get-CsServiceStatus -Trouble | Where-Object Kind -eq push";
+    assert_eq!(contoso.json(trouble).await?, serde_json::json!([]));
+    assert_eq!(alice.send("bob@contoso.com", "Are you there?").await?, 202);
+    until(&mut contoso, trace, "Reason", "partner-does-not-allow-us").await?;
+    let remedy = told(&mut contoso, trace, "Remedy").await?;
+    assert_eq!(remedy, "ask push.example.net to run: New-CsAllowedDomain -Identity contoso.com");
+    for line in ["Get-CsPushDevice bob", "Test-CsPushEligibility bob", trouble] {
+        assert_eq!(told(&mut contoso, line, "Remedy").await?, remedy, "{line}");
+    }
+    assert_eq!(told(&mut contoso, "Get-CsPushDevice bob", "Reason").await?, "partner-does-not-allow-us");
+    assert!(told(&mut contoso, trouble, "Detail").await?.starts_with("1 push refused: partner-does-not-allow-us"));
+
+    // What the publisher is asked to run is all that it takes, and the trouble goes with the next push.
+    publisher.run(remedy.split_once("run: ").context("a command")?.1).await?;
+    assert_eq!(alice.send("bob@contoso.com", "And now?").await?, 202);
+    world.shown_on_bobs_phone().await?;
+    until(&mut contoso, trace, "State", "journaled").await?;
+    assert_eq!(contoso.json(trouble).await?, serde_json::json!([]));
+    bob.shutdown().await;
+    alice.shutdown().await;
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_was_replaced_is_told_though_the_old_key_still_works() -> Result<()> {
+    let world = World::start().await?;
+    let mut publisher = world.shell("publisher")?;
+    let asked = "Test-CsPushCredential org.example.app";
+    let trouble = "Get-CsServiceStatus -Trouble | Where-Object Kind -eq credential";
+    let first = world.file("apns.p8")?;
+    for (text, says, does) in [
+        (
+            reveille_sim::certs::apns_key()?.p8_pem,
+            "holds another key than the one in use",
+            "restart the clearing house",
+        ),
+        ("garbage".to_owned(), "no PKCS #8 private key in PEM", "before the next start, which would fail"),
+    ] {
+        world.replace("apns.p8", &text)?;
+        let tested = publisher.json(asked).await?;
+        let explanation = tested[0]["Explanation"].as_str().unwrap_or_default();
+        assert_eq!((&tested[0]["Result"], &tested[0]["Answer"]), (&"Failure".into(), &"400 BadDeviceToken".into()));
+        assert!(explanation.contains(says) && explanation.contains("has taken the credential"), "{explanation}");
+        assert!(told(&mut publisher, asked, "Remedy").await?.contains(does));
+        assert!(told(&mut publisher, trouble, "Detail").await?.contains(says));
+        let state = told(&mut publisher, "Get-CsPushCredential", "State").await?;
+        assert!(state.ends_with("not with what the file holds"), "{state}");
+    }
+    world.replace("apns.p8", &first)?;
+    assert_eq!(told(&mut publisher, asked, "Result").await?, "Success");
+    assert_eq!(publisher.json(trouble).await?, serde_json::json!([]));
     world.stop().await
 }

@@ -6,7 +6,7 @@ use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
 use reveille_clearinghouse::feedback::{Outbox, Road};
 use reveille_clearinghouse::{Doorway, Intake};
 use reveille_core::settings::Snapshot;
-use reveille_core::{AppKey, Channel, LaneKey, Provider};
+use reveille_core::{AppKey, Channel, Clock as _, LaneKey, Provider};
 use reveille_providers::apns::Keyring;
 use reveille_providers::tls::Trust;
 use reveille_providers::{Access, Outcomes, Sender, SenderConfig, Target, apns, fcm};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
 use crate::config::{App, ClearingHouse as Config, Store};
+use crate::credential_file::CredentialFile;
 use crate::examiner::Examiner;
 use crate::home::target;
 use crate::ops::House;
@@ -31,7 +32,7 @@ pub(crate) fn start(
     settings: watch::Receiver<Arc<Snapshot>>,
     stop: &CancellationToken,
 ) -> Result<(Part, House), StartError> {
-    let tls = Side::read("clearinghouse.tls", &config.tls, ClientAuth::Required)?;
+    let tls = Side::read("clearinghouse.tls", &config.tls, ClientAuth::Required)?.known_as([&config.name]);
     let at = config.listen;
     let limits = ListenLimits::default();
     let mut doors = Doors::default();
@@ -43,6 +44,7 @@ pub(crate) fn start(
     // Lanes, dispatch and feedback stop after the door, so that what was taken is still on its way as long as may be.
     let inner = CancellationToken::new();
     let examiner = Examiner::new(Arc::clone(&dispatch) as _);
+    let files = config.apps.iter().map(|app| CredentialFile::of(app, SystemClock.now())).collect();
     let senders = senders(&config.apps, &examiner, &inner)?;
     dispatch.open(senders.iter().map(|sender| {
         let outlet: Box<dyn Outlet> = Box::new(Arc::clone(sender));
@@ -74,7 +76,7 @@ pub(crate) fn start(
         dispatch: Arc::clone(&dispatch),
         journal: Arc::clone(&journal),
         senders: senders.clone(),
-        files: config.apps.iter().map(|app| (app_key(app), app.credential.clone())).collect(),
+        files,
         examiner,
     };
     let stop = stop.clone();
@@ -102,7 +104,8 @@ pub(crate) fn start(
     Ok((Part { name: "clearinghouse", task, sides: vec![tls], doors }, house))
 }
 
-fn app_key(app: &App) -> AppKey {
+/// Which app that is.
+pub(crate) fn app_key(app: &App) -> AppKey {
     AppKey { provider: app.provider, app: app.app.as_str().into(), environment: app.environment }
 }
 

@@ -28,11 +28,13 @@ pub(crate) fn start(
 ) -> Result<(Part, Arc<Edge>), StartError> {
     let settings = kept.watch();
     let external_tls = Side::read("edge.tls", &config.tls, ClientAuth::Required)?;
+    let outside = std::iter::once(&config.name).chain(config.domains.iter().map(|served| &served.domain));
+    let external_tls = external_tls.known_as(outside);
     let (key, inner) = match &config.internal_tls {
         Some(inner) => ("edge.internal_tls", inner),
         None => ("edge.tls", &config.tls),
     };
-    let internal_tls = Side::read(key, inner, ClientAuth::Required)?;
+    let internal_tls = Side::read(key, inner, ClientAuth::Required)?.known_as([&config.name]);
     // The outside may be anybody: one address gets no more than a good share of the seats.
     let message = reveille_sip::Limits::between_organisations();
     let outer = ListenLimits { seats_per_address: 10_000, message, ..ListenLimits::default() };

@@ -28,7 +28,7 @@ pub(crate) fn start(
     settings: watch::Receiver<Arc<Snapshot>>,
     stop: &CancellationToken,
 ) -> Result<(Part, Desk, Arc<TlsClient>), StartError> {
-    let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?;
+    let internal_tls = Side::read("home.tls", &config.tls, ClientAuth::Required)?.known_as([&config.name]);
     let client_tls = Side::read("home.tls", &config.tls, ClientAuth::Optional)?;
     let users = users_file::read(&config.users, config.domains())?;
     let limits = ListenLimits { message: reveille_sip::Limits::of_clients(), ..ListenLimits::default() };

@@ -8,6 +8,7 @@ mod certificates;
 mod clearinghouse;
 mod clock;
 pub mod config;
+mod credential_file;
 mod edge;
 mod examiner;
 mod home;

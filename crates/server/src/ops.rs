@@ -1,6 +1,5 @@
 //! Health, readiness, metrics and status over HTTP, for the machine's own administrator: loopback only.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reveille_clearinghouse::Dispatch;
-use reveille_core::AppKey;
 use reveille_core::settings::Snapshot;
 use reveille_edge::Edge;
 use reveille_home::Desk;
@@ -23,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Certificates, summary};
+use crate::credential_file::CredentialFile;
 use crate::examiner::Examiner;
 use crate::vitals::Vitals;
 
@@ -44,7 +43,7 @@ pub(crate) struct House {
     pub(crate) journal: Arc<SqliteJournal>,
     pub(crate) senders: Vec<Arc<Sender>>,
     /// For each app the file of its credential.
-    pub(crate) files: Vec<(AppKey, PathBuf)>,
+    pub(crate) files: Vec<CredentialFile>,
     pub(crate) examiner: Arc<Examiner>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use reveille_core::SipDomain;
 use reveille_sip_net::{
     ClientAuth, Fallen, Identity, KnownPeer, ListsRunOut, NameRule, PeerCertificate, RevocationList, TlsClient,
     TlsServer, TlsSetupError, TrustRoots,
@@ -21,6 +22,8 @@ pub(crate) struct Side {
     auth: ClientAuth,
     pub(crate) server: Arc<TlsServer>,
     pub(crate) client: Arc<TlsClient>,
+    /// The names that others may expect in the certificate, and whether it had each when this process began.
+    expected: Vec<(SipDomain, bool)>,
     held: Mutex<Held>,
 }
 
@@ -82,7 +85,43 @@ impl Side {
             auth,
             server: Arc::new(server),
             client: Arc::new(client),
+            expected: Vec::new(),
             held: Mutex::new(held),
+        })
+    }
+
+    /// The same side, whose certificate others know by these names.
+    pub(crate) fn known_as<'a>(mut self, names: impl IntoIterator<Item = &'a SipDomain>) -> Self {
+        let material = self.material();
+        let own = &material.chain()[0];
+        self.expected = names.into_iter().map(|name| (name.clone(), own.names(name.as_str()))).collect();
+        self
+    }
+
+    /// What is wrong with the names in the certificate that is in use: it has lost one that it had, or has none of those
+    /// that others know this server by. A name that it never had is left to `reveille check`: partners may do without.
+    pub(crate) fn misnamed(&self) -> Option<String> {
+        let material = self.material();
+        let own = &material.chain()[0];
+        let lacks = |name: &SipDomain| !own.names(name.as_str());
+        // One name alone may be for the configuration only; of several at least one is what others look for.
+        let none = self.expected.len() > 1 && self.expected.iter().all(|(name, _)| lacks(name));
+        let missing = self.expected.iter().filter(|(name, had)| (*had || none) && lacks(name));
+        let missing: Vec<_> = missing.map(|(name, _)| name.as_str()).collect();
+        let mut shown: Vec<_> = own.identities().take(NAMES_SHOWN).collect();
+        match own.identities().count() {
+            0 => shown.push("nobody"),
+            count if count > NAMES_SHOWN => shown.push("…"),
+            _ => {}
+        }
+        (!missing.is_empty()).then(|| {
+            format!(
+                "{}.certificate: {} names {} and not {}: whoever expects that name here refuses us",
+                self.key,
+                self.files.certificate.display(),
+                shown.join(", "),
+                missing.join(", ")
+            )
         })
     }
 
@@ -218,6 +257,9 @@ fn stamps(files: &Tls) -> Vec<Stamp> {
     };
     files.files().map(|(_, path)| stamp(path)).collect()
 }
+
+/// Names of a certificate that a sentence has room for.
+const NAMES_SHOWN: usize = 8;
 
 /// More authorities than this are a system's collection, whose ends are not ours to watch.
 const AUTHORITIES_MAX: usize = 32;

@@ -196,15 +196,19 @@ impl Cmdlet for Grant {
 
     fn run<'a>(&'a self, call: &'a Call, desk: &'a Desk) -> Running<'a> {
         Box::pin(async move {
-            let user = user(call.text("Identity").unwrap_or_default(), desk)?;
+            let text = call.text("Identity").unwrap_or_default();
+            let user = user(text, desk)?;
             let policy = call.text("PolicyName").unwrap_or_default();
             let policy =
                 policy.get(..4).filter(|tag| tag.eq_ignore_ascii_case("tag:")).map_or(policy, |_| &policy[4..]);
             let mut outcome = match policy {
                 "" => GRANTS.take(&user.to_string(), call, desk).await?,
                 policy => {
+                    let doubt = known(&user, text, desk)?;
                     let grant = PolicyGrant { identity: user.clone(), mobility_policy: policy.to_owned() };
-                    GRANTS.put(Setting::PolicyGrant(grant), call, desk).await?
+                    let mut outcome = GRANTS.put(Setting::PolicyGrant(grant), call, desk).await?;
+                    outcome.warnings.extend(doubt);
+                    outcome
                 }
             };
             if call.is_on("PassThru") {
@@ -227,6 +231,25 @@ fn user(text: &str, desk: &Desk) -> Result<Aor, Failure> {
     })
 }
 
+/// Whether there is such a user: refused where the home that would know says no; a doubt where no home can be asked.
+fn known(user: &Aor, text: &str, desk: &Desk) -> Result<Option<String>, Failure> {
+    match &desk.ports.devices {
+        Some(home) if home.named(text).is_some() => Ok(None),
+        Some(home) => {
+            let name = home.name();
+            let message = format!(
+                "There is no user {user} at this home, {name}: a user is named as in its users file, or as sip:name@domain \
+                 in a domain of it. A user of another home is granted a policy there."
+            );
+            Err(Failure::new(Category::ObjectNotFound, "UserNotFound", message).of(text))
+        }
+        None => Ok(Some(format!(
+            "No home runs in this server, so nobody has looked whether there is a user {user}; Get-CsMobilityPolicy \
+             -ApplicableTo {user}, asked of the home, says what holds."
+        ))),
+    }
+}
+
 /// The policy that holds for a user: at the site of the home in this process, else at the first that is declared.
 fn applicable(user: &Aor, desk: &Desk) -> Result<Outcome, Failure> {
     let settings = central(desk)?;
@@ -240,4 +263,33 @@ fn applicable(user: &Aor, desk: &Desk) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::of([FAMILY.object(&row)]);
     outcome.verbose.push(format!("{user} has it from {from}."));
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cmdlets::fakes::{self, Home, run};
+
+    #[tokio::test]
+    async fn a_policy_is_not_granted_to_a_slip_of_the_pen() {
+        let desk = fakes::desk(Some(Home::default()), None);
+        run(&desk, "New-CsMobilityPolicy", &[("Identity", "NoPush")]).await.expect("a policy");
+        let grant = |user: &'static str| [("Identity", user), ("PolicyName", "NoPush")];
+        let nobody = run(&desk, "Grant-CsMobilityPolicy", &grant("bbo@contoso.com")).await.expect_err("nobody");
+        assert_eq!(&*nobody.id, "UserNotFound");
+        assert!(nobody.message.contains("no user bbo@contoso.com at this home, home.contoso.com"), "{nobody}");
+        let bob = run(&desk, "Grant-CsMobilityPolicy", &grant("bob@contoso.com")).await.expect("he is known");
+        assert!(bob.warnings.is_empty(), "{bob:?}");
+        // What was granted before a user left can be taken back.
+        let back = [("Identity", "bbo@contoso.com"), ("PolicyName", "")];
+        assert!(run(&desk, "Grant-CsMobilityPolicy", &back).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn where_no_home_runs_a_grant_says_that_nobody_has_looked() {
+        let desk = fakes::desk(None, None);
+        run(&desk, "New-CsMobilityPolicy", &[("Identity", "NoPush")]).await.expect("a policy");
+        let grant = [("Identity", "bbo@contoso.com"), ("PolicyName", "NoPush")];
+        let granted = run(&desk, "Grant-CsMobilityPolicy", &grant).await.expect("it is taken");
+        assert!(granted.warnings[0].contains("nobody has looked"), "{granted:?}");
+    }
 }

@@ -6,6 +6,7 @@ use reveille_core::{Channel, Environment, LaneKey, Provider, Timestamp, Verdict}
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::cmdlets::push_lane::remedy_of;
+use crate::cmdlets::remedy::quoted;
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::family::fits;
@@ -28,7 +29,9 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, NOUN),
                 summary: "Shows as whom the clearing house comes to the push services, for each app",
                 description: "The key itself is never shown. Apps and their files stand under [[clearinghouse.apps]] in \
-                              reveille.toml; which organisations an app serves is Get-CsPushApp.",
+                              reveille.toml; which organisations an app serves is Get-CsPushApp. The file is read when the clearing \
+                              house starts (FileRead): where it holds something else since, State says so, Trouble what, \
+                              and the key that was read stays in use until the next start.",
                 parameters: &[APP],
                 outputs: &[
                     "App",
@@ -44,6 +47,7 @@ impl Cmdlet for Get {
                     "File",
                     "FileWritten",
                     "FileAgeDays",
+                    "FileRead",
                     "Expires",
                     "DaysLeft",
                     "Server",
@@ -76,7 +80,8 @@ impl Cmdlet for Test {
                 description: "Sends one push to a token that no device has, on the connection that real pushes take: a push \
                               service that complains of the token has taken the credential. Nobody's phone is woken. For APNs \
                               this proves key, team, environment and connection; whether the app's name is right shows only \
-                              with a real token.",
+                              with a real token. The key in use is that of the last start: where its file has been replaced \
+                              since, the test says what stands there now, and fails.",
                 parameters: &[APP],
                 outputs: &["App", "Provider", "Environment", "Result", "LatencyMs", "Answer", "Explanation", "Remedy"],
                 area: Area::Tests,
@@ -137,9 +142,15 @@ fn object(credential: &Credential, lanes: &[Lane], now: Timestamp) -> Object {
             each.collect::<Vec<_>>().join(", ")
         }
     };
+    // The lane may be well for years with a key that no start will find again.
+    let state = if credential.differs.is_some() { format!("{state}, not with what the file holds") } else { state };
     // A connection that ended while another stands is no trouble of the credential.
     let broken = own.iter().filter(|lane| lane.state != "ready");
     let trouble = broken.filter_map(|lane| lane.trouble.as_ref()).max_by_key(|(at, _)| *at);
+    let trouble = match &credential.differs {
+        Some(sentence) => Some((credential.written, sentence)),
+        None => trouble.map(|(at, sentence)| (Some(*at), sentence)),
+    };
     let days = |span: std::time::Duration| i64::try_from(span.as_secs() / 86_400).unwrap_or(i64::MAX);
     begin("PushCredential", credential)
         .with("Kind", credential.kind)
@@ -147,14 +158,35 @@ fn object(credential: &Credential, lanes: &[Lane], now: Timestamp) -> Object {
         .with("Owner", credential.owner.as_str())
         .with("State", state)
         .with("Trouble", trouble.map(|(_, sentence)| sentence.as_str()))
-        .with("TroubleAt", trouble.map(|(at, _)| at.to_string()))
-        .with("Remedy", own.iter().find_map(|lane| remedy_of(lane)))
+        .with("TroubleAt", trouble.and_then(|(at, _)| at).map(|at| at.to_string()))
+        .with("Remedy", replaced(credential).or_else(|| own.iter().find_map(|lane| remedy_of(lane))))
         .with("File", credential.file.as_str())
         .with("FileWritten", credential.written.map(|at| at.to_string()))
         .with("FileAgeDays", credential.written.map(|at| days(now.since(at))))
+        .with("FileRead", credential.read.to_string())
         .with("Expires", credential.expires.map(|at| at.to_string()))
         .with("DaysLeft", credential.expires.map(|at| days(at.since(now))))
         .with("Server", credential.server.as_str())
+}
+
+/// What to do where the file holds something else than what is in use.
+pub(super) fn replaced(credential: &Credential) -> Option<String> {
+    let differs = credential.differs.as_ref()?;
+    let names = match credential.app.provider {
+        Provider::Apns => "team and key_id",
+        Provider::Fcm | Provider::Mpns | Provider::WebPush | Provider::Wns => "app",
+    };
+    Some(match differs.contains("another key") {
+        true => format!(
+            "see that {names} under [[clearinghouse.apps]] are those of the new key, restart the clearing house, then \
+             Test-CsPushCredential -App {}",
+            quoted(&credential.app.app)
+        ),
+        false => format!(
+            "put the key as its push service gave it into {} before the next start, which would fail",
+            credential.file
+        ),
+    })
 }
 
 fn tested(credential: &Credential, answer: Option<&ProviderAnswer>, lane: Option<&Lane>) -> Object {
@@ -182,6 +214,14 @@ fn tested(credential: &Credential, answer: Option<&ProviderAnswer>, lane: Option
         (0, Some(reason)) => reason.to_owned(),
         (status, Some(reason)) => format!("{status} {reason}"),
     });
+    // What was tested is what is in use; whoever has just replaced the file means the other one.
+    let (good, explanation, remedy) = match (&credential.differs, replaced(credential)) {
+        (Some(differs), Some(replaced)) => {
+            let read = format!("this was the key that was read at {}; {differs}", credential.read);
+            (false, format!("{explanation}, but {read}"), if good { replaced } else { remedy.to_owned() })
+        }
+        _ => (good, explanation, remedy.to_owned()),
+    };
     begin("PushCredentialTest", credential)
         .with("Result", if good { "Success" } else { "Failure" })
         .with("LatencyMs", answer.map_or(Value::Null, |answer| millis(answer.took)))
@@ -260,6 +300,8 @@ mod tests {
             key_id: "ABC123DEFG".into(),
             owner: "TEAM123456".into(),
             file: "/etc/reveille/apns.p8".into(),
+            read: NOW,
+            differs: None,
             written: Some(Timestamp::from_millis(NOW.millis() - 86_400_000 * 3)),
             expires: None,
             server: "api.push.apple.com:443".into(),
@@ -316,5 +358,36 @@ mod tests {
             assert_eq!(column(&tested, "Result"), [result], "{verdict:?}");
             assert!(column(&tested, "Remedy")[0].starts_with(remedy), "{verdict:?} {tested:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_file_that_was_replaced_is_told_though_the_old_key_is_taken() {
+        let taken = || Some(Verdict::Forget { reason: "BadDeviceToken".into(), since: None });
+        let now = |differs: &str| {
+            let mut house = house(taken());
+            house.credentials[0].differs = Some(differs.to_owned());
+            house.lanes.truncate(1);
+            fakes::desk(None, Some(house))
+        };
+        let desk = now("the file /etc/reveille/apns.p8 holds another key than the one in use");
+        let seen = run(&desk, "Get-CsPushCredential", &[]).await.expect("one");
+        assert_eq!(column(&seen, "State"), ["ready, not with what the file holds"]);
+        assert!(column(&seen, "Trouble")[0].contains("another key") && column(&seen, "TroubleAt")[0] < NOW.to_string());
+        assert!(
+            column(&seen, "Remedy")[0].contains("team and key_id") && column(&seen, "Remedy")[0].contains("restart")
+        );
+        let tested = run(&desk, "Test-CsPushCredential", &[]).await.expect("an answer");
+        assert_eq!(column(&tested, "Result"), ["Failure"]);
+        let why = column(&tested, "Explanation").remove(0);
+        assert!(
+            why.starts_with("the push service has taken the credential, but this was the key that was read"),
+            "{why}"
+        );
+        let desk = now("the file /etc/reveille/apns.p8 cannot be used (credential): it is no key");
+        let tested = run(&desk, "Test-CsPushCredential", &[]).await.expect("an answer");
+        assert!(
+            column(&tested, "Remedy")[0].contains("into /etc/reveille/apns.p8 before the next start"),
+            "{tested:?}"
+        );
     }
 }

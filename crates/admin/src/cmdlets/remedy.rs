@@ -1,7 +1,7 @@
 //! What the cmdlets about devices and pushes have in common: whom an administrator means, and the complete command that
 //! mends what keeps a push from going.
 
-use reveille_core::settings::Snapshot;
+use reveille_core::settings::{Scope, Snapshot};
 use reveille_core::{Aor, AppKey, PushId, Reason};
 
 use crate::desk::Desk;
@@ -24,6 +24,10 @@ impl Place<'_> {
     /// What mends `reason` for this user, with every value in place that is known.
     pub(super) fn remedy(&self, reason: Reason, user: &Aor, app: Option<&AppKey>, push: Option<PushId>) -> String {
         let policy = self.settings.mobility_policy_of(user, self.site).from;
+        if let (Reason::PolicyForbids, Some(Scope::Tag(_))) = (reason, &policy) {
+            // Whoever else was granted it keeps it as it is.
+            return format!("Grant-CsMobilityPolicy -Identity {user} -PolicyName $null");
+        }
         let switches = self.settings.push_notification_at(self.site).from;
         let name = |scope: Option<reveille_core::settings::Scope>| {
             scope.map_or_else(|| "global".to_owned(), |scope| quoted(&scope.to_string()))

@@ -6,12 +6,13 @@ use reveille_store::StoreError;
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Running, Verb};
 use crate::cmdlets::certificate::{SOON_DAYS, days_left, machine};
+use crate::cmdlets::push_credential::replaced;
 use crate::cmdlets::push_lane::remedy_of;
 use crate::cmdlets::push_trouble::{self, PushTrouble};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::border::Partner;
-use crate::ports::house::Lane;
+use crate::ports::house::{Credential, Lane};
 use crate::ports::machine::{Certificate, Figures, Part};
 use crate::probes::results::Found;
 use crate::value::Object;
@@ -47,6 +48,7 @@ impl Cmdlet for Get {
             lines.extend(machine.parts().iter().map(part));
             if let Some(house) = &desk.ports.house {
                 lines.extend(house.lanes().iter().map(lane));
+                lines.extend(house.credentials().iter().filter_map(credential));
             }
             if let Some(border) = &desk.ports.border {
                 lines.extend(border.partners().iter().filter_map(partner));
@@ -123,6 +125,12 @@ fn lane(lane: &Lane) -> Object {
         _ => format!("{} connections, {} in flight, {} waiting", lane.connections, lane.in_flight, lane.queued),
     };
     line("lane", &name, status, &detail, &remedy_of(lane).unwrap_or_default())
+}
+
+/// A key that is not the one in its file.
+fn credential(credential: &Credential) -> Option<Object> {
+    let (differs, remedy) = (credential.differs.as_deref()?, replaced(credential)?);
+    Some(line("credential", &credential.app.to_string(), "Warning", differs, &remedy))
 }
 
 /// A partner that something is wrong with.

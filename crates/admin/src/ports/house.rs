@@ -59,6 +59,10 @@ pub struct Credential {
     pub owner: String,
     /// The file that it is read from.
     pub file: String,
+    /// When it was read: the start of the clearing house.
+    pub read: Timestamp,
+    /// What that file holds now, as a sentence, if it is not what was read.
+    pub differs: Option<String>,
     /// When that file was last written, if the system says.
     pub written: Option<Timestamp>,
     /// When it ends, if it does: certificates do, keys do not.

@@ -48,6 +48,11 @@ impl Certificates {
 
     /// Looks at the files and at the time until `stop`.
     pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        for (role, side) in &self.sides {
+            if let Some(sentence) = side.misnamed() {
+                warn!(role, key = side.key, "{sentence}");
+            }
+        }
         let mut review_in = Duration::ZERO;
         let mut aftermath = Duration::ZERO;
         loop {
@@ -83,9 +88,14 @@ impl Certificates {
         listing::certificates(&self.sides)
     }
 
-    /// Files that could not be read again, with why.
+    /// Files that could not be read again, with why, and certificates without a name that others expect in them.
     pub(crate) fn unread(&self) -> Vec<String> {
-        self.sides.iter().filter_map(|(_, side)| side.fault()).map(|fault| fault.to_string()).collect()
+        let unread = self.sides.iter().filter_map(|(_, side)| Some(side.fault()?.to_string()));
+        let mut all: Vec<_> = unread.chain(self.sides.iter().filter_map(|(_, side)| side.misnamed())).collect();
+        // Both sides of an edge may have the same files.
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Gauges in the text form of Prometheus. Not through the recorder, which never forgets a label.
@@ -152,6 +162,9 @@ fn reread(role: &'static str, side: &Side) {
                 certificate.not_after = %listing::day(certificate.not_after),
                 "certificates read again"
             );
+            if let Some(sentence) = side.misnamed() {
+                warn!(role, key = side.key, certificate.subject = certificate.subject, "{sentence}");
+            }
             "done"
         }
         Reread::Kept(fault) => {

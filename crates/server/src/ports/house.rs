@@ -11,6 +11,7 @@ use reveille_providers::{Access, State, apns};
 use reveille_store::{Journal as _, StoreError, TracedPush};
 
 use super::reading;
+use crate::credential_file::CredentialFile;
 use crate::ops::{self, Status};
 
 /// A process with a clearing house.
@@ -54,7 +55,7 @@ impl House for ClearingHouse {
         let senders = house.senders.iter().filter(|sender| sender.lane().channel == Channel::Message);
         let credential = |sender: &Arc<reveille_providers::Sender>| {
             let app = sender.lane().app.clone();
-            let file = house.files.iter().find(|(of, _)| *of == app).map(|(_, file)| file.as_path());
+            let file = house.files.iter().find(|file| file.is_of(&app));
             credential(app, sender.access(), file, sender.server())
         };
         senders.map(credential).collect()
@@ -83,7 +84,7 @@ impl House for ClearingHouse {
     }
 }
 
-fn credential(app: AppKey, access: &Access, file: Option<&Path>, server: String) -> Credential {
+fn credential(app: AppKey, access: &Access, file: Option<&CredentialFile>, server: String) -> Credential {
     let (kind, key_id, owner) = match access {
         Access::Apns(apns::Access::Token(signer)) => ("key", signer.key_id(), signer.team()),
         Access::Apns(apns::Access::Certificate(_)) => ("certificate", "", ""),
@@ -94,8 +95,10 @@ fn credential(app: AppKey, access: &Access, file: Option<&Path>, server: String)
         kind,
         key_id: key_id.to_owned(),
         owner: owner.to_owned(),
-        file: file.map(|path| path.display().to_string()).unwrap_or_default(),
-        written: file.and_then(written),
+        file: file.map(|file| file.path().display().to_string()).unwrap_or_default(),
+        read: file.map(|file| file.read).unwrap_or_default(),
+        written: file.and_then(|file| written(file.path())),
+        differs: file.and_then(CredentialFile::differs),
         expires: None,
         server,
     }

@@ -42,7 +42,7 @@ async fn the_first_closed_gate_decides_and_its_remedy_is_a_whole_command() {
             told(&[ON, FORBIDDEN, GRANT]),
             "mobility-policy",
             "policy-forbids",
-            "Set-CsMobilityPolicy -Identity Tag:NoPush -EnableMobility $True -EnablePushNotifications $True",
+            "Grant-CsMobilityPolicy -Identity bob@contoso.com -PolicyName $null",
         ),
         (of(ended), "session", "session-expired", "have the user open the app and sign in again"),
         (of(dead), "push-identity", "identity-dead", Reason::IdentityDead.remedy()),
