@@ -1,20 +1,24 @@
 //! A server that is killed while roles are made, given and removed: no account keeps a name that another role may have
 //! later, and what was begun is done when the server starts again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use reveille_admin::Object;
 use reveille_admin::roles::{grant_of, made};
+use reveille_shell::remote::Remote;
 use reveille_store::{Accounts as _, Settings as _, SqliteAdmin, SqliteSettings};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::scene::{Scene, ok};
 
 /// Whatever happens, the test ends.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often the server is killed.
-const KILLS: usize = 12;
+/// How often the server is killed at most, and how many kills must have come in the middle of a removal.
+const KILLS: usize = 60;
+const CUT_SHORT: usize = 3;
 /// Roles that are made, given and removed beside each other.
 const ROLES: usize = 6;
 
@@ -31,22 +35,31 @@ async fn kills() -> Result<()> {
     }
     let (mut cut_short, mut removed) = (0, 0);
     for _ in 0..KILLS {
+        if cut_short >= CUT_SHORT {
+            break;
+        }
+        let removing = Arc::new(Notify::new());
         let mut busy = JoinSet::new();
         for number in 0..ROLES {
-            let local = scene.local()?;
+            let (local, removing) = (scene.local()?, Arc::clone(&removing));
             busy.spawn(async move {
                 let mut rounds = 0;
                 // Until the server is gone.
-                while round(&local, number).await.is_some() {
+                while round(&local, number, &removing).await? {
                     rounds += 1;
                 }
-                rounds
+                anyhow::Ok(rounds)
             });
         }
-        tokio::time::sleep(Duration::from_millis(rand::random_range(60..200))).await;
+        // One removal is on its way, and the others are somewhere.
+        tokio::select! {
+            () = removing.notified() => {}
+            Some(ended) = busy.join_next() => bail!("nobody could do anything: {:?}", ended?),
+        }
+        tokio::time::sleep(Duration::from_micros(rand::random_range(0..25_000))).await;
         scene.kill()?;
         for rounds in busy.join_all().await {
-            removed += rounds;
+            removed += rounds?;
         }
         let admin = SqliteAdmin::open(&scene.store("admin.db"))?;
         cut_short += admin.open_retirements()?.len();
@@ -54,13 +67,15 @@ async fn kills() -> Result<()> {
         scene.start_again()?;
         check(&scene)?;
     }
-    ensure!(removed > 0, "no role was removed at all");
-    ensure!(cut_short > 0, "none of {KILLS} kills came in the middle of a removal: {removed} were done");
+    ensure!(
+        cut_short >= CUT_SHORT,
+        "{cut_short} of {KILLS} kills came in the middle of a removal: {removed} were done"
+    );
     scene.end()
 }
 
-/// Makes a role, gives it and removes it; nothing once the server is gone.
-async fn round(local: &reveille_shell::remote::Remote, number: usize) -> Option<()> {
+/// Makes a role, gives it and removes it; false once the server is gone.
+async fn round(local: &Remote, number: usize, removing: &Notify) -> Result<bool> {
     let role = Object::default().with("Identity", format!("Tmp{number}"));
     let new = role.clone().with("Template", "CsHelpDesk").with("ConfigScopes", "global");
     let given = Object::default()
@@ -68,14 +83,19 @@ async fn round(local: &reveille_shell::remote::Remote, number: usize) -> Option<
         .with("Roles", vec!["CsHelpDesk".to_owned(), format!("Tmp{number}")]);
     for (cmdlet, parameters) in [("New-CsAdminRole", new), ("Set-CsAdminAccount", given), ("Remove-CsAdminRole", role)]
     {
-        // A role may be there from before a kill; that is no fault. Whoever has gone does not answer with a refusal of his.
-        if let Err(failure) = local.run(cmdlet, &parameters).await
-            && !matches!(&*failure.id, "AlreadyExists" | "ObjectNotFound" | "RoleNotFound")
-        {
-            return None;
+        if cmdlet.starts_with("Remove") {
+            removing.notify_one();
+        }
+        if let Err(failure) = local.run(cmdlet, &parameters).await {
+            match &*failure.id {
+                // A role may be there from before a kill, and that is no fault.
+                "AlreadyExists" => {}
+                "NoAnswer" | "ServerNotReached" => return Ok(false),
+                id => bail!("{cmdlet}: {id}: {failure}"),
+            }
         }
     }
-    Some(())
+    Ok(true)
 }
 
 /// Every role that an account has is there, and no removal is half done.

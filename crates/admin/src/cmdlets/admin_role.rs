@@ -81,7 +81,8 @@ impl Cmdlet for Get {
 
 fn get(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
     let wanted = call.text("Identity");
-    let runs = call.text("CanRun").map(|name| find(name).map(|it| it.about().name).ok_or_else(|| custom::no_cmdlet(name)));
+    let runs =
+        call.text("CanRun").map(|name| find(name).map(|it| it.about().name).ok_or_else(|| custom::no_cmdlet(name)));
     let runs = runs.transpose()?;
     let fit = |name: &str| {
         wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name))
@@ -149,8 +150,17 @@ impl Cmdlet for New {
             apply(call, &mut start);
             custom::check_new(&mut start, Some(&desk.sites))?;
             may_hold(&call.caller, &start)?;
-            custom::check_unheld(name, &desk.accounts.accounts().map_err(unavailable)?)?;
-            FAMILY.create(&spelt_out(call, &start), desk).await
+            // Of a role that there is, its holders are no obstacle: that it is there is.
+            if roles::made(name, &*central(desk)?).is_none() {
+                custom::check_unheld(name, &desk.accounts.accounts().map_err(unavailable)?)?;
+            }
+            let mut outcome = FAMILY.create(&spelt_out(call, &start), desk).await?;
+            for made in &mut outcome.objects {
+                if let Some(record) = made.as_object() {
+                    *made = completed(&start, record).into();
+                }
+            }
+            Ok(outcome)
         })
     }
 }
@@ -246,7 +256,8 @@ impl Cmdlet for Remove {
             };
             let mut done = Outcome::default();
             for name in names {
-                let said = if call.what_if { would_go(&name, call, desk).await? } else { go(&name, call, desk).await? };
+                let said =
+                    if call.what_if { would_go(&name, call, desk).await? } else { go(&name, call, desk).await? };
                 done.verbose.extend(said.verbose);
                 done.what_if.extend(said.what_if);
                 done.warnings.extend(said.warnings);
@@ -455,6 +466,12 @@ fn object(role: &AdminRole) -> Object {
         .with("ConfigScopes", role.config_scopes.clone())
         .with("UserScopes", role.user_scopes.clone())
         .with("Template", role.template.as_str())
+}
+
+/// A role as Get-CsAdminRole shows it, with what of its record is for programs.
+fn completed(role: &AdminRole, record: &Object) -> Object {
+    let hidden = record.all().filter(|(name, _)| name.starts_with('@'));
+    hidden.fold(object(role), |object, (name, value)| object.with(name, value.clone()))
 }
 
 fn not_found(name: &str) -> Failure {

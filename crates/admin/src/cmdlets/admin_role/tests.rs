@@ -106,6 +106,11 @@ async fn a_role_is_not_made_under_a_name_that_an_account_still_carries() {
     let taken = Object::default().with("Identity", "eve").with("Roles", Object::default().with("Remove", "Old"));
     run("Set-CsAdminAccount", &taken, &owner, &desk).await.unwrap();
     role("OLD", &["Get-CsAdminRole"], &desk).await.unwrap();
+    // Whoever has one that is there is no reason: it is there.
+    let given = Object::default().with("Identity", "eve").with("Roles", vec!["OLD"]);
+    run("Set-CsAdminAccount", &given, &owner, &desk).await.unwrap();
+    let twice = role("old", &["Get-CsAdminRole"], &desk).await.unwrap_err();
+    assert_eq!(&*twice.id, "AlreadyExists", "{twice}");
 }
 
 /// Settings of a process that stops at the first change.
@@ -245,4 +250,18 @@ impl Settings for Full {
     fn history(&self, past: &Past) -> Result<Vec<SettingHistory>, StoreError> {
         self.0.history(past)
     }
+}
+
+#[tokio::test]
+async fn a_role_is_shown_when_it_is_made_as_it_is_when_it_is_read() {
+    let desk = testing::desk();
+    let made = role("R1", &["Get-CsAdminRole"], &desk).await.unwrap();
+    let wanted = Object::default().with("Identity", "R1");
+    let read = run("Get-CsAdminRole", &wanted, &Caller::owner("root"), &desk).await.unwrap();
+    let shown = |outcome: &Outcome| {
+        let role = outcome.objects[0].as_object().unwrap();
+        role.displayed().map(|(name, value)| (name.to_owned(), value.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&made), shown(&read));
+    assert!(shown(&made).contains(&("UserScopes".into(), Value::List(Vec::new()))), "{made:?}");
 }
