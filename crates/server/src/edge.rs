@@ -34,7 +34,9 @@ pub(crate) fn start(
         Some(inner) => ("edge.internal_tls", inner),
         None => ("edge.tls", &config.tls),
     };
-    let internal_tls = Side::read(key, inner, ClientAuth::Required)?.known_as([&config.name]);
+    // Where both sides show the same files, the outer one tells of them.
+    let inside = config.internal_tls.iter().map(|_| &config.name);
+    let internal_tls = Side::read(key, inner, ClientAuth::Required)?.known_as(inside);
     // The outside may be anybody: one address gets no more than a good share of the seats.
     let message = reveille_sip::Limits::between_organisations();
     let outer = ListenLimits { seats_per_address: 10_000, message, ..ListenLimits::default() };
