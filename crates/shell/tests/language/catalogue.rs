@@ -23,6 +23,7 @@ pub(crate) const CMDLETS: &[&dyn Cmdlet] = &[
     &Defined(&SET_ACCESS_EDGE),
     &Defined(&GET_ADMIN_ROLE),
     &Defined(&REMOVE_ADMIN_ROLE),
+    &Defined(&SET_ADMIN_PASSWORD),
     &Defined(&GET_ALLOWED_DOMAIN),
     &Defined(&NEW_ALLOWED_DOMAIN),
     &Defined(&REMOVE_ALLOWED_DOMAIN),
@@ -67,6 +68,14 @@ static REMOVE_ADMIN_ROLE: About = About {
     area: Area::Administration,
     ..named(Verb::Remove, "CsAdminRole", &[IDENTITY.required(), Parameter::new("Force", Kind::Switch, "Does not ask")])
 };
+static SET_ADMIN_PASSWORD: About = named(
+    Verb::Set,
+    "CsAdminPassword",
+    &[
+        Parameter::new("OldPassword", Kind::Secret, "As it is").required(),
+        Parameter::new("NewPassword", Kind::Secret, "As it shall be").required(),
+    ],
+);
 static GET_ALLOWED_DOMAIN: About =
     named(Verb::Get, "CsAllowedDomain", &[IDENTITY, Parameter::new("Filter", Kind::Text, "A pattern")]);
 static NEW_ALLOWED_DOMAIN: About = named(

@@ -97,6 +97,21 @@ fn variables_stay_from_line_to_line_and_questions_are_answered() {
 }
 
 #[test]
+fn what_nobody_has_seen_while_it_was_typed_is_typed_twice() {
+    let run = |typed: &[&str]| {
+        let mut world = World::default();
+        world.typed = typed.iter().rev().map(ToString::to_string).collect();
+        world.run("Set-CsAdminPassword")
+    };
+    let (seen, status) = run(&["correct horse", "new password", "new password"]);
+    assert!(status == 0 && seen.contains("OldPassword: \nNewPassword: \nNewPassword (again): \n"), "{seen}");
+    assert!(seen.contains("call Set-CsAdminPassword"), "{seen}");
+    let (seen, status) = run(&["correct horse", "new password", "new passwort"]);
+    assert!(status == 1 && seen.contains("What was typed for NewPassword differs. Nothing was changed."), "{seen}");
+    assert!(!seen.contains("call "), "{seen}");
+}
+
+#[test]
 fn what_goes_along_is_not_held() {
     // More objects than any stage may hold, and the first of them is enough.
     let script = "$n = 0; 1..200 | % { 1..10000 } | ? { $_ -eq 9999 } | Select-Object -First 101 | % { $n += 1 }; $n";

@@ -6,4 +6,5 @@ mod corpus;
 mod limits;
 mod oracle;
 mod scripts;
+mod small;
 mod world;
