@@ -86,7 +86,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
             place(&mut session, options.file.as_deref())?;
             tokio::select! {
                 ended = session.run(&script, &*remote, &mut console) => ended.status,
-                () = interrupts.pressed() => FAILED,
+                () = interrupts.pressed() => {
+                    console.say("\nThe command was given up. What the server was asked for already may still be done.\n");
+                    FAILED
+                }
             }
         }
         None => {

@@ -177,10 +177,15 @@ impl Bound {
                 ),
             ));
         }
+        let is_pattern = value.as_text().is_some_and(|text| text.contains('*'));
         let read = parameter.kind.read(value).map_err(|why| {
+            let filter = match is_pattern && parameter.name == "Identity" && self.about.parameter("Filter").is_some() {
+                true => " A pattern goes with -Filter.",
+                false => "",
+            };
             BindError::new(
                 "ParameterArgumentTransformationError",
-                format!("Cannot process argument for parameter '{}': {why}.", parameter.name),
+                format!("Cannot process argument for parameter '{}': {why}.{filter}", parameter.name),
             )
         })?;
         let is_common = common(self.about).any(|it| it.name == parameter.name);

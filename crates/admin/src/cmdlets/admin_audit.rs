@@ -33,7 +33,9 @@ impl Cmdlet for Get {
                     Parameter::new("Outcome", OUTCOMES, "How it ended"),
                     Parameter::new("Since", Kind::Text, WHEN),
                     Parameter::new("Until", Kind::Text, WHEN),
-                    Parameter::new("Last", Kind::Int { min: 1, max: 1000 }, "How many at most").or("100"),
+                    Parameter::new("Last", Kind::Int { min: 1, max: 1000 }, "How many, of the newest")
+                        .alias(&["First"])
+                        .or("100"),
                 ],
                 outputs: &["At", "Author", "From", "Cmdlet", "Outcome", "Parameters", "Detail", "Milliseconds"],
                 area: Area::Administration,

@@ -80,7 +80,9 @@ impl Cmdlet for Get {
                     Parameter::new("Origin", Kind::Domain, "Pushes of this organisation; for a clearing house"),
                     Parameter::new("State", STATES, "Pushes in this state"),
                     Parameter::new("Reason", Kind::Choice(&REASONS), "Pushes that were not sent for this reason"),
-                    Parameter::new("Last", Kind::Int { min: 1, max: 10_000 }, "How many, of the newest").or("20"),
+                    Parameter::new("Last", Kind::Int { min: 1, max: 10_000 }, "How many, of the newest")
+                        .alias(&["First"])
+                        .or("20"),
                 ],
                 outputs: OUTPUTS,
                 area: Area::Users,

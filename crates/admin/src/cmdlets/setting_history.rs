@@ -30,7 +30,9 @@ impl Cmdlet for Get {
                     Parameter::new("Identity", Kind::Text, "Of which record").at(2).from(Pipeline::ByName),
                     Parameter::new("Author", Kind::Text, "By whom"),
                     Parameter::new("Since", Kind::Text, WHEN),
-                    Parameter::new("First", Kind::Int { min: 1, max: 10_000 }, "How many at most").or("100"),
+                    Parameter::new("First", Kind::Int { min: 1, max: 10_000 }, "How many, of the newest")
+                        .alias(&["Last"])
+                        .or("100"),
                 ],
                 outputs: OUTPUTS,
                 area: Area::Topology,
@@ -56,15 +58,25 @@ fn history(call: &Call, desk: &Desk) -> Result<Outcome, Failure> {
         Some(prefix) if prefix.eq_ignore_ascii_case("Cs") => kind[2..].to_owned(),
         _ => kind.to_owned(),
     });
+    let shown = call.int("First").and_then(|first| usize::try_from(first).ok()).unwrap_or(100);
     let past = Past {
         kind,
         identity: call.text("Identity").map(str::to_owned),
         author: call.text("Author").map(str::to_owned),
         since: call.text("Since").map(|text| instant(text, now)).transpose()?,
-        limit: call.int("First").and_then(|first| usize::try_from(first).ok()).unwrap_or(100),
+        // One more, to know whether there are more.
+        limit: shown + 1,
     };
-    let entries = desk.settings.history(&past).map_err(|error| unread(desk, &error))?;
-    Ok(Outcome::of(entries.iter().map(object)))
+    let mut entries = desk.settings.history(&past).map_err(|error| unread(desk, &error))?;
+    let more = entries.len() > shown;
+    entries.truncate(shown);
+    let mut outcome = Outcome::of(entries.iter().map(object));
+    if more && call.value("First").is_none() {
+        outcome
+            .warnings
+            .push(format!("These are the newest {shown} changes that fit; -First 10000 shows all that are kept."));
+    }
+    Ok(outcome)
 }
 
 fn object(entry: &SettingHistory) -> Object {
@@ -160,5 +172,25 @@ mod tests {
                 "1 ann Made: MarkForMonitoring: nothing → false VerificationLevel: nothing → UseSourceVerification",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_history_leaves_out_is_said_and_either_word_says_how_many() {
+        let desk = desk();
+        let told = async |parameters: Object| {
+            run("Get-CsSettingHistory", &parameters, &Caller::owner("ann"), &desk).await.unwrap()
+        };
+        for number in 0..101 {
+            let domain = Object::default().with("Identity", format!("d{number}.example"));
+            run("New-CsAllowedDomain", &domain, &Caller::owner("ann"), &desk).await.unwrap();
+        }
+        let newest = told(Object::default()).await;
+        assert_eq!(newest.objects.len(), 100);
+        assert!(newest.warnings[0].contains("-First 10000"), "{:?}", newest.warnings);
+        for (word, shown) in [("First", 2_i64), ("Last", 3), ("First", 200)] {
+            let some = told(Object::default().with(word, shown)).await;
+            assert_eq!(some.objects.len(), usize::try_from(shown).unwrap().min(101), "{word}");
+            assert!(some.warnings.is_empty(), "who says how many knows: {:?}", some.warnings);
+        }
     }
 }

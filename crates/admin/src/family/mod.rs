@@ -270,7 +270,16 @@ impl Family {
         Failure::new(
             Category::ObjectNotFound,
             "ObjectNotFound",
-            format!("There is no {} \"{identity}\".{hint} Get-Cs{} shows what there is.", self.kind, self.kind),
+            format!(
+                "There is no {} \"{identity}\".{hint} Get-Cs{} shows what there is.{}",
+                self.kind,
+                self.kind,
+                if identity.contains('*') {
+                    format!(" A pattern goes with -Filter: Get-Cs{} -Filter {}.", self.kind, quoted(identity))
+                } else {
+                    String::new()
+                }
+            ),
         )
         .of(identity)
         .advise(format!("Get-Cs{}", self.kind))

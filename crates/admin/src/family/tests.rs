@@ -342,3 +342,18 @@ async fn a_set_of_what_is_not_there_names_the_command_that_makes_it() {
         Some("New-CsMobilityPolicy -Identity 'tag:No Push' -EnablePushNotifications $False")
     );
 }
+
+#[tokio::test]
+async fn a_pattern_in_the_place_of_an_identity_is_told_of_filter() {
+    let desk = desk();
+    for (name, pattern, part) in [
+        ("Get-CsHostingProvider", "prov*", "A pattern goes with -Filter: Get-CsHostingProvider -Filter 'prov*'."),
+        ("Get-CsAllowedDomain", "tmp*", "is not a domain name"),
+        ("Get-CsAllowedDomain", "tmp*", "A pattern goes with -Filter."),
+    ] {
+        let failure = refused(name, &[("Identity", pattern.into())], &desk).await;
+        assert!(failure.message.contains(part), "{failure}");
+    }
+    let removed = refused("Remove-CsAllowedDomain", &[("Identity", "tmp*".into())], &desk).await;
+    assert!(!removed.message.contains("-Filter"), "a Remove has none: {removed}");
+}

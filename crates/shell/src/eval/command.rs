@@ -1,6 +1,7 @@
 //! Running a command: finding it, binding its arguments, asking first, telling what the server said.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reveille_admin::bind::{self, BindError, Bound};
 use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Value};
@@ -111,7 +112,7 @@ impl Evaluator<'_> {
         }
         // Whether it is complete is known here, with the place in the line.
         bound.finish(Default::default()).map_err(|error| refused(run.about, run.at, error.into()))?;
-        match self.host.invoke(run.about.name, &parameters).await {
+        match self.answer(run.about, &parameters).await {
             Ok(outcome) => {
                 self.tell(run, &outcome);
                 self.keep_records(run, &parameters, &outcome)?;
@@ -136,6 +137,16 @@ impl Evaluator<'_> {
         }
     }
 
+    /// What the server answers. Whoever waits for long is told once that nothing is known yet.
+    async fn answer(&mut self, about: &About, parameters: &Object) -> Result<Outcome, Failure> {
+        let mut asked = self.host.invoke(about.name, parameters);
+        if let Ok(answer) = tokio::time::timeout(SILENCE, &mut asked).await {
+            return answer;
+        }
+        self.terminal.say(&format!("{}: no answer from the server yet. Ctrl-C gives up waiting.\n", about.name));
+        asked.await
+    }
+
     /// Asks for mandatory parameters that were not given, if somebody is there.
     fn supply(&mut self, run: &Run, bound: &mut Bound) -> Result<(), Flow> {
         let mut head = format!(
@@ -148,6 +159,15 @@ impl Evaluator<'_> {
             let Some(answer) = self.ask_for(parameter.kind, &prompt) else {
                 return if self.terminal.gave_up() { Err(self.give_up()) } else { Ok(()) };
             };
+            // What nobody has seen is typed twice before it counts.
+            if parameter.kind == Kind::Secret && parameter.name.starts_with("New") {
+                let again = self.ask_for(parameter.kind, &format!("{} (again): ", parameter.name));
+                if again.as_ref() != Some(&answer) {
+                    let said = format!("What was typed for {} differs. Nothing was changed.", parameter.name);
+                    let failure = Failure::new(Category::InvalidArgument, "TypedDifferently", said);
+                    return Err(Report::of_cmdlet(run.about.name, run.at, failure).into());
+                }
+            }
             bound.put(parameter, answer).map_err(|error| Report::of_cmdlet(run.about.name, run.at, error.into()))?;
         }
         Ok(())
@@ -408,3 +428,6 @@ fn unknown(command: &Command, cmdlets: impl Iterator<Item = String>) -> Report {
     report.failure = Failure { exception: "CommandNotFoundException".into(), ..failure };
     report
 }
+
+/// After so long somebody who waits is told that he does.
+const SILENCE: Duration = Duration::from_secs(15);

@@ -13,6 +13,8 @@ struct Column {
     cells: Vec<String>,
     /// Numbers stand at the right.
     right: bool,
+    /// Points in time say nothing when they are cut.
+    whole: bool,
     width: usize,
 }
 
@@ -51,6 +53,7 @@ fn columns(values: &[Value]) -> Vec<Column> {
                     name: name.to_owned(),
                     cells: vec![String::new(); values.len()],
                     right: true,
+                    whole: true,
                     width: name.chars().count(),
                 });
                 columns.len() - 1
@@ -59,6 +62,9 @@ fn columns(values: &[Value]) -> Vec<Column> {
             column.right &= matches!(value, Value::Int(_) | Value::Double(_) | Value::Null);
             // A table has one line for each object.
             let shown = cell(value).replace("\r\n", " ").replace(['\n', '\r', '\t'], " ");
+            let second = seconds(&shown);
+            column.whole &= second.is_some() || shown.is_empty();
+            let shown = second.unwrap_or(shown);
             column.width = column.width.max(shown.chars().count());
             column.cells[index] = shown;
         }
@@ -66,16 +72,36 @@ fn columns(values: &[Value]) -> Vec<Column> {
     columns
 }
 
-fn narrow(columns: &mut [Column], width: usize) {
+/// Makes columns narrower until all fit; when they are as narrow as can be the last ones go, as in PowerShell.
+fn narrow(columns: &mut Vec<Column>, width: usize) {
     loop {
         let all = columns.iter().map(|column| column.width + 1).sum::<usize>().saturating_sub(1);
         let over = all.saturating_sub(width);
-        let Some(widest) = columns.iter_mut().max_by_key(|column| column.width) else { return };
-        if over == 0 || widest.width <= COLUMN_MIN {
+        if over == 0 {
             return;
         }
-        widest.width = widest.width.saturating_sub(over.div_ceil(2)).max(COLUMN_MIN);
+        let soft = columns.iter_mut().filter(|column| !column.whole && column.width > COLUMN_MIN);
+        if let Some(widest) = soft.max_by_key(|column| column.width) {
+            widest.width = widest.width.saturating_sub(over.div_ceil(2)).max(COLUMN_MIN);
+        } else if columns.len() > 1 {
+            columns.pop();
+        } else {
+            return;
+        }
     }
+}
+
+/// A point in time without what is beneath a second: `2026-11-22T19:52:31Z`.
+fn seconds(text: &str) -> Option<String> {
+    let like = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        19 => byte == b'.',
+        23 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    (text.len() == 24 && text.bytes().enumerate().all(like)).then(|| format!("{}Z", &text[..19]))
 }
 
 fn row(text: &mut String, columns: &[Column], of: impl Fn(&Column) -> String) {
@@ -121,7 +147,21 @@ mod tests {
              1234\n\n"
         );
         assert_eq!(table(&values[1..], 40, false), "\nx.com   1234\n\n");
-        // A width that nothing fits into leaves the columns readable.
-        assert!(table(&values, 1, true).contains("push.... "));
+        // Into a width that nothing fits into goes one column that can be read.
+        assert_eq!(table(&values, 1, true), "\nDomain\n------\npush....\nx.com\n\n");
+        assert_eq!(table(&values, 15, true), "\nDomain   Count\n------   -----\npush....     7\nx.com     1234\n\n");
+    }
+
+    #[test]
+    fn a_point_in_time_is_shown_to_the_second_and_never_cut() {
+        let entry = Object::new("")
+            .with("Time", "2026-11-22T19:52:31.042Z")
+            .with("Cmdlet", "Set-CsAccessEdgeConfiguration")
+            .with("Detail", "a longer sentence of why it was refused");
+        assert_eq!(
+            table(&[entry.into()], 40, true),
+            "\nTime                 Cmdlet    Detail\n----                 ------    ------\n2026-11-22T19:52:31Z \
+             Set-Cs... a long...\n\n"
+        );
     }
 }

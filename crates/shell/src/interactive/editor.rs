@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use super::history::Discreet;
 use super::place::place;
-use super::suggest::{Known, suggest};
+use super::suggest::{Known, USERS, suggest};
 use crate::host::Host;
 use crate::parser;
 use crate::visible::is_obeyed;
@@ -152,7 +152,12 @@ impl Completer for Completion {
             span,
             ..Suggestion::default()
         });
-        CompletionResult::fresh(all.collect::<Vec<_>>())
+        let mut all: Vec<_> = all.collect();
+        if all.is_empty() {
+            // What stands there is what would be written: Tab does nothing, and no menu says so in capitals.
+            all.push(Suggestion { value: line[place.start..pos].to_owned(), span, ..Suggestion::default() });
+        }
+        CompletionResult::fresh(all)
     }
 }
 
@@ -197,8 +202,12 @@ fn ask(host: &dyn Host, noun: &'static str) -> Vec<String> {
     let asked = async { tokio::time::timeout(PATIENCE, host.invoke(name, &nothing)).await };
     // The editor has a thread to itself, on which one may wait.
     let Ok(Ok(outcome)) = Handle::current().block_on(asked) else { return Vec::new() };
-    let identity = |value: &Value| Some(value.as_object()?.property("Identity")?.as_text()?.to_owned());
-    outcome.objects.iter().filter_map(identity).take(KNOWN_MAX).collect()
+    // Who has several devices is one user.
+    let property = if noun == USERS { "User" } else { "Identity" };
+    let named = |value: &Value| Some(value.as_object()?.property(property)?.as_text()?.to_owned());
+    let mut all: Vec<_> = outcome.objects.iter().filter_map(named).take(KNOWN_MAX).collect();
+    all.dedup();
+    all
 }
 
 const MENU: &str = "completion";

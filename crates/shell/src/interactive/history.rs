@@ -15,11 +15,11 @@ pub(super) struct Discreet(FileBackedHistory);
 
 impl Discreet {
     /// In that file, which is made, closed to others, where there is none. Without a file it lasts as long as the shell.
-    pub(super) fn new(file: Option<&Path>) -> io::Result<Self> {
-        let kept = match file {
-            Some(file) => {
-                prepare(file)?;
-                FileBackedHistory::with_file(LINES, file.to_owned())
+    pub(super) fn new(place: Option<&Kept>) -> io::Result<Self> {
+        let kept = match place {
+            Some(Kept { file, home }) => {
+                prepare(file, home.as_deref())?;
+                FileBackedHistory::with_file(LINES, file.clone())
             }
             None => FileBackedHistory::new(LINES),
         };
@@ -27,15 +27,30 @@ impl Discreet {
     }
 }
 
-/// Where the history is: `$XDG_STATE_HOME/reveille/history`, or below `~/.local/state` (XDG Base Directory, 0.8).
-pub(super) fn file(environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let absolute = |path: String| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-    let state = environment("XDG_STATE_HOME").and_then(absolute);
-    let home = || environment("HOME").and_then(absolute).map(|home| home.join(".local/state"));
-    Some(state.or_else(home)?.join("reveille/history"))
+/// Where lines are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Kept {
+    /// The file.
+    file: PathBuf,
+    /// The user's folder that it lies in; it must be there.
+    home: Option<PathBuf>,
 }
 
-fn prepare(file: &Path) -> io::Result<()> {
+/// Where the history is: `$XDG_STATE_HOME/reveille/history`, or below `~/.local/state` (XDG Base Directory, 0.8).
+pub(super) fn place(environment: &dyn Fn(&str) -> Option<String>) -> Option<Kept> {
+    let absolute = |path: String| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    if let Some(state) = environment("XDG_STATE_HOME").and_then(absolute) {
+        return Some(Kept { file: state.join("reveille/history"), home: None });
+    }
+    let home = environment("HOME").and_then(absolute)?;
+    Some(Kept { file: home.join(".local/state/reveille/history"), home: Some(home) })
+}
+
+fn prepare(file: &Path, made_in: Option<&Path>) -> io::Result<()> {
+    // Folders are made in a home that is there; one that is not is a mistake, or a service's who has none.
+    if let Some(missing) = made_in.filter(|home| !home.is_dir()) {
+        return Err(io::Error::other(format!("there is no folder {}", missing.display())));
+    }
     if let Some(folder) = file.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -233,7 +248,7 @@ mod tests {
     fn the_file_is_closed_to_others_and_keeps_no_secret() {
         let folder = std::env::temp_dir().join(format!("reveille-history-{}", std::process::id()));
         let file = folder.join("state/history");
-        let mut history = Discreet::new(Some(&file)).unwrap();
+        let mut history = Discreet::new(Some(&Kept { file: file.clone(), home: None })).unwrap();
         for line in ["Get-CsMcxConfiguration", "New-CsAdminAccount ken -Password 'correct horse'"] {
             history.save(HistoryItem::from_command_line(line)).unwrap();
         }
@@ -245,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn a_home_that_is_not_there_is_not_made() {
+        let home = std::env::temp_dir().join(format!("reveille-no-home-{}", std::process::id()));
+        let kept = place(&|name: &str| (name == "HOME").then(|| home.display().to_string())).unwrap();
+        let why = Discreet::new(Some(&kept)).err().expect("there is no such folder").to_string();
+        assert_eq!(why, format!("there is no folder {}", home.display()));
+        assert!(!home.exists());
+    }
+
+    #[test]
     fn the_file_is_where_the_desktop_specification_says() {
         for (variables, expected) in [
             (&[("XDG_STATE_HOME", "/state"), ("HOME", "/home/ken")][..], Some("/state/reveille/history")),
@@ -253,7 +277,8 @@ mod tests {
         ] {
             let environment =
                 |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            assert_eq!(file(&environment).as_deref(), expected.map(Path::new));
+            let found = place(&environment).map(|kept| kept.file);
+            assert_eq!(found.as_deref(), expected.map(Path::new));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod console;
 mod editor;
 mod history;
+mod meaning;
 mod place;
 mod run;
 mod suggest;

@@ -26,8 +26,8 @@ pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts, clock: Arc<dyn Clo
     // Without a place of its own the cursor cannot be moved: a line is then read as it comes.
     let moves = environment("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     let mut lines = if moves {
-        let file = history::file(&environment);
-        let history = Discreet::new(file.as_deref()).or_else(|why| {
+        let kept = history::place(&environment);
+        let history = Discreet::new(kept.as_ref()).or_else(|why| {
             console.say(&format!("WARNING: What you enter is not kept: {why}.\n"));
             Discreet::new(None)
         })?;
@@ -53,7 +53,7 @@ pub async fn run(host: Arc<dyn Host>, interrupts: Interrupts, clock: Arc<dyn Clo
         let ended = tokio::select! {
             ended = session.run(&line, &*host, &mut console) => ended,
             () = interrupts.pressed() => {
-                console.say("^C The command was given up. What the server was asked for already may still be done.\n");
+                console.say("\nThe command was given up. What the server was asked for already may still be done.\n");
                 continue;
             }
         };

@@ -7,6 +7,7 @@ use reveille_admin::cmdlet::{Name, Parameter, Verb};
 use reveille_admin::cmdlets::MISSPELT;
 use reveille_admin::{About, Kind, bind};
 
+use super::meaning::meaning;
 use super::place::Place;
 use crate::builtin::{self, Builtin, Takes};
 
@@ -146,7 +147,13 @@ fn properties(place: &Place, known: &dyn Known, before: &str) -> Vec<Candidate> 
     let Some((name, outputs)) = outputs.find(|(_, outputs)| !outputs.is_empty()) else { return Vec::new() };
     let word = place.word.strip_prefix(before).unwrap_or(&place.word);
     let fit = outputs.iter().filter(|output| begins(output, word));
-    fit.map(|output| Candidate::new(format!("{before}{output}"), format!("of {name}"))).collect()
+    // What a property is stands where it is set.
+    let set = || known.cmdlets().iter().filter(|about| about.name.noun == name.noun && about.name.verb != Verb::Get);
+    let what = |output: &str| {
+        let help = set().find_map(|about| about.parameter(output)).map(|parameter| parameter.help.to_owned());
+        help.unwrap_or_else(|| format!("of {name}"))
+    };
+    fit.map(|output| Candidate::new(format!("{before}{output}"), what(output))).collect()
 }
 
 /// For a command of the shell.
@@ -257,7 +264,8 @@ fn values(
     let words = parameter.kind.words();
     let mut all: Vec<Candidate> = Vec::new();
     if !words.is_empty() {
-        all.extend(words.iter().map(|word| Candidate::new(*word, parameter.help)));
+        let what = |word| meaning(parameter.name, word).unwrap_or(parameter.help);
+        all.extend(words.iter().map(|word| Candidate::new(*word, what(*word))));
         // Truth is written without quotation marks, else it is text.
         return all.into_iter().filter(|it| place.quote.is_none() && begins(&it.value, word)).collect();
     }
@@ -285,12 +293,15 @@ fn values(
     all
 }
 
+/// The noun whose objects name users: those who have a device.
+pub(super) const USERS: &str = "CsPushDevice";
+
 /// Whose identities a parameter takes.
 fn source(cmdlet: Name, parameter: &Parameter) -> Option<&'static str> {
     match parameter.name {
         // What is to be made has a name that nothing has yet.
         "Identity" if cmdlet.verb == Verb::New => None,
-        "Identity" if cmdlet.verb == Verb::Grant => None,
+        _ if matches!(parameter.kind, Kind::User | Kind::SipAddress) => Some(USERS),
         "Identity" => Some(cmdlet.noun),
         "Domain" if cmdlet.noun == "CsFederatedPartner" => Some("CsAllowedDomain"),
         "PolicyName" => Some("CsMobilityPolicy"),
