@@ -94,6 +94,9 @@ impl Parser<'_> {
                 Binary::Is | Binary::IsNot => self.type_operand()?,
                 _ => self.operators(level + 1)?,
             };
+            if matches!(right.kind, ExpressionKind::Block(_)) {
+                return Err(unsupported::block_operand(operator, right.span));
+            }
             let span = self.lexer.span_since(left.span.start);
             left = match left.kind {
                 ExpressionKind::Chain { first, mut rest } if of_left == Some(level) => {

@@ -188,6 +188,8 @@ impl Parser<'_> {
         }
         // `$a = $b = $c = …` is as deep as it is long.
         let value = Box::new(self.nested(operator, Self::statement)?);
+        // The braces of an `if` end that, and not what it is given to.
+        self.after_body = false;
         Ok(Statement { kind: StatementKind::Assign { target, how, value }, span: self.lexer.span_since(start) })
     }
 

@@ -1,5 +1,6 @@
 //! What PowerShell knows and this shell does not: each with the nearest form that it does know.
 
+use crate::ast::Binary;
 use crate::error::Fault;
 use crate::lexer::{Lexer, is_double, is_line_end, is_single};
 use crate::parser::expression::binary_word;
@@ -64,6 +65,16 @@ pub(super) fn count(lexer: &Lexer<'_>) -> Option<Fault> {
     let sign = ["++", "--"].into_iter().find(|sign| lexer.rest().starts_with(sign))?;
     let said = format!("{sign} stands only behind a variable, as a statement of its own: $x{sign}");
     Some(Fault::new(Span::new(start, start + 2), "OperatorNotSupported", said))
+}
+
+/// A script block where an operator needs a value.
+pub(super) fn block_operand(operator: Binary, span: Span) -> Fault {
+    let instead = match operator {
+        Binary::Remainder => " A | is missing before the % that carries it out for each value: … | % { … }",
+        _ => " Write the value in parentheses.",
+    };
+    let said = format!("A script block is no value that an operator could take.{instead}");
+    Fault::new(span, "ScriptBlockAsOperand", said)
 }
 
 /// A dot that would read another script.

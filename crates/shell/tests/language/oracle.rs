@@ -34,7 +34,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         "Get-X `a",
         "an escape begins no word there, and is not known everywhere in one",
     ),
-    known("a command behind a keyword and a hyphen", "ForEach-Object 1", "some keywords end before a hyphen there"),
+    known(
+        "a command whose name begins with a keyword",
+        "ForEach-Object 1",
+        "some keywords end there before a hyphen, `class` and `enum` anywhere",
+    ),
     known("a here-string with nothing but blank lines", "$x = @'\n'@", "the first is part of the opening there"),
     known(
         "a line of a here-string that begins with a mark",
@@ -50,6 +54,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     known("a step behind a call in an argument", "Get-X $x.Trim().Length", "an argument ends with a call there"),
     known("an operator directly behind a number", "1%,2", "`1%` begins the name of a command there"),
     known("a property whose name begins with foreach", "$x.foreach", "it is a word of its own there"),
+    known("a line that ends with a carriage return alone", "1\r2", "it ends no statement there"),
     known("a tab", "Get-X\ta", "behind the name of a command it is an error there"),
     known("the marks of a comment within text", "@\"\n<#\n\"@#>", "what stands between them is a comment there"),
     known("a grave accent within a comment", "<# `#> 1", "it keeps the comment from ending there"),
@@ -73,6 +78,8 @@ const KEYWORDS: &[&str] = &[
     "inlinescript-",
     "else-",
     "elseif-",
+    "class",
+    "enum",
 ];
 
 /// Whether the other parser finds nothing wrong with a script.
@@ -85,11 +92,14 @@ pub(crate) fn accepts(script: &str) -> bool {
 /// The known differences that a script which ours accepts makes use of.
 pub(crate) fn differences(script: &str, block: &Block) -> Vec<&'static str> {
     let mut search = Search { script, found: Vec::new(), quoted: Vec::new() };
+    if script.match_indices('\r').any(|(at, _)| !script[at..].starts_with("\r\n")) {
+        search.found.push("a line that ends with a carriage return alone");
+    }
     if script.contains("<#") && script.contains("`#") {
         search.found.push("a grave accent within a comment");
     }
     let mixed = |(at, _): (usize, &str)| script[..at].ends_with(|before: char| before.is_ascii_digit());
-    let units = ["Kb", "kB", "Mb", "mB", "Gb", "gB", "Tb", "tB", "Pb", "pB", "E"];
+    let units = ["KB", "MB", "GB", "TB", "PB", "Kb", "kB", "Mb", "mB", "Gb", "gB", "Tb", "tB", "Pb", "pB", "E"];
     if units.iter().any(|unit| script.match_indices(unit).any(mixed)) {
         search.found.push("a unit or exponent in another case");
     }
@@ -148,7 +158,7 @@ impl Search<'_> {
             StatementKind::Pipeline(pipeline) => {
                 let named = |word: &str| self.script[pipeline.span.range()].to_ascii_lowercase().starts_with(word);
                 if KEYWORDS.iter().any(|word| named(word)) {
-                    self.found.push("a command behind a keyword and a hyphen");
+                    self.found.push("a command whose name begins with a keyword");
                 }
                 self.pipeline(pipeline);
             }
@@ -199,7 +209,8 @@ impl Search<'_> {
         match &argument.kind {
             ExpressionKind::List(items) => {
                 // `.5` is text here, and a number there.
-                let number = |item: &Expression| raw(item).starts_with('.');
+                let number =
+                    |item: &Expression| raw(item).starts_with(|first: char| first == '.' || first.is_ascii_digit());
                 let touches = !self.script[..argument.span.start].ends_with([' ', '\n', ':']);
                 if touches && matches!(items.first(), Some(Expression { kind: ExpressionKind::Block(_), .. })) {
                     self.found.push("a list behind braces that touch a name");
@@ -289,7 +300,8 @@ impl Search<'_> {
             ExpressionKind::Chain { first, rest } => {
                 let lefts = std::iter::once(&**first).chain(rest.iter().map(|(_, right)| right));
                 let runs_on = |left: &Expression| {
-                    matches!(left.kind, ExpressionKind::Number(_)) && begins_name(&self.script[left.span.end..])
+                    matches!(left.kind, ExpressionKind::Number(_))
+                        && begins_name(&self.script[left.span.end..], expression.span.end - left.span.end)
                 };
                 if lefts.take(rest.len()).any(runs_on) {
                     self.found.push("an operator directly behind a number");
@@ -299,7 +311,7 @@ impl Search<'_> {
             }
             ExpressionKind::Text(_) => {
                 let raw = &self.script[expression.span.range()];
-                let marks = |found: char| ('\u{2018}'..='\u{201e}').contains(&found);
+                let marks = |found: char| ('\u{2018}'..='\u{201e}').contains(&found) || found == '\u{a0}';
                 if raw.starts_with(['"', '\'']) && !raw.contains(marks) {
                     self.quoted.push(expression.span.range());
                 }
@@ -329,12 +341,13 @@ impl Search<'_> {
 }
 
 /// Whether an operator directly behind a number begins what is neither a command with its arguments there, as `1..5` is,
-/// nor an expression.
-fn begins_name(behind_number: &str) -> bool {
+/// nor an expression; this one has so many bytes more.
+fn begins_name(behind_number: &str, more: usize) -> bool {
     let operator = ["..", "%"].into_iter().find_map(|operator| behind_number.strip_prefix(operator));
     operator.is_some_and(|after| {
         let name = after.trim_start_matches(|found: char| !found.is_whitespace() && !"{}();,|&\"'#".contains(found));
-        name.starts_with(['{', '(', ',', '&', '"', '\'', '#']) || (name == after && name.starts_with(['\n', '\r']))
+        let goes_on = behind_number.len() - name.len() < more;
+        name.starts_with(['{', '(', ',', '&', '"', '\'', '#']) || (goes_on && name.starts_with(['\n', '\r']))
     })
 }
 
