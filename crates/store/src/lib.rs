@@ -46,8 +46,8 @@ mod settings;
 
 pub use admin::{
     ACCOUNTS_MAX, AUDIT_DONE_MAX, AUDIT_PARAMETERS_MAX, AUDIT_REFUSED_MAX, Account, AccountConflict, Accounts, Audit,
-    AuditEntry, AuditOutcome, AuditQuery, GUESSES_MAX, Given, Guessed, Guesses, Pass, PassKind, PasswordHash, RETIRED_MAX,
-    Retirement, RoleSeen, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
+    AuditEntry, AuditOutcome, AuditQuery, GUESSES_MAX, Given, Guessed, Guesses, Pass, PassKind, PasswordHash,
+    RETIRED_MAX, Retirement, RoleSeen, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
 };
 pub use completion::{Completion, Pending, wait};
 pub use engine::Limits;

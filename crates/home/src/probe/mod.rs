@@ -103,7 +103,13 @@ impl Desk {
         let road = self.front.road.get()?;
         let begun = Instant::now();
         let settings = Arc::clone(&probes.settings.borrow());
-        let facts = Facts { order: &order, doors: &probes.doors, settings: &settings, site: &probes.site, now: self.front.clock.now() };
+        let facts = Facts {
+            order: &order,
+            doors: &probes.doors,
+            settings: &settings,
+            site: &probes.site,
+            now: self.front.clock.now(),
+        };
         let mut found = None;
         let destination = match (facts.destination(), &order.goal) {
             (Ok(to), Goal::Push { device: Some(device), .. }) => {

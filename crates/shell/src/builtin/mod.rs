@@ -189,7 +189,9 @@ pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
             "Programs are for the shell that this one was started from; Test-CsFederatedPartner tries a road by itself."
         }
         "convertto-xml" => "Write $x.ToXML().",
-        "export-clixml" | "import-clixml" => "Write ConvertTo-Json and Out-File, and Get-Content -Raw and ConvertFrom-Json.",
+        "export-clixml" | "import-clixml" => {
+            "Write ConvertTo-Json and Out-File, and Get-Content -Raw and ConvertFrom-Json."
+        }
         "get-csservice" | "get-cswindowsservice" | "start-cswindowsservice" | "stop-cswindowsservice" => {
             "Get-CsServiceStatus says how the servers are; the system that started them starts and stops them."
         }

@@ -35,13 +35,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// `given` names the roles that this gives it and that somebody may be removing at that moment.
     ///
     /// The outer result is the file's, the inner one says that somebody else was first, or that there are too many.
-    fn put_account(
-        &self,
-        account: Account,
-        seen: u64,
-        given: Given,
-        done: Completion<Result<u64, AccountConflict>>,
-    );
+    fn put_account(&self, account: Account, seen: u64, given: Given, done: Completion<Result<u64, AccountConflict>>);
 
     /// Removes an account with all that stands for it, if it is as the caller has seen it.
     fn remove_account(&self, name: &str, seen: u64, done: Completion<Result<(), AccountConflict>>);
