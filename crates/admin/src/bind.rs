@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use reveille_core::spelling::distance;
+
 use crate::call::{Call, Caller};
 use crate::cmdlet::{About, Parameter, Pipeline};
 use crate::failure::{Category, Failure};
@@ -391,26 +393,6 @@ fn article(value: &Value) -> String {
         Value::List(_) => "a list".into(),
         other => format!("a {}", other.type_name()),
     }
-}
-
-/// How many letters must be changed, added, left out or swapped with their neighbour to make one of the other.
-pub fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.to_ascii_lowercase().into_bytes(), other.to_ascii_lowercase().into_bytes());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (row, a) in one.iter().enumerate() {
-        let mut next = vec![row + 1];
-        for (column, b) in other.iter().enumerate() {
-            let change = last[column] + usize::from(a != b);
-            let mut least = change.min(last[column + 1] + 1).min(next[column] + 1);
-            if row > 0 && column > 0 && *a == other[column - 1] && one[row - 1] == *b {
-                least = least.min(before[column - 1] + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut last, next);
-    }
-    last[other.len()]
 }
 
 #[cfg(test)]

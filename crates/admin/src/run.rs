@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use reveille_core::spelling::distance;
+
 use crate::audit;
-use crate::bind::{bind_object, distance};
+use crate::bind::bind_object;
 use crate::call::Caller;
 use crate::cmdlet::{Area, Cmdlet, Outcome};
 use crate::cmdlets::{CMDLETS, MISSPELT, find};

@@ -16,6 +16,7 @@ pub mod reason;
 pub mod retry;
 pub mod session;
 pub mod settings;
+pub mod spelling;
 pub mod stage;
 pub mod token_key;
 pub mod verdict;

@@ -98,10 +98,3 @@ fn what_a_program_sends_has_whole_names() {
     let short = Object::default().with("Ident", "LyncOnline");
     assert_eq!(bind_object(&NEW, &short).unwrap_err().id, "NamedParameterNotFound");
 }
-
-#[test]
-fn the_distance_of_two_words_counts_their_differences() {
-    for (one, other, expected) in [("ProxyFqdn", "proxyfqdn", 0), ("ProxyFqnd", "ProxyFqdn", 1), ("abc", "", 3)] {
-        assert_eq!(distance(one, other), expected, "{one} {other}");
-    }
-}

@@ -1,11 +1,11 @@
 //! What a role must be that somebody makes: the same for a cmdlet and for a file of settings that is imported.
 
 use reveille_core::settings::{AdminRole, Scope};
+use reveille_core::spelling::distance;
 use reveille_store::Account;
 
 use super::{LOCAL_GROUPS, PREDEFINED, UserScope, predefined};
 use crate::accounts::is_name;
-use crate::bind::distance;
 use crate::cmdlets::{CMDLETS, find};
 use crate::failure::{Category, Failure};
 

@@ -5,10 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use reveille_core::SipDomain;
 use reveille_core::diagnosis::{Failure, Fault};
 use reveille_core::settings::McxConfiguration;
+use reveille_core::spelling::distance;
 use reveille_core::stage::{Stage, Step, Trouble, Walk};
 use reveille_federation::probe::{Answer, Goal, NAME_SERVERS_FAIL, OURSELVES, Told};
 
-use super::judge::{Facts, advice, publisher, sentence};
+use super::judge::{Facts, advice, publisher, sentence, set_uri};
+
+/// How many letters of a domain may be wrong for it to be taken for a misspelt one.
+const MISSPELT: usize = 2;
 
 impl Facts<'_> {
     /// What our own edge refused, at the stage that it told.
@@ -27,7 +31,7 @@ impl Facts<'_> {
             }
             Failure::DomainNotAllowed => self.another_publisher(&domain).unwrap_or_else(|| trouble(advice(answer))),
             Failure::SrvNotFound => trouble(self.record_wanted(&domain)),
-            Failure::AddressNotFound => trouble(self.address_wanted(&domain, told)),
+            Failure::AddressNotFound => self.address_wanted(&domain, told, trouble),
             Failure::PeerUnreachable | Failure::NoAnswer => self.unreached(told, answer, trouble),
             Failure::PeerUntrusted => self.untrusted(told, trouble),
             Failure::PeerRejectsUs => trouble(format!(
@@ -48,19 +52,24 @@ impl Facts<'_> {
         walk.steps.push(Step { stage, took: told.took, passed: false, detail: sentence });
     }
 
-    /// Somebody has set another publisher, whom nobody allowed, and the documents' own is allowed.
+    /// Somebody has set another publisher, whom nobody allowed, while the documents' own, or one that is written nearly so,
+    /// is allowed.
     fn another_publisher(&self, domain: &SipDomain) -> Option<Trouble> {
         if !matches!(self.order.goal, Goal::Push { .. }) {
             return None;
         }
         let mcx = self.mcx();
         let default = publisher(&McxConfiguration::default().push_notification_proxy_uri)?;
-        if default == *domain || self.settings.allowed_domain(&default).is_none() {
+        let allowed = || self.settings.allowed_domains().map(|record| &record.identity);
+        let misspelt = || allowed().find(|allowed| distance(allowed.as_str(), domain.as_str()) <= MISSPELT);
+        let meant = allowed().find(|allowed| **allowed == default).or_else(misspelt)?;
+        if *meant == *domain {
             return None;
         }
         let uri = &mcx.push_notification_proxy_uri;
         let sentence = format!("PushNotificationProxyUri leads to {uri}, and {domain} is not an allowed domain");
-        Some(Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, self.expected_uri()))
+        let remedy = set_uri(&mcx, &format!("sip:push@{meant}"));
+        Some(Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, remedy))
     }
 
     /// A domain without a record of its own.
@@ -89,15 +98,16 @@ impl Facts<'_> {
     }
 
     /// A host without an address.
-    fn address_wanted(&self, domain: &SipDomain, told: &Told) -> String {
+    fn address_wanted(&self, domain: &SipDomain, told: &Told, trouble: impl Fn(String) -> Trouble) -> Trouble {
         let host = told.name.as_deref().unwrap_or(domain.as_str());
         match self.settings.allowed_domain(domain).and_then(|record| record.proxy_fqdn.as_ref()) {
             // Somebody here wrote that name.
-            Some(proxy) if proxy.as_str() == host => format!(
+            Some(proxy) if proxy.as_str() == host => trouble(format!(
                 "check the spelling of {host}, which is the ProxyFqdn of {domain}; if it is right, have {domain} publish its \
                  address; if not, go by the record of {domain}: Set-CsAllowedDomain -Identity {domain} -ProxyFqdn $null"
-            ),
-            _ => format!("have {domain} publish an address (A or AAAA) of {host}, to which its SRV record leads"),
+            ))
+            .by(Fault::Configuration),
+            _ => trouble(format!("have {domain} publish an address (A or AAAA) of {host}, to which its SRV record leads")),
         }
     }
 
@@ -325,6 +335,28 @@ mod tests {
         ] {
             let trouble = of(&push(INNER), rows, answer).trouble.expect("a failure");
             assert!(trouble.remedy.ends_with(remedy), "{}", trouble.remedy);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_of_ours_is_our_mistake_and_what_was_meant_is_in_the_command() {
+        let proxy = r#"{"Kind":"AllowedDomain","Identity":"push.lync.com","ProxyFqdn":"egde.lync.com"}"#;
+        let mut nowhere = ours(Stage::Address, 1014, "address-not-found");
+        nowhere.told.last_mut().expect("told").name = Some("egde.lync.com".into());
+        let trouble = of(&push(INNER), &[proxy, RECIPE[2]], nowhere).trouble.expect("a failure");
+        assert_eq!(trouble.fault, Fault::Configuration, "{trouble:?}");
+        let refused = || ours(Stage::Policy, 90103, "domain-not-allowed");
+        let uri = r#"{"Kind":"McxConfiguration","PushNotificationProxyUri":"sip:push@push.exmaple.net"}"#;
+        for (allowed, remedy) in [
+            (
+                "push.example.net",
+                "Set-CsMcxConfiguration -Identity global -PushNotificationProxyUri \"sip:push@push.example.net\"",
+            ),
+            ("push.other.example", "do this"),
+        ] {
+            let allowed = format!(r#"{{"Kind":"AllowedDomain","Identity":"{allowed}"}}"#);
+            let trouble = of(&push(INNER), &[uri, &allowed, RECIPE[2]], refused()).trouble.expect("a failure");
+            assert_eq!(trouble.remedy, remedy, "{trouble:?}");
         }
     }
 

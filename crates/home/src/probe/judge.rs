@@ -164,7 +164,12 @@ impl Facts<'_> {
             }
             Asked::Silent(within) => {
                 let sentence = format!("the Access Edge {edge} did not answer within {} s", within.as_secs());
-                return walk.fail(took, Trouble::new(Stage::OurEdge, Failure::NoAnswer, sentence, "").by(Fault::Ours));
+                let remedy = format!(
+                    "look at the process of {edge}, our own edge, and at its log: it took the request and said nothing; start it \
+                     again if it hangs"
+                );
+                return walk
+                    .fail(took, Trouble::new(Stage::OurEdge, Failure::NoAnswer, sentence, remedy).by(Fault::Ours));
             }
         };
         let outside: Duration = answer.told.iter().map(|told| told.took).sum();

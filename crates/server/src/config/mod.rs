@@ -17,6 +17,7 @@ pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,
 };
+use reveille_core::spelling::distance;
 
 /// Why a configuration cannot be used. The administrator's to mend; every variant names the key.
 #[derive(Debug, thiserror::Error)]
@@ -85,22 +86,6 @@ fn sentence(message: &str) -> String {
     }
 }
 
-/// The edit distance of two short words (Levenshtein's).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,12 +101,5 @@ mod tests {
     fn a_key_like_no_other_gets_the_list() {
         let said = parse("[ops]\nzzzzzzzzzzz = 1\n", Path::new("r.toml")).unwrap_err().to_string();
         assert!(said.contains("known are: listen"), "{said}");
-    }
-
-    #[test]
-    fn the_distance_counts_single_edits() {
-        for (a, b, edits) in [("listen", "listne", 2), ("a", "", 1), ("", "", 0), ("dir", "dirs", 1)] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-        }
     }
 }

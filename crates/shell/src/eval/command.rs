@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reveille_admin::bind::{self, BindError, Bound};
 use reveille_admin::{About, Category, Failure, Kind, Object, Outcome, Trail, Value};
+use reveille_core::spelling;
 
 use super::expression::stray_block;
 use super::preference::missing_guard;
@@ -414,7 +415,7 @@ fn unknown(command: &Command, cmdlets: impl Iterator<Item = String>) -> Report {
     let name = &command.name;
     let mut by_distance: BTreeMap<(usize, String), ()> = BTreeMap::new();
     for known in cmdlets.chain(builtin::TABLE.iter().map(|builtin| builtin.name.to_owned())) {
-        by_distance.insert((bind::distance(&known, name), known), ());
+        by_distance.insert((spelling::distance(&known, name), known), ());
     }
     let near = by_distance.into_keys().next().filter(|(distance, _)| *distance <= 1 + name.len() / 4);
     let hint = match (builtin::instead_of(name), near) {

@@ -47,6 +47,12 @@ fn entries(text: &str) -> Vec<Entry> {
     entries
 }
 
+/// All scripts.
+pub(crate) fn scripts() -> Vec<String> {
+    let texts = files().into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+    texts.flat_map(|text| entries(&text)).map(|entry| entry.script).filter(|script| !script.is_empty()).collect()
+}
+
 /// What is seen of a script, without empty lines.
 fn seen(script: &str) -> String {
     let (seen, status) = World::default().run(script);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::oracle;
+use crate::{corpus, oracle};
 
 /// A word without quotation marks.
 fn word() -> impl Strategy<Value = String> {
@@ -204,6 +204,19 @@ proptest! {
         let changed: String =
             chars[..at].iter().copied().chain(put.chars()).chain(chars[(at + cut).min(chars.len())..].iter().copied()).collect();
         prop_assert_eq!(oracle::check(&changed), Ok(()));
+    }
+
+    #[test]
+    fn a_script_of_the_corpus_in_which_some_letters_are_others_is_refused_or_accepted_by_both(
+        script in prop::sample::select(corpus::scripts()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), "[ -~\\n]{0,3}", 0usize..6), 1..5),
+    ) {
+        let mut chars: Vec<char> = script.chars().collect();
+        for (at, put, cut) in changes {
+            let at = at.index(chars.len() + 1);
+            chars.splice(at..(at + cut).min(chars.len()), put.chars());
+        }
+        prop_assert_eq!(oracle::check(&chars.into_iter().collect::<String>()), Ok(()));
     }
 
     #[test]

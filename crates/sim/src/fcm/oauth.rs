@@ -217,7 +217,8 @@ mod tests {
         let good = request(&account, &header, &claims(&account));
         let cases = [
             (good.replace("jwt-bearer", "password"), "unsupported_grant_type", "Invalid grant_type"),
-            (good[..good.len() - 300].to_owned(), "invalid_grant", "Bad Request"),
+            // What is left of the signature's 342 letters is one too many for whole bytes, whatever they are.
+            (good[..good.len() - 301].to_owned(), "invalid_grant", "Bad Request"),
             (with("iss", json!("nobody@demo")), "invalid_grant", "Invalid grant: account not found"),
             (request(&stranger, &header, &claims(&account)), "invalid_grant", "Invalid JWT Signature."),
             (
