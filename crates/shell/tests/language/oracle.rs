@@ -347,7 +347,9 @@ fn begins_name(behind_number: &str, more: usize) -> bool {
     operator.is_some_and(|after| {
         let name = after.trim_start_matches(|found: char| !found.is_whitespace() && !"{}();,|&\"'#".contains(found));
         let goes_on = behind_number.len() - name.len() < more;
-        name.starts_with(['{', '(', ',', '&', '"', '\'', '#']) || (goes_on && name.starts_with(['\n', '\r']))
+        name == after
+            || name.starts_with(['{', '(', ',', '&', '"', '\'', '#'])
+            || (goes_on && name.starts_with(['\n', '\r']))
     })
 }
 
