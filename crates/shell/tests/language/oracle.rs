@@ -55,6 +55,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     known("an operator directly behind a number", "1%,2", "`1%` begins the name of a command there"),
     known("a property whose name begins with foreach", "$x.foreach", "it is a word of its own there"),
     known("a line that ends with a carriage return alone", "1\r2", "it ends no statement there"),
+    known(
+        "an else that touches a brace",
+        "$x = \nif ($x) { 1 }\nelseif ($x) { 2 }else { 3 }",
+        "a value that begins on the next line ends before it there",
+    ),
     known("a tab", "Get-X\ta", "behind the name of a command it is an error there"),
     known("the marks of a comment within text", "@\"\n<#\n\"@#>", "what stands between them is a comment there"),
     known("a grave accent within a comment", "<# `#> 1", "it keeps the comment from ending there"),
@@ -106,6 +111,9 @@ pub(crate) fn differences(script: &str, block: &Block) -> Vec<&'static str> {
     let lower = script.to_ascii_lowercase();
     if ["-cin", "-iin", "-cnotin", "-inotin"].iter().any(|operator| lower.contains(operator)) {
         search.found.push("an operator of membership with a case");
+    }
+    if lower.contains("}else") {
+        search.found.push("an else that touches a brace");
     }
     if script.contains(" ,") || script.contains("\n,") {
         search.found.push("a blank before a comma");
