@@ -62,13 +62,19 @@ impl Facts<'_> {
         let default = publisher(&McxConfiguration::default().push_notification_proxy_uri)?;
         let allowed = || self.settings.allowed_domains().map(|record| &record.identity);
         let misspelt = || allowed().find(|allowed| distance(allowed.as_str(), domain.as_str()) <= MISSPELT);
-        let meant = allowed().find(|allowed| **allowed == default).or_else(misspelt)?;
+        let documented = allowed().find(|allowed| **allowed == default);
+        let meant = documented.or_else(misspelt)?;
         if *meant == *domain {
             return None;
         }
+        // Two names that are nearly one may well both be right.
+        let or = match documented {
+            Some(_) => String::new(),
+            None => format!("; or, if {domain} is the one that is meant: New-CsAllowedDomain -Identity {domain}"),
+        };
         let uri = &mcx.push_notification_proxy_uri;
         let sentence = format!("PushNotificationProxyUri leads to {uri}, and {domain} is not an allowed domain");
-        let remedy = set_uri(&mcx, &format!("sip:push@{meant}"));
+        let remedy = set_uri(&mcx, &format!("sip:push@{meant}")) + &or;
         Some(Trouble::new(Stage::Policy, Failure::BadProxyUri, sentence, remedy))
     }
 
@@ -350,7 +356,7 @@ mod tests {
         for (allowed, remedy) in [
             (
                 "push.example.net",
-                "Set-CsMcxConfiguration -Identity global -PushNotificationProxyUri \"sip:push@push.example.net\"",
+                "Set-CsMcxConfiguration -Identity global -PushNotificationProxyUri \"sip:push@push.example.net\"; or, if push.exmaple.net is the one that is meant: New-CsAllowedDomain -Identity push.exmaple.net",
             ),
             ("push.other.example", "do this"),
         ] {

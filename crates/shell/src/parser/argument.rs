@@ -65,8 +65,11 @@ impl Parser<'_> {
         let start = self.lexer.at();
         self.lexer.blanks()?;
         let passed = self.lexer.since(start);
-        let touches =
-            passed.starts_with("<#") || passed.contains("#>#") || (passed.ends_with("#>") && !self.ends_command());
+        // In a comment to the end of the line these are letters like others.
+        let to_the_end = passed.trim_start().starts_with('#');
+        let touches = passed.starts_with("<#")
+            || (passed.contains("#>#") && !to_the_end)
+            || (passed.ends_with("#>") && !self.ends_command());
         match touches {
             true => {
                 let span = self.lexer.span_since(start);
@@ -100,7 +103,7 @@ impl Parser<'_> {
         if ["join", "split"].iter().any(|operator| name.eq_ignore_ascii_case(operator)) {
             let said = format!(
                 "-{name} is an operator, and the arguments of a command are none. Write the command in parentheses: \
-                 (Get-… ) -{name} ','"
+                 (Get-…) -{name} ','"
             );
             return Err(Fault::new(span, "OperatorAsParameter", said));
         }
