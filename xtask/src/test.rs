@@ -19,7 +19,10 @@ pub(crate) fn run() -> Result<()> {
     let binary = binary.to_string_lossy();
     let env = [("REVEILLE_BIN", &*binary), ("REVEILLE_PARTNERS", "required")];
     if has("cargo-nextest") {
-        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"], &env)?;
+        // What failed is told at the end, and those that passed not at all: records are cut in the middle.
+        let told = ["--status-level", "slow", "--final-status-level", "fail", "--failure-output", "immediate-final"];
+        let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        cargo(&[&run[..], &told].concat(), &env)?;
         cargo(&["test", "--workspace", "--doc", "--quiet"], &env)
     } else {
         cargo(&["test", "--workspace", "--no-fail-fast"], &env)

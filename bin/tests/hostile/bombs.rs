@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::MB;
 use crate::letter::{Letter, told};
 use crate::neighbour::ms;
-use crate::report::{Line, line};
+use crate::report::{Line, line, timed};
 use crate::world::{EVIL, INSIDE, PROMPT, World};
 
 /// How often each bomb is sent, on new connections.
@@ -194,7 +194,7 @@ async fn dearest(world: &World) -> Result<Line> {
     let figure = format!("plain {plain} µs of processor; {} {} µs ({})", worst.0, worst.1, worst.2);
     // The clock of processes ticks every 10 ms, and the good partner's messages count in both.
     let bound = plain * 8 + 1000;
-    Ok(line("the dearest header of 20 kB", figure, format!("{bound} µs"), worst.1 <= bound))
+    Ok(timed("the dearest header of 20 kB", figure, format!("{bound} µs"), worst.1 <= bound))
 }
 
 /// The same request again and again; answers what the last one heard.

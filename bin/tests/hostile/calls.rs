@@ -10,7 +10,7 @@ use crate::MB;
 use crate::call::Call;
 use crate::hose::{Hoses, Tally, Texts, storm};
 use crate::neighbour::{Neighbour, Served, ms};
-use crate::report::{Line, line};
+use crate::report::{Line, line, timed};
 use crate::world::{EVIL, FLOOD, INSIDE, STRANGER, World};
 
 /// What refused calls may add to the edge's memory.
@@ -74,9 +74,9 @@ async fn meanwhile(quiet: &Served, caller: &Neighbour, since: Instant, attack: &
         caller.written(1).await?;
     }
     let served = caller.served(since);
-    let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
+    let bound = quiet.bound(&served, SLACK);
     let figure = format!("p99 {:.1} ms of {}, quiet {:.1} ms", ms(served.p99), served.count, ms(quiet.p99));
-    Ok(line(format!("{attack}: good calls"), figure, format!("p99 {:.1} ms", ms(bound)), served.p99 <= bound))
+    Ok(timed(format!("{attack}: good calls"), figure, format!("p99 {:.1} ms", ms(bound)), served.p99 <= bound))
 }
 
 /// INVITEs of somebody whom nobody has admitted, and no ACK for any answer. (Once 50,200 of them in 9.9 s, on one

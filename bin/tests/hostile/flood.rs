@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::hose::{Ear, Tally};
 use crate::letter::Letter;
 use crate::neighbour::{Neighbour, ms};
-use crate::report::{Line, line};
+use crate::report::{Line, line, timed};
 use crate::world::{FLOOD, INSIDE, Place, World, parsed};
 
 /// The flooder's connections.
@@ -55,8 +55,8 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
     let (quiet, flood) = (neighbour.served_in(&quiet), neighbour.served_in(&flood));
     let sent = tally.sent.load(Ordering::Relaxed);
     let statuses = tally.statuses();
-    let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
-    let mut lines = vec![line(
+    let bound = quiet.bound(&flood, SLACK);
+    let mut lines = vec![timed(
         format!("flood on {CONNECTIONS} connections: the good partner's p99"),
         format!("quiet {:.1} ms, flooded {:.1} ms ({} samples)", ms(quiet.p99), ms(flood.p99), flood.count),
         format!("{:.1} ms", ms(bound)),

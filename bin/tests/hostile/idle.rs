@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::neighbour::Neighbour;
-use crate::report::{Line, line};
+use crate::report::{Line, line, timed};
 use crate::world::{CROWDS, Duplex, EVIL, PROMPT, Place, World, crowd};
 
 /// Fewer on a machine that allows fewer descriptors.
@@ -54,7 +54,7 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
             format!("{BYTES_EACH} bytes"),
             each <= BYTES_EACH,
         ),
-        line(
+        timed(
             "the good partner beside them",
             served.to_string(),
             "p99 of 100 ms",

@@ -38,11 +38,13 @@ pub(crate) enum Errand {
 pub(crate) struct Neighbour {
     notes: Arc<Mutex<Notes>>,
     stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Notes {
+    /// When the machine was asked to wake a thread, and how late it did.
+    lateness: Vec<(Instant, Duration)>,
     /// When each message was sent, and how long its answer took; or when each call began, and how long it was.
     samples: Vec<(Instant, Duration)>,
     pushes: u64,
@@ -55,6 +57,16 @@ pub(crate) struct Served {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) most: Duration,
+    /// How late the machine was to wake a thread that wanted nothing but the time: 99 of 100 times it was less.
+    pub(crate) late: Duration,
+}
+
+impl Served {
+    /// How slow it may be beside an attack if it was like this in quiet: twice as slow, or by `slack`, and by what the
+    /// machine itself was late, which here plays both sides, for the two that wait for each other.
+    pub(crate) fn bound(&self, beside: &Self, slack: Duration) -> Duration {
+        (self.p99 * 2).max(self.p99 + slack) + beside.late.saturating_sub(self.late) * 2
+    }
 }
 
 impl Neighbour {
@@ -75,8 +87,11 @@ impl Neighbour {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("neighbour".into()).spawn(move || runtime.block_on(writing))?;
-        Ok(Self { notes, stop, thread: Some(thread) })
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let writer = thread("neighbour").spawn(move || runtime.block_on(writing))?;
+        let (own, until) = (Arc::clone(&notes), stop.clone());
+        let metronome = thread("metronome").spawn(move || tick(&own, &until))?;
+        Ok(Self { notes, stop, threads: vec![writer, metronome] })
     }
 
     /// How it was served from then until now.
@@ -88,10 +103,19 @@ impl Neighbour {
     pub(crate) fn served_in(&self, times: &[(Instant, Instant)]) -> Served {
         let notes = self.notes.lock();
         let within = |at: &Instant| times.iter().any(|(from, to)| from <= at && at <= to);
-        let mut samples: Vec<_> = notes.samples.iter().filter(|(at, _)| within(at)).map(|(_, took)| *took).collect();
-        samples.sort_unstable();
-        let at = |percent: usize| samples.get(samples.len() * percent / 100).copied().unwrap_or_default();
-        Served { count: samples.len(), p50: at(50), p99: at(99), most: samples.last().copied().unwrap_or_default() }
+        let sorted = |all: &[(Instant, Duration)]| {
+            let mut within: Vec<_> = all.iter().filter(|(at, _)| within(at)).map(|(_, took)| *took).collect();
+            within.sort_unstable();
+            within
+        };
+        let (samples, lateness) = (sorted(&notes.samples), sorted(&notes.lateness));
+        Served {
+            count: samples.len(),
+            p50: percentile(&samples, 50),
+            p99: percentile(&samples, 99),
+            most: samples.last().copied().unwrap_or_default(),
+            late: percentile(&lateness, 99),
+        }
     }
 
     /// Waits until it has written so many messages, or made so many calls, more.
@@ -109,12 +133,27 @@ impl Neighbour {
     /// Ends it. Answers how many messages and pushes were answered well, and what went wrong.
     pub(crate) fn finish(mut self) -> Result<(usize, u64, Vec<String>)> {
         self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().ok().context("the good partner's thread has panicked")?;
         }
         let notes = std::mem::take(&mut *self.notes.lock());
         Ok((notes.samples.len(), notes.pushes, notes.failures))
     }
+}
+
+/// Asks again and again to be woken in a millisecond, and notes how late that was.
+fn tick(notes: &Mutex<Notes>, until: &CancellationToken) {
+    const TURN: Duration = Duration::from_millis(1);
+    while !until.is_cancelled() {
+        let asked = Instant::now();
+        std::thread::sleep(TURN);
+        notes.lock().lateness.push((asked, asked.elapsed().saturating_sub(TURN)));
+    }
+}
+
+/// What so many of 100 are not above.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default()
 }
 
 async fn write(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
@@ -154,8 +193,9 @@ async fn call(place: &Place, notes: &Mutex<Notes>) -> Result<()> {
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, p50, p99, most } = self;
-        write!(f, "{count}, p50 {:.1} p99 {:.1} most {:.1} ms", ms(*p50), ms(*p99), ms(*most))
+        let Self { count, p50, p99, most, late } = self;
+        let [p50, p99, most, late] = [p50, p99, most, late].map(|time| ms(*time));
+        write!(f, "{count}, p50 {p50:.1} p99 {p99:.1} most {most:.1} ms, the machine late by {late:.1}")
     }
 }
 

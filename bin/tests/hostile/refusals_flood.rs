@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::hose::storm;
 use crate::letter::Letter;
 use crate::neighbour::{Neighbour, Served, ms};
-use crate::report::{Line, line};
+use crate::report::{Line, timed};
 use crate::world::{EDGE, FLOOD, INSIDE, STRANGER, World};
 
 /// Who floods: with which certificate, for which domain, on how many connections.
@@ -53,8 +53,8 @@ pub(crate) async fn play(world: &World, neighbour: &Neighbour) -> Result<Vec<Lin
 
 /// One flood beside the quiet between them.
 fn compared(name: String, quiet: &Served, served: &Served, figure: &str) -> Line {
-    let bound = (quiet.p99 * 2).max(quiet.p99 + SLACK);
-    line(
+    let bound = quiet.bound(served, SLACK);
+    timed(
         name,
         format!(
             "{:.1} ms of {}, quiet {:.1} ms of {}; {figure}",

@@ -11,11 +11,24 @@ pub(crate) struct Line {
     /// What it may be.
     pub(crate) bound: String,
     pub(crate) ok: bool,
+    /// Whether it is a time, which whatever else this machine does can spoil.
+    pub(crate) timed: bool,
 }
 
 /// A line whose figure is within its bound, or not.
 pub(crate) fn line(attack: impl Into<String>, figure: impl Into<String>, bound: impl Into<String>, ok: bool) -> Line {
-    Line { attack: attack.into(), figure: figure.into(), bound: bound.into(), ok }
+    Line { attack: attack.into(), figure: figure.into(), bound: bound.into(), ok, timed: false }
+}
+
+/// The same for a time: one that is beyond its bound is measured again before it is called wrong.
+pub(crate) fn timed(attack: impl Into<String>, figure: impl Into<String>, bound: impl Into<String>, ok: bool) -> Line {
+    Line { timed: true, ..line(attack, figure, bound, ok) }
+}
+
+/// Whether measuring again may help: nothing but times is beyond its bound.
+pub(crate) fn is_only_late(lines: &[Line]) -> bool {
+    let mut wrong = lines.iter().filter(|line| !line.ok).peekable();
+    wrong.peek().is_some() && wrong.all(|line| line.timed)
 }
 
 /// The table as it grows.
@@ -32,12 +45,21 @@ impl Report {
 
     /// What one attack gave, and how somebody else was served meanwhile.
     pub(crate) fn add(&mut self, chapter: &str, lines: Vec<Line>, took: Duration, others: &str) {
+        self.write(chapter, lines, took, others, "WRONG");
+    }
+
+    /// The same for what is measured again, because nothing but times is beyond its bound.
+    pub(crate) fn set_aside(&mut self, chapter: &str, lines: Vec<Line>, took: Duration, others: &str) {
+        self.write(chapter, lines, took, others, AGAIN);
+    }
+
+    fn write(&mut self, chapter: &str, lines: Vec<Line>, took: Duration, others: &str, otherwise: &str) {
         let seconds = took.as_secs_f64();
         let _ = writeln!(self.text, "-- {chapter}: {seconds:.1} s; a good partner meanwhile: {others}");
-        for Line { attack, figure, bound, ok } in lines {
-            let mark = if ok { "ok" } else { "WRONG" };
+        for Line { attack, figure, bound, ok, .. } in lines {
+            let mark = if ok { "ok" } else { otherwise };
             let _ = writeln!(self.text, "{attack:<58}  {figure:<62}  {bound:<44}  {mark}");
-            if !ok {
+            if !ok && otherwise != AGAIN {
                 let _ = writeln!(self.wrong, "{attack}: {figure}; the bound is: {bound}");
             }
         }
@@ -51,3 +73,6 @@ impl Report {
         (head + &self.text, self.wrong)
     }
 }
+
+/// The mark of a time that is measured again.
+const AGAIN: &str = "again";
