@@ -8,6 +8,7 @@
 pub mod dispatch;
 pub mod doorway;
 pub mod feedback;
+pub mod handle;
 pub mod intake;
 pub mod notification;
 pub mod outcome;

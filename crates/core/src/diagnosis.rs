@@ -167,6 +167,10 @@ pub enum Failure {
     AppNotGranted,
     /// The publisher has no such app.
     NoSuchApp,
+    /// The key of a sealed handle is gone.
+    HandleKeyGone,
+    /// A sealed handle is another organisation's or another app's.
+    HandleNotYours,
 }
 
 impl Failure {
@@ -209,6 +213,8 @@ impl Failure {
             | Self::BadBody
             | Self::ClearingHouseDown
             | Self::ClockSkew
+            | Self::HandleKeyGone
+            | Self::HandleNotYours
             | Self::NoSuchApp
             | Self::NoSuchUser => Stage::Intake,
             Self::StoreFull => Stage::Journal,
@@ -444,6 +450,10 @@ impl Failure {
             Self::Throttled => (90108, Peer, true, "repeat after the time given in Retry-After, or ask for more"),
             Self::AppNotGranted => (90109, Configuration, false, "ask the publisher to add your domain to the app"),
             Self::NoSuchApp => (90110, Peer, false, "check the app's name and environment in the push identity"),
+            Self::HandleKeyGone => (90160, Peer, false, "have the device's app seal its token anew: it does so when opened"),
+            Self::HandleNotYours => {
+                (90161, Peer, false, "have the device's app seal its token for this organisation and this app")
+            }
             Self::Overloaded => (90107, Ours, true, "repeat after the time given in Retry-After"),
         };
         Diagnosis { id, fault, retry_helps, advice }

@@ -138,6 +138,15 @@ reasons! {
     Foreground = "foreground" by Home:
         "the app was in the foreground and was reached directly",
         "";
+    /// The handle's key has retired or was removed, or there never was one here.
+    HandleKeyGone = "handle-key-gone" by ClearingHouse:
+        "the key that the device's handle was sealed with is gone",
+        "open the app on the device once: it seals its token anew with a key that the publisher has; if that does not \
+         help, ask the publisher, where Get-CsPushHandleKey lists the keys";
+    /// A handle opens only for the organisation and the app that it was sealed for.
+    HandleNotYours = "handle-not-yours" by ClearingHouse:
+        "the device's handle was sealed for another organisation or another app, or is damaged",
+        "open the app on the device once, signed in as a user of ORIGIN: it seals its token anew";
     /// The client keeps a connection open and was reached through it.
     HeldConnection = "held-connection" by Home:
         "the client holds a connection and was reached through it",

@@ -67,8 +67,8 @@ pub const fn status(refusal: &Refusal) -> u16 {
         // RFC 3261 §21.5.7.
         Refusal::HeaderTooLong { .. } => 513,
         Refusal::Request { reason } => match reason {
-            Reason::AppNotGranted => 403,
-            Reason::NoSuchApp => 404,
+            Reason::AppNotGranted | Reason::HandleNotYours => 403,
+            Reason::HandleKeyGone | Reason::NoSuchApp => 404,
             Reason::Throttled => 480,
             _ => 400,
         },

@@ -257,6 +257,8 @@ impl Refusal {
                 Reason::Throttled => Failure::Throttled,
                 Reason::AppNotGranted => Failure::AppNotGranted,
                 Reason::ClockSkew => Failure::ClockSkew,
+                Reason::HandleKeyGone => Failure::HandleKeyGone,
+                Reason::HandleNotYours => Failure::HandleNotYours,
                 Reason::NoSuchApp => Failure::NoSuchApp,
                 _ => Failure::BadBody,
             },

@@ -173,6 +173,8 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         (_, Some(90104)) => refused(Reason::PartnerFederationOff),
         (_, Some(90109)) => refused(Reason::AppNotGranted),
         (_, Some(90129)) => refused(Reason::ClockSkew),
+        (_, Some(90160)) => refused(Reason::HandleKeyGone),
+        (_, Some(90161)) => refused(Reason::HandleNotYours),
         (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
         // The publisher's certificate check; any other 403 is somebody's configuration, and may be mended in time.
         (403, Some(1010)) if !is_ours => refused(Reason::PartnerRejectsCertificate),
@@ -236,6 +238,8 @@ mod tests {
             (403, "ms-diagnostics-public: 1010;reason=\"no\"\r\n", refused(Reason::PartnerRejectsCertificate)),
             (403, "ms-diagnostics: 1034;reason=\"no word\";source=\"edge\"\r\n", later(None)),
             (403, "ms-diagnostics: 90109;reason=\"app\"\r\n", refused(Reason::AppNotGranted)),
+            (404, "ms-diagnostics: 90160;reason=\"key\"\r\n", refused(Reason::HandleKeyGone)),
+            (403, "ms-diagnostics: 90161;reason=\"handle\"\r\n", refused(Reason::HandleNotYours)),
             (404, "ms-diagnostics-public: 90110;reason=\"app\"\r\n", refused(Reason::NoSuchApp)),
             (404, "ms-diagnostics-public: 1003;reason=\"who\"\r\n", refused(Reason::NoClearingHouse)),
             (404, "", refused(Reason::NoClearingHouse)),

@@ -13,6 +13,7 @@ pub mod certs;
 pub mod clock;
 pub mod control;
 pub mod fcm;
+pub mod handle;
 pub mod office;
 pub mod phone;
 pub mod recorder;
