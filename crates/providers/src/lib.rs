@@ -15,5 +15,5 @@ mod replies;
 mod sender;
 pub mod tls;
 
-pub use notification::{Alert, Call, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes};
+pub use notification::{Alert, Call, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes, Supply};
 pub use sender::{Access, Health, Sender, SenderConfig, SenderFault, State, Target};

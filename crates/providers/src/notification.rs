@@ -152,6 +152,14 @@ pub trait Outcomes: Send + Sync + 'static {
     fn report(&self, batch: Vec<Outcome>);
 }
 
+/// Where the pushes of a lane wait until one of its connections has room for them.
+pub trait Supply: Send + Sync + 'static {
+    /// Gives up to `room` pushes in the order in which they are to be sent, and answers whether more wait. Each has its
+    /// [`Outcome`], as if it had been offered. Called on a connection's own task: it must neither block nor ask the
+    /// sender for anything.
+    fn take(&self, room: usize, give: &mut dyn FnMut(std::sync::Arc<Notification>)) -> bool;
+}
+
 /// 16 bytes as a lower-case UUID, 8-4-4-4-12 (RFC 9562 §4).
 pub(crate) fn uuid(id: &[u8; 16], out: &mut [u8; 36]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 pub use dial::Target;
 pub use health::{Health, State};
 
-use crate::notification::{Notification, Outcomes};
+use crate::notification::{Notification, Outcomes, Supply};
 use crate::tls::{Trust, TrustFault};
 use crate::{apns, fcm};
 
@@ -144,6 +144,17 @@ impl Sender {
         pool::run(&lane, &tasks);
         tasks.close();
         Ok(Self { lane, tasks, stop })
+    }
+
+    /// Has the connections take from `supply` too, each as much as it has room for at the moment. The first call counts.
+    pub fn serve(&self, supply: Arc<dyn Supply>) {
+        self.lane.queue.serve(supply);
+    }
+
+    /// The supply has something: an idle connection, if there is one, comes for it. Not to be called under a lock that
+    /// [`Supply::take`] needs.
+    pub fn wake(&self) {
+        self.lane.queue.wake();
     }
 
     /// Takes a push to send; gives it back if the queue is full or the sender has stopped.
