@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::dispatch::{Dispatch, Fresh};
+use crate::handle::{Handles, is_handle};
 
 /// What intake answers: one result per request in order, or why nothing at all was taken.
 pub type Receipt = Result<Vec<PushResult>, Refusal>;
@@ -40,6 +41,8 @@ pub struct Intake {
     /// The lanes of each app, by the provider's name for it.
     lanes: HashMap<Box<str>, Vec<LaneKey>>,
     clock: Arc<dyn Clock>,
+    /// Opens what takes the place of a token.
+    handles: Arc<Handles>,
 }
 
 /// What becomes of one request of a submission.
@@ -65,7 +68,13 @@ impl Intake {
                 lanes.entry((&*app.app).into()).or_default().push(LaneKey { app: app.clone(), channel });
             }
         }
-        Self { journal, dispatch, settings, lanes, clock }
+        let handles = Arc::new(Handles::none(Arc::clone(&clock)));
+        Self { journal, dispatch, settings, lanes, clock, handles }
+    }
+
+    /// Opens handles with these keys from now on; without any, a request with a handle is refused.
+    pub fn open_with(&mut self, handles: Arc<Handles>) {
+        self.handles = handles;
     }
 
     /// The server by which our settings have our edge reach this organisation; `None` where its SRV record decides.
@@ -84,11 +93,14 @@ impl Intake {
             let origin = submission.from.domain();
             let mut slots = Vec::with_capacity(submission.requests.len());
             let alone = submission.requests.len() == 1;
-            for request in submission.requests.into_iter().take(REQUESTS_MAX) {
-                slots.push(match self.check(&settings, origin, &request, now) {
+            for mut request in submission.requests.into_iter().take(REQUESTS_MAX) {
+                let checked = self.check(&settings, origin, &request, now);
+                // What is refused anyway is not worth opening.
+                let checked = checked.and_then(|taken| Ok((taken, self.open(origin, &mut request, now)?)));
+                slots.push(match checked {
                     Err(refused) => Slot::Refused(refused),
-                    Ok((lane, expires)) => {
-                        let body: Arc<[u8]> = match alone && is_object(&submission.body) {
+                    Ok(((lane, expires), opened)) => {
+                        let body: Arc<[u8]> = match alone && !opened && is_object(&submission.body) {
                             true => (&*submission.body).into(),
                             false => write_body(std::slice::from_ref(&request)).into(),
                         };
@@ -120,6 +132,20 @@ impl Intake {
             }
         };
         self.journal.append(entries, Box::new(done));
+    }
+
+    /// Puts the token in the place of a handle: nothing behind this line knows of handles. Answers whether it was one.
+    fn open(&self, origin: &SipDomain, request: &mut PushRequest, now: Timestamp) -> Result<bool, PushResult> {
+        let Some(to) = request.to.as_mut().filter(|to| is_handle(&to.token)) else { return Ok(false) };
+        match self.handles.open(origin, to, now) {
+            Ok(token) => to.token = token,
+            Err(unopened) => {
+                info!(peer.domain = %origin, push.id = %request.id, reason = %unopened.reason(), "a handle is not opened");
+                let taken = Taken::Refused(unopened.reason());
+                return Err(PushResult { taken, retry_after: unopened.retry_after() });
+            }
+        }
+        Ok(true)
     }
 
     /// Checks one request against the rules and the grants. Answers its lane and when it expires by our clock.

@@ -3,6 +3,7 @@
 
 mod dispatch;
 mod feedback;
+mod handles;
 mod intake;
 mod replay;
 
