@@ -54,7 +54,7 @@ pub use engine::Limits;
 pub use error::StoreError;
 pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
 pub use journal::{
-    Appended, Completed, FEEDBACK_MAX, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback,
-    SqliteJournal, TRACED_MAX, Traced, TracedPush, fingerprint,
+    Appended, Completed, FEEDBACK_MAX, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch,
+    OwedFeedback, SqliteJournal, Stretch, TRACED_MAX, Traced, TracedPush, fingerprint,
 };
 pub use settings::{Changed, Changing, Edit, Past, Refused, SettingHistory, Settings, SettingsError, SqliteSettings};

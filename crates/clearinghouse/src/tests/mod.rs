@@ -25,8 +25,8 @@ use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
 use reveille_providers::{Notification, Outcome, Outcomes as _};
 use reveille_store::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback, SqliteJournal,
-    StoreError, Traced, TracedPush, wait,
+    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, SqliteJournal,
+    StoreError, Stretch, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -156,6 +156,18 @@ impl Journal for Moody {
 
     fn open(&self, after_seq: u64, limit: usize) -> Result<Vec<OpenEntry>, StoreError> {
         self.real.open(after_seq, limit)
+    }
+
+    fn first_new(&self) -> u64 {
+        self.real.first_new()
+    }
+
+    fn waiting(&self, after: u64, to: u64, blocks: usize) -> Result<(Vec<OpenStretch>, u64), StoreError> {
+        self.real.waiting(after, to, blocks)
+    }
+
+    fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError> {
+        self.real.read(stretches)
     }
 
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError> {

@@ -167,6 +167,28 @@ impl Model {
             (*seq, &entry.origin, entry.id, &entry.lane, *due, *attempt, sending.is_some(), &entry.request)
         });
         assert!(told.eq(expected), "step {step}: after {after}, {limit} at most");
+        self.compare_flows(journal, after, limit, step);
+    }
+
+    /// What is found flow by flow is what is found in one row.
+    fn compare_flows(&self, journal: &impl Journal, after: u64, blocks: usize, step: u64) {
+        let (to, blocks) = (self.last, blocks.clamp(1, 4));
+        let (mut seen, mut found) = (after, Vec::new());
+        while seen < to {
+            let (stretches, up_to) = journal.waiting(seen, to, blocks).unwrap();
+            assert!(up_to > seen && up_to <= to, "step {step}: {up_to} after {seen}, of {to}");
+            for open in stretches {
+                let expires = open.stretch.numbers().map(|seq| self.pushes[&seq].entry.expires).min();
+                assert_eq!(Some(open.stretch.soonest), expires, "step {step}");
+                for entry in journal.read(&[open.stretch]).unwrap() {
+                    assert_eq!((&entry.origin, &entry.lane), (&open.origin, &open.lane), "step {step}");
+                    found.push(entry);
+                }
+            }
+            seen = up_to;
+        }
+        found.sort_unstable_by_key(|entry| entry.seq);
+        assert_eq!(found, journal.open(after, usize::MAX).unwrap(), "step {step}: after {after}");
     }
 
     /// A number that is often that of a push which is still there, and sometimes nobody's.

@@ -6,6 +6,7 @@
 mod block;
 mod desk;
 mod fingerprint;
+mod flows;
 mod outbox;
 mod sqlite;
 mod view;
@@ -44,6 +45,17 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The open pushes after `after_seq`, in the order in which they were accepted.
     fn open(&self, after_seq: u64, limit: usize) -> Result<Vec<OpenEntry>, StoreError>;
+
+    /// The number that the first push which is accepted from now on will have at the least: what has a smaller one was
+    /// accepted in a former life of the process. Of this moment only while nothing has been appended yet.
+    fn first_new(&self) -> u64;
+
+    /// Where open pushes are, with numbers in `after + 1..=to`, flow by flow and without their requests; looks at
+    /// about `blocks` times 64 numbers at most. Answers up to which number everything has been seen.
+    fn waiting(&self, after: u64, to: u64, blocks: usize) -> Result<(Vec<OpenStretch>, u64), StoreError>;
+
+    /// Those pushes of these stretches that are still open, in the order of the stretches.
+    fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError>;
 
     /// What became of one push, until it is purged.
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError>;
@@ -212,6 +224,28 @@ impl fmt::Debug for OpenEntry {
             .field("request_bytes", &self.request.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Some of 64 pushes with consecutive numbers, of one flow: 24 bytes, however many they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stretch {
+    /// The number that bit 0 of `mask` stands for, a multiple of 64.
+    pub(crate) first: u64,
+    /// Which of them.
+    pub(crate) mask: u64,
+    /// When the first of them is not worth sending any more, or before.
+    pub soonest: Timestamp,
+}
+
+/// Open pushes of one origin in one lane.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenStretch {
+    /// Who sent them.
+    pub origin: SipDomain,
+    /// Where they are to be sent.
+    pub lane: LaneKey,
+    /// Which they are.
+    pub stretch: Stretch,
 }
 
 /// What the journal knows about one push.

@@ -7,8 +7,8 @@ use reveille_core::{PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OwedFeedback, Traced, TracedPush,
-    outbox, view,
+    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback,
+    Stretch, Traced, TracedPush, flows, outbox, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Layout, Limits};
@@ -18,6 +18,7 @@ use crate::error::StoreError;
 #[derive(Clone)]
 pub struct SqliteJournal {
     engine: Arc<Engine<Numbers>>,
+    first_new: u64,
 }
 
 impl SqliteJournal {
@@ -28,7 +29,9 @@ impl SqliteJournal {
 
     /// The same with other bounds.
     pub fn open_with(path: &Path, limits: Limits) -> Result<Self, StoreError> {
-        Ok(Self { engine: Arc::new(Engine::open(path, &LAYOUT, limits)?) })
+        let engine = Arc::new(Engine::open(path, &LAYOUT, limits)?);
+        let first_new = engine.read(flows::first_new)?;
+        Ok(Self { engine, first_new })
     }
 
     /// Writes a complete copy of the file as of now to `to`, which must not exist. Work goes on meanwhile.
@@ -70,6 +73,18 @@ impl Journal for SqliteJournal {
 
     fn open(&self, after_seq: u64, limit: usize) -> Result<Vec<OpenEntry>, StoreError> {
         self.engine.read(|db| view::open(db, after_seq, limit))
+    }
+
+    fn first_new(&self) -> u64 {
+        self.first_new
+    }
+
+    fn waiting(&self, after: u64, to: u64, blocks: usize) -> Result<(Vec<OpenStretch>, u64), StoreError> {
+        self.engine.read(|db| flows::waiting(db, after, to, blocks))
+    }
+
+    fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError> {
+        self.engine.read(|db| flows::read(db, stretches))
     }
 
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError> {

@@ -220,13 +220,13 @@ pub(super) fn block(db: &Connection, no: u64) -> rusqlite::Result<Option<Block>>
 
 /// Names that have been looked up for one answer.
 #[derive(Default)]
-struct Names {
+pub(super) struct Names {
     origins: HashMap<u32, SipDomain>,
     lanes: HashMap<u32, LaneKey>,
 }
 
 impl Names {
-    fn origin(&mut self, db: &Connection, no: u32) -> rusqlite::Result<SipDomain> {
+    pub(super) fn origin(&mut self, db: &Connection, no: u32) -> rusqlite::Result<SipDomain> {
         if let Some(name) = self.origins.get(&no) {
             return Ok(name.clone());
         }
@@ -236,7 +236,7 @@ impl Names {
         Ok(name)
     }
 
-    fn lane(&mut self, db: &Connection, no: u32) -> rusqlite::Result<LaneKey> {
+    pub(super) fn lane(&mut self, db: &Connection, no: u32) -> rusqlite::Result<LaneKey> {
         if let Some(lane) = self.lanes.get(&no) {
             return Ok(lane.clone());
         }
