@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use reveille_core::retry::Backoff;
@@ -22,39 +23,43 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How often the outbox is looked at when nothing wakes it: a retry may be due.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Sends feedback through the publisher's edge.
+/// Brings feedback home, each origin by its own road.
 pub struct Outbox {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     fresh: Arc<Notify>,
-    road: Road,
+    road: Arc<dyn Road>,
 }
 
-/// The way out.
-pub struct Road {
-    /// Transactions of ours.
-    pub requests: Arc<Requests>,
-    /// Connections to our own servers.
-    pub pool: Pool,
-    /// Our edge.
-    pub edge: Target,
-    /// Our own name, for Via.
-    pub name: SipDomain,
-    /// The publisher's domain: feedback comes from `sip:push@` it where nothing is kept about which one was asked.
-    pub domain: SipDomain,
+/// A way to the homes: along federation, or to a webhook of theirs.
+pub trait Road: Send + Sync + 'static {
+    /// Brings one letter to its home. Ready with `Ok` only when home has taken it; must end by itself.
+    fn carry<'a>(&'a self, letter: Letter<'a>) -> BoxFuture<'a, Result<(), Untold>>;
+}
+
+/// What one home is told at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// The home.
+    pub origin: &'a SipDomain,
+    /// In whose name: the domain that the pushes were sent to, where that is known. It is the same for all items.
+    pub asked: Option<&'a SipDomain>,
+    /// What is said.
+    pub feedback: &'a Feedback,
 }
 
 /// Why a home has not taken feedback.
-enum Untold {
-    /// Not now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Untold {
+    /// Not now; everything behind it waits too.
     Later(String),
-    /// Never.
+    /// Never: it is given up, and the next is told.
     Refused(String),
 }
 
 impl Outbox {
     /// An outbox that is woken by `fresh`.
-    pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, fresh: Arc<Notify>, road: Road) -> Self {
+    pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, fresh: Arc<Notify>, road: Arc<dyn Road>) -> Self {
         Self { journal, clock, fresh, road }
     }
 
@@ -148,7 +153,6 @@ impl Outbox {
     }
 
     async fn send(&self, origin: &SipDomain, owed: &[OwedFeedback]) -> Result<(), Untold> {
-        let later = |error: &dyn std::fmt::Display| Untold::Later(error.to_string());
         let items = owed.iter().map(|owed| Item {
             push: owed.item.push,
             identity: owed.item.identity,
@@ -157,21 +161,48 @@ impl Outbox {
             provider_time: owed.item.provider_time,
             at: owed.item.at,
         });
-        let body = write_body(&Feedback { id: owed[0].item.at.millis(), items: items.collect() });
-        let ticket = self.road.requests.open(rand::random()).map_err(|error| later(&error))?;
+        let feedback = Feedback { id: owed[0].item.at.millis(), items: items.collect() };
+        self.road.carry(Letter { origin, asked: owed[0].asked.as_ref(), feedback: &feedback }).await
+    }
+}
+
+/// The road along federation: a MESSAGE through the publisher's edge.
+pub struct Federation {
+    /// Transactions of ours.
+    pub requests: Arc<Requests>,
+    /// Connections to our own servers.
+    pub pool: Pool,
+    /// Our edge.
+    pub edge: Target,
+    /// Our own name, for Via.
+    pub name: SipDomain,
+    /// The publisher's domain: feedback comes from `sip:push@` it where nothing is kept about which one was asked.
+    pub domain: SipDomain,
+}
+
+impl Road for Federation {
+    fn carry<'a>(&'a self, letter: Letter<'a>) -> BoxFuture<'a, Result<(), Untold>> {
+        self.message(letter).boxed()
+    }
+}
+
+impl Federation {
+    async fn message(&self, Letter { origin, asked, feedback }: Letter<'_>) -> Result<(), Untold> {
+        let later = |error: &dyn std::fmt::Display| Untold::Later(error.to_string());
+        let ticket = self.requests.open(rand::random()).map_err(|error| later(&error))?;
         let call_id = format!("{:032x}", rand::random::<u128>());
         let envelope = Envelope {
-            sent_by: self.road.name.as_str(),
+            sent_by: self.name.as_str(),
             branch: ticket.branch(),
-            from: &format!("sip:push@{}", owed[0].asked.as_ref().unwrap_or(&self.road.domain)),
+            from: &format!("sip:push@{}", asked.unwrap_or(&self.domain)),
             // To whom every push request of this origin came from (DESIGN.md §5).
             to: &format!("sip:mcx@{origin}"),
             call_id: &call_id,
             content_type: CONTENT_TYPE_V1,
             urgent: false,
         };
-        let bytes = write(envelope, &body).map_err(|error| later(&error))?;
-        let answer = ticket.through(&self.road.pool, &self.road.edge, bytes, ANSWER_WITHIN).await;
+        let bytes = write(envelope, &write_body(feedback)).map_err(|error| later(&error))?;
+        let answer = ticket.through(&self.pool, &self.edge, bytes, ANSWER_WITHIN).await;
         let answer = answer.map_err(|error| later(&error))?;
         match answer.status() {
             Some(200..300) => Ok(()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
-use reveille_clearinghouse::feedback::{Outbox, Road};
+use reveille_clearinghouse::feedback::{Federation, Outbox};
 use reveille_clearinghouse::{Doorway, Intake};
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock as _, LaneKey, Provider};
@@ -64,14 +64,14 @@ pub(crate) fn start(
         PoolLimits::default(),
         inner.clone(),
     );
-    let road = Road {
+    let road = Federation {
         requests,
         pool: pool.clone(),
         edge: target(&config.edge),
         name: config.name.clone(),
         domain: config.domain.clone(),
     };
-    let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, road);
+    let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, Arc::new(road));
     let house = House {
         dispatch: Arc::clone(&dispatch),
         journal: Arc::clone(&journal),

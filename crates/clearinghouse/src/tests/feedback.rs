@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::feedback::{Outbox, Road};
+use crate::feedback::{Federation, Outbox};
 
 const EDGE: &str = "edge.push.example.net";
 /// As good as the status of a home that never answers.
@@ -100,7 +100,7 @@ impl Reporting {
             stop.clone(),
         );
         let (name, domain) = (domain("house.push.example.net"), domain("push.example.net"));
-        let road = Road { requests, pool: pool.clone(), edge, name, domain };
+        let road = Arc::new(Federation { requests, pool: pool.clone(), edge, name, domain });
         let (journal, clock) = (Arc::clone(&house.journal) as _, Arc::new(house.clock.clone()));
         let outbox = Outbox::new(journal, clock, Arc::clone(&house.feedback), road);
         let finish = async move { pool.finish().await };
