@@ -1,8 +1,9 @@
-//! The verbs of this workspace: `cargo xtask test | deny | tidy | reference | partners | torture | fuzz`.
+//! The verbs of this workspace: `cargo xtask test | deny | tidy | reference | partners | peers | torture | fuzz`.
 
 mod deny;
 mod fuzz;
 mod partners;
+mod peers;
 mod reference;
 mod shell;
 mod test;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test       installs what is missing, builds, lints, and runs every test
 cargo xtask partners   installs the programs others wrote that the tests talk to
+cargo xtask peers [PUSHES]
+                       what a push to APNs costs others, and us
 cargo xtask deny       licences, bans and sources of all dependencies, by deny.toml
 cargo xtask tidy       the map is true, files are in form, nothing is left undone
 cargo xtask reference  writes docs/reference anew, from the catalogue of cmdlets
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match verb.as_str() {
         "test" => test::run(),
         "partners" => partners::install(),
+        "peers" => peers::run(&arguments),
         "deny" => deny::run(),
         "tidy" => tidy::run(),
         "reference" => reference::write(),

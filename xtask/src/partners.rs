@@ -24,21 +24,29 @@ const DEBIAN: [(&str, &str); 9] = [
 /// Installs every partner that is not there yet.
 pub(crate) fn install() -> Result<()> {
     let root = crate::root();
-    debian(&root)?;
+    debian(&root, &DEBIAN)?;
     // npm's sender for APNs, and the phone of web pages.
     for name in ["node-apn", "jssip"] {
-        let npm = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"];
-        Sender::of(&root, name)?.install("package.json", &[("npm", &npm)])?;
+        Sender::of(&root, name)?.by_npm()?;
     }
-    // Google's own sender for FCM, in a virtual environment of its own.
-    let folder = Sender::of(&root, "firebase-admin")?;
-    let pip = ["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
-    folder.install("requirements.txt", &[("python3", &["-m", "venv", "venv"]), ("venv/bin/pip", &pip)])
+    // Google's own sender for FCM.
+    Sender::of(&root, "firebase-admin")?.by_pip()
 }
 
-fn debian(root: &Path) -> Result<()> {
+/// Installs what `cargo xtask peers` measures us against, and answers where its folders are.
+pub(crate) fn install_peers() -> Result<PathBuf> {
+    let root = crate::root();
+    debian(&root, &[("h2load", "nghttp2-client"), ("npm", "npm"), ("python3", "python3-venv")])?;
+    let folder = root.join("target/peers");
+    let peer = |name: &str| Sender::copied(&root.join("bench/peers").join(name), folder.join(name));
+    peer("node-apn")?.by_npm()?;
+    peer("aioapns")?.by_pip()?;
+    Ok(folder)
+}
+
+fn debian(root: &Path, wanted: &[(&str, &str)]) -> Result<()> {
     let (programs, packages): (Vec<&str>, Vec<&str>) =
-        DEBIAN.iter().copied().filter(|(program, _)| !has(program)).unzip();
+        wanted.iter().copied().filter(|(program, _)| !has(program)).unzip();
     if packages.is_empty() {
         return Ok(());
     }
@@ -63,9 +71,23 @@ struct Sender {
 impl Sender {
     /// Brings its files up to date.
     fn of(root: &Path, name: &str) -> Result<Self> {
-        let folder = root.join("target/partners").join(name);
-        copy(&root.join("tests/partners").join(name), &folder)?;
+        Self::copied(&root.join("tests/partners").join(name), root.join("target/partners").join(name))
+    }
+
+    fn copied(from: &Path, folder: PathBuf) -> Result<Self> {
+        copy(from, &folder)?;
         Ok(Self { folder })
+    }
+
+    fn by_npm(&self) -> Result<()> {
+        let npm = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"];
+        self.install("package.json", &[("npm", &npm)])
+    }
+
+    /// In a virtual environment of its own.
+    fn by_pip(&self) -> Result<()> {
+        let pip = ["install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
+        self.install("requirements.txt", &[("python3", &["-m", "venv", "venv"]), ("venv/bin/pip", &pip)])
     }
 
     /// Runs `steps`, unless they once went well with this same list of packages.
