@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod manual;
 mod out;
+mod seal_handle;
 mod serve;
 mod settings;
 mod shell;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Options),
     /// Writes the manual pages
     Man(manual::Man),
+    /// Seals a device's token so that only the publisher can open it, as an app does
+    SealHandle(seal_handle::Options),
     /// Runs the roles of a configuration
     Serve(serve::Options),
     /// Imports and exports what the organisation wants
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
             Command::Completions(options) => manual::completions(&options),
             Command::Demo(options) => demo::run(options).await,
             Command::Man(options) => manual::man(&options),
+            Command::SealHandle(options) => seal_handle::run(&options),
             Command::Serve(options) => serve::run(options).await,
             Command::Settings(settings) => settings::run(settings).await,
             Command::Shell(options) => shell::run(options).await,

@@ -271,6 +271,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
             listen,
             edges: vec!["edge.push.example.net".parse()?],
             edge: Hop { name: "edge.push.example.net".parse()?, address: listen, also: Vec::new() },
+            handles: None,
             apps: APPS.iter().map(app).collect(),
         }),
     })

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, Ops, Raw, Resolver,
+    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, HandleKeys, Home, Hop, Log, Ops, Raw, Resolver,
     ServedDomain, SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
@@ -339,6 +339,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             listen: at.house(),
             edges: vec![name("edge.push.example.net")?],
             edge: Hop { name: name("edge.push.example.net")?, address: at.publisher_edge_internal(), also: Vec::new() },
+            handles: Some(HandleKeys { keys: dir.join("handle-keys"), keep_days: 90 }),
             apps,
         }),
     };

@@ -2,6 +2,7 @@
 
 pub mod border;
 pub mod devices;
+pub mod handle_keys;
 pub mod house;
 pub mod machine;
 pub mod road;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use border::Border;
 use devices::Devices;
+use handle_keys::HandleKeys;
 use house::House;
 use machine::Machine;
 use road::Road;
@@ -30,6 +32,8 @@ pub struct Ports {
     pub border: Option<Arc<dyn Border>>,
     /// The home's devices and pushes.
     pub devices: Option<Arc<dyn Devices>>,
+    /// The clearing house's keys for sealed handles.
+    pub handle_keys: Option<Arc<dyn HandleKeys>>,
     /// The clearing house.
     pub house: Option<Arc<dyn House>>,
     /// The process as a whole.
@@ -51,6 +55,13 @@ impl Ports {
     /// The clearing house of this process; else where one is to be found.
     pub(crate) fn clearing_house(&self) -> Result<&dyn House, Failure> {
         self.house.as_deref().ok_or_else(|| Self::lacks("clearinghouse", "NotAClearingHouse", "lanes and credentials"))
+    }
+
+    /// The keys for sealed handles of this process's clearing house; else where one is to be found.
+    pub(crate) fn handle_keys(&self) -> Result<&dyn HandleKeys, Failure> {
+        self.handle_keys
+            .as_deref()
+            .ok_or_else(|| Self::lacks("clearinghouse", "NotAClearingHouse", "the keys for sealed handles"))
     }
 
     /// The edge of this process; else where one is to be found.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
 use reveille_clearinghouse::feedback::{Federation, Outbox};
+use reveille_clearinghouse::handle::{Handles, KeyFault};
 use reveille_clearinghouse::{Doorway, Intake};
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock as _, LaneKey, Provider};
@@ -51,7 +52,9 @@ pub(crate) fn start(
         (sender.lane().clone(), outlet)
     }));
     let apps = config.apps.iter().map(app_key);
-    let intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
+    let handles = Arc::new(handles(config)?);
+    let mut intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
+    intake.open_with(Arc::clone(&handles));
     let requests = Requests::new();
     let edges = config.edges.clone();
     let domains = std::iter::once(&config.domain).chain(&config.also_domains).cloned().collect();
@@ -78,22 +81,25 @@ pub(crate) fn start(
         senders: senders.clone(),
         files,
         examiner,
+        handles: Arc::clone(&handles),
     };
     let stop = stop.clone();
     let task = tokio::spawn(async move {
         let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
         let mut feedback = tokio::spawn(outbox.run(inner.clone()));
+        let mut keys = tokio::spawn(handles.watch(inner.clone()));
         // A part that ends before it was told to is a broken invariant: the role ends with it, and the process is told.
         tokio::select! {
             () = listener.run(doorway, stop) => {}
             outcome = &mut replay => return tracing::error!(?outcome, "replay has ended by itself"),
             outcome = &mut feedback => return tracing::error!(?outcome, "feedback has ended by itself"),
+            outcome = &mut keys => return tracing::error!(?outcome, "the watch over handle keys has ended by itself"),
         }
         for sender in senders {
             sender.drain().await;
         }
         inner.cancel();
-        for task in [replay, feedback] {
+        for task in [replay, feedback, keys] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the clearing house has failed");
             }
@@ -102,6 +108,19 @@ pub(crate) fn start(
         journal.close();
     });
     Ok((Part { name: "clearinghouse", task, sides: vec![tls], doors }, house))
+}
+
+/// The keys for sealed handles, if this clearing house takes any.
+fn handles(config: &Config) -> Result<Handles, StartError> {
+    let Some(keys) = &config.handles else { return Ok(Handles::none(Arc::new(SystemClock))) };
+    let fault =
+        |fault: KeyFault| StartError::App { key: "clearinghouse.handles.keys".into(), sentence: fault.to_string() };
+    let handles = Handles::read(keys.folder(), Arc::new(SystemClock)).map_err(fault)?;
+    if handles.keys().is_empty() {
+        let folder = keys.keys.display();
+        tracing::warn!(%folder, "there is no key to seal handles with yet: New-CsPushHandleKey makes one");
+    }
+    Ok(handles)
 }
 
 /// Which app that is.

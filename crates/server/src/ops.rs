@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reveille_clearinghouse::Dispatch;
+use reveille_clearinghouse::handle::Handles;
 use reveille_core::settings::Snapshot;
 use reveille_edge::Edge;
 use reveille_home::Desk;
@@ -45,6 +46,8 @@ pub(crate) struct House {
     /// For each app the file of its credential.
     pub(crate) files: Vec<CredentialFile>,
     pub(crate) examiner: Arc<Examiner>,
+    /// The keys for sealed handles.
+    pub(crate) handles: Arc<Handles>,
 }
 
 impl Status {

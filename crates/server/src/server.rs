@@ -201,6 +201,9 @@ impl Server {
     /// certificate is revoked now. A fault changes nothing of that side. The same happens by itself when files change.
     pub fn reload(&self) {
         self.certificates.reread();
+        if let Some(Err(fault)) = self.status.house.as_ref().map(|house| house.handles.reread()) {
+            error!(key = "clearinghouse.handles.keys", "the keys for handles stay as they were: {fault}");
+        }
     }
 
     /// Completes when a role has ended though nobody told it to: a broken invariant.

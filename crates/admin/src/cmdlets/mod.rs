@@ -26,6 +26,7 @@ mod push_app;
 mod push_credential;
 mod push_device;
 mod push_eligibility;
+mod push_handle_key;
 mod push_lane;
 mod push_notification_configuration;
 mod push_reason;
@@ -123,6 +124,9 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &push_device::Get,
     &push_device::Remove,
     &push_eligibility::Test,
+    &push_handle_key::Get,
+    &push_handle_key::New,
+    &push_handle_key::Remove,
     &push_lane::Get,
     &push_notification_configuration::Get,
     &push_notification_configuration::New,

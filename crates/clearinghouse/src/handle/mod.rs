@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use reveille_core::{Clock, DeviceToken, Reason, SipDomain, Timestamp};
 use reveille_federation::request::To;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 pub use key::KeyFault;
 pub use ring::{KeyStatus, Phase};
@@ -108,10 +108,6 @@ impl Handles {
     /// Reads the keys of a folder. It may be empty, or not there yet.
     pub fn read(folder: Folder, clock: Arc<dyn Clock>) -> Result<Self, KeyFault> {
         let ring = Ring::read(&folder.path, folder.keep, &Ring::empty())?;
-        if ring.newest().is_none() {
-            let folder = folder.path.display();
-            warn!(%folder, "there is no key to seal handles with yet: New-CsPushHandleKey makes one");
-        }
         Ok(Self::with(Some(folder), ring, clock))
     }
 

@@ -130,11 +130,6 @@ impl Ring {
         self.retires(index).is_none_or(|at| now < at).then(|| &self.keys[index])
     }
 
-    /// The name of the key that seals.
-    pub(super) fn newest(&self) -> Option<KeyId> {
-        self.keys.first().map(|key| key.id)
-    }
-
     fn retires(&self, index: usize) -> Option<Timestamp> {
         let newer = index.checked_sub(1)?;
         Some(self.keys[newer].made.plus(self.keep))

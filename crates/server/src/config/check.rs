@@ -87,6 +87,7 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
         if house.edges.is_empty() {
             faults.add("clearinghouse.edges", "no edge is named, so every push request would be refused");
         }
+        faults.0.extend(house.handles.iter().flat_map(super::handles::check));
         let before = faults.0.len();
         for (index, app) in house.apps.iter().enumerate() {
             faults.app(&format!("clearinghouse.apps[{index}]"), app);

@@ -6,6 +6,7 @@
 mod admin;
 mod av;
 mod check;
+mod handles;
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use admin::{Admin, AdminGroups};
 pub use av::{Av, AvServer};
 pub use check::{Fault, check, warnings};
+pub use handles::HandleKeys;
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::Admin;
 use super::av::Av;
+use super::handles::HandleKeys;
 
 /// `reveille.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -377,6 +378,9 @@ pub struct ClearingHouse {
     pub edges: Vec<SipDomain>,
     /// The way out for feedback.
     pub edge: Hop,
+    /// The keys for sealed handles; without them none are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<HandleKeys>,
     /// The publisher's apps.
     #[serde(default)]
     pub apps: Vec<App>,
@@ -483,6 +487,7 @@ impl Raw {
         }
         for app in self.clearinghouse.iter_mut().flat_map(|house| {
             tls(&mut house.tls);
+            house.handles.iter_mut().for_each(|handles| at(&mut handles.keys));
             &mut house.apps
         }) {
             at(&mut app.credential);

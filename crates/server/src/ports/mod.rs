@@ -2,6 +2,7 @@
 
 mod border;
 mod devices;
+mod handle_keys;
 mod house;
 mod machine;
 mod road;
@@ -20,6 +21,7 @@ pub(crate) fn of(status: &Arc<Status>) -> Ports {
     Ports {
         border: status.edge.as_ref().map(|edge| Arc::new(border::Border(Arc::clone(edge))) as _),
         devices: status.desk.as_ref().map(|desk| Arc::new(devices::Home(desk.clone())) as _),
+        handle_keys: status.house.as_ref().map(|house| Arc::new(handle_keys::Keys(Arc::clone(&house.handles))) as _),
         house: status.house.as_ref().map(|_| Arc::new(house::ClearingHouse(Arc::clone(status))) as _),
         machine: Some(Arc::new(machine::Machine::new(status))),
         road,
