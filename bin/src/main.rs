@@ -1,5 +1,6 @@
 //! The executable: parses, starts, waits, drains.
 
+mod backup;
 mod bench;
 mod demo;
 mod manual;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Copies everything durable of a configuration, while it serves
+    Backup(backup::Backup),
     /// Measures the parts under load
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -40,6 +43,8 @@ enum Command {
     Demo(demo::Options),
     /// Writes the manual pages
     Man(manual::Man),
+    /// Puts a backup in the place of the store
+    Restore(backup::Restore),
     /// Seals a device's token so that only the publisher can open it, as an app does
     SealHandle(seal_handle::Options),
     /// Runs the roles of a configuration
@@ -75,11 +80,13 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Backup(options) => backup::run(options).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Check { config } => serve::check(&config),
             Command::Completions(options) => manual::completions(&options),
             Command::Demo(options) => demo::run(options).await,
             Command::Man(options) => manual::man(&options),
+            Command::Restore(options) => backup::restore(options).await,
             Command::SealHandle(options) => seal_handle::run(&options),
             Command::Serve(options) => serve::run(options).await,
             Command::Settings(settings) => settings::run(settings).await,

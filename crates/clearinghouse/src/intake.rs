@@ -43,6 +43,8 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     /// Opens what takes the place of a token.
     handles: Arc<Handles>,
+    /// Calls that were born before may have been sent in a life that a restore has made forgotten.
+    calls_from: Timestamp,
 }
 
 /// What becomes of one request of a submission.
@@ -69,12 +71,18 @@ impl Intake {
             }
         }
         let handles = Arc::new(Handles::none(Arc::clone(&clock)));
-        Self { journal, dispatch, settings, lanes, clock, handles }
+        Self { journal, dispatch, settings, lanes, clock, handles, calls_from: Timestamp::default() }
     }
 
     /// Opens handles with these keys from now on; without any, a request with a handle is refused.
     pub fn open_with(&mut self, handles: Arc<Handles>) {
         self.handles = handles;
+    }
+
+    /// Refuses calls that were born before this instant, at which the journal was restored from a backup: that they are
+    /// not in it does not say that they have not rung.
+    pub const fn refuse_calls_before(&mut self, restored: Timestamp) {
+        self.calls_from = restored;
     }
 
     /// The server by which our settings have our edge reach this organisation; `None` where its SRV record decides.
@@ -167,6 +175,9 @@ impl Intake {
         let skew = request.skew(now);
         if skew > SKEW_REPORTED {
             warn!(peer.domain = %origin, skew_secs = skew.as_secs(), "the partner's clock differs from ours");
+        }
+        if request.channel == Channel::Voip && request.id.born() < self.calls_from {
+            return Err(refused(Reason::OutcomeUnknown));
         }
         let Some(to) = &request.to else { return Ok((probe_lane(), expires)) };
         let serves = |lane: &&LaneKey| {

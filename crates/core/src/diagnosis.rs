@@ -169,6 +169,8 @@ pub enum Failure {
     NoSuchApp,
     /// The key of a sealed handle is gone.
     HandleKeyGone,
+    /// A call of before a restore, which may have rung.
+    CallMayHaveRung,
     /// A sealed handle is another organisation's or another app's.
     HandleNotYours,
 }
@@ -213,6 +215,7 @@ impl Failure {
             | Self::BadBody
             | Self::ClearingHouseDown
             | Self::ClockSkew
+            | Self::CallMayHaveRung
             | Self::HandleKeyGone
             | Self::HandleNotYours
             | Self::NoSuchApp
@@ -450,6 +453,9 @@ impl Failure {
             Self::Throttled => (90108, Peer, true, "repeat after the time given in Retry-After, or ask for more"),
             Self::AppNotGranted => (90109, Configuration, false, "ask the publisher to add your domain to the app"),
             Self::NoSuchApp => (90110, Peer, false, "check the app's name and environment in the push identity"),
+            Self::CallMayHaveRung => {
+                (90162, Ours, false, "nothing: the clearing house was restored from a backup, and a call must not ring twice")
+            }
             Self::HandleKeyGone => (90160, Peer, false, "have the device's app seal its token anew: it does so when opened"),
             Self::HandleNotYours => {
                 (90161, Peer, false, "have the device's app seal its token for this organisation and this app")

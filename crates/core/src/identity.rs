@@ -64,6 +64,11 @@ macro_rules! ulid_name {
                 self.0.0
             }
 
+            /// When it was made, by the clock of whoever made it.
+            pub const fn born(self) -> Timestamp {
+                Timestamp::from_millis(self.0.timestamp_ms())
+            }
+
             /// The inverse of [`Self::to_u128`].
             pub const fn from_u128(value: u128) -> Self {
                 Self(Ulid(value))
@@ -286,5 +291,6 @@ mod tests {
         let (a, b) = (PushId::from_parts(at(1), u128::MAX), PushId::from_parts(at(2), 0));
         assert!(a < b);
         assert_eq!(a.to_string().parse::<PushId>().unwrap(), a);
+        assert_eq!((a.born(), b.born()), (at(1), at(2)));
     }
 }

@@ -67,7 +67,7 @@ pub const fn status(refusal: &Refusal) -> u16 {
         // RFC 3261 §21.5.7.
         Refusal::HeaderTooLong { .. } => 513,
         Refusal::Request { reason } => match reason {
-            Reason::AppNotGranted | Reason::HandleNotYours => 403,
+            Reason::AppNotGranted | Reason::HandleNotYours | Reason::OutcomeUnknown => 403,
             Reason::HandleKeyGone | Reason::NoSuchApp => 404,
             Reason::Throttled => 480,
             _ => 400,

@@ -257,6 +257,7 @@ impl Refusal {
                 Reason::Throttled => Failure::Throttled,
                 Reason::AppNotGranted => Failure::AppNotGranted,
                 Reason::ClockSkew => Failure::ClockSkew,
+                Reason::OutcomeUnknown => Failure::CallMayHaveRung,
                 Reason::HandleKeyGone => Failure::HandleKeyGone,
                 Reason::HandleNotYours => Failure::HandleNotYours,
                 Reason::NoSuchApp => Failure::NoSuchApp,

@@ -55,6 +55,9 @@ pub(crate) fn start(
     let handles = Arc::new(handles(config)?);
     let mut intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
     intake.open_with(Arc::clone(&handles));
+    if let Some(restored) = crate::backup::restored_at(&store.dir) {
+        intake.refuse_calls_before(restored);
+    }
     let requests = Requests::new();
     let edges = config.edges.clone();
     let domains = std::iter::once(&config.domain).chain(&config.also_domains).cloned().collect();

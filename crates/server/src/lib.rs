@@ -4,6 +4,7 @@
 //! start the very same object.
 
 mod admin;
+pub mod backup;
 mod certificates;
 mod clearinghouse;
 mod clock;

@@ -142,3 +142,15 @@ async fn what_comes_in_together_is_answered_one_by_one() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_call_of_before_a_restore_is_refused_and_a_message_is_not() {
+    let mut house = House::new().await;
+    let restored = house.now();
+    house.intake.refuse_calls_before(restored);
+    let born = |at: Timestamp, request: PushRequest| PushRequest { id: PushId::from_parts(at, 1), ..request };
+    let early = Timestamp::from_millis(restored.millis() - 1);
+    assert_eq!(house.submit("contoso.com", &[born(early, call(1))]).await, Ok(vec![refused(Reason::OutcomeUnknown)]));
+    assert_eq!(house.submit("contoso.com", &[born(early, message(2))]).await, Ok(vec![journaled()]));
+    assert_eq!(house.submit("contoso.com", &[born(restored, call(3))]).await, Ok(vec![journaled()]));
+}

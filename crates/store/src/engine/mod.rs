@@ -3,6 +3,7 @@
 //! A sync to disk costs as much as hundreds of changes, so the writer takes everything that has queued, makes it one
 //! transaction, syncs once and then tells everybody. All that is peculiar to SQLite is in this folder.
 
+mod copies;
 mod file;
 mod keeper;
 mod queue;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+pub use self::copies::{Inspected, copy_store, inspect_store, rest_store};
 pub(crate) use self::file::Layout;
 use self::file::RoleLock;
 use self::keeper::Keeper;

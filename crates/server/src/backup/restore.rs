@@ -1,0 +1,211 @@
+//! Puts a backup back in the place of the store, where no server runs.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use reveille_core::{Channel, Clock as _, Timestamp};
+use reveille_store::{Journal as _, SqliteAdmin, SqliteHome, SqliteJournal, SqliteSettings, StoreError, rest_store};
+
+use super::manifest::private;
+use super::{BackupError, Kept, Kind, Manifest, Place, key_folders, stores, verify};
+use crate::SystemClock;
+use crate::config::Raw;
+
+/// What was put aside is called this.
+const ASIDE: &str = ".before-restore";
+/// What is being put together is called this.
+const STAGED: &str = ".restoring";
+/// When the store was restored: calls that were born before have perhaps been sent in the life that is lost.
+const RESTORED_AT: &str = "restored-at";
+/// Open pushes looked at in one go.
+const AT_ONCE: usize = 2000;
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// What was put back.
+    pub manifest: Manifest,
+    /// Calls that were open when the backup was taken, and end as outcome-unknown.
+    pub calls_ended: usize,
+    /// What was there before, as it is called now.
+    pub put_aside: Vec<PathBuf>,
+}
+
+/// Puts the backup in `from` back. With `force` what is there is put aside; without it that is a refusal.
+///
+/// Nothing is changed before all of it is known to be good, and the files are put in place by renaming.
+pub fn restore(raw: &Raw, from: &Path, force: bool, told: &mut dyn FnMut(&Kept)) -> Result<Restored, BackupError> {
+    let manifest = verify(from, told)?;
+    let places = stores(raw);
+    for place in &places {
+        if manifest.file(&place.name).is_none_or(|file| file.kind != place.kind) {
+            return Err(BackupError::Lacks { name: place.name.clone() });
+        }
+    }
+    nobody_serves(raw)?;
+    if !force && let Some(place) = places.iter().find(|place| place.path.exists()) {
+        let aside = ending(&place.path, ASIDE).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(BackupError::Exists { path: place.path.clone(), aside });
+    }
+    places.iter().filter(|place| place.path.exists()).try_for_each(at_rest)?;
+
+    let now = SystemClock.now();
+    let mut calls_ended = 0;
+    for place in &places {
+        calls_ended += stage(place, &from.join(&place.name), now)?;
+    }
+    let mut put_aside = Vec::new();
+    for place in &places {
+        put_aside.extend(swap(&place.path).map_err(BackupError::io(&place.path))?);
+    }
+    for (name, folder) in key_folders(raw) {
+        let named =
+            |file: &&Kept| file.kind == Kind::Key && file.name.split_once('/').is_some_and(|(at, _)| at == name);
+        for file in manifest.files.iter().filter(named) {
+            put_aside.extend(key(&from.join(&file.name), &folder)?);
+        }
+    }
+    if raw.clearinghouse.is_some() {
+        let path = raw.store.dir.join(RESTORED_AT);
+        private(&path, now.millis().to_string().as_bytes()).map_err(BackupError::io(&path))?;
+    }
+    Ok(Restored { manifest, calls_ended, put_aside })
+}
+
+/// When this store was restored last, if ever.
+pub(crate) fn restored_at(dir: &Path) -> Option<Timestamp> {
+    let text = std::fs::read_to_string(dir.join(RESTORED_AT)).ok()?;
+    text.trim().parse().ok().map(Timestamp::from_millis)
+}
+
+/// A server answers its administrators wherever it is well.
+fn nobody_serves(raw: &Raw) -> Result<(), BackupError> {
+    let socket = raw.admin_socket();
+    match UnixStream::connect(&socket) {
+        Ok(_) => Err(BackupError::Running { why: format!("it answers on {}", socket.display()) }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A store that is there already, so that it can be put aside as one file; one that is damaged is put aside as it is.
+fn at_rest(place: &Place) -> Result<(), BackupError> {
+    match rest_store(&place.path) {
+        Ok(()) | Err(StoreError::Corrupt { .. }) => Ok(()),
+        Err(StoreError::InUse { file }) => Err(BackupError::Running { why: format!("{file} is in use") }),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Makes the new file beside its place, brought up to date by whoever will open it. Answers how many calls it ended.
+fn stage(place: &Place, from: &Path, now: Timestamp) -> Result<usize, BackupError> {
+    let staged = ending(&place.path, STAGED);
+    let io = BackupError::io;
+    if let Some(folder) = place.path.parent() {
+        std::fs::create_dir_all(folder).map_err(io(folder))?;
+    }
+    for beside in ["", "-wal", "-shm", ".lock"] {
+        remove(&ending(&staged, beside)).map_err(io(&staged))?;
+    }
+    copy(from, &staged).map_err(io(&staged))?;
+    let ended = match place.kind {
+        Kind::Admin => SqliteAdmin::open(&staged).map(|store| store.close()).map(|()| 0)?,
+        Kind::ClearingHouse => {
+            let journal = SqliteJournal::open(&staged)?;
+            let ended = end_calls(&journal, now);
+            journal.close();
+            ended?
+        }
+        Kind::Home => SqliteHome::open(&staged).map(|store| store.close()).map(|()| 0)?,
+        Kind::Settings => SqliteSettings::open(&staged).map(|store| store.close()).map(|()| 0)?,
+        Kind::Key => 0,
+    };
+    rest_store(&staged)?;
+    remove(&ending(&staged, ".lock")).map_err(io(&staged))?;
+    Ok(ended)
+}
+
+/// Marks every open call as being sent: it may have been since the backup, and what may have rung must not ring again.
+/// The clearing house ends those as outcome-unknown when it starts.
+fn end_calls(journal: &SqliteJournal, now: Timestamp) -> Result<usize, StoreError> {
+    let (mut after, mut ended) = (0, 0);
+    loop {
+        let open = journal.open(after, AT_ONCE)?;
+        let Some(last) = open.last() else { return Ok(ended) };
+        after = last.seq;
+        let calls = open.iter().filter(|entry| entry.lane.channel == Channel::Voip);
+        let calls: Vec<u64> = calls.filter(|entry| !entry.sending).map(|entry| entry.seq).collect();
+        ended += calls.len();
+        let (told, outcome) = mpsc::channel();
+        journal.mark_sending(calls, now, Box::new(move |outcome| drop(told.send(outcome))));
+        outcome.recv().unwrap_or_else(|_| Err(StoreError::Closed { file: "clearinghouse.db".into() }))?;
+    }
+}
+
+/// Puts the staged file in its place. What was there is put aside with all that belongs to it, and answered.
+fn swap(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut put_aside = None;
+    if path.exists() {
+        let aside = ending(path, ASIDE);
+        for beside in ["", "-wal", "-shm"] {
+            remove(&ending(&aside, beside))?;
+            match std::fs::rename(ending(path, beside), ending(&aside, beside)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        put_aside = Some(aside);
+    }
+    // A log without its file would be taken for the new one's.
+    for beside in ["-wal", "-shm"] {
+        remove(&ending(path, beside))?;
+    }
+    std::fs::rename(ending(path, STAGED), path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all()?,
+        None => {}
+    }
+    Ok(put_aside)
+}
+
+/// Puts a key file into its folder. One that is there and says the same stays, and those that the backup has not stay too.
+fn key(from: &Path, folder: &Path) -> Result<Option<PathBuf>, BackupError> {
+    let path = folder.join(from.file_name().unwrap_or_default());
+    let bytes = std::fs::read(from).map_err(BackupError::io(from))?;
+    let put_aside = match std::fs::read(&path) {
+        Ok(there) if there == bytes => return Ok(None),
+        Ok(_) => {
+            let aside = ending(&path, ASIDE);
+            std::fs::rename(&path, &aside).map_err(BackupError::io(&path))?;
+            Some(aside)
+        }
+        Err(_) => None,
+    };
+    let made =
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).recursive(true).create(folder);
+    made.map_err(BackupError::io(folder))?;
+    private(&path, &bytes).map_err(BackupError::io(&path))?;
+    Ok(put_aside)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut target)?;
+    target.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
