@@ -16,6 +16,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Every push is some dozens of small pieces that one thread asks for and another gives back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wakes suspended phones: push notifications for voice and messaging that organisations run themselves.
 #[derive(Debug, Parser)]
 #[command(name = "reveille", version, propagate_version = true)]
