@@ -1,0 +1,330 @@
+//! `reveille backup` on the real binary and under load: taken while it serves, verified, and put back after the process
+//! was killed. Nothing that was accepted before the backup is lost, no message has two names, and no phone rings twice.
+
+#![allow(clippy::disallowed_methods, reason = "the test plays a partner, and partners have the wall clock")]
+
+#[path = "backup/load.rs"]
+mod load;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use reveille_core::delivery::PushState;
+use reveille_core::{Channel, Reason};
+use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, ProviderKey};
+use reveille_sim::certs::{Ca, Leaf, apns_key};
+use reveille_sim::phone::RawSip;
+use reveille_sim::recorder::{Entry, Push as _, Query};
+use reveille_sip_net::{Identity, TlsClient, TrustRoots};
+use reveille_store::{Journal as _, SqliteJournal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use load::Load;
+use support::{Finished, Folder, Process, STEP, json, reveille, run};
+
+const TEAM: &str = "BACKUPTEAM";
+const KEY_ID: &str = "BACKUPKEY1";
+const APP: &str = "org.reveille.backup";
+const HOUSE: &str = "house.push.example.net";
+const EDGE: &str = "edge.push.example.net";
+/// Whatever happens, the test ends.
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_backup_taken_under_load_is_verified_and_put_back_and_no_call_rings_twice() -> Result<()> {
+    timeout(LIMIT, under_load()).await?
+}
+
+async fn under_load() -> Result<()> {
+    let mut world = World::start().await?;
+    let stop = CancellationToken::new();
+    let link = world.connect().await?;
+    let load = tokio::spawn(Load::default().send_new(link, stop.clone()));
+    world.apns.recorder().wait(Query { after: 200, ..Query::default() }).await;
+
+    // The provider is slow to answer, so that the backup meets pushes in every state: ended, on their way, waiting.
+    world.apns.hold();
+    let before = world.apns.recorder().latest();
+    timeout(STEP, world.apns.recorder().wait(Query { after: before + 50, ..Query::default() })).await?;
+    let begun = Instant::now();
+    let taken = world.reveille(&["backup", "--to", "BACKUP"]).await?;
+    ensure!(taken.code == 0, "no backup: {}", taken.err);
+    ensure!(taken.err.contains("clearinghouse.db (clearing house)"), "{}", taken.err);
+    let twice = world.reveille(&["backup", "--to", "BACKUP"]).await?;
+    ensure!(twice.code == 1 && twice.err.contains("is not empty"), "{}", twice.err);
+    let running = world.reveille(&["restore", "--force", "--from", "BACKUP"]).await?;
+    ensure!(running.code == 1 && running.err.contains("a server runs on this configuration"), "{}", running.err);
+    // What was open then is sent after the backup, and the copy does not know it.
+    let before = world.apns.recorder().latest();
+    world.apns.release();
+    timeout(STEP, world.apns.recorder().wait(Query { after: before + 300, ..Query::default() })).await?;
+    world.kill()?;
+    stop.cancel();
+    let mut load = load.await?;
+
+    let verified = world.run(&["backup", "verify", "BACKUP"]).await?;
+    ensure!(verified.code == 0 && verified.out.contains("is good"), "{} {}", verified.out, verified.err);
+    let exists = world.reveille(&["restore", "--from", "BACKUP"]).await?;
+    ensure!(exists.code == 1 && exists.err.contains("--force"), "{}", exists.err);
+    let restored = world.reveille(&["restore", "--force", "--from", "BACKUP"]).await?;
+    ensure!(restored.code == 0, "not restored: {}", restored.err);
+    ensure!(restored.err.contains("end as outcome-unknown"), "the backup met no open call: {}", restored.err);
+    world.revive().await?;
+    world.until_idle().await?;
+    let link = world.connect().await?;
+    let repeated = load.repeat_unanswered(link).await?;
+    world.until_idle().await?;
+    ensure!(repeated > 0, "the kill met no MESSAGE on its way");
+    world.audit(&load, begun)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_changes_nothing() -> Result<()> {
+    let mut world = World::start().await?;
+    let taken = world.reveille(&["backup", "--to", "BACKUP"]).await?;
+    ensure!(taken.code == 0, "no backup: {}", taken.err);
+    world.kill()?;
+    let (backup, store) = (world.folder.path().join("BACKUP"), world.folder.path().join("store"));
+    let there = std::fs::read(store.join("clearinghouse.db"))?;
+    let (manifest, journal) = (backup.join("manifest.json"), backup.join("clearinghouse.db"));
+    let (written, whole) = (std::fs::read_to_string(&manifest)?, std::fs::read(&journal)?);
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for (manifest_now, journal_now, part) in [
+        (Some(written.clone()), Some(flipped), "clearinghouse.db is not as it was copied: its digest is another"),
+        (Some(written.clone()), Some(whole[..middle].to_vec()), "bytes, and had"),
+        (Some(written.clone()), None, "clearinghouse.db is not as it was copied: No such file"),
+        (None, Some(whole.clone()), "holds no finished backup"),
+        (Some(written.replace("\"settings.db\"", "\"../settings.db\"")), Some(whole.clone()), "not inside of it"),
+        (Some(written.replace("\"form\": 1", "\"form\": 9")), Some(whole.clone()), "this version knows 1"),
+    ] {
+        put(&manifest, manifest_now.as_deref().map(str::as_bytes))?;
+        put(&journal, journal_now.as_deref())?;
+        for args in [&["backup", "verify", "BACKUP"][..], &["restore", "--force", "--from", "BACKUP"][..]] {
+            let ended = if args[0] == "backup" { world.run(args).await? } else { world.reveille(args).await? };
+            ensure!(ended.code == 1 && ended.err.contains(part), "{part}: {} {}", ended.out, ended.err);
+        }
+        ensure!(std::fs::read(store.join("clearinghouse.db"))? == there, "{part}: the store was touched");
+    }
+    put(&manifest, Some(written.as_bytes()))?;
+    put(&journal, Some(&whole))?;
+    // An empty store needs no force, and comes up with what was wanted and with its keys.
+    std::fs::rename(&store, world.folder.path().join("lost"))?;
+    std::fs::remove_dir_all(world.folder.path().join("handle-keys"))?;
+    let restored = world.reveille(&["restore", "--from", "BACKUP"]).await?;
+    ensure!(restored.code == 0, "not restored: {}", restored.err);
+    world.revive().await?;
+    let keys = world.shell("Get-CsPushHandleKey").await?;
+    ensure!(keys.contains("sealing"), "{keys}");
+    let app = world.shell("Get-CsPushApp").await?;
+    ensure!(app.contains(APP), "{app}");
+    world.finish()
+}
+
+fn put(path: &std::path::Path, bytes: Option<&[u8]>) -> Result<()> {
+    match bytes {
+        Some(bytes) => std::fs::write(path, bytes)?,
+        None => std::fs::remove_file(path)?,
+    }
+    Ok(())
+}
+
+/// The provider, the clearing house, and the edge's identity.
+struct World {
+    folder: Folder,
+    apns: ApnsSimulator,
+    house: Option<Process>,
+    listen: SocketAddr,
+    ops: SocketAddr,
+    edge: TlsClient,
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let folder = Folder::new("backup")?;
+        let ca = Ca::new("Backup test authority")?;
+        folder.write("ca.pem", &ca.pem())?;
+        let key = apns_key()?;
+        folder.write("apns.p8", &key.p8_pem)?;
+        let mut options = ApnsOptions::new(ca.issue(Leaf::new("localhost", &["localhost", "127.0.0.1"]))?);
+        options.keys = vec![ProviderKey::new(TEAM, KEY_ID, key.public_key)];
+        let apns = ApnsSimulator::start(options).await?;
+        let house = ca.issue(Leaf::new(HOUSE, &[HOUSE]))?;
+        folder.write("house.pem", &house.chain_pem())?;
+        folder.write("house.key", &house.key_pem())?;
+        let edge = ca.issue(Leaf::new(EDGE, &[EDGE]))?;
+        let identity = Identity::from_pem(edge.chain_pem().as_bytes(), edge.key_pem().as_bytes())?;
+        let edge = TlsClient::new(Some(&identity), &TrustRoots::from_pem(ca.pem().as_bytes())?);
+        let (listen, ops, nobody) = (free_address()?, free_address()?, free_address()?);
+        let config = format!(
+            r#"
+            [store]
+            dir = "store"
+            [admin]
+            socket = "s/a.sock"
+            [ops]
+            listen = "{ops}"
+            [clearinghouse]
+            name = "{HOUSE}"
+            domain = "push.example.net"
+            tls = {{ certificate = "house.pem", key = "house.key", roots = "ca.pem" }}
+            listen = "{listen}"
+            edges = ["{EDGE}"]
+            edge = {{ name = "{EDGE}", address = "{nobody}" }}
+            handles = {{ keys = "handle-keys" }}
+            [[clearinghouse.apps]]
+            provider = "apns"
+            app = "{APP}"
+            credential = "apns.p8"
+            team = "{TEAM}"
+            key_id = "{KEY_ID}"
+            server = "{}"
+            roots = "ca.pem"
+            "#,
+            apns.addr()
+        );
+        folder.write("clearinghouse.toml", &config)?;
+        let app = format!(r#"{{"settings": [{{"Kind": "PushApp", "Identity": "{APP}", "Serves": ["contoso.com"]}}]}}"#);
+        let wanted = folder.write("settings.json", &app)?;
+        let mut world = Self { folder, apns, house: None, listen, ops, edge };
+        let wanted = wanted.display().to_string();
+        let imported = world.run(&["settings", "import", "-c", "CONFIG", &wanted]).await?;
+        ensure!(imported.code == 0, "the settings are not imported: {}", imported.err);
+        world.revive().await?;
+        world.shell("New-CsPushHandleKey").await?;
+        Ok(world)
+    }
+
+    async fn revive(&mut self) -> Result<()> {
+        let mut command = reveille();
+        command.args(["serve", "--ready-fd", "1", "-c"]).arg(self.config());
+        let mut house = Process::start(command)?;
+        let ready = |said: &str| said.lines().any(|line| line == "ready").then_some(());
+        tokio::task::block_in_place(|| house.until("it becomes ready", ready))?;
+        self.house = Some(house);
+        Ok(())
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("clearinghouse.toml")
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let house = self.house.take().context("a clearing house to kill")?;
+        tokio::task::block_in_place(|| house.kill())
+    }
+
+    /// Runs a command to its end. BACKUP and CONFIG stand for where these are.
+    async fn run(&self, args: &[&str]) -> Result<Finished> {
+        let args: Vec<PathBuf> = args
+            .iter()
+            .map(|&arg| match arg {
+                "BACKUP" => self.folder.path().join("BACKUP"),
+                "CONFIG" => self.config(),
+                other => other.into(),
+            })
+            .collect();
+        tokio::task::spawn_blocking(move || run(args)).await?
+    }
+
+    /// The same with this configuration.
+    async fn reveille(&self, args: &[&str]) -> Result<Finished> {
+        let (first, rest) = args.split_first().context("a command")?;
+        self.run(&[&[*first, "-c", "CONFIG"][..], rest].concat()).await
+    }
+
+    async fn shell(&self, line: &str) -> Result<String> {
+        let socket = self.folder.path().join("s/a.sock").display().to_string();
+        let said = self.run(&["shell", "--socket", &socket, "-c", line]).await?;
+        ensure!(said.code == 0, "{line}: {}", said.err);
+        Ok(said.out)
+    }
+
+    async fn connect(&self) -> Result<RawSip> {
+        Ok(RawSip::tls(self.listen, &self.edge, HOUSE).await?)
+    }
+
+    async fn until_idle(&self) -> Result<()> {
+        let url = format!("http://{}/status", self.ops);
+        let end = Instant::now() + 2 * STEP;
+        loop {
+            let status = tokio::task::block_in_place(|| json(&url))?;
+            let house = &status["clearinghouse"];
+            if house["open_in_memory"] == 0 && house["more_on_disk"] == false {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "the clearing house does not come to rest: {house}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Compares what was answered with what the provider saw and the restored journal knows.
+    fn audit(mut self, load: &Load, begun: Instant) -> Result<()> {
+        let mut house = self.house.take().context("a clearing house")?;
+        let status = tokio::task::block_in_place(|| house.terminate())?;
+        ensure!(status.success(), "the clearing house ended with {status}");
+        let mut seen: BTreeMap<String, Vec<Entry<ApnsPush>>> = BTreeMap::new();
+        for entry in self.apns.recorder().entries(Query::default(), usize::MAX) {
+            seen.entry(entry.push.token.to_string()).or_default().push(entry);
+        }
+        let journal = SqliteJournal::open(&self.folder.path().join("store/clearinghouse.db"))?;
+        let origin = "contoso.com".parse()?;
+        let (mut kept, mut again, mut calls, mut unknown) = (0, 0, 0, 0);
+        for batch in &load.batches {
+            let before = batch.answered.is_some_and(|at| at < begun);
+            for request in &batch.requests {
+                let token = request.to.as_ref().map(|to| to.token.expose()).unwrap_or_default();
+                let seen = seen.get(token).map(Vec::as_slice).unwrap_or_default();
+                let delivered = seen.iter().filter(|entry| entry.push.delivered()).count();
+                let names: BTreeSet<&str> = seen.iter().map(|entry| &*entry.push.apns_id).collect();
+                ensure!(names.len() <= 1, "{}: one push has the names {names:?}", request.id);
+                let state = journal.trace(&origin, request.id)?.map(|traced| traced.state);
+                let is_unknown = state == Some(PushState::NotPushed(Reason::OutcomeUnknown));
+                match request.channel {
+                    Channel::Voip => {
+                        ensure!(delivered <= 1, "{}: the phone rang {delivered} times", request.id);
+                        ensure!(!before || is_unknown || delivered == 1, "{}: a call is lost: {state:?}", request.id);
+                        calls += 1;
+                        unknown += usize::from(is_unknown || load.may_have_rung.contains(&request.id));
+                    }
+                    Channel::Message => {
+                        ensure!(!before || delivered > 0, "{}: an accepted message is lost: {state:?}", request.id);
+                        again += usize::from(delivered > 1);
+                    }
+                }
+                kept += usize::from(before);
+            }
+        }
+        journal.close();
+        ensure!(kept > 100 && again > 0 && unknown > 0, "nothing was shown: {kept}, {again}, {unknown}");
+        say(&format!(
+            "{} requests, {kept} of them accepted before the backup and none of those lost; {again} messages came again \
+             under their old name; {calls} calls, none rang twice, {unknown} ended as outcome-unknown",
+            load.batches.iter().map(|batch| batch.requests.len()).sum::<usize>()
+        ));
+        self.folder.remove()
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let mut house = self.house.take().context("a clearing house")?;
+        tokio::task::block_in_place(|| house.terminate())?;
+        self.folder.remove()
+    }
+}
+
+/// An address of this machine that nobody uses: on a loopback net of its own, so that no other test takes it meanwhile.
+fn free_address() -> Result<SocketAddr> {
+    let net: (u8, u8) = (rand::random_range(16..250), rand::random_range(1..250));
+    Ok(TcpListener::bind((std::net::Ipv4Addr::new(127, net.0, net.1, 9), 0))?.local_addr()?)
+}
+
+#[allow(clippy::print_stdout, reason = "figures are what a person wants to see of this test")]
+fn say(text: &str) {
+    println!("{text}");
+}
