@@ -1,5 +1,6 @@
-//! The verbs of this workspace: `cargo xtask test | deny | tidy | reference | partners | peers | torture | fuzz`.
+//! The verbs of this workspace: `cargo xtask test | crash | deny | tidy | reference | partners | peers | torture | fuzz`.
 
+mod crash;
 mod deny;
 mod fuzz;
 mod partners;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test       installs what is missing, builds, lints, and runs every test
+cargo xtask crash [--seconds N] [--seed S] [--strict]
+                       the crash campaign: kills, power cuts and full disks under load
 cargo xtask partners   installs the programs others wrote that the tests talk to
 cargo xtask peers [PUSHES]
                        what a push to APNs costs others, and us
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let outcome = match verb.as_str() {
         "test" => test::run(),
+        "crash" => crash::run(&arguments),
         "partners" => partners::install(),
         "peers" => peers::run(&arguments),
         "deny" => deny::run(),
