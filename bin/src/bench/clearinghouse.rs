@@ -123,7 +123,7 @@ async fn figures(load: &Load, dir: &Path) -> Result<Figures> {
     std::fs::create_dir_all(&raw.store.dir)?;
     let settings = SqliteSettings::open(&raw.settings_path())?;
     let serves = vec!["contoso.com".parse()?];
-    let grants = APPS.map(|app| Setting::PushApp(PushApp { identity: app.into(), serves: serves.clone() }));
+    let grants = APPS.map(|app| Setting::PushApp(PushApp::new(app, serves.clone())));
     settings_file::put(&settings, grants.into(), "bench").await?;
     settings.close();
     let mut house = serve(&dir.join("clearinghouse.toml")).await?;

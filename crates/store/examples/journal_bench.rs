@@ -153,6 +153,7 @@ impl Work<'_> {
             detail: String::new(),
             at: Timestamp::from_millis(1_700_000_000_500),
             feedback: self.load.feedback.then(|| item(seq)),
+            death: None,
         });
         self.journal.complete(
             completed.collect(),

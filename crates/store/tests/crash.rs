@@ -268,7 +268,7 @@ fn ended(n: u64, seq: u64) -> Completed {
         at: at(5000),
     };
     let state = PushState::NotPushed(Reason::IdentityDead);
-    Completed { seq, state, detail: "Unregistered".into(), at: at(5000), feedback: Some(feedback) }
+    Completed { seq, state, detail: "Unregistered".into(), at: at(5000), feedback: Some(feedback), death: None }
 }
 
 fn message(n: u64) -> StoredMessage {

@@ -332,6 +332,14 @@ impl Snapshot {
         self.providers().filter(|record| record.enabled).map(|record| record.carrier)
     }
 
+    /// The publisher's app of that name.
+    pub fn push_app(&self, app: &str) -> Option<&PushApp> {
+        match self.find("PushApp", app) {
+            Some(Setting::PushApp(record)) => Some(record),
+            _ => None,
+        }
+    }
+
     /// Whether the publisher's app of that name serves the organisation.
     pub fn app_serves(&self, app: &str, organisation: &SipDomain) -> bool {
         matches!(self.find("PushApp", app), Some(Setting::PushApp(record)) if record.serves.contains(organisation))

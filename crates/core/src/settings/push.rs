@@ -54,4 +54,47 @@ pub struct PushApp {
     pub identity: String,
     /// The organisations that may push to it; all others get `app-not-granted`.
     pub serves: Vec<SipDomain>,
+    /// Whether verdicts on its tokens are frozen when they are rejected in mass.
+    #[serde(default = "braked")]
+    pub brake_enabled: bool,
+    /// So many rejected tokens within the window are a mass; fewer never are.
+    #[serde(default = "brake_rejections")]
+    pub brake_rejections: u32,
+    /// And so many of a hundred answers within the window.
+    #[serde(default = "brake_percent")]
+    pub brake_percent: u32,
+    /// How long the window is that slides over the answers.
+    #[serde(default = "brake_minutes")]
+    pub brake_minutes: u32,
+}
+
+impl PushApp {
+    /// An app that serves these organisations, with the usual brake: 50 rejected tokens that are a quarter of all answers
+    /// within ten minutes.
+    pub fn new(identity: impl Into<String>, serves: Vec<SipDomain>) -> Self {
+        Self {
+            identity: identity.into(),
+            serves,
+            brake_enabled: braked(),
+            brake_rejections: brake_rejections(),
+            brake_percent: brake_percent(),
+            brake_minutes: brake_minutes(),
+        }
+    }
+}
+
+const fn braked() -> bool {
+    true
+}
+
+const fn brake_rejections() -> u32 {
+    50
+}
+
+const fn brake_percent() -> u32 {
+    25
+}
+
+const fn brake_minutes() -> u32 {
+    10
 }

@@ -84,7 +84,19 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
                 value => Err(Conflict::Range { property: "IntervalMinutes", value, range: "1 to 525600, a year" }),
             }
         }
-        Setting::PushApp(record) => name("Identity", &record.identity),
+        Setting::PushApp(record) => {
+            name("Identity", &record.identity)?;
+            for (property, value, most, range) in [
+                ("BrakeRejections", record.brake_rejections, 1_000_000, "1 to 1000000"),
+                ("BrakePercent", record.brake_percent, 100, "1 to 100"),
+                ("BrakeMinutes", record.brake_minutes, 24 * 60, "1 to 1440, a day"),
+            ] {
+                if value == 0 || value > most {
+                    return Err(Conflict::Range { property, value, range });
+                }
+            }
+            Ok(())
+        }
         Setting::AutodiscoverConfiguration(record) => record.web_links.iter().try_for_each(|link| {
             name("Token", &link.token)?;
             name("Href", &link.href)

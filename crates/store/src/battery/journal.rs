@@ -54,7 +54,7 @@ fn taken(journal: &impl Journal, entries: Vec<JournalEntry>) -> Vec<u64> {
 }
 
 fn ended(seq: u64, state: PushState, when: Timestamp) -> Completed {
-    Completed { seq, state, detail: String::new(), at: when, feedback: None }
+    Completed { seq, state, detail: String::new(), at: when, feedback: None, death: None }
 }
 
 fn feedback(n: u128, verdict: &str) -> FeedbackItem {

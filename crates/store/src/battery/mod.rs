@@ -8,6 +8,7 @@ mod home;
 mod journal;
 mod model;
 mod settings;
+mod verdicts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,14 @@ mod sqlite {
         open_pushes_are_read_in_order_and_page_by_page,
         the_same_id_of_another_origin_is_another_push,
         what_is_purged_is_new_again_and_what_is_open_stays,
+    }
+
+    pass! { verdicts on JournalFile:
+        a_brake_holds_what_came_just_before_it_and_takes_it_back_at_home,
+        a_frozen_verdict_takes_effect_or_is_forgotten_as_somebody_decides,
+        a_verdict_is_there_with_the_end_of_its_push_after_opening_again,
+        one_organisations_brake_leaves_the_verdicts_of_others,
+        old_verdicts_are_forgotten,
     }
 
     pass! { model on JournalFile:

@@ -205,7 +205,7 @@ impl Model {
             1 => (PushState::Accepted, "apns-id"),
             _ => (PushState::Accepted, ""),
         };
-        Completed { seq: self.some_seq(dice), state, detail: detail.into(), at: at(now), feedback: None }
+        Completed { seq: self.some_seq(dice), state, detail: detail.into(), at: at(now), feedback: None, death: None }
     }
 }
 

@@ -11,7 +11,7 @@ use reveille_core::delivery::PushState;
 use reveille_core::{AppKey, LaneKey, SipDomain, Timestamp};
 
 use super::block::{Block, Code, Key, SLOTS, State, place, seq};
-use super::{Appended, Completed, JournalEntry, outbox, view};
+use super::{Appended, Completed, JournalEntry, outbox, verdicts, view};
 use crate::columns;
 use crate::engine::Memory;
 
@@ -158,6 +158,9 @@ impl Desk<'_> {
         }
         if let Some(item) = &end.feedback {
             outbox::owe(self.db, key.origin_no, &outbox::Asked::Lane(key.lane_no), self.numbers.feedback(), item)?;
+            if let Some(death) = &end.death {
+                verdicts::keep(self.db, (key.origin_no, key.lane_no), death, item, &end.detail)?;
+            }
         }
         Ok(())
     }

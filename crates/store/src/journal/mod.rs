@@ -9,6 +9,7 @@ mod fingerprint;
 mod flows;
 mod outbox;
 mod sqlite;
+mod verdicts;
 mod view;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::error::StoreError;
 
 pub use fingerprint::fingerprint;
 pub use sqlite::SqliteJournal;
+pub use verdicts::{Brake, BrakeScope, Braked, Dead, Death, TokenMark, VERDICTS_MAX, Verdicts};
 
 /// What the clearing house keeps.
 pub trait Journal: Send + Sync + 'static {
@@ -164,6 +166,8 @@ pub struct Completed {
     pub at: Timestamp,
     /// What its home is to be told.
     pub feedback: Option<FeedbackItem>,
+    /// The verdict on its token, if it has brought one; `feedback` is then there too.
+    pub death: Option<Death>,
 }
 
 /// A verdict on its way home (DESIGN.md §5, feedback).

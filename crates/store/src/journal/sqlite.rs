@@ -7,8 +7,8 @@ use reveille_core::{PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback,
-    Stretch, Traced, TracedPush, flows, outbox, view,
+    Appended, Brake, BrakeScope, Braked, Completed, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry,
+    OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, flows, outbox, verdicts, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Layout, Limits};
@@ -136,6 +136,36 @@ impl Journal for SqliteJournal {
     }
 }
 
+impl Verdicts for SqliteJournal {
+    fn dead(&self) -> Result<Vec<Dead>, StoreError> {
+        self.engine.read(verdicts::dead)
+    }
+
+    fn brakes(&self) -> Result<Vec<Braked>, StoreError> {
+        self.engine.read(verdicts::brakes)
+    }
+
+    fn brake(&self, brake: Brake, done: Completion<()>) {
+        let work = move |desk: &mut Desk<'_>| verdicts::brake(desk.db, &brake);
+        self.engine.submit(1, ROW_BYTES, work, done);
+    }
+
+    fn freeze(&self, scope: BrakeScope, at: Timestamp, limit: usize, done: Completion<Vec<TokenMark>>) {
+        let work = move |desk: &mut Desk<'_>| verdicts::freeze(desk, &scope, at, limit);
+        self.engine.submit(limit, 0, work, done);
+    }
+
+    fn release(&self, scope: BrakeScope, right: bool, limit: usize, done: Completion<Vec<Dead>>) {
+        let work = move |desk: &mut Desk<'_>| verdicts::release(desk, &scope, right, limit);
+        self.engine.submit(limit, 0, work, done);
+    }
+
+    fn verdicts_purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {
+        let work = move |desk: &mut Desk<'_>| verdicts::purge(desk.db, before, limit);
+        self.engine.submit(limit.min(PURGE_RECORDS), 0, work, done);
+    }
+}
+
 /// What a row costs beside its texts, for the queue's bound.
 const ROW_BYTES: usize = 96;
 
@@ -189,6 +219,22 @@ const LAYOUT: Layout = Layout {
         ALTER TABLE lane_asked RENAME TO lane;
         ALTER TABLE feedback ADD COLUMN asked TEXT NOT NULL DEFAULT '';
     ",
+        "
+        -- Verdicts on tokens, while they can be taken back; `token` is a hash of origin, app and token.
+        CREATE TABLE verdict (
+            token BLOB PRIMARY KEY, lane_no INTEGER NOT NULL, origin_no INTEGER NOT NULL, push BLOB NOT NULL,
+            identity BLOB NOT NULL, word TEXT NOT NULL, since INTEGER, sent INTEGER NOT NULL, at INTEGER NOT NULL,
+            frozen INTEGER NOT NULL
+        ) WITHOUT ROWID;
+        CREATE INDEX verdict_by_lane ON verdict (lane_no, frozen, at);
+        CREATE INDEX verdict_by_age ON verdict (at);
+        -- Apps whose verdicts are frozen; '' as the origin is all of them.
+        CREATE TABLE brake (
+            provider TEXT NOT NULL, app TEXT NOT NULL, environment TEXT NOT NULL, origin TEXT NOT NULL,
+            since INTEGER NOT NULL, reach INTEGER NOT NULL, rejected INTEGER NOT NULL, answers INTEGER NOT NULL,
+            word TEXT NOT NULL, PRIMARY KEY (provider, app, environment, origin)
+        ) WITHOUT ROWID;
+    ",
     ],
 };
 
@@ -240,6 +286,7 @@ mod tests {
             detail: String::new(),
             at,
             feedback: None,
+            death: None,
         });
         outcome(|done| journal.complete(over.collect(), done)).unwrap();
         let rows = |table: &str| -> (i64, i64) {
