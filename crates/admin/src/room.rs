@@ -1,13 +1,13 @@
 //! Threads apart from those that pass messages on: few, of lower priority, and for administrators only.
 //!
 //! What an administrator asks may be work for seconds: a pattern over ten thousand records, a password's hash, the JSON of
-//! all that was found. On the threads of the roles it would hold up every message that comes meanwhile.
+//! all that was found. On the threads of the roles it would hold up every message that comes meanwhile, and on one thread
+//! for all administrators each would hold up the others: whatever is lent computes on a thread of its own, and the system
+//! shares the processors among them.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -19,12 +19,12 @@ pub struct Room {
 }
 
 impl Room {
-    /// A room of `threads` threads, and for what blocks of as many as [`BLOCKING_MAX`] more. Fails where the system gives
-    /// no threads.
-    pub fn open(name: &str, threads: usize) -> io::Result<Self> {
+    /// A room of `threads` threads for what it houses, and of as many as `more` for what is lent to it and for what blocks;
+    /// those come when they are needed and go when they are not. Fails where the system gives no threads.
+    pub fn open(name: &str, threads: usize, more: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
-            .max_blocking_threads(BLOCKING_MAX)
+            .max_blocking_threads(more)
             .thread_name(name)
             .on_thread_start(|| {
                 // Where the system does not allow even that, the room has equals and still no more threads than its own.
@@ -45,13 +45,14 @@ impl Room {
         self.handle.spawn(future)
     }
 
-    /// Computes `future` here, while what it begins elsewhere (a connection of a role, a timer, a task) stays with the
-    /// runtime `home`.
+    /// Computes `future` here, on a thread that nobody else has meanwhile, while what it begins elsewhere (a connection of a
+    /// role, a timer, a task) stays with the runtime `home`. What is one too many waits for a thread.
     pub fn lend<F>(&self, home: &Handle, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.handle.spawn(Guest { home: home.clone(), future: Box::pin(future) })
+        let home = home.clone();
+        self.handle.spawn_blocking(move || home.block_on(future))
     }
 }
 
@@ -71,27 +72,9 @@ impl fmt::Debug for Room {
     }
 }
 
-/// A future that is polled in one runtime and lives in another.
-struct Guest<F> {
-    home: Handle,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Future for Guest<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { home, future } = &mut *self;
-        let _at_home = home.enter();
-        future.as_mut().poll(context)
-    }
-}
-
-/// Threads of one room that may block: for hashes of passwords, and for the machine's account database.
-const BLOCKING_MAX: usize = 8;
-
-/// How much lower the priority is: with both processors busy such a thread gets about a tenth of what a role's gets.
-const NICE: i32 = 10;
+/// How much lower the priority is: such a thread gets a thirtieth of what a role's gets, where both want a processor. The
+/// most that one administrator can have busy at once take an eighth of it together.
+const NICE: i32 = 15;
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_lent_computes_in_the_room_and_what_it_begins_is_at_home() {
-        let room = Room::open("room-test", 1).unwrap();
+        let room = Room::open("room-test", 1, 1).unwrap();
         let thread = || std::thread::current().name().unwrap_or_default().to_owned();
         let (home, ours) = (Handle::current(), std::thread::current().id());
         let lent = room.lend(&home, async move {
@@ -114,15 +97,16 @@ mod tests {
 
     #[tokio::test]
     async fn its_threads_give_way_to_those_of_the_roles() {
-        let room = Room::open("room-nice", 1).unwrap();
+        let room = Room::open("room-nice", 1, 1).unwrap();
         let own = || rustix::process::getpriority_process(None).unwrap();
-        let (here, there) = (own(), room.house(async move { own() }).await.unwrap());
-        assert_eq!(there, (here + NICE).min(19));
+        let (here, housed) = (own(), room.house(async move { own() }).await.unwrap());
+        let lent = room.lend(&Handle::current(), async move { own() }).await.unwrap();
+        assert_eq!([housed, lent], [(here + NICE).min(19); 2]);
     }
 
     #[tokio::test]
     async fn who_panics_in_it_is_told_and_the_next_one_is_served() {
-        let room = Room::open("room-panic", 1).unwrap();
+        let room = Room::open("room-panic", 1, 1).unwrap();
         let fell = room.lend(&Handle::current(), async { panic!("it fell over") });
         assert!(fell.await.unwrap_err().is_panic());
         assert_eq!(room.lend(&Handle::current(), async { 7 }).await.unwrap(), 7);

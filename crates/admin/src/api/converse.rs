@@ -62,15 +62,18 @@ async fn overdue(line: &Line) {
     }
 }
 
-/// Ends when an answer was not read for too long: it holds memory, and a cmdlet's seat.
+/// Ends when an answer was not read for too long, or is read so slowly that it takes too long in all: it holds memory, and a
+/// cmdlet's seat.
 pub(super) async fn unread(line: &Line) {
-    while line.stands_still() < UNREAD_MAX {
+    while line.stands_still() < UNREAD_MAX && line.has_been_sending() < READING_MAX {
         tokio::time::sleep(UNREAD_MAX / 6).await;
     }
 }
 
 /// How long an answer may wait for whoever asked for it.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// How long it may take in all to read one: of the longest 55 kB a second.
+const READING_MAX: Duration = Duration::from_secs(600);
 /// By when the first request's fields must have come, and by when somebody must have been let in.
 const FIRST_MAX: Duration = Duration::from_secs(10);
 const UNKNOWN_MAX: Duration = Duration::from_secs(30);

@@ -15,8 +15,15 @@ pub(super) struct Line {
     peer: Peer,
     begun: Arc<AtomicBool>,
     known: Arc<AtomicBool>,
-    /// When something of an answer left last, while one is under way.
-    sending: Arc<Mutex<Option<Instant>>>,
+    /// The answer that is under way.
+    sending: Arc<Mutex<Option<Sending>>>,
+}
+
+/// When an answer began to leave, and when something of it left last.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    begun: Instant,
+    last: Instant,
 }
 
 impl Line {
@@ -50,7 +57,10 @@ impl Line {
 
     /// Something of an answer leaves.
     pub(super) fn sends(&self) {
-        *self.sending.lock() = Some(Instant::now());
+        let now = Instant::now();
+        let mut sending = self.sending.lock();
+        let begun = sending.map_or(now, |answer| answer.begun);
+        *sending = Some(Sending { begun, last: now });
     }
 
     /// The answer has left, or nobody wants it any more.
@@ -60,6 +70,11 @@ impl Line {
 
     /// For how long nothing of an answer that is under way has left.
     pub(super) fn stands_still(&self) -> Duration {
-        self.sending.lock().map_or(Duration::ZERO, |last| last.elapsed())
+        self.sending.lock().map_or(Duration::ZERO, |answer| answer.last.elapsed())
+    }
+
+    /// For how long an answer has been under way.
+    pub(super) fn has_been_sending(&self) -> Duration {
+        self.sending.lock().map_or(Duration::ZERO, |answer| answer.begun.elapsed())
     }
 }

@@ -43,6 +43,7 @@ pub use openapi::document;
 use pace::Pace;
 use problem::Problem;
 use seats::Seats;
+pub use seats::RUNNING_MAX;
 pub(crate) use throttle::Throttle;
 
 /// The admin API of one server, whatever its listeners are.
@@ -80,8 +81,8 @@ pub enum Peer {
 }
 
 impl Api {
-    /// The API of that desk. Requests over TLS must be addressed to one of `names`. Cmdlets are computed in `room`; to be
-    /// called in the runtime of the roles, which keeps what cmdlets begin there.
+    /// The API of that desk. Requests over TLS must be addressed to one of `names`. Cmdlets are computed in `room`, which
+    /// needs [`RUNNING_MAX`] threads for them; to be called in the runtime of the roles, which keeps what cmdlets begin there.
     pub fn new(desk: Arc<Desk>, names: Vec<String>, users: LocalUsers, room: Room) -> Arc<Self> {
         let throttle = Throttle::new(Arc::clone(&desk.guesses), Arc::clone(&desk.clock));
         Arc::new(Self {

@@ -1,5 +1,6 @@
 //! The requests and what each does.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use reveille_store::Account;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{ANSWER_MAX, Answer};
 use super::line::Line;
@@ -196,37 +199,50 @@ async fn sign_in(
     if let Some(wait) = api.throttle.wait_to_sign_in(&account, address) {
         return Err(Problem::too_many(wait));
     }
-    let (desk, name) = (Arc::clone(&api.desk), account.clone());
-    let checking = api.tasks.spawn_blocking(move || (accounts::check_sign_in(&name, &password, &desk), seat));
-    // The seat comes back with the outcome: it is held until a wrong guess has been counted.
-    let (checked, seat) =
-        checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
+    // A task of its own: a wrong guess is counted also where whoever made it has gone away meanwhile, since he would else
+    // have passwords hashed for as long as he likes.
+    let checking = api.tasks.spawn(check_guess(Arc::clone(&api), account, password, address, seat));
+    let known = checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))??;
     let from = address.to_string();
-    let known = match checked {
-        Ok(known) => known,
-        Err(why) => {
-            let problem = not_admitted(address, &why);
-            // Not when the file of accounts could not be read: then nobody has guessed wrong.
-            if !matches!(why, NotAdmitted::Store(_)) {
-                api.throttle.failed_to_sign_in(&account, address).await;
-            }
-            drop(seat);
-            // A name that is no account's may be a password in the wrong field.
-            let exists = api.desk.accounts.account(&account).is_ok_and(|found| found.is_some());
-            let name = if exists { account.to_ascii_lowercase() } else { "(unknown)".into() };
-            let nobody = Caller { name, from, ..Caller::default() };
-            audit::refused(&nobody, "sign-in", &Object::default(), &why.to_string(), &api.desk).await;
-            return Err(problem);
-        }
-    };
-    drop(seat);
-    api.throttle.signed_in(&account).await;
     let opened = accounts::open_session(&known, &from, &api.desk).await;
     let (issued, expires) = opened.map_err(|why| not_admitted(address, &why))?;
     let caller = Caller { name: known.name, from, ..Caller::default() };
     audit::passed(&caller, "sign-in", &api.desk).await;
     line.knows();
     Ok(Json(json!({ "token": issued.text, "expires": expires.to_string() })).into_response())
+}
+
+/// The account that a password is right for. The seat is held until a wrong one has been counted.
+async fn check_guess(
+    api: Arc<Api>,
+    account: String,
+    password: String,
+    address: IpAddr,
+    seat: OwnedSemaphorePermit,
+) -> Result<Account, Problem> {
+    let (desk, name) = (Arc::clone(&api.desk), account.clone());
+    let checking = tokio::task::spawn_blocking(move || accounts::check_sign_in(&name, &password, &desk));
+    let checked = checking.await.map_err(|_| Problem::new(500, "Ended", "The sign-in could not be checked."))?;
+    let why = match checked {
+        Ok(known) => {
+            drop(seat);
+            api.throttle.signed_in(&account).await;
+            return Ok(known);
+        }
+        Err(why) => why,
+    };
+    let problem = not_admitted(address, &why);
+    // Not when the file of accounts could not be read: then nobody has guessed wrong.
+    if !matches!(why, NotAdmitted::Store(_)) {
+        api.throttle.failed_to_sign_in(&account, address).await;
+    }
+    drop(seat);
+    // A name that is no account's may be a password in the wrong field.
+    let exists = api.desk.accounts.account(&account).is_ok_and(|found| found.is_some());
+    let name = if exists { account.to_ascii_lowercase() } else { "(unknown)".into() };
+    let nobody = Caller { name, from: address.to_string(), ..Caller::default() };
+    audit::refused(&nobody, "sign-in", &Object::default(), &why.to_string(), &api.desk).await;
+    Err(problem)
 }
 
 async fn sign_out(

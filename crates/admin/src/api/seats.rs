@@ -1,4 +1,4 @@
-//! How many cmdlets run at once: of all administrators together, and of each.
+//! How many cmdlets run at once: of all administrators together, and of each. Whoever has a seat has a thread to compute on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ impl Seats {
     }
 }
 
-/// Cmdlets at once.
-const RUNNING_MAX: usize = 32;
+/// Cmdlets at once. Whoever gives the API its room gives it as many threads, so that who has a seat waits for no other.
+pub const RUNNING_MAX: usize = 32;
 /// Of them those of one account, or of one user of this machine.
 const PER_CALLER_MAX: usize = 8;
 /// How long a request waits for its turn.

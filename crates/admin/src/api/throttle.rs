@@ -51,8 +51,12 @@ impl Throttle {
                 unshared(&error);
                 None
             })?;
-            let since = self.clock.now().since(known.last);
-            key.pause(known.wrong)?.checked_sub(since).filter(|left| !left.is_zero())
+            let now = self.clock.now();
+            // Counted while the clock was wrong: whoever waited for that moment to be over would perhaps wait for years.
+            if known.last > now.plus(PAUSE_MAX) {
+                return None;
+            }
+            key.pause(known.wrong)?.checked_sub(now.since(known.last)).filter(|left| !left.is_zero())
         });
         shared.max().max(self.wait_of(Some(account), address))
     }
@@ -230,6 +234,22 @@ mod tests {
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn guesses_that_were_counted_while_the_clock_was_ahead_lock_nobody_out_until_then() {
+        let desk = testing::desk();
+        let year = Duration::from_secs(365 * 86_400);
+        let now = desk.clock.now().plus(year);
+        desk.turn_to(now.plus(year));
+        for _ in 0..FREE_PER_ACCOUNT {
+            of(&desk).failed_to_sign_in("bob", address("192.0.2.1")).await;
+        }
+        desk.turn_to(now);
+        assert_eq!(of(&desk).wait_to_sign_in("bob", address("192.0.2.1")), None);
+        // The next wrong one counts from now on.
+        of(&desk).failed_to_sign_in("bob", address("192.0.2.1")).await;
+        assert_eq!(of(&desk).wait_to_sign_in("bob", address("192.0.2.1")), Some(Duration::from_secs(2)));
     }
 
     #[tokio::test]

@@ -36,12 +36,14 @@ pub async fn remove(
 ) -> Result<Option<Vec<String>>, Failure> {
     let mut freed: Option<Vec<String>> = None;
     for _ in 0..TRIES {
-        let settings = files.settings.fresh().map_err(not_read)?;
+        // From the second time on it has been taken from its holders already, and whoever is told no is told that too.
+        let so_far = |failure| half_done(failure, freed.as_deref().unwrap_or_default());
+        let settings = files.settings.fresh().map_err(not_read).map_err(so_far)?;
         let Some((row, role)) = role_row(name, &settings) else { return Ok(freed) };
-        may(role)?;
+        may(role).map_err(so_far)?;
         let seen = RoleSeen { name: role.identity.clone(), version: row.version };
         let begun = wait(|done| files.accounts.retire_role(seen, author, now, done)).await;
-        let (begun, holders) = begun.map_err(unavailable)?;
+        let (begun, holders) = begun.map_err(unavailable).map_err(so_far)?;
         freed.get_or_insert_default().extend(holders);
         match take_out(&begun, now, files.settings).await {
             Ok(()) => {
@@ -56,12 +58,12 @@ pub async fn remove(
             }
         }
     }
-    Err(Failure::new(
+    let busy = Failure::new(
         Category::ResourceBusy,
         "RecordChanged",
-        format!("The role {name} is changed by others all the time and was not removed. Repeat Remove-CsAdminRole."),
-    )
-    .of(name))
+        format!("The role {name} is changed by others all the time and was not removed."),
+    );
+    Err(half_done(busy.of(name).advise("Remove-CsAdminRole"), &freed.unwrap_or_default()))
 }
 
 /// Ends the removals that a stop of this or another process has left half done. Answers the roles that are gone by it.

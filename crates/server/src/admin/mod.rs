@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_admin::api::{Api, Groups, LocalUsers, Peer};
+use reveille_admin::api::{Api, Groups, LocalUsers, Peer, RUNNING_MAX};
 use reveille_admin::probes::results::Results;
 use reveille_admin::probes::schedule;
 use reveille_admin::roles::removal;
@@ -38,7 +38,7 @@ pub(crate) struct Opened {
     accounts: Arc<SqliteAdmin>,
     /// For connections, and for what must be done before somebody is let in.
     entrance: Room,
-    /// For cmdlets, so that those who come are answered while it is full.
+    /// For cmdlets, each on a thread of its own, so that those who come are answered while it is full.
     office: Room,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct Opened {
 pub(crate) async fn open(raw: &Raw, settings: &SqliteSettings) -> Result<(Opened, Option<Side>), StartError> {
     let accounts = Arc::new(SqliteAdmin::open(&raw.accounts_path())?);
     end_removals(settings, &accounts).await;
-    let room = |name| Room::open(name, THREADS).map_err(StartError::Threads);
-    let (entrance, office) = (room("admin-entrance")?, room("admin-office")?);
+    let entrance = Room::open("admin-entrance", THREADS, HASHES_MAX).map_err(StartError::Threads)?;
+    let office = Room::open("admin-office", 1, RUNNING_MAX).map_err(StartError::Threads)?;
     let config = raw.admin.clone().unwrap_or_default();
     let socket = match Socket::open(&raw.admin_socket(), config.socket_group.as_deref()) {
         Ok(socket) => Some(socket),
@@ -232,8 +232,10 @@ fn fingerprint(hex: &str) -> Option<[u8; 32]> {
     (hex.len() == 64).then_some(bytes)
 }
 
-/// Threads of each of the two rooms: one that is busy for long leaves another.
+/// Threads for connections: one that is busy for long leaves another.
 const THREADS: usize = 2;
+/// Threads for hashes of passwords, and for the machine's account database.
+const HASHES_MAX: usize = 8;
 /// Connections to the socket at once, and from elsewhere; more wait to be accepted.
 const LOCAL_MAX: usize = 64;
 const REMOTE_MAX: usize = 256;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::office::{NAME, Office, PASSWORD, post, remote};
 use crate::accounts::Issued;
-use crate::api::Peer;
+use crate::api::{HASHING_MAX, Peer};
 
 #[tokio::test]
 async fn requests_that_pretend_are_refused() {
@@ -209,4 +209,28 @@ async fn who_does_not_show_who_he_is_does_not_keep_a_connection() {
         let (took, text) = (begun.elapsed().as_secs(), String::from_utf8_lossy(&read));
         assert!((at_least..=at_most).contains(&took) && text.starts_with(answer), "{sent:?}: {took} s, {text}");
     }
+}
+
+#[tokio::test]
+async fn who_goes_away_before_his_guess_is_checked_has_made_it_all_the_same() {
+    let mut office = Office::new();
+    office.account("bob", &["CsHelpDesk"], false).await;
+    let wrong = || Full::from(json!({ "account": "bob", "password": "wrong horse battery" }).to_string());
+    for guess in 0..5 {
+        // As long as the hash's seat is taken the guess is being checked; then he is gone.
+        let asked = office.ask(remote(), post("/admin/v1/session").body(wrong()).unwrap());
+        let begun = async {
+            while office.api.hashing.available_permits() == HASHING_MAX {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = asked => panic!("{guess}: it was answered: {}", answer.status),
+            () = begun => {}
+        }
+        let all = office.api.hashing.acquire_many(u32::try_from(HASHING_MAX).unwrap()).await.unwrap();
+        drop(all);
+    }
+    let sixth = office.ask(remote(), post("/admin/v1/session").body(wrong()).unwrap()).await;
+    assert_eq!(sixth.status, 429, "{}", sixth.body);
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Issued, hash};
-use crate::api::{Api, Groups, LocalUsers, Peer};
+use crate::api::{Api, Groups, LocalUsers, Peer, RUNNING_MAX};
 use crate::ports::Ports;
 use crate::room::Room;
 use crate::testing::{self, TestDesk};
@@ -47,7 +47,7 @@ impl Office {
 
     /// An office whose cmdlets can ask these roles.
     pub(super) fn with(ports: Ports) -> Self {
-        let (desk, room) = (testing::desk_with(ports), Room::open("office", 2).unwrap());
+        let (desk, room) = (testing::desk_with(ports), Room::open("office", 1, RUNNING_MAX).unwrap());
         let api = Api::new(desk.shared(), vec![NAME.into()], LocalUsers::new(Groups::default()), room);
         Self { desk, api, tokens: HashMap::new() }
     }

@@ -62,6 +62,122 @@ async fn while_a_cmdlet_computes_the_roles_go_on() {
     assert!(was_in_time.recv().unwrap(), "nobody else had a turn while the cmdlet computed");
 }
 
+/// A machine that computes until one who does not has had his turn.
+struct Busy {
+    begun: std::sync::atomic::AtomicUsize,
+    released: Mutex<Receiver<()>>,
+}
+
+impl Machine for Busy {
+    fn parts(&self) -> Vec<Part> {
+        self.begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        // All of them wait here, each for the one before, and none gives its thread to anybody.
+        let released = self.released.lock().recv_timeout(Duration::from_secs(30));
+        assert!(released.is_ok(), "nobody else had a turn while cmdlets computed");
+        Vec::new()
+    }
+
+    fn certificates(&self, _peers: bool) -> Vec<Certificate> {
+        Vec::new()
+    }
+
+    fn unread(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures { cpu_ms: 0, peak_rss_bytes: 0, started: Timestamp::from_millis(0) }
+    }
+}
+
+#[tokio::test]
+async fn two_who_compute_as_much_as_they_may_hold_up_no_third() {
+    let (release, released) = sync_channel(64);
+    let busy = Arc::new(Busy { begun: 0.into(), released: Mutex::new(released) });
+    let mut office = Office::with(Ports { machine: Some(Arc::clone(&busy) as Arc<dyn Machine>), ..Ports::default() });
+    for name in ["ann", "ben", "vera"] {
+        office.account(name, &["CsViewOnlyAdministrator"], false).await;
+    }
+    let slow = futures_util::future::join_all(
+        (0..16).map(|number| office.run(if number % 2 == 0 { "ann" } else { "ben" }, "Get-CsServiceStatus", json!({}))),
+    );
+    let third = async {
+        // Sixteen are computing, eight of each of the two, before the third one asks.
+        while busy.begun.load(std::sync::atomic::Ordering::SeqCst) < 16 {
+            tokio::task::yield_now().await;
+        }
+        let answer = office.run("vera", "Get-CsAdminRole", json!({})).await;
+        for _ in 0..16 {
+            release.send(()).unwrap();
+        }
+        answer
+    };
+    let (slow, third) = tokio::join!(slow, third);
+    assert_eq!(third.status, 200, "{}", third.body);
+    for answer in slow {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+}
+
+// A client that goes away takes nothing with it: what he had running ends, its seat comes back, and a cmdlet that falls
+// over gives its seat back too.
+#[tokio::test]
+async fn seats_come_back_from_who_has_gone_away_and_from_what_falls_over() {
+    let (release, released) = sync_channel(64);
+    let busy = Arc::new(Busy { begun: 0.into(), released: Mutex::new(released) });
+    let mut office = Office::with(Ports { machine: Some(Arc::clone(&busy) as Arc<dyn Machine>), ..Ports::default() });
+    office.account("vera", &["CsViewOnlyAdministrator"], false).await;
+    for number in 1..=8 {
+        let asked = office.run("vera", "Get-CsServiceStatus", json!({}));
+        let begun = async {
+            while busy.begun.load(std::sync::atomic::Ordering::SeqCst) < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        // He asks, and is gone as soon as it computes.
+        tokio::select! {
+            answer = asked => panic!("it was answered: {}", answer.body),
+            () = begun => {}
+        }
+    }
+    // Four end, and to the others it is as if nobody would ever release them: they fall over.
+    for _ in 0..4 {
+        release.send(()).unwrap();
+    }
+    drop(release);
+    for _ in 0..8 {
+        let seat = office.api.seats.take("vera").await.unwrap();
+        drop(seat);
+    }
+    let answer = office.run("vera", "Get-CsAdminRole", json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let fallen = office.run("vera", "Get-CsServiceStatus", json!({})).await;
+    assert_eq!((fallen.status, fallen.id()), (500, "Ended"));
+}
+
+#[tokio::test]
+async fn who_reads_an_answer_a_little_at_a_time_for_ever_is_given_up_too() {
+    let line = crate::api::line::Line::new(remote());
+    tokio::time::pause();
+    line.sends();
+    let reading = async {
+        // Always in time, as far as each piece goes.
+        loop {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            line.sends();
+        }
+    };
+    let asked = tokio::time::Instant::now();
+    tokio::select! {
+        () = reading => {}
+        () = crate::api::converse::unread(&line) => {}
+    }
+    assert_eq!(asked.elapsed().as_secs() / 10, 60, "{:?}", asked.elapsed());
+    line.has_sent();
+    line.sends();
+    assert!(line.has_been_sending() < Duration::from_secs(1), "the next answer has its own time");
+}
+
 // With the clock of the test: a reader that stops is waited for, and not for long.
 #[tokio::test(start_paused = true)]
 async fn who_does_not_read_his_answers_keeps_neither_connection_nor_seats() {
