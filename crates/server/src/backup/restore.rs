@@ -95,7 +95,7 @@ fn nobody_serves(raw: &Raw) -> Result<(), BackupError> {
 fn at_rest(place: &Place) -> Result<(), BackupError> {
     match rest_store(&place.path) {
         Ok(()) | Err(StoreError::Corrupt { .. }) => Ok(()),
-        Err(StoreError::InUse { file }) => Err(BackupError::Running { why: format!("{file} is in use") }),
+        Err(StoreError::InUse { file, .. }) => Err(BackupError::Running { why: format!("{file} is in use") }),
         Err(other) => Err(other.into()),
     }
 }
@@ -136,11 +136,11 @@ fn end_calls(journal: &SqliteJournal, now: Timestamp) -> Result<usize, StoreErro
         let open = journal.open(after, AT_ONCE)?;
         let Some(last) = open.last() else { return Ok(ended) };
         after = last.seq;
-        let calls = open.iter().filter(|entry| entry.lane.channel == Channel::Voip);
-        let calls: Vec<u64> = calls.filter(|entry| !entry.sending).map(|entry| entry.seq).collect();
+        let calls: Vec<_> = open.iter().filter(|entry| entry.lane.channel == Channel::Voip).collect();
         ended += calls.len();
+        let unmarked = calls.iter().filter(|entry| !entry.sending).map(|entry| entry.seq).collect();
         let (told, outcome) = mpsc::channel();
-        journal.mark_sending(calls, now, Box::new(move |outcome| drop(told.send(outcome))));
+        journal.mark_sending(unmarked, now, Box::new(move |outcome| drop(told.send(outcome))));
         outcome.recv().unwrap_or_else(|_| Err(StoreError::Closed { file: "clearinghouse.db".into() }))?;
     }
 }
