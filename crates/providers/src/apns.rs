@@ -14,7 +14,7 @@ use reveille_core::{Channel, Timestamp, Verdict};
 pub use credentials::{KeyFault, Keyring, Signer};
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply, Scratch};
+use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};
 use crate::tls::ClientIdentity;
 
 /// The host of store apps, port 443 or 2197.
@@ -67,6 +67,15 @@ impl Dialect for Apns {
             Access::Certificate(_) => false,
             Access::Token(signer) => signer.refused_as_expired(minted, now),
         })
+    }
+
+    fn blame(&self, word: &str) -> Blame {
+        decode::blame(word)
+    }
+
+    fn nobody(&self) -> &'static str {
+        // Three digits are no octets: Apple answers BadDeviceToken, after it has read the provider token.
+        "000"
     }
 
     fn keep<'a>(&'a self, _changed: &'a (dyn Fn(Option<String>) + Send + Sync)) -> Keeping<'a> {

@@ -13,7 +13,7 @@ use reveille_core::{Channel, Clock, Timestamp, Verdict};
 pub use credentials::{Account, AccountFault};
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Dialect, Keeping, Reply, Scratch};
+use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};
 
 /// The host, port 443.
 pub const HOST: &str = "fcm.googleapis.com";
@@ -54,6 +54,15 @@ impl Dialect for Fcm {
 
     fn decode(&self, answer: &Answer<'_>, now: Timestamp) -> Reply {
         decode::decode(answer, now, |minted| self.account.refused(minted, now))
+    }
+
+    fn blame(&self, word: &str) -> Blame {
+        decode::blame(word)
+    }
+
+    fn nobody(&self) -> &'static str {
+        // No token of FCM has a blank: it answers INVALID_ARGUMENT for the token, after it has read the access token.
+        "no device"
     }
 
     fn keep<'a>(&'a self, changed: &'a (dyn Fn(Option<String>) + Send + Sync)) -> Keeping<'a> {

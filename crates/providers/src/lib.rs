@@ -16,4 +16,7 @@ mod sender;
 pub mod tls;
 
 pub use notification::{Alert, Call, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes, Supply};
-pub use sender::{Access, Health, Sender, SenderConfig, SenderFault, State, Target};
+pub use sender::{
+    Access, Breakers, Broken, Circuits, Health, Patience, Proxy, Sender, SenderConfig, SenderFault, State, Target,
+    Which,
+};

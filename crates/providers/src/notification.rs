@@ -54,6 +54,31 @@ impl Notification {
     }
 }
 
+/// A push that no device can get: it goes to a token that nobody has, and shows whether the provider takes our word.
+pub(crate) fn nobodys(token: &str, now: Timestamp) -> Notification {
+    Notification {
+        key: 0,
+        provider_id: rand::random(),
+        channel: Channel::Message,
+        event: Event::Probe,
+        token: DeviceToken::new(token),
+        priority: Priority::Normal,
+        created: now,
+        expires: now.plus(NOBODYS_LIFE),
+        collapse: None,
+        badge: None,
+        alert: None,
+        sound: None,
+        call: None,
+        sealed: None,
+        push_id: PushId::from_parts(now, rand::random()),
+        identity: IdentityId::from_parts(now, rand::random()),
+    }
+}
+
+/// Long enough for any answer.
+const NOBODYS_LIFE: std::time::Duration = std::time::Duration::from_secs(30);
+
 impl fmt::Debug for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notification")

@@ -3,13 +3,17 @@
 //! A connection is one task. It owns its HTTP/2 state and the answers it waits for, takes from the lane's queue only as
 //! much as its peer allows, and reports outcomes in batches: no task and no lock per push beyond the queue's.
 
+mod circuit;
 mod connection;
 pub(crate) mod dial;
 pub(crate) mod dialect;
 mod exchange;
+mod gates;
 mod health;
 mod meter;
+mod papers;
 mod pool;
+mod proxy;
 mod queue;
 
 use std::sync::Arc;
@@ -19,8 +23,11 @@ use reveille_core::{Channel, Clock, Environment, LaneKey, Provider};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use circuit::Patience;
 pub use dial::Target;
+pub use gates::{Breakers, Broken, Circuits, Which};
 pub use health::{Health, State};
+pub use proxy::Proxy;
 
 use crate::notification::{Notification, Outcomes, Supply};
 use crate::tls::{Trust, TrustFault};
@@ -39,6 +46,14 @@ pub struct SenderConfig {
     pub access: Access,
     /// Connections kept open, idle or not. At least two, so that one that breaks is not all there is.
     pub connections: usize,
+    /// The most connections at once: beside the usual ones, others are opened while those have no room.
+    pub connections_max: usize,
+    /// For how long there must be a crowd before another connection is opened for it.
+    pub grow_after: Duration,
+    /// How long a connection that was opened for a crowd may be idle.
+    pub spare_idle: Duration,
+    /// The circuits of this process, which lanes of one app, and apps of one host, share.
+    pub circuits: Circuits,
     /// The most pushes waiting for a connection.
     pub queue_max: usize,
     /// The most pushes under way on one connection, whatever the provider allows.
@@ -71,10 +86,15 @@ impl SenderConfig {
         };
         Self {
             lane,
-            target: Target { host: host.into(), port: 443, address: None },
+            target: Target { host: host.into(), port: 443, address: None, proxy: None },
             trust,
             access,
             connections: 2,
+            connections_max: 8,
+            grow_after: Duration::from_millis(100),
+            // Apple takes quick opening and closing for an attack.
+            spare_idle: Duration::from_secs(300),
+            circuits: Circuits::default(),
             queue_max: 8192,
             in_flight_max: 1000,
             patience,
@@ -170,12 +190,27 @@ impl Sender {
 
     /// How the lane is.
     pub fn health(&self) -> Health {
-        self.lane.board.health(self.lane.queue.len())
+        self.lane.health()
     }
 
     /// As whom it comes to the provider.
-    pub fn access(&self) -> &Access {
-        &self.lane.config.access
+    pub fn access(&self) -> Access {
+        self.lane.papers().access.clone()
+    }
+
+    /// Comes with another credential from now on. Connections of the old one finish what is under way and are replaced;
+    /// what the provider had against the old one is asked again at once.
+    pub fn renew(&self, access: Access, trust: &Trust) -> Result<(), SenderFault> {
+        self.lane.renew(access, trust)
+    }
+
+    /// Takes a push like [`Sender::offer`], and asks the provider at once though a circuit may be open: for a person who
+    /// wants to know how it is now.
+    #[expect(clippy::result_large_err, reason = "giving the push back is the point, and it is moved, not copied")]
+    pub fn examine(&self, push: Notification) -> Result<(), Notification> {
+        self.offer(push)?;
+        self.lane.try_now();
+        Ok(())
     }
 
     /// Where the provider is, as host and port.

@@ -47,7 +47,8 @@ impl World {
         let lane = LaneKey { app, channel: Channel::Message };
         let access = Access::Apns(apns::Access::Token(signer));
         let mut config = SenderConfig::new(lane, access, Trust::from_pem(ca.pem().as_bytes()).unwrap());
-        config.target = Target { host: "localhost".into(), port: apple.addr().port(), address: Some(apple.addr()) };
+        config.target =
+            Target { host: "localhost".into(), port: apple.addr().port(), address: Some(apple.addr()), proxy: None };
         config.patience = Duration::from_secs(30);
         Self { apple, config, inbox: Inbox::new(), wall: Wall::new(), stop: CancellationToken::new() }
     }
@@ -311,12 +312,18 @@ async fn clocks_that_differ_are_told_and_make_no_storm_of_tokens() {
     let clock = Clock::system();
     clock.advance(Duration::from_secs(2 * 3600));
     let world = World::with(|options| options.clock = clock).await;
-    let sender = world.sender();
+    let sender = world.sender_of(SenderConfig { patience: Duration::from_millis(300), ..world.config.clone() });
     world.offer(&sender, 0..50);
+    let mut refused = 0;
     for (key, outcome) in world.inbox.wait(50).await {
-        let Verdict::Configuration { reason } = &outcome.verdict else { panic!("{key} {outcome:?}") };
-        assert!(reason.contains("ExpiredProviderToken") && reason.contains("clock"), "{reason}");
+        let reason = outcome.verdict.provider_reason().unwrap();
+        assert!(reason.contains("ExpiredProviderToken") && reason.contains("clock"), "{key} {outcome:?}");
+        match &outcome.verdict {
+            Verdict::Configuration { .. } => refused += 1,
+            other => assert!(is_retry(other, true), "the rest was never sent: {outcome:?}"),
+        }
     }
+    assert!((1..50).contains(&refused), "{refused}");
     let statuses = world.apple.recorder().counts().by_status;
     assert_eq!(statuses.keys().copied().collect::<Vec<_>>(), [403], "never 429 for too many tokens");
 }

@@ -46,7 +46,7 @@ impl Papers {
         let lane = LaneKey { app, channel: Channel::Message };
         let access = Access::Apns(apns::Access::Certificate(Arc::new(identity)));
         let mut config = SenderConfig::new(lane, access, Trust::from_pem(self.ca.pem().as_bytes()).unwrap());
-        config.target = Target { host: "localhost".into(), port: address.port(), address: Some(address) };
+        config.target = Target { host: "localhost".into(), port: address.port(), address: Some(address), proxy: None };
         config.connections = 1;
         config
     }

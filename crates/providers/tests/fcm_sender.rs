@@ -48,7 +48,8 @@ impl World {
         let app = AppKey { provider: Provider::Fcm, app: "demo".into(), environment: Environment::Production };
         let lane = LaneKey { app, channel: Channel::Message };
         let mut config = SenderConfig::new(lane, access, trust);
-        config.target = Target { host: "localhost".into(), port: google.addr().port(), address: Some(google.addr()) };
+        config.target =
+            Target { host: "localhost".into(), port: google.addr().port(), address: Some(google.addr()), proxy: None };
         config.patience = Duration::from_secs(30);
         Self { google, clock, config, inbox: Inbox::new(), wall: Wall::new(), stop: CancellationToken::new() }
     }

@@ -199,5 +199,5 @@ pub(crate) fn accesses(apps: &[App]) -> Result<Vec<Approach>, (String, String)> 
 
 fn server_target(server: &str) -> Option<Target> {
     let (host, port) = server.rsplit_once(':')?;
-    Some(Target { host: host.into(), port: port.parse().ok()?, address: None })
+    Some(Target { host: host.into(), port: port.parse().ok()?, address: None, proxy: None })
 }

@@ -51,7 +51,7 @@ impl Examiner {
             waiting.insert(key, told);
             self.count.store(waiting.len(), Ordering::Release);
         }
-        let outcome = match sender.offer(test_push(key, sender.lane().app.provider)) {
+        let outcome = match sender.examine(test_push(key, sender.lane().app.provider)) {
             Ok(()) => tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok),
             Err(_) => None,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reveille_core::{Timestamp, Verdict};
 use serde::Deserialize;
 
-use crate::sender::dialect::{Answer, Reply, Then, retry, retry_after, word};
+use crate::sender::dialect::{Answer, Blame, Reply, Then, retry, retry_after, word};
 
 /// Reads one answer. `may_sign_again` is asked about an expired token only; see [`super::Signer`].
 pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_sign_again: impl FnOnce(Timestamp) -> bool) -> Reply {
@@ -47,6 +47,16 @@ pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_sign_again: impl F
             provider_id: None,
             then: Then::Suspect,
         },
+    }
+}
+
+/// Whom a word concerns beyond its push. A topic is of one channel: what Apple has against the one for calls says nothing
+/// about messages.
+pub(super) fn blame(word: &str) -> Blame {
+    match word {
+        "BadTopic" | "MissingTopic" | "TopicDisallowed" => Blame::Channel,
+        "TooManyRequests" => Blame::Token,
+        _ => Blame::App,
     }
 }
 

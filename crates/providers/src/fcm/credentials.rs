@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::jwt;
-use crate::sender::Target;
 use crate::sender::dial::dial;
 use crate::sender::dialect::{Authorization, word};
+use crate::sender::{Proxy, Target};
 use crate::tls::{Trust, TrustFault};
 
 /// A Google service account and its access token. All lanes of a project share one. `Debug` shows no key and no token.
@@ -77,6 +77,7 @@ impl Account {
                 host: host.trim_start_matches('[').trim_end_matches(']').into(),
                 port: token_uri.port_u16().unwrap_or(443),
                 address: None,
+                proxy: None,
             },
             _ => return Err(bad_uri()),
         };
@@ -108,6 +109,13 @@ impl Account {
     #[must_use]
     pub fn at(mut self, address: std::net::SocketAddr) -> Self {
         self.target.address = Some(address);
+        self
+    }
+
+    /// Goes through this proxy for tokens.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<Proxy>) -> Self {
+        self.target.proxy = proxy;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reveille_core::{Timestamp, Verdict};
 use serde::Deserialize;
 
-use crate::sender::dialect::{Answer, Reply, Then, retry, retry_after, word};
+use crate::sender::dialect::{Answer, Blame, Reply, Then, retry, retry_after, word};
 
 /// Reads one answer. `may_fetch_again` is asked when the access token is refused; see [`super::Account`].
 pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_fetch_again: impl FnOnce(Timestamp) -> bool) -> Reply {
@@ -55,6 +55,15 @@ pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_fetch_again: impl 
             provider_id: None,
             then: Then::Suspect,
         },
+    }
+}
+
+/// Whom a word concerns beyond its push. A token of another project comes from whoever registered it; and the keys that
+/// THIRD_PARTY_AUTH_ERROR misses are for Apple's and the web's tokens only.
+pub(super) fn blame(word: &str) -> Blame {
+    match word {
+        "SENDER_ID_MISMATCH" | "THIRD_PARTY_AUTH_ERROR" => Blame::Token,
+        _ => Blame::App,
     }
 }
 

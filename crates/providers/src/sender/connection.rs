@@ -1,5 +1,8 @@
 //! One connection: a single task that moves its bytes, takes pushes while it may, and reports what became of them.
 
+mod answers;
+mod times;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,25 +10,30 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use h2::PingPong;
 use h2::client::SendRequest;
-use h2::{Ping, PingPong};
-use reveille_core::{Timestamp, Verdict};
+use reveille_core::{Channel, Timestamp, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::circuit::Way;
 use super::dial::{Moving, Open};
-use super::dialect::{Answer, Authorization, Reply, Scratch, Then, retry};
-use super::exchange::{Exchange, Flight, Said, broken, sentence};
+use super::dialect::{Authorization, Scratch, retry};
+use super::exchange::{Exchange, Flight, Probe, sentence};
+use super::gates::Lesson;
+use super::papers::Papers;
 use super::pool::Lane;
 use super::queue::Waiting;
 use crate::notification::{EXPIRED_BEFORE_SENDING, Outcome};
+use times::Times;
 
 /// The task of one connection. It ends when the connection has.
 pub(super) struct Connection {
     lane: Arc<Lane>,
+    /// As whom it was opened. It stays bound to them.
+    papers: Arc<Papers>,
     /// Unique within the lane, for the queue's list of idle connections.
     number: usize,
     moving: Moving,
@@ -38,20 +46,21 @@ pub(super) struct Connection {
     taken: VecDeque<Waiting>,
     done: Vec<Outcome>,
     scratch: Scratch,
-    /// Fires at the earliest of everything below that has a time.
+    /// What a batch of answers says of the provider.
+    lesson: Lesson,
+    times: Times,
+    /// Fires at the earliest of all times that matter.
     alarm: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    opened: Instant,
-    used: Instant,
-    pinged: Option<Instant>,
-    /// Whatever is left then is given up.
-    end: Option<Instant>,
+    replaced: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The streams that the peer allowed when last looked at.
     cap: usize,
     /// Whether a push has been accepted here.
     proven: bool,
     /// Suspicious answers in a row.
     suspect: u32,
+    /// Opened because the others had no room: it goes when it has been idle for a while.
+    spare: bool,
 }
 
 /// A connection takes no more pushes.
@@ -64,17 +73,21 @@ pub(super) struct Retired {
 impl Connection {
     pub(super) fn new(
         lane: Arc<Lane>,
+        papers: Arc<Papers>,
         number: usize,
+        spare: bool,
         (requests, mut moving): Open,
     ) -> (Self, oneshot::Receiver<Retired>) {
         let (retired, told) = oneshot::channel();
         let now = Instant::now();
         lane.opened();
-        let connection = Self {
+        let mut connection = Self {
             pings: moving.ping_pong(),
             alarm: Box::pin(tokio::time::sleep_until(now + lane.config.idle_ping)),
             stop: Box::pin(lane.stop.clone().cancelled_owned()),
+            replaced: Box::pin(papers.replaced.clone().cancelled_owned()),
             lane,
+            papers,
             number,
             moving,
             requests: Some(requests),
@@ -83,14 +96,14 @@ impl Connection {
             taken: VecDeque::new(),
             done: Vec::new(),
             scratch: Scratch::new(),
-            opened: now,
-            used: now,
-            pinged: None,
-            end: None,
+            lesson: Lesson::default(),
+            times: Times::new(now),
             cap: 0,
             proven: false,
             suspect: 0,
+            spare,
         };
+        connection.set_alarm(now);
         (connection, told)
     }
 
@@ -108,33 +121,115 @@ impl Connection {
         }
         self.cap = requests.current_max_send_streams();
         let cap = self.cap.min(self.lane.config.in_flight_max);
-        let room = cap.saturating_sub(self.flights.len()).min(BATCH_MAX);
-        if room == 0 {
+        let room = cap.saturating_sub(self.flights.len());
+        if room == 0 || self.rests() {
             return false;
         }
+        let (room, probe) = match self.way(cx) {
+            Way::Free => (room.min(BATCH_MAX), false),
+            Way::Probe => (1, true),
+            Way::Shut => return false,
+        };
         let now = self.lane.clock.now();
-        let Some(authorization) = self.authorization(now, cx) else { return false };
+        let Some(authorization) = self.authorization(now, cx) else {
+            self.give_up_probe(probe);
+            return false;
+        };
         let mut taken = std::mem::take(&mut self.taken);
         self.lane.queue.take(room, &mut taken, self.number, cx.waker());
         let (count, before) = (taken.len(), self.flights.len());
         if count > 0 {
-            self.write(&mut taken, &authorization, now, cx);
+            self.write(&mut taken, &authorization, now, probe, cx);
         }
         self.taken = taken;
+        if probe {
+            self.probe_anyway(before, &authorization, now);
+            return false;
+        }
+        // APNs allows one stream before the first answer: that is no sign of a crowd.
+        if count == room && self.proven && self.flights.len() >= cap {
+            self.lane.crowded();
+        }
         // All that was asked for has come, and there is room left: the batch was small, or some were not sent.
         count == room && (room == BATCH_MAX || self.flights.len() < before + count)
     }
 
+    /// Whether circuits let pushes through. Where they do not, whoever closes them wakes us by way of the queue.
+    fn way(&mut self, cx: &Context<'_>) -> Way {
+        let way = self.lane.gates.way(Instant::now());
+        if way == Way::Shut {
+            self.lane.queue.wait(self.number, cx.waker());
+            // It may have closed in between, and the wake-up with it.
+            let again = self.lane.gates.way(Instant::now());
+            if again == Way::Shut {
+                self.refuse_calls(cx);
+            }
+            return again;
+        }
+        way
+    }
+
+    /// A call cannot wait until a person has mended the app: it ends now, and says why.
+    fn refuse_calls(&mut self, cx: &Context<'_>) {
+        if self.lane.config.lane.channel != Channel::Voip {
+            return;
+        }
+        let Some(word) = self.lane.gates.refused() else { return };
+        let now = self.lane.clock.now();
+        loop {
+            let mut taken = std::mem::take(&mut self.taken);
+            self.lane.queue.take(BATCH_MAX, &mut taken, self.number, cx.waker());
+            let more = !taken.is_empty();
+            self.done.extend(taken.drain(..).map(|Waiting { push, .. }| {
+                let reason = format!("{word}: not sent, since the provider has refused the app");
+                let verdict = Verdict::Configuration { reason: reason.into() };
+                Outcome { key: push.key, verdict, sent: now, status: 0, provider_id: None }
+            }));
+            self.taken = taken;
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Sends a probe of our own where no push has come to be one, so that what was mended is noticed, and calls, which
+    /// never probe, are taken again.
+    fn probe_anyway(&mut self, before: usize, authorization: &Authorization, now: Timestamp) {
+        if self.flights.len() > before {
+            return;
+        }
+        let probe = crate::notification::nobodys(self.papers.dialect.nobody(), now);
+        let sent = self.requests.as_mut().and_then(|requests| {
+            let (request, body) = self.papers.dialect.encode(&probe, authorization, now, &mut self.scratch).ok()?;
+            let (response, mut stream) = requests.send_request(request, false).ok()?;
+            stream.send_data(body, true).ok()?;
+            Some(response)
+        });
+        let Some(response) = sent else { return self.give_up_probe(true) };
+        let started = Instant::now();
+        let flight = Flight { key: 0, sent: now, started, minted: authorization.minted, probe: Probe::Own };
+        self.flights.push(Exchange::new(response, flight));
+        self.lane.launched(1);
+        self.times.launched(started);
+        self.set_alarm(started);
+    }
+
+    fn give_up_probe(&self, probe: bool) {
+        if probe {
+            self.lane.gates.unused(Instant::now());
+        }
+    }
+
     /// The credential of this moment. If there is none, whoever fetches it wakes us by way of the queue.
     fn authorization(&self, now: Timestamp, cx: &Context<'_>) -> Option<Authorization> {
-        let lane = &self.lane;
-        let first = lane.dialect.authorization(now);
+        let (lane, dialect) = (&self.lane, &self.papers.dialect);
+        let first = dialect.authorization(now);
         let told = match first {
             Ok(Some(authorization)) => return Some(authorization),
             Ok(None) => {
                 lane.queue.wait(self.number, cx.waker());
                 // It may have come between the question and the waiting, and the wake-up with it.
-                lane.dialect.authorization(now)
+                dialect.authorization(now)
             }
             Err(fault) => Err(fault),
         };
@@ -163,8 +258,10 @@ impl Connection {
         taken: &mut VecDeque<Waiting>,
         authorization: &Authorization,
         now: Timestamp,
+        probe: bool,
         cx: &mut Context<'_>,
     ) {
+        let probe = if probe { Probe::Push } else { Probe::No };
         let started = Instant::now();
         let was_empty = self.flights.is_empty();
         let mut launched = 0;
@@ -175,7 +272,7 @@ impl Connection {
                 self.done.push(unsent(retry(EXPIRED_BEFORE_SENDING, None, true)));
                 continue;
             }
-            let (request, body) = match self.lane.dialect.encode(push, authorization, now, &mut self.scratch) {
+            let (request, body) = match self.papers.dialect.encode(push, authorization, now, &mut self.scratch) {
                 Ok(written) => written,
                 Err(verdict) => {
                     self.done.push(unsent(verdict));
@@ -190,7 +287,7 @@ impl Connection {
                 Ok((response, mut stream)) => {
                     // If this fails the stream has ended, and the response says how.
                     let _ = stream.send_data(body, true);
-                    let flight = Flight { key: push.key, sent: now, started, minted: authorization.minted };
+                    let flight = Flight { key: push.key, sent: now, started, minted: authorization.minted, probe };
                     self.flights.push(Exchange::new(response, flight));
                     launched += 1;
                 }
@@ -218,55 +315,12 @@ impl Connection {
             self.lane.queue.nudge(Some(self.number));
         }
         if launched > 0 {
-            self.used = started;
+            self.times.launched(started);
             self.lane.launched(launched);
             if was_empty {
-                self.set_alarm(started, Some(started));
+                self.set_alarm_for(started);
             }
         }
-    }
-
-    /// Reads the answers that have come. Answers whether any had.
-    fn collect(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut landed = 0;
-        let mut now = None;
-        while let Poll::Ready(Some((flight, said))) = self.flights.poll_next_unpin(cx) {
-            landed += 1;
-            let now = *now.get_or_insert_with(|| (self.lane.clock.now(), Instant::now()));
-            self.land(flight, said, now);
-        }
-        if landed > 0 {
-            self.lane.landed(landed);
-            if self.flights.is_empty() && self.requests.is_none() {
-                self.linger();
-            }
-        }
-        landed > 0
-    }
-
-    fn land(&mut self, flight: Flight, said: Result<Said, h2::Error>, (now, at): (Timestamp, Instant)) {
-        let (status, reply) = match &said {
-            Ok(said) => {
-                self.lane.meter.answered(at.saturating_duration_since(flight.started));
-                let Said { status, headers, body } = said;
-                let answer = Answer { status: *status, headers, body, minted: flight.minted, proven: self.proven };
-                (*status, self.lane.dialect.decode(&answer, now))
-            }
-            Err(fault) => (0, broken(fault)),
-        };
-        let Reply { verdict, provider_id, then } = reply;
-        match then {
-            Then::Continue => self.suspect = 0,
-            Then::Suspect => {
-                self.suspect += 1;
-                if self.suspect == SUSPECT_MAX {
-                    self.retire(&format!("{SUSPECT_MAX} failures in a row, the last: {}", reason(&verdict)));
-                }
-            }
-            Then::Retire => self.retire(reason(&verdict)),
-        }
-        self.proven |= verdict == Verdict::Accepted;
-        self.done.push(Outcome { key: flight.key, verdict, sent: flight.sent, status, provider_id });
     }
 
     /// Takes no more pushes. Those under way may finish.
@@ -281,7 +335,7 @@ impl Connection {
         let Some(requests) = self.requests.take() else { return false };
         drop(requests);
         self.pings = None;
-        let lived = self.opened.elapsed() >= LONG_LIFE;
+        let lived = self.times.opened.elapsed() >= LONG_LIFE;
         let useful = self.proven || (lived && self.suspect == 0);
         if !self.lane.stop.is_cancelled() {
             self.lane.note(format!("a connection was given up: {why}"));
@@ -296,81 +350,6 @@ impl Connection {
         true
     }
 
-    /// Nothing is under way any more: time to say goodbye, but not for ever.
-    fn linger(&mut self) {
-        let now = Instant::now();
-        let end = now + LINGER;
-        self.end = Some(self.end.map_or(end, |known| known.min(end)));
-        self.set_alarm(now, None);
-    }
-
-    /// Looks what is late. Answers whether the connection is to end now.
-    fn on_alarm(&mut self) -> bool {
-        let now = Instant::now();
-        if self.end.is_some_and(|end| end <= now) {
-            return true;
-        }
-        let timeout = self.lane.config.response_timeout;
-        let mut oldest = None;
-        if self.flights.iter().any(|exchange| exchange.flight.started + timeout <= now) {
-            let (late, young): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flights)
-                .into_iter()
-                .partition(|exchange| exchange.flight.started + timeout <= now);
-            self.flights.extend(young);
-            let reason = format!("no answer within {} s", timeout.as_secs_f32());
-            self.give_up(late, &reason);
-            self.retire(&reason);
-        }
-        for exchange in &self.flights {
-            oldest = Some(oldest.map_or(exchange.flight.started, |known: Instant| known.min(exchange.flight.started)));
-        }
-        if self.flights.is_empty() && self.requests.is_some() {
-            match self.pinged {
-                Some(pinged) if pinged + timeout <= now => {
-                    self.retire("no answer to a ping");
-                    return true;
-                }
-                Some(_) => {}
-                None if self.used + self.lane.config.idle_ping <= now => {
-                    if let Some(pings) = &mut self.pings
-                        && pings.send_ping(Ping::opaque()).is_ok()
-                    {
-                        self.pinged = Some(now);
-                    }
-                }
-                None => {}
-            }
-        }
-        self.set_alarm(now, oldest);
-        false
-    }
-
-    /// Sets the alarm to the earliest time that matters; `oldest` is when the oldest push under way was sent.
-    fn set_alarm(&mut self, now: Instant, oldest: Option<Instant>) {
-        let config = &self.lane.config;
-        let answer = oldest.map(|started| started + config.response_timeout);
-        let idle = match self.pinged {
-            Some(pinged) => pinged + config.response_timeout,
-            None => self.used + config.idle_ping,
-        };
-        // Never at once again: a ping that could not be sent would spin.
-        let idle = idle.max(now + Duration::from_millis(50));
-        let next = [answer, self.end].into_iter().flatten().fold(idle, Instant::min);
-        self.alarm.as_mut().reset(next);
-    }
-
-    fn give_up(&mut self, flights: impl IntoIterator<Item = Exchange>, reason: &str) {
-        let mut count = 0;
-        for exchange in flights {
-            let Flight { key, sent, .. } = exchange.flight;
-            // It was handed to the connection, and nobody knows how far it got.
-            let verdict = retry(reason, None, false);
-            self.done.push(Outcome { key, verdict, sent, status: 0, provider_id: None });
-            count += 1;
-        }
-        self.lane.landed(count);
-    }
-
     fn report(&mut self) {
         if !self.done.is_empty() {
             let room = self.done.len();
@@ -380,24 +359,9 @@ impl Connection {
 
     fn on_stop(&mut self) {
         let now = Instant::now();
-        self.end = Some(now + self.lane.config.grace);
+        self.times.end = Some(now + self.lane.config.grace);
         self.retire("the lane stops");
-        self.set_alarm(now, None);
-    }
-
-    fn listen_for_pong(&mut self, cx: &mut Context<'_>) {
-        if self.pinged.is_none() {
-            return;
-        }
-        if let Some(pings) = &mut self.pings
-            && let Poll::Ready(Ok(_)) = pings.poll_pong(cx)
-        {
-            let now = Instant::now();
-            (self.pinged, self.used) = (None, now);
-            if self.flights.is_empty() {
-                self.set_alarm(now, None);
-            }
-        }
+        self.set_alarm(now);
     }
 }
 
@@ -406,8 +370,12 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.end.is_none() && this.stop.as_mut().poll(cx).is_ready() {
+        if this.times.end.is_none() && this.stop.as_mut().poll(cx).is_ready() {
             this.on_stop();
+        }
+        if this.requests.is_some() && this.replaced.as_mut().poll(cx).is_ready() {
+            // What is under way was asked with the old one, which its provider may still take.
+            this.retire("its credential was replaced");
         }
         while this.alarm.as_mut().poll(cx).is_ready() {
             if this.on_alarm() {
@@ -452,15 +420,7 @@ impl Drop for Connection {
     }
 }
 
-fn reason(verdict: &Verdict) -> &str {
-    verdict.provider_reason().unwrap_or_default()
-}
-
 /// The most pushes written before bytes are moved again.
 const BATCH_MAX: usize = 256;
-/// So many suspicious answers in a row end a connection: another server may do better.
-const SUSPECT_MAX: u32 = 20;
 /// A connection that stood so long was no failure, even if it was never used.
 const LONG_LIFE: Duration = Duration::from_secs(60);
-/// How long a connection without work may take to say goodbye.
-const LINGER: Duration = Duration::from_secs(2);

@@ -28,6 +28,12 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// What an answer means, for the push and for the connection that it came on.
     fn decode(&self, answer: &Answer<'_>, now: Timestamp) -> Reply;
 
+    /// Whom the provider means by a word of refusal.
+    fn blame(&self, word: &str) -> Blame;
+
+    /// A token that no device has and that the provider refuses only after it has taken our credential.
+    fn nobody(&self) -> &'static str;
+
     /// Keeps the credential fresh for as long as it is polled, and calls `changed` whenever [`Self::authorization`]
     /// may have a new answer. Never ends; providers whose credentials need no network do nothing here.
     fn keep<'a>(&'a self, changed: &'a (dyn Fn(Option<String>) + Send + Sync)) -> Keeping<'a>;
@@ -122,6 +128,17 @@ impl Reply {
     }
 }
 
+/// Whom a refusal concerns beyond its push.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Blame {
+    /// All pushes of the app.
+    App,
+    /// Those of this channel.
+    Channel,
+    /// Only those to this token: one tenant's bad token must not stop the others.
+    Token,
+}
+
 /// What becomes of the connection after an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Then {
@@ -151,6 +168,13 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(span.min(Duration::from_secs(24 * 3600)))
 }
 
+/// By how many seconds our clock is ahead of the one behind this answer, by its Date (RFC 9110 §6.6.1), if it has one.
+pub(crate) fn ahead_of(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    let theirs = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
+    Some(i64::try_from(now.secs()).ok()? - theirs)
+}
+
 /// A provider's word, fit for a log: printable ASCII, and not more than anybody would read.
 pub(crate) fn word(text: &str) -> Box<str> {
     text.chars().take(120).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
@@ -176,6 +200,21 @@ mod tests {
             let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
             assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
         }
+    }
+
+    #[test]
+    fn a_date_tells_how_far_our_clock_is_ahead() {
+        let now = Timestamp::from_millis(784_111_777_000);
+        for (text, expected) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(-60)),
+            ("today", None),
+        ] {
+            let headers = HeaderMap::from_iter([(http::header::DATE, HeaderValue::from_str(text).unwrap())]);
+            assert_eq!(ahead_of(&headers, now), expected, "{text}");
+        }
+        assert_eq!(ahead_of(&HeaderMap::new(), now), None);
     }
 
     #[test]

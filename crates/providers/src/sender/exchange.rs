@@ -29,6 +29,19 @@ pub(super) struct Flight {
     pub(super) started: Instant,
     /// The age of the credential that went with it.
     pub(super) minted: Timestamp,
+    /// Whether its answer decides about an open circuit.
+    pub(super) probe: Probe,
+}
+
+/// Whether a push probes an open circuit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Probe {
+    /// It is an ordinary push.
+    No,
+    /// It is a push, and it probes.
+    Push,
+    /// It is nobody's: made for the purpose, and its outcome is told to nobody.
+    Own,
 }
 
 /// A whole answer.

@@ -1,9 +1,11 @@
 //! How a lane is, for status pages.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use reveille_core::Timestamp;
+
+use super::gates::Broken;
 
 /// How a lane is at this moment.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +23,11 @@ pub struct Health {
     /// The provider's word for what it has against our credentials or the app's configuration, and since when, if it has
     /// accepted nothing since.
     pub refused: Option<(Timestamp, Box<str>)>,
+    /// The circuit that keeps the lane from sending, if one is open.
+    pub broken: Option<Broken>,
+    /// By how much our clock differed from the provider's when they were last compared: more is ours ahead. Only a
+    /// difference that matters.
+    pub skew_secs: Option<i64>,
 }
 
 /// How a lane is, in one word.
@@ -59,7 +66,11 @@ pub(super) struct Board {
     refused: Mutex<Option<(Timestamp, Box<str>)>>,
     /// Whether `refused` holds anything, so that accepted pushes need not look.
     is_refused: AtomicBool,
+    /// How far our clock is ahead of the provider's, if that matters; `NO_SKEW` if not.
+    skew_secs: AtomicI64,
 }
+
+const NO_SKEW: i64 = 0;
 
 impl Board {
     pub(super) fn health(&self, queued: usize) -> Health {
@@ -75,7 +86,14 @@ impl Board {
         };
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         let (trouble, refused) = (self.trouble.lock().clone(), self.refused.lock().clone());
-        Health { state, connections, in_flight, queued, trouble, refused }
+        let skew_secs = Some(self.skew_secs.load(Ordering::Relaxed)).filter(|secs| *secs != NO_SKEW);
+        Health { state, connections, in_flight, queued, trouble, refused, broken: None, skew_secs }
+    }
+
+    /// What the comparison of clocks has shown. Answers whether it is news.
+    pub(super) fn skewed(&self, secs: Option<i64>) -> bool {
+        let secs = secs.unwrap_or(NO_SKEW);
+        (self.skew_secs.swap(secs, Ordering::Relaxed) == NO_SKEW) != (secs == NO_SKEW)
     }
 
     /// One connection more that takes pushes.

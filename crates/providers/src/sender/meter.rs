@@ -7,6 +7,8 @@ use metrics::{
 };
 use reveille_core::{LaneKey, Verdict};
 
+use super::gates::Which;
+
 /// The counters of one lane, looked up once.
 pub(super) struct Meter {
     accepted: Counter,
@@ -18,6 +20,8 @@ pub(super) struct Meter {
     seconds: Histogram,
     in_flight: Gauge,
     connections: Gauge,
+    circuits: [(Which, Gauge); 3],
+    opened: [(Which, Counter); 3],
 }
 
 impl Meter {
@@ -26,12 +30,21 @@ impl Meter {
         describe_histogram!(SECONDS, Unit::Seconds, "From handing a push to a connection to its answer");
         describe_gauge!(IN_FLIGHT, "Pushes whose answer is awaited");
         describe_gauge!(CONNECTIONS, "Connections to the provider that take pushes");
+        describe_gauge!(CIRCUIT, "1 while a circuit is open, so that the lane's pushes wait");
+        describe_counter!(CIRCUIT_OPENED, "How often a circuit has opened");
         let labels = [("app", lane.app.to_string()), ("channel", lane.channel.as_str().to_owned())];
         let by = |verdict: &'static str| {
             let [app, channel] = labels.clone();
             counter!(OUTCOMES, &[app, channel, ("verdict", verdict.to_owned())])
         };
+        let of = |which: Which| {
+            let [app, channel] = labels.clone();
+            [app, channel, ("circuit", which.as_str().to_owned())]
+        };
+        let all = [Which::App, Which::Host, Which::Lane];
         Self {
+            circuits: all.map(|which| (which, gauge!(CIRCUIT, &of(which)))),
+            opened: all.map(|which| (which, counter!(CIRCUIT_OPENED, &of(which)))),
             accepted: by("accepted"),
             configuration: by("configuration"),
             forget: by("forget"),
@@ -67,6 +80,20 @@ impl Meter {
     pub(super) fn connections(&self, count: usize) {
         self.connections.set(count as f64);
     }
+
+    /// A circuit has opened or closed by an answer on this lane.
+    pub(super) fn turned(&self, which: Which, opened: bool) {
+        for (_, counter) in self.opened.iter().filter(|(known, _)| opened && *known == which) {
+            counter.increment(1);
+        }
+    }
+
+    /// How the circuits are.
+    pub(super) fn circuits(&self, is_open: impl Fn(Which) -> bool) {
+        for (which, gauge) in &self.circuits {
+            gauge.set(f64::from(u8::from(is_open(*which))));
+        }
+    }
 }
 
 impl std::fmt::Debug for Meter {
@@ -78,4 +105,6 @@ impl std::fmt::Debug for Meter {
 const OUTCOMES: &str = "reveille_push_outcomes_total";
 const SECONDS: &str = "reveille_push_answer_seconds";
 const IN_FLIGHT: &str = "reveille_push_in_flight";
+const CIRCUIT: &str = "reveille_push_circuit_open";
+const CIRCUIT_OPENED: &str = "reveille_push_circuit_opened_total";
 const CONNECTIONS: &str = "reveille_provider_connections";

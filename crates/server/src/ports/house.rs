@@ -56,7 +56,7 @@ impl House for ClearingHouse {
         let credential = |sender: &Arc<reveille_providers::Sender>| {
             let app = sender.lane().app.clone();
             let file = house.files.iter().find(|file| file.is_of(&app));
-            credential(app, sender.access(), file, sender.server())
+            credential(app, &sender.access(), file, sender.server())
         };
         senders.map(credential).collect()
     }

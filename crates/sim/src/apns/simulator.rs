@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -54,6 +55,8 @@ pub(super) struct Orders {
     pub(super) go_away: Option<(u64, GoAway)>,
     /// GOAWAY after so many requests on each connection.
     pub(super) standing_go_away: Option<GoAway>,
+    /// Every answer comes so much later.
+    pub(super) delay: Duration,
     latest: u64,
 }
 
@@ -150,6 +153,11 @@ impl ApnsControls {
     /// From now on answers wait for [`ApnsControls::release`]; pushes are recorded as held.
     pub fn hold(&self) {
         self.shared.orders.send_modify(|orders| orders.hold = true);
+    }
+
+    /// From now on every answer to a push that keeps the rules comes so much later.
+    pub fn delay(&self, by: Duration) {
+        self.shared.orders.send_modify(|orders| orders.delay = by);
     }
 
     /// Gives all answers that wait, and ends the hold.

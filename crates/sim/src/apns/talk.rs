@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::answer::{Act, Answer, GoAway, reason_json};
 use super::auth::{Binding, Terms};
@@ -35,6 +37,9 @@ where
                 let now = orders.borrow_and_update().clone();
                 talk.obey(now, &mut connection);
             }
+            () = tokio::time::sleep(DELAY_TICK), if !talk.orders.delay.is_zero() || !talk.late.is_empty() => {
+                talk.give_late(&mut connection);
+            }
             _ = http2::serve(&mut transport, &mut connection, &mut talk) => break,
         }
     }
@@ -52,6 +57,8 @@ struct Talk {
     raised: bool,
     /// Pushes whose answers wait for a release, oldest first. Bounded by the stream cap.
     held: VecDeque<Held>,
+    /// Pushes whose answers come later, the oldest first. Bounded by the stream cap.
+    late: VecDeque<(Instant, Held)>,
     orders: Orders,
     /// Requests since the standing order for GOAWAY was seen.
     requests_counted: u64,
@@ -85,6 +92,7 @@ impl Talk {
             binding: Binding::default(),
             raised: false,
             held: VecDeque::new(),
+            late: VecDeque::new(),
             orders,
             requests_counted: 0,
             topic: None,
@@ -136,6 +144,9 @@ impl Talk {
         if refused.is_none() && (self.orders.hold || answer.hold) {
             let seq = shared.recorder.append(now_ms, push.clone());
             self.held.push_back(Held { seq, answer, push });
+        } else if refused.is_none() && !self.orders.delay.is_zero() {
+            let seq = shared.recorder.append(now_ms, push.clone());
+            self.late.push_back((Instant::now() + self.orders.delay, Held { seq, answer, push }));
         } else {
             let outcome = self.give(connection, &push, &answer, now_ms);
             shared.recorder.append(now_ms, ApnsPush { outcome, ..push });
@@ -205,6 +216,16 @@ impl Talk {
         }
     }
 
+    /// Gives the answers whose time has come.
+    fn give_late(&mut self, connection: &mut Connection) {
+        let (now, now_ms) = (Instant::now(), self.shared.clock.unix_ms());
+        while self.late.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, Held { seq, answer, push })) = self.late.pop_front() else { return };
+            let outcome = self.give(connection, &push, &answer, now_ms);
+            self.shared.recorder.settle(seq, ApnsPush { outcome, ..push });
+        }
+    }
+
     fn send_go_away(&mut self, connection: &mut Connection, order: &GoAway) {
         let last_stream = order.last_stream.unwrap_or_else(|| connection.highest_stream());
         self.go_away(connection, last_stream, order.reason.as_deref());
@@ -227,9 +248,13 @@ impl Talk {
 
     /// Gives up answers that nobody can get any more.
     fn drop_held(&mut self, outcome: &Outcome, is_lost: impl Fn(&Held) -> bool) {
-        let (lost, kept) = std::mem::take(&mut self.held).into_iter().partition(is_lost);
+        let (mut lost, kept): (VecDeque<Held>, _) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| is_lost(held));
         self.held = kept;
-        let lost: VecDeque<Held> = lost;
+        let (late, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut self.late).into_iter().partition(|(_, held)| is_lost(held));
+        self.late = kept;
+        lost.extend(late.into_iter().map(|(_, held)| held));
         for Held { seq, push, .. } in lost {
             self.shared.recorder.settle(seq, ApnsPush { outcome: outcome.clone(), ..push });
         }
@@ -293,5 +318,7 @@ fn respond(
     connection.respond(push.stream, status, &fields[..count], &body)
 }
 
+/// How finely delays are kept.
+const DELAY_TICK: Duration = Duration::from_millis(2);
 /// Above the largest payload (5120), so that one too large is known as such.
 const BODY_BYTES_KEPT: usize = 8 << 10;
