@@ -1,12 +1,12 @@
 //! From the journal to the lanes and back: which pushes are in memory, where they go, and what became of them.
 //!
-//! A bounded window of open pushes is in memory; the rest waits in the journal ("spilled") until [`crate::replay`]
-//! reads it back in order. While anything is spilled every newer message spills too, so what is read back is never in
-//! memory already. Calls never wait behind messages: they go ahead, and replay passes over them. At start everything
-//! counts as spilled: replay after a crash is the same road.
+//! Each lane has a bounded window of open pushes in memory, shared by its organisations ([`crate::lane`]); what one of
+//! them has beyond its share waits in the journal until [`crate::replay`] reads it back in order. Only this
+//! organisation's newer pushes of this lane wait behind it. At start the journal is scanned once for what a former life
+//! has left; until that is over new messages wait on disk, so that none overtakes an older one, and calls go.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -15,16 +15,29 @@ use reveille_core::delivery::PushState;
 use reveille_core::{Channel, Clock, DeviceToken, IdentityId, LaneKey, PushId, Reason, SipDomain, Timestamp, Verdict};
 use reveille_federation::PushRequest;
 use reveille_federation::feedback::FeedbackVerdict;
-use reveille_providers::{Notification, Outcome, Outcomes, Sender};
-use reveille_store::{Completed, FeedbackItem, Journal};
+use reveille_providers::{Notification, Outcome, Outcomes, Sender, Supply};
+use reveille_store::{Completed, FeedbackItem, Journal, StoreError};
 use tokio::sync::Notify;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
+use crate::lane::{Arrival, Entry, Fate, Lane, LaneLoad, Left, Mark, Over, Window, lane_of};
 use crate::notification::notification;
 use crate::outcome::{Facts, Judgement, judge};
+use crate::replay::Scan;
 
-/// Open pushes held in memory, all lanes together.
-const WINDOW: usize = 50_000;
+/// Messages in memory, all lanes together, while no lane has more organisations than places to promise.
+const MESSAGES: usize = 65_536;
+/// The least and the most of them in one lane.
+const LANE_MESSAGES: (usize, usize) = (1024, 16_384);
+/// Calls in memory, in one lane: what two thousand phones ring with in one ring's time.
+const LANE_CALLS: usize = 2048;
+/// Places of a window that each organisation is promised.
+const PROMISED: usize = 64;
+/// Up to how many stretches on disk, of 24 bytes each, are noted in all; and of one flow before and after that. What is
+/// not noted is found by looking through the journal again.
+const STRETCHES_MAX: usize = 2_000_000;
+const FLOW_STRETCHES: usize = 50_000;
+const SCARCE_STRETCHES: usize = 64;
 /// How many dead tokens are remembered against pushes that were already on their way.
 const DEAD_MAX: usize = 10_000;
 /// How long to wait before the journal is asked again after it could not take an outcome.
@@ -32,13 +45,20 @@ const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a lane's pushes go: a provider sender, or a test's stand-in.
 pub trait Outlet: Send + Sync + 'static {
-    /// Takes one push; answers `false`, and has not taken it, when its queue is full.
-    fn offer(&self, push: Notification) -> bool;
+    /// Takes its pushes from `supply` from now on, as it has room for them. Called once.
+    fn serve(&self, supply: Arc<dyn Supply>);
+
+    /// The supply has something, for whoever found nothing there before.
+    fn wake(&self);
 }
 
 impl Outlet for Arc<Sender> {
-    fn offer(&self, push: Notification) -> bool {
-        Sender::offer(self, push).is_ok()
+    fn serve(&self, supply: Arc<dyn Supply>) {
+        Sender::serve(self, supply);
+    }
+
+    fn wake(&self) {
+        Sender::wake(self);
     }
 }
 
@@ -61,75 +81,60 @@ pub struct Fresh {
     pub attempt: u32,
 }
 
-/// One lane: its sender, and what the sender has no room for at the moment, in order.
-struct Lane {
-    outlet: Box<dyn Outlet>,
-    waiting: Mutex<VecDeque<u64>>,
-}
-
-/// One open push in memory.
-struct Entry {
-    origin: SipDomain,
-    lane: LaneKey,
-    registered: Timestamp,
-    attempt: u32,
-    push: Notification,
-}
-
-/// What waits on disk only.
-#[derive(Debug)]
-pub(crate) struct Spill {
-    /// Whether anything does.
-    pub(crate) active: bool,
-    /// Everything up to here is in memory or has ended.
-    pub(crate) cursor: u64,
-    /// The newest that is known to wait.
-    pub(crate) last: u64,
-    /// Calls behind `cursor` that went ahead of what waits, and until when they are of use; bounded by the window.
-    pub(crate) ahead: BTreeMap<u64, Timestamp>,
+/// The lanes, by number and by name.
+pub(crate) struct Lanes {
+    pub(crate) all: Vec<Arc<Lane>>,
+    by_key: HashMap<LaneKey, usize>,
 }
 
 /// A token that a provider declared dead, as one origin knows it (DESIGN.md §7: keyed by origin, app and token).
 type DeadToken = (SipDomain, LaneKey, DeviceToken);
 
+/// Outcomes with the keys of those that are in memory.
+type Ended = (Vec<u64>, Vec<Completed>);
+
 /// Sends what the journal holds, and writes down what became of it.
 pub struct Dispatch {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
-    lanes: OnceLock<HashMap<LaneKey, Lane>>,
-    entries: Mutex<HashMap<u64, Entry>>,
-    pub(crate) spill: Mutex<Spill>,
-    due: Mutex<BinaryHeap<Reverse<(Timestamp, u64)>>>,
+    lanes: OnceLock<Lanes>,
+    pub(crate) scan: Mutex<Scan>,
+    /// How many stretches are noted in all lanes, about.
+    pub(crate) noted: AtomicUsize,
+    /// How many may be noted of one flow, while there are not too many in all.
+    pub(crate) noted_usual: AtomicUsize,
     dead: Mutex<HashMap<DeadToken, Timestamp>>,
-    unwritten: Mutex<Vec<Completed>>,
+    unwritten: Mutex<Ended>,
     /// Wakes the task of [`crate::replay`].
     pub(crate) work: Notify,
     /// Wakes the task that sends feedback.
     feedback: Arc<Notify>,
-    window: usize,
+    /// A test's window, the same for each lane.
+    window: Option<usize>,
     me: Weak<Self>,
 }
 
 impl Dispatch {
-    /// A dispatch without lanes; `feedback` is notified when feedback has been journaled.
+    /// A dispatch without lanes; `feedback` is notified when feedback has been journaled. Nothing may have been
+    /// appended to the journal since it was opened.
     pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, feedback: Arc<Notify>) -> Arc<Self> {
-        Self::with_window(journal, clock, feedback, WINDOW)
+        Self::with_window(journal, clock, feedback, None)
     }
 
     pub(crate) fn with_window(
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
         feedback: Arc<Notify>,
-        window: usize,
+        window: Option<usize>,
     ) -> Arc<Self> {
+        let scan = Mutex::new(Scan::from_the_beginning(journal.first_new()));
         Arc::new_cyclic(|me| Self {
             journal,
             clock,
             lanes: OnceLock::new(),
-            entries: Mutex::new(HashMap::new()),
-            // Whatever a former life has left is read back first.
-            spill: Mutex::new(Spill { active: true, cursor: 0, last: 0, ahead: BTreeMap::new() }),
-            due: Mutex::new(BinaryHeap::new()),
+            scan,
+            noted: AtomicUsize::new(0),
+            noted_usual: AtomicUsize::new(FLOW_STRETCHES),
             dead: Mutex::new(HashMap::new()),
             unwritten: Mutex::default(),
             work: Notify::new(),
@@ -141,235 +146,242 @@ impl Dispatch {
 
     /// Gives each lane its outlet. Once, before anything is taken.
     pub fn open(&self, outlets: impl IntoIterator<Item = (LaneKey, Box<dyn Outlet>)>) {
-        let lane = |(key, outlet)| (key, Lane { outlet, waiting: Mutex::default() });
-        assert!(self.lanes.set(outlets.into_iter().map(lane).collect()).is_ok(), "the lanes are opened once");
+        let outlets: Vec<_> = outlets.into_iter().collect();
+        let messages = outlets.iter().filter(|(key, _)| key.channel == Channel::Message).count();
+        let window = |channel| self.window_of(channel, messages);
+        let lane = |(number, (key, outlet)): (u16, (LaneKey, _))| {
+            let window = window(key.channel);
+            Lane::new(number, key, outlet, window)
+        };
+        let all: Vec<_> = (0..).zip(outlets).map(lane).collect();
+        let by_key = all.iter().enumerate().map(|(number, lane)| (lane.key.clone(), number)).collect();
+        let opened = all.clone();
+        assert!(self.lanes.set(Lanes { all, by_key }).is_ok(), "the lanes are opened once");
+        opened.iter().for_each(Lane::open);
+    }
+
+    fn window_of(&self, channel: Channel, message_lanes: usize) -> Window {
+        let (least, most) = LANE_MESSAGES;
+        let pushes = match (self.window, channel) {
+            (Some(pushes), _) => pushes,
+            (None, Channel::Message) => (MESSAGES / message_lanes.max(1)).clamp(least, most),
+            (None, Channel::Voip) => LANE_CALLS,
+        };
+        Window { pushes, promised: PROMISED.min(pushes / 16).max(1) }
     }
 
     /// How many pushes are in memory, and whether others wait on disk only.
     pub fn load(&self) -> (usize, bool) {
-        (self.entries.lock().len(), self.spill.lock().active)
+        let all = self.all().iter().map(|lane| lane.load());
+        let (held, spilled) = all.fold((0, false), |(held, spilled), (more, also)| (held + more, spilled || also));
+        (held, spilled || self.scan.lock().is_active())
     }
 
-    /// How many more pushes may be read into memory.
-    pub(crate) fn room(&self) -> usize {
-        self.window.saturating_sub(self.entries.lock().len())
+    /// What lies in each lane.
+    pub fn lanes(&self) -> Vec<LaneLoad> {
+        self.all().iter().map(|lane| lane.shown()).collect()
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Lane>] {
+        self.lanes.get().map(|lanes| &*lanes.all).unwrap_or_default()
+    }
+
+    pub(crate) fn lane(&self, key: &LaneKey) -> Option<&Arc<Lane>> {
+        let lanes = self.lanes.get()?;
+        lanes.by_key.get(key).map(|&number| &lanes.all[number])
     }
 
     /// Takes pushes that have just been journaled, in the order of their numbers. Called on the journal's writer
     /// thread: it does not block.
-    pub fn take(&self, mut fresh: Vec<Fresh>) {
+    pub fn take(&self, fresh: Vec<Fresh>) {
+        let Some(last) = fresh.last().map(|fresh| fresh.seq) else { return };
+        let mut here = Vec::new();
+        let mut ended: Ended = Ended::default();
         {
-            let mut spill = self.spill.lock();
-            // What is committed can be read back before the writer thread comes to hand it over here.
-            fresh.retain(|fresh| fresh.seq > spill.cursor);
-            let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else { return };
-            if !spill.active && self.room() < fresh.len() {
-                info!(window = self.window, "the window is full: new pushes wait in the journal");
-                *spill = Spill { active: true, cursor: first.seq - 1, last: last.seq, ahead: BTreeMap::new() };
+            // The scan goes on only where this has been, and ends only when nothing has been added.
+            let mut scan = self.scan.lock();
+            for (lane, fresh) in self.by_lanes(fresh, &mut ended) {
+                let (admitted, noted) = lane.admit(fresh, scan.is_behind(), self.noted_max());
+                self.noted.fetch_add(noted, Ordering::Relaxed);
+                here.push((lane, admitted));
             }
-            if spill.active {
-                spill.last = spill.last.max(last.seq);
-                self.work.notify_one();
-                // A call is worth nothing when the messages before it have had their turn.
-                fresh.retain(|fresh| fresh.lane.channel == Channel::Voip);
-                if spill.ahead.len() + fresh.len() > self.window {
-                    // What replay finds expired it never sends.
-                    let now = self.clock.now();
-                    spill.ahead.retain(|_, expires| *expires > now);
-                }
-                fresh.truncate(self.window.saturating_sub(spill.ahead.len()));
-                spill.ahead.extend(fresh.iter().map(|fresh| (fresh.seq, fresh.expires)));
-            }
+            scan.taken = last;
         }
-        self.begin(fresh);
-    }
-
-    /// Puts pushes into memory and on their way.
-    pub(crate) fn begin(&self, fresh: Vec<Fresh>) {
-        let now = self.clock.now();
-        let (mut calls, mut messages) = (Vec::new(), Vec::with_capacity(fresh.len()));
-        let (entries, ended) = self.entries_of(fresh, now);
-        {
-            let mut kept = self.entries.lock();
-            for (seq, entry) in entries {
-                match entry.lane.channel {
-                    Channel::Message => messages.push((entry.lane.clone(), entry.push.clone())),
-                    Channel::Voip => calls.push(seq),
-                }
-                kept.insert(seq, entry);
-            }
+        for (lane, admitted) in here {
+            self.begin(lane, admitted.into_iter().map(|(flow, fresh)| (flow, None, fresh)), &mut ended);
         }
-        for (lane, push) in messages {
-            self.offer(&lane, push);
-        }
-        self.begin_calls(calls, now);
         self.end(ended);
     }
 
-    /// Puts pushes into memory that are to be sent later, each at its own time.
-    pub(crate) fn hold(&self, fresh: Vec<(Timestamp, Fresh)>) {
-        let times: Vec<_> = fresh.iter().map(|(at, fresh)| Reverse((*at, fresh.seq))).collect();
-        let (entries, ended) = self.entries_of(fresh.into_iter().map(|(_, fresh)| fresh).collect(), self.clock.now());
-        self.entries.lock().extend(entries);
-        self.due.lock().extend(times);
-        self.end(ended);
+    /// How many stretches may be noted of one flow at this moment.
+    pub(crate) fn noted_max(&self) -> usize {
+        match self.noted.load(Ordering::Relaxed) < STRETCHES_MAX {
+            true => self.noted_usual.load(Ordering::Relaxed),
+            false => SCARCE_STRETCHES,
+        }
     }
 
-    /// The entries of pushes, and how those end that cannot have one.
-    fn entries_of(&self, fresh: Vec<Fresh>, now: Timestamp) -> (Vec<(u64, Entry)>, Vec<Completed>) {
-        let (mut entries, mut ended) = (Vec::with_capacity(fresh.len()), Vec::new());
+    /// Sorts pushes by their lanes. Those whose lane has gone are over.
+    fn by_lanes(&self, fresh: Vec<Fresh>, ended: &mut Ended) -> Vec<(&Arc<Lane>, Vec<Fresh>)> {
+        let mut sorted: Vec<(&Arc<Lane>, Vec<Fresh>)> = Vec::new();
+        let count = fresh.len();
         for fresh in fresh {
-            let seq = fresh.seq;
-            match self.entry(fresh, now) {
-                Ok(entry) => entries.push((seq, entry)),
-                Err(completed) => ended.push(*completed),
+            // There are few lanes, and most batches are of one or two.
+            if let Some((_, others)) = sorted.iter_mut().find(|(lane, _)| lane.key == fresh.lane) {
+                others.push(fresh);
+            } else if let Some(lane) = self.lane(&fresh.lane) {
+                let mut first = Vec::with_capacity(count);
+                first.push(fresh);
+                sorted.push((lane, first));
+            } else {
+                ended.1.push(self.without_lane(&fresh));
             }
         }
-        (entries, ended)
+        sorted
     }
 
-    /// The entry of a push; or how it ends at once.
-    fn entry(&self, fresh: Fresh, now: Timestamp) -> Result<Entry, Box<Completed>> {
+    /// Puts pushes into memory and on their way, each in its flow and, where a time is given, not before it. Answers how
+    /// many have ended instead, by flow.
+    pub(crate) fn begin(
+        &self,
+        lane: &Arc<Lane>,
+        fresh: impl Iterator<Item = (u32, Option<Timestamp>, Fresh)>,
+        ended: &mut Ended,
+    ) -> usize {
+        let now = self.clock.now();
+        let mut arrivals = Vec::with_capacity(fresh.size_hint().0);
+        let mut over = Vec::new();
+        for (flow, due, fresh) in fresh {
+            match self.arrival(flow, due, fresh, now) {
+                Ok(arrival) => arrivals.push(arrival),
+                Err(completed) => {
+                    ended.1.push(*completed);
+                    over.push(flow);
+                }
+            }
+        }
+        let entered = arrivals.len();
+        if entered > 0 {
+            let Left { marks, coalesced } = lane.insert(arrivals);
+            self.coalesce(coalesced, now, ended);
+            self.begin_calls(lane, marks, now);
+        }
+        over.into_iter().for_each(|flow| lane.release(flow, 1));
+        entered
+    }
+
+    /// A push as its lane takes it; or how it ends at once.
+    fn arrival(
+        &self,
+        flow: u32,
+        due: Option<Timestamp>,
+        fresh: Fresh,
+        now: Timestamp,
+    ) -> Result<Arrival, Box<Completed>> {
         let Fresh { seq, origin, request, lane, received, expires, attempt } = fresh;
-        let (push, identity) = (request.id, request.identity);
         // Cut to the time of receipt: nobody can make a token younger than our news about it (DESIGN.md §5).
         let registered = request.registered.min(received);
-        let end = |state: PushState, detail: &str, verdict| {
-            let feedback = feedback_for(state, push, identity, detail, verdict, now);
-            Box::new(Completed { seq, state, detail: detail.to_owned(), at: now, feedback })
-        };
-        let Some(to) = &request.to else {
-            return Err(end(PushState::Accepted, "a probe without a target", None));
-        };
-        if self.lanes.get().is_none_or(|lanes| !lanes.contains_key(&lane)) {
-            return Err(end(PushState::NotPushed(Reason::NoSuchApp), "the app has gone from the configuration", None));
-        }
+        let Some(to) = &request.to else { return Err(Box::new(probe_without_target(seq, &request, now))) };
         let known = {
             let dead = self.dead.lock();
             // Nearly always there is nothing to look for.
-            if dead.is_empty() { None } else { dead.get(&(origin.clone(), lane.clone(), to.token.clone())).copied() }
+            if dead.is_empty() { None } else { dead.get(&(origin.clone(), lane, to.token.clone())).copied() }
         };
         if let Some(died) = known.filter(|&died| registered <= died) {
             let detail = "the token was declared dead while this push waited";
-            return Err(end(PushState::NotPushed(Reason::IdentityDead), detail, Some(Some(died))));
+            let state = PushState::NotPushed(Reason::IdentityDead);
+            let feedback = feedback_for(state, request.id, request.identity, detail, Some(Some(died)), now);
+            return Err(Box::new(completed(seq, state, detail, now, feedback)));
         }
         let push = notification(&origin, request, seq, received, expires).expect("a request with a target");
-        Ok(Entry { origin, lane, registered, attempt, push })
+        Ok(Arrival { flow, seq, registered, attempt, push, due })
     }
 
-    /// Marks calls as being sent, syncs that, and only then hands them to their lanes: nobody's phone rings twice.
-    fn begin_calls(&self, seqs: Vec<u64>, now: Timestamp) {
-        if seqs.is_empty() {
+    /// How a push ends that no lane takes.
+    pub(crate) fn without_lane(&self, fresh: &Fresh) -> Completed {
+        let now = self.clock.now();
+        if fresh.request.to.is_none() {
+            return probe_without_target(fresh.seq, &fresh.request, now);
+        }
+        let (state, detail) = (PushState::NotPushed(Reason::NoSuchApp), "the app has gone from the configuration");
+        let feedback = feedback_for(state, fresh.request.id, fresh.request.identity, detail, None, now);
+        completed(fresh.seq, state, detail, now, feedback)
+    }
+
+    /// Older pushes are over whose place newer ones have taken.
+    fn coalesce(&self, older: Vec<Over<()>>, now: Timestamp, ended: &mut Ended) {
+        if !older.is_empty() {
+            metrics::counter!("reveille_pushes_coalesced_total").increment(older.len() as u64);
+        }
+        for over in older {
+            add(ended, over, Reason::Coalesced, now);
+        }
+    }
+
+    /// Marks calls as being sent, syncs that, and only then lets their lane give them out: nobody's phone rings twice.
+    fn begin_calls(&self, lane: &Arc<Lane>, marks: Vec<Mark>, now: Timestamp) {
+        if marks.is_empty() {
             return;
         }
-        let (this, marked) = (self.me.clone(), seqs.clone());
-        let done = move |outcome: Result<(), reveille_store::StoreError>| {
+        let (keys, seqs): (Vec<u64>, Vec<u64>) = marks.into_iter().unzip();
+        let (this, lane) = (self.me.clone(), Arc::clone(lane));
+        let done = move |outcome: Result<(), StoreError>| {
             let Some(this) = this.upgrade() else { return };
             match outcome {
-                Ok(()) => this.offer_all(&marked),
+                Ok(()) => lane.marked(keys),
                 Err(reason) => {
                     // Nothing was sent, so nothing can ring twice: they are tried again while they are worth it.
-                    warn!(%reason, pushes = marked.len(), "calls could not be marked as being sent");
-                    this.schedule(&marked, this.clock.now().plus(JOURNAL_PAUSE));
+                    warn!(%reason, pushes = keys.len(), "calls could not be marked as being sent");
+                    lane.put_off(keys, this.clock.now().plus(JOURNAL_PAUSE));
+                    this.work.notify_one();
                 }
             }
         };
         self.journal.mark_sending(seqs, now, Box::new(done));
     }
 
-    fn offer_all(&self, seqs: &[u64]) {
-        let pushes: Vec<_> = {
-            let entries = self.entries.lock();
-            seqs.iter()
-                .filter_map(|seq| entries.get(seq))
-                .map(|entry| (entry.lane.clone(), entry.push.clone()))
-                .collect()
-        };
-        for (lane, push) in pushes {
-            self.offer(&lane, push);
-        }
-    }
-
-    /// Hands one push to its lane; what the sender has no room for waits, in order.
-    fn offer(&self, key: &LaneKey, push: Notification) {
-        let Some(lane) = self.lanes.get().and_then(|lanes| lanes.get(key)) else { return };
-        let mut waiting = lane.waiting.lock();
-        let seq = push.key;
-        if !waiting.is_empty() || !lane.outlet.offer(push) {
-            waiting.push_back(seq);
-        }
-    }
-
-    /// Moves what waits to the senders as far as they have room.
+    /// Has connections look that may have been away when they were called.
     pub(crate) fn pump(&self) {
-        for lane in self.lanes.get().into_iter().flat_map(HashMap::values) {
-            let mut waiting = lane.waiting.lock();
-            while let Some(seq) = waiting.front() {
-                let push = self.entries.lock().get(seq).map(|entry| entry.push.clone());
-                if push.is_some_and(|push| !lane.outlet.offer(push)) {
-                    break;
-                }
-                waiting.pop_front();
-            }
-        }
-    }
-
-    /// Sends these pushes again at `at`.
-    pub(crate) fn schedule(&self, seqs: &[u64], at: Timestamp) {
-        self.due.lock().extend(seqs.iter().map(|&seq| Reverse((at, seq))));
-        self.work.notify_one();
+        self.all().iter().for_each(|lane| lane.nudge());
     }
 
     /// Sends again whatever is due. Answers when the next one is.
     pub(crate) fn send_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut seqs = Vec::new();
-        let next = {
-            let mut due = self.due.lock();
-            loop {
-                match due.peek() {
-                    Some(&Reverse((at, seq))) if at <= now => {
-                        due.pop();
-                        seqs.push(seq);
-                    }
-                    other => break other.map(|Reverse((at, _))| *at),
-                }
-            }
-        };
-        let (calls, messages) = {
-            let entries = self.entries.lock();
-            let is_call = |seq: &u64| entries.get(seq).is_some_and(|entry| entry.lane.channel == Channel::Voip);
-            seqs.into_iter().partition::<Vec<_>, _>(is_call)
-        };
-        self.offer_all(&messages);
-        self.begin_calls(calls, now);
+        let due = self.all().iter().filter_map(|lane| {
+            let (marks, next) = lane.send_due(now);
+            self.begin_calls(lane, marks, now);
+            next
+        });
+        due.min()
+    }
+
+    /// Ends what has waited in memory for longer than it was worth. Answers when the next one may.
+    pub(crate) fn expire(&self, now: Timestamp) -> Option<Timestamp> {
+        let (mut ended, mut next) = (Ended::default(), None);
+        for lane in self.all() {
+            let (over, then) = lane.expire(now);
+            over.into_iter().for_each(|over| add(&mut ended, over, Reason::Expired, now));
+            next = [next, then].into_iter().flatten().min();
+        }
+        self.end(ended);
         next
     }
 
     /// Writes down how pushes ended; only when that is synced do they leave memory.
-    pub(crate) fn end(&self, completed: Vec<Completed>) {
+    pub(crate) fn end(&self, (keys, completed): Ended) {
         if completed.is_empty() {
             return;
         }
         let (this, again) = (self.me.clone(), completed.clone());
-        let done = move |outcome: Result<(), reveille_store::StoreError>| {
+        let done = move |outcome: Result<(), StoreError>| {
             let Some(this) = this.upgrade() else { return };
             match outcome {
-                Ok(()) => {
-                    let mut entries = this.entries.lock();
-                    for completed in &again {
-                        entries.remove(&completed.seq);
-                    }
-                    drop(entries);
-                    if again.iter().any(|completed| completed.feedback.is_some()) {
-                        this.feedback.notify_one();
-                    }
-                    if this.spill.lock().active {
-                        this.work.notify_one();
-                    }
-                }
+                Ok(()) => this.forget(&keys, &again),
                 Err(reason) if reason.retry_helps() => {
                     warn!(%reason, pushes = again.len(), "outcomes could not be journaled; trying again");
-                    this.unwritten(again);
+                    let mut unwritten = this.unwritten.lock();
+                    unwritten.0.extend(keys);
+                    unwritten.1.extend(again);
                 }
                 // They stay open in the journal: after a restart a message is sent again under the same id, and a call
                 // ends as outcome-unknown.
@@ -379,81 +391,138 @@ impl Dispatch {
         self.journal.complete(completed, Box::new(done));
     }
 
-    /// Keeps outcomes to be written later; the window bounds how many there can be.
-    fn unwritten(&self, completed: Vec<Completed>) {
-        self.unwritten.lock().extend(completed);
+    /// Lets go of pushes whose end is on disk.
+    fn forget(&self, keys: &[u64], completed: &[Completed]) {
+        let mut wanted = false;
+        for keys in keys.chunk_by(|one, next| lane_of(*one) == lane_of(*next)) {
+            if let Some(lane) = keys.first().and_then(|key| self.all().get(lane_of(*key))) {
+                wanted |= lane.forget(keys.iter().copied());
+            }
+        }
+        if completed.iter().any(|completed| completed.feedback.is_some()) {
+            self.feedback.notify_one();
+        }
+        if wanted {
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether outcomes wait to be written: then no more pushes are read back, or looked at on disk, so that there are
+    /// never more of them than the windows hold and one reading.
+    pub(crate) fn is_held_up(&self) -> bool {
+        !self.unwritten.lock().1.is_empty()
     }
 
     /// Writes what could not be written before.
     pub(crate) fn rewrite(&self) {
-        let completed = std::mem::take(&mut *self.unwritten.lock());
-        self.end(completed);
+        let ended = std::mem::take(&mut *self.unwritten.lock());
+        self.end(ended);
     }
 
     /// Remembers a dead token against pushes that are on their way already. Home is the one that forgets it for good.
-    fn bury(&self, entry: &Entry, died: Timestamp) {
+    fn bury(&self, origin: &SipDomain, lane: &LaneKey, token: &DeviceToken, died: Timestamp) {
         let mut dead = self.dead.lock();
         if dead.len() >= DEAD_MAX
             && let Some(oldest) = dead.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
         {
             dead.remove(&oldest);
         }
-        dead.insert((entry.origin.clone(), entry.lane.clone(), entry.push.token.clone()), died);
+        dead.insert((origin.clone(), lane.clone(), token.clone()), died);
+    }
+
+    /// What the answer to one push means.
+    fn rule(
+        &self,
+        lane: &LaneKey,
+        origin: &SipDomain,
+        entry: &Entry,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Fate<Completed> {
+        let push = &entry.push;
+        let facts = Facts {
+            channel: lane.channel,
+            attempt: entry.attempt,
+            expires: push.expires,
+            registered: entry.registered,
+            sent: outcome.sent,
+            now,
+            unit: rand::random(),
+        };
+        if let Verdict::Configuration { reason } = &outcome.verdict {
+            // Someone should wake up: no push of this app gets through until a person mends it.
+            error!(lane = %lane, provider.reason = %reason, "the provider refuses the app's configuration");
+        }
+        debug!(push.id = %push.push_id, lane = %lane, verdict = outcome.verdict.as_str(), status = outcome.status, "answered");
+        match judge(&outcome.verdict, &facts) {
+            Judgement::Again { at } => Fate::Again(at),
+            Judgement::End { state, detail, dead } => {
+                if let Some(since) = dead {
+                    self.bury(origin, lane, &push.token, since.unwrap_or(outcome.sent));
+                }
+                let feedback = feedback_for(state, push.push_id, push.identity, &detail, dead, now);
+                Fate::Over(completed(entry.seq, state, &detail, now, feedback))
+            }
+        }
     }
 }
 
 impl Outcomes for Dispatch {
     fn report(&self, batch: Vec<Outcome>) {
         let now = self.clock.now();
-        let (mut ended, mut again) = (Vec::with_capacity(batch.len()), Vec::new());
-        {
-            let mut entries = self.entries.lock();
-            for outcome in batch {
-                let Some(entry) = entries.get_mut(&outcome.key) else { continue };
-                let facts = Facts {
-                    channel: entry.lane.channel,
-                    attempt: entry.attempt,
-                    expires: entry.push.expires,
-                    registered: entry.registered,
-                    sent: outcome.sent,
-                    now,
-                    unit: rand::random(),
-                };
-                if let Verdict::Configuration { reason } = &outcome.verdict {
-                    // Someone should wake up: no push of this app gets through until a person mends it.
-                    error!(lane = %entry.lane, provider.reason = %reason, "the provider refuses the app's configuration");
-                }
-                debug!(push.id = %entry.push.push_id, lane = %entry.lane, verdict = outcome.verdict.as_str(), status = outcome.status, "answered");
-                match judge(&outcome.verdict, &facts) {
-                    Judgement::Again { at } => {
-                        entry.attempt += 1;
-                        again.push((at, outcome.key, entry.attempt));
-                    }
-                    Judgement::End { state, detail, dead } => {
-                        if let Some(since) = dead {
-                            self.bury(entry, since.unwrap_or(outcome.sent));
-                        }
-                        let feedback = feedback_for(state, entry.push.push_id, entry.push.identity, &detail, dead, now);
-                        ended.push(Completed { seq: outcome.key, state, detail, at: now, feedback });
-                    }
-                }
-            }
+        // One connection is of one lane.
+        let lane = batch.iter().find_map(|outcome| self.all().get(lane_of(outcome.key)));
+        let Some(lane) = lane else { return };
+        let settled = lane.settle(batch, |origin, entry, outcome| self.rule(&lane.key, origin, entry, outcome, now));
+        let mut ended = Ended::default();
+        for over in settled.over {
+            ended.0.extend(over.key);
+            ended.1.push(over.how);
         }
-        for (at, seq, attempt) in again {
+        self.coalesce(settled.coalesced, now, &mut ended);
+        let again = !settled.again.is_empty();
+        for (seq, at, attempt) in settled.again {
             // Whether this reaches the disk changes only how soon a restart tries again.
             self.journal.reschedule(seq, at, attempt, Box::new(drop));
-            self.schedule(&[seq], at);
+        }
+        if again {
+            self.work.notify_one();
         }
         self.end(ended);
-        self.pump();
     }
 }
 
-/// The end of a push that never got as far as an answer.
+/// Adds the end of a push that never got an answer.
+fn add(ended: &mut Ended, over: Over<()>, reason: Reason, now: Timestamp) {
+    let Notification { push_id, identity, .. } = *over.push;
+    let state = PushState::NotPushed(reason);
+    let feedback = feedback_for(state, push_id, identity, "", None, now);
+    ended.0.extend(over.key);
+    ended.1.push(completed(over.seq, state, reason.sentence(), now, feedback));
+}
+
+/// The end of a push that never got as far as memory.
 pub(crate) fn ended(seq: u64, request: &PushRequest, reason: Reason, at: Timestamp) -> Completed {
     let state = PushState::NotPushed(reason);
     let feedback = feedback_for(state, request.id, request.identity, "", None, at);
-    Completed { seq, state, detail: reason.sentence().to_owned(), at, feedback }
+    completed(seq, state, reason.sentence(), at, feedback)
+}
+
+/// A probe that names no device is answered, and goes nowhere.
+fn probe_without_target(seq: u64, request: &PushRequest, now: Timestamp) -> Completed {
+    let (state, detail) = (PushState::Accepted, "a probe without a target");
+    completed(seq, state, detail, now, feedback_for(state, request.id, request.identity, detail, None, now))
+}
+
+/// An end that kills no token.
+pub(crate) fn completed(
+    seq: u64,
+    state: PushState,
+    detail: &str,
+    at: Timestamp,
+    feedback: Option<FeedbackItem>,
+) -> Completed {
+    Completed { seq, state, detail: detail.to_owned(), at, feedback, death: None }
 }
 
 /// What home is told about the end of a push: that its token is dead, or why it was not pushed. A push that the

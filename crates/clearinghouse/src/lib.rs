@@ -5,17 +5,23 @@
 //! next attempt, is taken up again by `replay`.
 #![warn(missing_docs)]
 
+mod alarms;
+pub mod court;
 pub mod dispatch;
 pub mod doorway;
 pub mod feedback;
 pub mod handle;
 pub mod intake;
+mod lane;
 pub mod notification;
 pub mod outcome;
 mod replay;
+mod turns;
 #[cfg(test)]
 mod tests;
 
+pub use court::Court;
 pub use dispatch::{Dispatch, Outlet};
 pub use doorway::Doorway;
+pub use lane::LaneLoad;
 pub use intake::{Intake, Receipt, Submission};

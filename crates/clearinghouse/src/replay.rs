@@ -1,19 +1,27 @@
-//! The task behind [`Dispatch`]: reads back what waits on disk, and sends again what is due.
+//! The task behind [`Dispatch`]: finds out what waits on disk, reads it back flow by flow, ends what has waited too long,
+//! and sends again what is due.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use reveille_core::delivery::PushState;
-use reveille_core::{Channel, Reason, Timestamp};
+use reveille_core::{Channel, Reason, SipDomain, Timestamp};
+use reveille_federation::PushRequest;
 use reveille_federation::request::read_body;
-use reveille_store::{Completed, OpenEntry, wait};
+use reveille_store::{Completed, OpenEntry, StoreError, Stretch, wait};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::dispatch::{Dispatch, Fresh, ended};
+use crate::dispatch::{Dispatch, Fresh, completed, ended};
+use crate::lane::Lane;
 
-/// How many open pushes are read back from the journal at once.
-const REFILL: usize = 2000;
+/// How many open pushes of one flow are read back from the journal at once.
+const REFILL: usize = 1024;
+/// How many blocks of the journal are looked at in one step of a scan: up to 64 pushes each.
+const SCAN_BLOCKS: usize = 1024;
+/// How many stretches with a push that has ended are read at once.
+const ENDED_AT_ONCE: usize = 64;
 /// How often the task looks around when nothing wakes it.
 const TICK: Duration = Duration::from_millis(500);
 /// How often outcomes that are old enough are forgotten.
@@ -24,6 +32,60 @@ const PURGE_AT_ONCE: usize = 5000;
 /// clocks may differ.
 const RETENTION: Duration = Duration::from_secs(25 * 3600);
 
+/// How far the journal has been looked through for pushes that are on disk only.
+#[derive(Clone, Debug)]
+pub(crate) struct Scan {
+    /// What has a smaller number is of a former life.
+    first_new: u64,
+    /// It does not look at what has a smaller number.
+    start: u64,
+    /// Everything up to here is noted in its flow.
+    cursor: u64,
+    /// Everything up to here has been taken over from the writer.
+    pub(crate) taken: u64,
+    active: bool,
+}
+
+impl Scan {
+    /// All that is there has to be found.
+    pub(crate) const fn from_the_beginning(first_new: u64) -> Self {
+        Self { first_new, start: 0, cursor: 0, taken: first_new.saturating_sub(1), active: true }
+    }
+
+    /// Whether there is anything that may not have been found yet.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Whether pushes of a former life may not have been found yet.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.active && self.cursor + 1 < self.first_new
+    }
+
+    /// Whether these pushes are of a former life.
+    pub(crate) const fn is_former(&self, stretch: &Stretch) -> bool {
+        !stretch.reaches_to(self.first_new)
+    }
+
+    /// Whether it sees everything from this number on.
+    pub(crate) const fn begins_before(&self, number: u64) -> bool {
+        self.start <= number
+    }
+
+    /// Looks through the journal again, from this number on.
+    const fn again(&mut self, first: u64) {
+        (self.active, self.start, self.cursor) = (true, first, first.saturating_sub(1));
+    }
+}
+
+/// What was read back of one flow.
+#[derive(Default)]
+struct ReadBack {
+    /// What is sent, each with the time before which it is not, if that lies ahead.
+    go: Vec<(Option<Timestamp>, Fresh)>,
+    over: Vec<Completed>,
+}
+
 impl Dispatch {
     /// Runs until `stop`. What is on its way then is the senders' to finish.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -31,12 +93,20 @@ impl Dispatch {
     }
 
     async fn carry_on(self: Arc<Self>, stop: CancellationToken) {
+        let mut looked = Instant::now();
         while !stop.is_cancelled() {
-            self.refill().await;
-            self.rewrite();
-            self.pump();
+            let more = self.scan_some().await | self.refill_some().await;
             let now = self.clock.now();
-            let next = self.send_due(now);
+            if looked.elapsed() >= TICK {
+                looked = Instant::now();
+                self.end_on_disk(now).await;
+                self.rewrite();
+                self.pump();
+            }
+            let next = [self.send_due(now), self.expire(now)].into_iter().flatten().min();
+            if more {
+                continue;
+            }
             let wait = next.map_or(TICK, |at| at.since(now).min(TICK));
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -67,69 +137,196 @@ impl Dispatch {
     }
 
     /// Reads back what waits on disk, as far as there is room.
+    #[cfg(test)]
     pub(crate) async fn refill(&self) {
-        loop {
-            let (cursor, last, limit) = {
-                let spill = self.spill.lock();
-                let room = self.room();
-                if !spill.active || room == 0 {
-                    return;
-                }
-                (spill.cursor, spill.last, REFILL.min(room))
-            };
-            let journal = Arc::clone(&self.journal);
-            let read = tokio::task::spawn_blocking(move || journal.open(cursor, limit)).await;
-            let mut open = match read.expect("reading the journal does not panic") {
-                Ok(open) => open,
-                Err(reason) => {
-                    warn!(%reason, "the journal could not be read back; trying again");
-                    return;
-                }
-            };
-            let mut spill = self.spill.lock();
-            match open.last() {
-                Some(newest) => spill.cursor = newest.seq,
-                // Nothing was left to read, and nothing has been added since this was asked.
-                None if spill.last <= last.max(cursor) => {
-                    spill.active = false;
-                    spill.ahead.clear();
-                    return;
-                }
-                None => spill.cursor = cursor.max(last),
+        while self.scan_some().await | self.refill_some().await {}
+    }
+
+    /// Looks through some more of the journal for what is on disk only. Answers whether it goes on at once.
+    async fn scan_some(&self) -> bool {
+        self.noted.store(self.all().iter().map(|lane| lane.stretches()).sum(), Ordering::Relaxed);
+        let asked = {
+            let mut scan = self.scan.lock();
+            if !scan.active {
+                // Some have more on disk than is noted of it, and have come to the end of that.
+                let Some(first) = self.all().iter().filter_map(|lane| lane.wants_scan()).min() else { return false };
+                scan.again(first);
             }
-            let cursor = spill.cursor;
-            open.retain(|entry| !spill.ahead.contains_key(&entry.seq));
-            spill.ahead = spill.ahead.split_off(&(cursor + 1));
-            drop(spill);
-            info!(pushes = open.len(), "read back from the journal");
-            self.replay(open);
+            scan.clone()
+        };
+        let (after, to) = (asked.cursor, asked.taken);
+        if after >= to {
+            let mut scan = self.scan.lock();
+            if scan.taken == to {
+                // Nothing has been taken over meanwhile, and nothing will be while this is held.
+                self.all().iter().for_each(|lane| lane.scanned(&asked));
+                scan.active = false;
+                info!(noted = self.noted.load(Ordering::Relaxed), "what waits on disk only has been found");
+            }
+            return true;
+        }
+        let found = self.reading(move |journal| journal.waiting(after, to, SCAN_BLOCKS)).await;
+        let (found, seen) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                warn!(%reason, "the journal could not be looked through; trying again");
+                return false;
+            }
+        };
+        let mut homeless = Vec::new();
+        for open in found {
+            match self.lane(&open.lane) {
+                Some(lane) => {
+                    let noted = lane.found(&open.origin, open.stretch, &asked, self.noted_max());
+                    self.noted.fetch_add(noted, Ordering::Relaxed);
+                }
+                // What was taken in this life is over by now.
+                None if asked.is_former(&open.stretch) => homeless.push(open.stretch),
+                None => {}
+            }
+        }
+        self.end_homeless(homeless).await;
+        self.scan.lock().cursor = seen;
+        true
+    }
+
+    /// Ends what has no lane any more.
+    async fn end_homeless(&self, stretches: Vec<Stretch>) {
+        if stretches.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        match self.reading(move |journal| journal.read(&stretches)).await {
+            Ok(open) => {
+                let ReadBack { go, mut over } = sort(open, now);
+                over.extend(go.iter().map(|(_, fresh)| self.without_lane(fresh)));
+                self.end((Vec::new(), over));
+            }
+            Err(reason) => warn!(%reason, "pushes of apps that have gone could not be read; they wait for a restart"),
         }
     }
 
-    /// Takes open pushes up again.
-    fn replay(&self, open: Vec<OpenEntry>) {
-        let now = self.clock.now();
-        let (mut go, mut wait, mut over) = (Vec::with_capacity(open.len()), Vec::new(), Vec::new());
-        for entry in open {
-            let OpenEntry { seq, origin, lane, received, expires, due, attempt, sending, request, .. } = entry;
-            let Some(request) = read_body(&request).ok().and_then(|mut requests| requests.pop()) else {
-                let state = PushState::NotPushed(Reason::InvalidRequest);
-                let detail = "the journaled request cannot be read by this version".to_owned();
-                over.push(Completed { seq, state, detail, at: now, feedback: None });
-                continue;
-            };
-            if sending && lane.channel == Channel::Voip {
-                // Its first byte may have gone out before the crash: the phone must not ring twice.
-                over.push(ended(seq, &request, Reason::OutcomeUnknown, now));
-            } else if expires <= now {
-                over.push(ended(seq, &request, Reason::Expired, now));
-            } else {
-                let fresh = Fresh { seq, origin, request, lane, received, expires, attempt };
-                if due > now { wait.push((due, fresh)) } else { go.push(fresh) }
+    /// Reads back a chunk of one flow in each lane. Answers whether there was any.
+    async fn refill_some(&self) -> bool {
+        let mut any = false;
+        for lane in self.all() {
+            if self.is_held_up() {
+                return false;
+            }
+            if let Some((flow, stretches)) = lane.next_chunk(REFILL) {
+                any |= self.read_back(lane, flow, stretches).await;
             }
         }
-        self.end(over);
-        self.begin(go);
-        self.hold(wait);
+        any
+    }
+
+    /// Takes up again what one flow has on disk. Answers whether that could be read.
+    async fn read_back(&self, lane: &Arc<Lane>, flow: u32, stretches: Vec<Stretch>) -> bool {
+        let places: usize = stretches.iter().map(Stretch::len).sum();
+        let (now, asked) = (self.clock.now(), stretches.clone());
+        match self.reading(move |journal| journal.read(&asked).map(|open| sort(open, now))).await {
+            Ok(ReadBack { go, over }) => {
+                let kept = places - go.len();
+                let mut ended = (Vec::new(), over);
+                self.begin(lane, go.into_iter().map(|(due, fresh)| (flow, due, fresh)), &mut ended);
+                lane.chunk_done(flow, kept, None);
+                self.end(ended);
+                true
+            }
+            Err(reason) => {
+                warn!(%reason, lane = %lane.key, "the journal could not be read back; trying again");
+                lane.chunk_done(flow, places, Some(stretches));
+                false
+            }
+        }
+    }
+
+    /// Ends what has waited on disk for longer than it was worth.
+    pub(crate) async fn end_on_disk(&self, now: Timestamp) {
+        for lane in self.all() {
+            for (origin, stretches) in lane.ended_on_disk(now, ENDED_AT_ONCE) {
+                if self.is_held_up() {
+                    return;
+                }
+                self.end_some_on_disk(lane, &origin, stretches, now).await;
+            }
+        }
+    }
+
+    async fn end_some_on_disk(&self, lane: &Lane, origin: &SipDomain, stretches: Vec<Stretch>, now: Timestamp) {
+        let asked = stretches.clone();
+        let open = match self.reading(move |journal| journal.read(&asked)).await {
+            Ok(open) => open,
+            Err(reason) => return warn!(%reason, lane = %lane.key, "what has ended on disk could not be read"),
+        };
+        let (over, left): (Vec<_>, Vec<_>) = open.into_iter().partition(|open| open.expires <= now);
+        let left = stretches.into_iter().map(|stretch| {
+            let mut still: Option<Stretch> = None;
+            for open in left.iter().filter(|open| stretch.reaches(open.seq)) {
+                match &mut still {
+                    Some(still) => still.add(open.seq, open.expires),
+                    none => *none = Some(Stretch::of(open.seq, open.expires)),
+                }
+            }
+            (stretch, still)
+        });
+        lane.prune(origin, &left.collect::<Vec<_>>());
+        self.end((Vec::new(), sort(over, now).over));
+    }
+
+    /// Asks the journal on a thread where that may take its time.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn reveille_store::Journal) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let journal = Arc::clone(&self.journal);
+        let read = tokio::task::spawn_blocking(move || read(&*journal)).await;
+        read.expect("reading the journal does not panic")
+    }
+}
+
+/// Sorts what was read back into what is sent and what is over.
+fn sort(open: Vec<OpenEntry>, now: Timestamp) -> ReadBack {
+    let mut back = ReadBack { go: Vec::with_capacity(open.len()), over: Vec::new() };
+    for entry in open {
+        let OpenEntry { seq, origin, lane, received, expires, due, attempt, sending, request, .. } = entry;
+        let Some(request) = one_request(&request) else {
+            let state = PushState::NotPushed(Reason::InvalidRequest);
+            back.over.push(completed(seq, state, "the journaled request cannot be read by this version", now, None));
+            continue;
+        };
+        if sending && lane.channel == Channel::Voip {
+            // Its first byte may have gone out before the crash: the phone must not ring twice.
+            back.over.push(ended(seq, &request, Reason::OutcomeUnknown, now));
+        } else if expires <= now {
+            back.over.push(ended(seq, &request, Reason::Expired, now));
+        } else {
+            let fresh = Fresh { seq, origin, request, lane, received, expires, attempt };
+            back.go.push(((due > now).then_some(due), fresh));
+        }
+    }
+    back
+}
+
+fn one_request(body: &[u8]) -> Option<PushRequest> {
+    read_body(body).ok()?.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_is_behind_until_it_has_seen_all_of_the_former_life() {
+        let mut scan = Scan::from_the_beginning(128);
+        assert!(scan.is_active() && scan.is_behind());
+        scan.cursor = 126;
+        assert!(scan.is_behind());
+        scan.cursor = 127;
+        assert!(scan.is_active() && !scan.is_behind());
+        scan.again(300);
+        assert_eq!((scan.cursor, scan.is_behind()), (299, false));
+        // A journal that was never written to has nothing to look for.
+        assert!(!Scan::from_the_beginning(0).is_behind());
     }
 }

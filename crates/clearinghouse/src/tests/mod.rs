@@ -5,12 +5,13 @@ mod dispatch;
 mod feedback;
 mod handles;
 mod intake;
+mod lanes;
 mod replay;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,10 +24,10 @@ use reveille_core::{
 use reveille_federation::policy::{readmit, trusted_edge};
 use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
-use reveille_providers::{Notification, Outcome, Outcomes as _};
+use reveille_providers::{Notification, Outcome, Outcomes as _, Supply};
 use reveille_store::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, SqliteJournal,
-    StoreError, Stretch, Traced, TracedPush, wait,
+    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback,
+    SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -211,6 +212,7 @@ impl Journal for Moody {
 #[derive(Clone)]
 struct FakeLane {
     journal: Arc<Moody>,
+    supply: Arc<OnceLock<Arc<dyn Supply>>>,
     room: Arc<AtomicUsize>,
     offered: Arc<Mutex<Vec<Notification>>>,
     /// For each push in `offered`: whether the file said that it may be on its way.
@@ -218,14 +220,20 @@ struct FakeLane {
 }
 
 impl Outlet for FakeLane {
-    fn offer(&self, push: Notification) -> bool {
-        if self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1)).is_err() {
-            return false;
+    fn serve(&self, supply: Arc<dyn Supply>) {
+        assert!(self.supply.set(supply).is_ok(), "it is served once");
+    }
+
+    fn wake(&self) {
+        let mut taken = Vec::new();
+        let room = self.room.load(Ordering::SeqCst);
+        self.supply.get().expect("it is served before it is woken").take(room, &mut |push| taken.push(push));
+        self.room.fetch_sub(taken.len(), Ordering::SeqCst);
+        for push in taken {
+            let traced = self.journal.real.traces(push.push_id, None).unwrap();
+            self.marked.lock().push(traced.iter().any(|push| push.traced.state == PushState::Sending));
+            self.offered.lock().push((*push).clone());
         }
-        let open = self.journal.real.open(push.key - 1, 1).unwrap();
-        self.marked.lock().push(open.first().is_some_and(|open| open.seq == push.key && open.sending));
-        self.offered.lock().push(push);
-        true
     }
 }
 
@@ -255,7 +263,7 @@ struct House {
 impl House {
     /// A house in a folder of its own; whatever a former life has left (nothing) is read back already.
     async fn new() -> Self {
-        Self::with_window(50_000).await
+        Self::with_window(10_000).await
     }
 
     async fn with_window(window: usize) -> Self {
@@ -271,9 +279,10 @@ impl House {
         let journal = Moody::open(&folder);
         let feedback = Arc::new(Notify::new());
         let shared = (Arc::clone(&journal) as Arc<dyn Journal>, Arc::new(clock.clone()));
-        let dispatch = Dispatch::with_window(shared.0, shared.1, Arc::clone(&feedback), window);
+        let dispatch = Dispatch::with_window(shared.0, shared.1, Arc::clone(&feedback), Some(window));
         let lane = || FakeLane {
             journal: Arc::clone(&journal),
+            supply: Arc::default(),
             room: Arc::new(AtomicUsize::new(1_000_000)),
             offered: Arc::default(),
             marked: Arc::default(),
@@ -292,7 +301,7 @@ impl House {
         self.settle().await;
         let (folder, clock) = (Arc::clone(&self.folder), self.clock.clone());
         drop(self);
-        let house = Self::over(folder, clock, 50_000);
+        let house = Self::over(folder, clock, 10_000);
         house.dispatch.refill().await;
         house.settle().await;
         house
@@ -321,6 +330,19 @@ impl House {
         let receipt = timeout(PATIENCE, receipt).await.expect("an answer in time").expect("an answer");
         self.settle().await;
         receipt
+    }
+
+    /// Hands over many at once, as several MESSAGEs, and waits until all are journaled.
+    async fn flood(&self, from: &str, requests: &[PushRequest]) {
+        let submission = |requests: &[PushRequest]| Submission {
+            from: peer(from),
+            asked: domain("push.example.net"),
+            requests: requests.to_vec(),
+            body: write_body(requests).into(),
+            answer: Box::new(|receipt| assert!(receipt.is_ok(), "{receipt:?}")),
+        };
+        self.intake.accept(requests.chunks(32).map(submission).collect());
+        self.settle().await;
     }
 
     fn now(&self) -> Timestamp {
@@ -363,7 +385,7 @@ fn lane_key(channel: Channel) -> LaneKey {
 
 /// Settings in which the app serves these organisations.
 fn granted(serves: &[&str]) -> Snapshot {
-    let app = PushApp { identity: APP.into(), serves: serves.iter().map(|name| domain(name)).collect() };
+    let app = PushApp::new(APP, serves.iter().map(|name| domain(name)).collect());
     let change = SettingChange::Put(Setting::PushApp(app));
     Snapshot::default().with(&change, "tester", Timestamp::from_millis(1)).unwrap()
 }

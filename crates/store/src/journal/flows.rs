@@ -158,6 +158,11 @@ impl Stretch {
         seq(place(number).0, 0) == self.first
     }
 
+    /// Whether some of its 64 numbers are that one or greater.
+    pub const fn reaches_to(&self, number: u64) -> bool {
+        self.first + SLOTS as u64 > number
+    }
+
     /// Takes in a push that it reaches.
     pub fn add(&mut self, number: u64, expires: Timestamp) {
         debug_assert!(self.reaches(number), "{number} lies in another block");
@@ -173,6 +178,42 @@ impl Stretch {
     /// Whether it holds none.
     pub const fn is_empty(&self) -> bool {
         self.mask == 0
+    }
+
+    /// Takes out the first `most` of them; fewer than it has.
+    pub fn split(&mut self, most: usize) -> Self {
+        let (mut mask, mut left) = (0, self.mask);
+        for _ in 0..most {
+            mask |= left & left.wrapping_neg();
+            left &= left.wrapping_sub(1);
+        }
+        self.mask = left;
+        Self { mask, ..*self }
+    }
+
+    /// Leaves out those with smaller numbers.
+    pub const fn since(mut self, number: u64) -> Self {
+        if number > self.first {
+            let skipped = number - self.first;
+            self.mask = if skipped >= SLOTS as u64 { 0 } else { self.mask >> skipped << skipped };
+        }
+        self
+    }
+
+    /// What it has in common with another of the same 64 numbers, with the other's end; `None` if nothing.
+    pub const fn common(&self, other: &Self) -> Option<Self> {
+        let mask = self.mask & other.mask;
+        if mask == 0 || self.first != other.first { None } else { Some(Self { mask, ..*other }) }
+    }
+
+    /// Whether all its 64 numbers come before those of another.
+    pub const fn is_before(&self, other: &Self) -> bool {
+        self.first < other.first
+    }
+
+    /// Whether it is of the same 64 numbers.
+    pub const fn is_same_place(&self, other: &Self) -> bool {
+        self.first == other.first
     }
 
     /// Their numbers, in order.
@@ -196,5 +237,10 @@ mod tests {
         stretch.add(70, at(7));
         assert_eq!((stretch.numbers().collect::<Vec<_>>(), stretch.len()), (vec![64, 70, 127], 3));
         assert_eq!((stretch.first, stretch.soonest, stretch.is_empty()), (64, at(5), false));
+        assert_eq!(stretch.since(65).numbers().collect::<Vec<_>>(), [70, 127]);
+        assert!(stretch.since(128).is_empty() && stretch.since(0) == stretch);
+        let front = stretch.split(2);
+        assert_eq!((front.len(), stretch.numbers().collect::<Vec<_>>()), (2, vec![127]));
+        assert_eq!((front.common(&stretch), front.common(&front)), (None, Some(front)));
     }
 }

@@ -1,0 +1,265 @@
+//! The organisations of a lane among each other: turns, shares, replacement, expiry, and what each has on disk.
+
+use reveille_core::Reason;
+
+use super::*;
+
+fn not(reason: Reason) -> PushState {
+    PushState::NotPushed(reason)
+}
+
+/// A message that replaces, and is replaced by, others with the same collapse key to the same device.
+fn collapsing(number: u128, device: u128, key: &str) -> PushRequest {
+    let like = message(device);
+    PushRequest { to: like.to, identity: like.identity, collapse: Some(key.into()), ..message(number) }
+}
+
+/// The lane takes `room` more pushes.
+fn allow(lane: &FakeLane, house: &House, room: usize) {
+    lane.room.store(room, Ordering::SeqCst);
+    house.dispatch.pump();
+}
+
+#[tokio::test]
+async fn a_push_of_a_quiet_organisation_waits_for_one_turn_of_a_flood_and_not_for_the_flood() {
+    let house = House::new().await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    let flood: Vec<PushRequest> = (1..=3000).map(message).collect();
+    for batch in flood.chunks(30) {
+        house.submit("contoso.com", batch).await.unwrap();
+    }
+    allow(&house.messages, &house, 100);
+    for round in 0..20 {
+        let quiet = 100_000 + round;
+        house.submit("fabrikam.com", &[message(quiet)]).await.unwrap();
+        let before = house.messages.pushes().len();
+        allow(&house.messages, &house, 40);
+        let waited = house.messages.pushes()[before..].iter().position(|push| *push == id(quiet));
+        let turn = (crate::turns::QUANTUM / 512) as usize;
+        assert!(waited.is_some_and(|waited| waited <= turn), "round {round}: {waited:?} went before");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_of_one_organisation_leave_the_others_their_places_and_their_order() {
+    let house = House::with_window(1000).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    for first in (0..100_000).step_by(1000) {
+        let batch: Vec<PushRequest> = (first + 1..=first + 1000).map(message).collect();
+        house.flood("contoso.com", &batch).await;
+    }
+    let (held, spilled) = house.dispatch.load();
+    assert_eq!((held, spilled), (1000, true), "the window, and not a hundred thousand");
+    // Its own window is full, and another organisation's first pushes have places.
+    for number in 200_001..=200_005 {
+        house.submit("fabrikam.com", &[message(number)]).await.unwrap();
+    }
+    assert_eq!(house.dispatch.load().0, 1005);
+    allow(&house.messages, &house, 64);
+    let quiet: Vec<_> = house.messages.pushes().into_iter().filter(|push| push.to_u128() > 200_000).collect();
+    assert_eq!(quiet, (200_001..=200_005).map(id).collect::<Vec<_>>());
+    // The flood goes on from disk, in order, and is never in memory beyond its window.
+    let mut answered = 0;
+    while answered < 3000 {
+        let keys = house.messages.keys();
+        for &key in &keys[answered..] {
+            house.dispatch.report(vec![accepted(key, house.now())]);
+        }
+        answered = keys.len();
+        house.settle().await;
+        house.dispatch.refill().await;
+        assert!(house.dispatch.load().0 <= 1000 + 64);
+        allow(&house.messages, &house, 500);
+    }
+    let flood: Vec<_> = house.messages.pushes().into_iter().filter(|push| push.to_u128() <= 200_000).collect();
+    assert!(flood.len() > 2500 && flood.iter().enumerate().all(|(at, push)| *push == id(at as u128 + 1)));
+    let shown = house.dispatch.lanes();
+    let loud = shown.iter().find(|lane| lane.key == lane_key(Channel::Message)).unwrap();
+    assert_eq!(loud.noisiest.as_ref().map(|(origin, _)| origin.as_str()), Some("contoso.com"));
+    assert!(loud.on_disk > 90_000 && loud.flows == 1, "{loud:?}");
+}
+
+#[tokio::test]
+async fn a_lane_that_stands_still_fills_its_own_window_and_no_other() {
+    let house = House::with_window(20).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    for number in 1..=200 {
+        house.submit("contoso.com", &[message(number)]).await.unwrap();
+    }
+    for number in 1001..=1040 {
+        house.submit("contoso.com", &[call(number)]).await.unwrap();
+        house.answer(*house.calls.keys().last().unwrap(), Verdict::Accepted).await;
+    }
+    assert_eq!(house.calls.pushes(), (1001..=1040).map(id).collect::<Vec<_>>());
+    assert_eq!((house.messages.keys().len(), house.dispatch.load()), (0, (20, true)));
+}
+
+#[tokio::test]
+async fn a_newer_push_takes_the_place_of_a_queued_one_with_its_collapse_key() {
+    let house = House::new().await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    let all = [
+        collapsing(1, 1, "talk"),
+        message(2),
+        collapsing(3, 1, "talk"),
+        // Another conversation, another device: none of the first.
+        collapsing(4, 1, "other"),
+        collapsing(5, 2, "talk"),
+        collapsing(6, 1, "talk"),
+    ];
+    house.submit("contoso.com", &all).await.unwrap();
+    // Nor is another organisation's.
+    house.submit("fabrikam.com", &[collapsing(7, 1, "talk")]).await.unwrap();
+    allow(&house.messages, &house, 99);
+    assert_eq!(house.messages.pushes(), [6, 2, 4, 5, 7].map(id));
+    for number in [1, 3] {
+        assert_eq!(house.state("contoso.com", id(number)), not(Reason::Coalesced));
+    }
+    let told: Vec<_> = house.owed().into_iter().map(|owed| (owed.item.push, owed.item.reason)).collect();
+    assert_eq!(told, [(id(1), "coalesced".to_owned()), (id(3), "coalesced".to_owned())]);
+    for key in house.messages.keys() {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    assert_eq!((house.state("contoso.com", id(6)), house.dispatch.load()), (PushState::Accepted, (0, false)));
+}
+
+#[tokio::test]
+async fn what_is_being_sent_is_not_replaced_and_the_newest_follows_its_answer() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[collapsing(1, 1, "talk")]).await.unwrap();
+    house.submit("contoso.com", &[collapsing(2, 1, "talk")]).await.unwrap();
+    house.submit("contoso.com", &[collapsing(3, 1, "talk"), message(4)]).await.unwrap();
+    assert_eq!(house.messages.pushes(), [1, 4].map(id), "two under way at once could arrive in any order");
+    assert_eq!(house.state("contoso.com", id(2)), not(Reason::Coalesced));
+    house.answer(house.messages.keys()[0], Verdict::Accepted).await;
+    assert_eq!(house.messages.pushes(), [1, 4, 3].map(id));
+    assert_eq!(house.state("contoso.com", id(1)), PushState::Accepted);
+    // And where the first is to be sent again, it has become too old for that.
+    house.submit("contoso.com", &[collapsing(5, 1, "talk")]).await.unwrap();
+    house.answer(house.messages.keys()[2], retry(true)).await;
+    assert_eq!(house.state("contoso.com", id(3)), not(Reason::Coalesced));
+    assert_eq!(house.messages.pushes(), [1, 4, 3, 5].map(id));
+    house.answer(house.messages.keys()[3], Verdict::Accepted).await;
+    house.answer(house.messages.keys()[1], Verdict::Accepted).await;
+    assert_eq!((house.dispatch.load(), house.dispatch.send_due(house.now())), ((0, false), None));
+}
+
+#[tokio::test]
+async fn one_that_waits_for_its_next_attempt_is_replaced_and_the_newer_goes_at_once() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[collapsing(1, 1, "talk")]).await.unwrap();
+    house.answer(house.messages.keys()[0], retry(true)).await;
+    house.submit("contoso.com", &[collapsing(2, 1, "talk")]).await.unwrap();
+    assert_eq!(house.messages.pushes(), [1, 2].map(id));
+    house.clock.turn(Duration::from_secs(60));
+    house.dispatch.send_due(house.now());
+    assert_eq!((house.messages.pushes().len(), house.state("contoso.com", id(1))), (2, not(Reason::Coalesced)));
+}
+
+#[tokio::test]
+async fn calls_are_never_replaced() {
+    let house = House::new().await;
+    house.calls.room.store(0, Ordering::SeqCst);
+    let ring = |number| PushRequest { collapse: Some("ring".into()), to: call(1).to, ..call(number) };
+    house.submit("contoso.com", &[ring(1), ring(2)]).await.unwrap();
+    allow(&house.calls, &house, 9);
+    assert_eq!(house.calls.pushes(), [1, 2].map(id));
+}
+
+#[tokio::test]
+async fn what_was_replaced_stays_so_over_a_restart_and_what_was_not_yet_is_then() {
+    let house = House::with_window(3).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    let all = [collapsing(1, 1, "talk"), collapsing(2, 1, "talk"), message(3), message(4), message(5)];
+    house.submit("contoso.com", &all).await.unwrap();
+    // These two wait on disk, where nobody has looked at them.
+    house.submit("contoso.com", &[collapsing(6, 6, "talk"), collapsing(7, 6, "talk")]).await.unwrap();
+    let house = house.restarted().await;
+    let mut sent = house.messages.pushes();
+    assert_eq!(sent.remove(0), id(2));
+    assert_eq!(sent[..3], [3, 4, 5].map(id));
+    assert_eq!(house.state("contoso.com", id(1)), not(Reason::Coalesced));
+    // A new life sends what it finds before it finds the next; what it holds at once it replaces.
+    let sixth = house.state("contoso.com", id(6));
+    assert!(sent.contains(&id(6)) != (sixth == not(Reason::Coalesced)), "{sixth:?}");
+}
+
+#[tokio::test]
+async fn what_waits_ends_when_its_time_is_over_in_memory_on_disk_and_before_its_next_attempt() {
+    let house = House::with_window(3).await;
+    let short = |number| {
+        let expires = house.now().plus(Duration::from_secs(30));
+        PushRequest { expires, ..message(number) }
+    };
+    house.submit("contoso.com", &[short(1)]).await.unwrap();
+    let late =
+        Verdict::Retry { reason: "ServiceUnavailable".into(), after: Some(Duration::from_secs(29)), unprocessed: true };
+    house.answer(house.messages.keys()[0], late).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    house.submit("contoso.com", &[short(2), message(3), message(4), short(5), message(6)]).await.unwrap();
+    assert_eq!(house.dispatch.load(), (3, true));
+    house.clock.turn(Duration::from_secs(30));
+    house.dispatch.expire(house.now());
+    house.dispatch.end_on_disk(house.now()).await;
+    house.settle().await;
+    for number in [1, 2, 5] {
+        assert_eq!(house.state("contoso.com", id(number)), not(Reason::Expired), "{number}");
+    }
+    house.dispatch.refill().await;
+    allow(&house.messages, &house, 99);
+    assert_eq!(house.messages.pushes(), [1, 3, 4, 6].map(id), "the first was sent before it had to wait");
+    assert_eq!(house.owed().len(), 3);
+}
+
+#[tokio::test]
+async fn pushes_that_end_while_nothing_moves_leave_no_traces_in_memory() {
+    let house = House::with_window(50).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    for round in 0..40_u128 {
+        let expires = house.now().plus(Duration::from_secs(5));
+        let now = house.now();
+        let batch: Vec<_> =
+            (1..=30).map(|number| PushRequest { sent: now, expires, ..message(round * 100 + number) }).collect();
+        house.submit("contoso.com", &batch).await.unwrap();
+        house.clock.turn(Duration::from_secs(6));
+        house.dispatch.expire(house.now());
+        house.settle().await;
+        assert_eq!(house.dispatch.load(), (0, false), "round {round}");
+    }
+    allow(&house.messages, &house, 99);
+    assert_eq!(house.messages.keys().len(), 0);
+}
+
+#[tokio::test]
+async fn more_on_disk_than_may_be_noted_is_found_again_and_comes_back_in_order() {
+    let house = House::with_window(8).await;
+    house.messages.room.store(0, Ordering::SeqCst);
+    let lane = house.dispatch.lane(&lane_key(Channel::Message)).unwrap();
+    // Each alone is a block of its own, and four stretches of a flow are all that may be noted.
+    house.dispatch.noted_usual.store(4, Ordering::SeqCst);
+    for number in 1..=40 {
+        let from = if number % 4 == 0 { "fabrikam.com" } else { "contoso.com" };
+        house.submit(from, &[message(number)]).await.unwrap();
+    }
+    assert!(lane.stretches() <= 8, "{} stretches", lane.stretches());
+    house.messages.room.store(100, Ordering::SeqCst);
+    house.dispatch.pump();
+    let mut answered = 0;
+    for _ in 0..100 {
+        for &key in &house.messages.keys()[answered..] {
+            house.dispatch.report(vec![accepted(key, house.now())]);
+            answered += 1;
+        }
+        house.settle().await;
+        house.dispatch.refill().await;
+    }
+    let pushes = house.messages.pushes();
+    let (theirs, ours): (Vec<_>, Vec<_>) = pushes.into_iter().map(PushId::to_u128).partition(|push| push % 4 == 0);
+    assert_eq!(ours, (1..=40).filter(|number| number % 4 != 0).collect::<Vec<_>>());
+    assert_eq!(theirs, (1..=40).filter(|number| number % 4 == 0).collect::<Vec<_>>());
+    assert_eq!(house.dispatch.load(), (0, false));
+}
+
+fn accepted(key: u64, sent: Timestamp) -> Outcome {
+    Outcome { key, verdict: Verdict::Accepted, sent, status: 200, provider_id: None }
+}
