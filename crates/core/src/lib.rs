@@ -4,6 +4,7 @@
 //! come out. Every rule of the product has one home here and a table test beside it.
 #![warn(missing_docs)]
 
+pub mod alarm;
 pub mod clock;
 pub mod delivery;
 pub mod diagnosis;
@@ -21,6 +22,7 @@ pub mod stage;
 pub mod token_key;
 pub mod verdict;
 
+pub use alarm::Alarm;
 pub use clock::{Clock, Timestamp};
 pub use event::Event;
 pub use identity::{DeviceToken, IdentityId, MessageId, PushId, PushIdentity};
