@@ -166,6 +166,11 @@ impl World {
         let push = format!(
             "pn-provider=apns;pn-param=TESTTEAM01.org.example.app.voip&remote;pn-prid={calls}:voip&{TOKEN}:remote"
         );
+        self.bob_with(push)
+    }
+
+    /// The same phone with other push parameters in its Contact.
+    pub fn bob_with(&self, push: String) -> Phone {
         self.phone("bob", "builds", Some(push))
     }
 
@@ -197,6 +202,11 @@ impl World {
     /// Replaces one of the files that the servers read.
     pub fn replace(&self, file: &str, text: &str) -> Result<()> {
         self.dir.write(file, text)
+    }
+
+    /// The folder that all of it lies in: stores under the names of the two.
+    pub fn folder(&self) -> &Path {
+        &self.dir.0
     }
 
     /// What one of those files holds.

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use reveille_core::{PushId, SipDomain, Timestamp};
 use reveille_federation::PushRequest;
-use reveille_federation::request::Media;
+use reveille_federation::request::{Call, Caller, Media};
 use reveille_providers as providers;
 use reveille_providers::Notification;
 
@@ -37,19 +37,24 @@ pub fn notification(
             body: alert.body,
         }),
         sound: request.sound,
-        call: request.call.map(|call| providers::Call {
-            id: call.id,
-            media: match call.media {
-                Media::Audio => providers::Media::Audio,
-                Media::Video => providers::Media::Video,
-            },
-            caller: call.caller,
-            caller_sealed: None,
-        }),
+        call: request.call.map(call_of),
         sealed: request.sealed,
         push_id: request.id,
         identity: request.identity,
     })
+}
+
+fn call_of(call: Call) -> providers::Call {
+    let (caller, caller_sealed) = match call.caller {
+        None => (None, None),
+        Some(Caller::Clear(name)) => (Some(name), None),
+        Some(Caller::Sealed { sealed }) => (None, Some(sealed)),
+    };
+    let media = match call.media {
+        Media::Audio => providers::Media::Audio,
+        Media::Video => providers::Media::Video,
+    };
+    providers::Call { id: call.id, media, caller, caller_sealed }
 }
 
 /// The name that every repeat of one push has at its provider, so that the phone shows it once.
@@ -87,6 +92,16 @@ fn collapse_of(origin: &SipDomain, collapse: &str) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sealed_for_the_device_stays_apart_from_what_anybody_may_read() {
+        let call = |caller| call_of(Call { id: "1".into(), media: Media::Video, caller });
+        let sealed = call(Some(Caller::Sealed { sealed: "x".into() }));
+        assert_eq!((sealed.caller, sealed.caller_sealed.as_deref()), (None, Some("x")));
+        let clear = call(Some("Alice".into()));
+        assert_eq!((clear.caller.as_deref(), clear.caller_sealed), (Some("Alice"), None));
+        assert_eq!(call(None).caller, None);
+    }
 
     #[test]
     fn two_organisations_never_share_a_provider_id_or_a_collapse_key() {

@@ -3,6 +3,7 @@
 //! Unknown fields are ignored so that partners can upgrade one at a time, unless the sender names them in
 //! `must_understand`.
 
+use std::fmt;
 use std::time::Duration;
 
 use reveille_core::event::Priority;
@@ -123,7 +124,37 @@ pub struct Call {
     pub media: Media,
     /// Who calls: in clear only if the organisation opted in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<Box<str>>,
+    pub caller: Option<Caller>,
+}
+
+/// Who calls, as the device may show it: `"Alice"`, or `{"sealed": "…"}` for a device that has given home a key.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum Caller {
+    /// For everybody on the way to read.
+    Clear(Box<str>),
+    /// Sealed to a key of the device; opaque to everybody else.
+    #[serde(rename_all = "kebab-case")]
+    Sealed {
+        /// As the device wants it.
+        sealed: Box<str>,
+    },
+}
+
+impl fmt::Debug for Caller {
+    /// Nobody's name: a request may be in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clear(name) => write!(f, "Clear({} bytes)", name.len()),
+            Self::Sealed { sealed } => write!(f, "Sealed({} bytes)", sealed.len()),
+        }
+    }
+}
+
+impl From<&str> for Caller {
+    fn from(name: &str) -> Self {
+        Self::Clear(name.into())
+    }
 }
 
 /// What kind of call it is.
@@ -415,6 +446,23 @@ mod tests {
         value["must_understand"] = serde_json::json!(["badge", "hologram"]);
         let fault = read(&value).check(at(1_000_000)).unwrap_err();
         assert_eq!(fault, RequestFault::NotUnderstood { field: "hologram".into() });
+    }
+
+    #[test]
+    fn a_caller_is_a_name_or_sealed_and_prints_as_neither() {
+        let call = |caller: &str| {
+            let text = format!(r#"{{"id":"1","media":"audio","caller":{caller}}}"#);
+            serde_json::from_str::<Call>(&text).map(|call| call.caller)
+        };
+        assert_eq!(call("\"Alice\"").unwrap(), Some("Alice".into()));
+        let sealed = call(r#"{"sealed":"BASE64"}"#).unwrap();
+        assert_eq!(sealed, Some(Caller::Sealed { sealed: "BASE64".into() }));
+        assert_eq!(serde_json::to_string(&sealed).unwrap(), r#"{"sealed":"BASE64"}"#);
+        assert!(call("7").is_err());
+        for caller in [sealed, Some("Alice".into())] {
+            let shown = format!("{caller:?}");
+            assert!(!shown.contains("BASE64") && !shown.contains("Alice"), "{shown}");
+        }
     }
 
     #[test]
