@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use reveille_core::delivery::PushState;
-use reveille_core::{Channel, Clock, DeviceToken, IdentityId, LaneKey, PushId, Reason, SipDomain, Timestamp, Verdict};
+use reveille_core::{Channel, Clock, LaneKey, Reason, SipDomain, Timestamp};
 use reveille_federation::PushRequest;
-use reveille_federation::feedback::FeedbackVerdict;
 use reveille_providers::{Notification, Outcome, Outcomes, Sender, Supply};
 use reveille_store::{Completed, FeedbackItem, Journal, StoreError};
 use tokio::sync::Notify;
@@ -22,7 +21,8 @@ use tracing::{debug, error, warn};
 
 use crate::lane::{Arrival, Entry, Fate, Lane, LaneLoad, Left, Mark, Over, Window, lane_of};
 use crate::notification::notification;
-use crate::outcome::{Facts, Judgement, judge};
+use crate::court::{Case, Court, Ruling, Sitting, feedback_for};
+use crate::outcome::Facts;
 use crate::replay::Scan;
 
 /// Messages in memory, all lanes together, while no lane has more organisations than places to promise.
@@ -38,8 +38,6 @@ const PROMISED: usize = 64;
 const STRETCHES_MAX: usize = 2_000_000;
 const FLOW_STRETCHES: usize = 50_000;
 const SCARCE_STRETCHES: usize = 64;
-/// How many dead tokens are remembered against pushes that were already on their way.
-const DEAD_MAX: usize = 10_000;
 /// How long to wait before the journal is asked again after it could not take an outcome.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -87,9 +85,6 @@ pub(crate) struct Lanes {
     by_key: HashMap<LaneKey, usize>,
 }
 
-/// A token that a provider declared dead, as one origin knows it (DESIGN.md §7: keyed by origin, app and token).
-type DeadToken = (SipDomain, LaneKey, DeviceToken);
-
 /// Outcomes with the keys of those that are in memory.
 type Ended = (Vec<u64>, Vec<Completed>);
 
@@ -103,7 +98,7 @@ pub struct Dispatch {
     pub(crate) noted: AtomicUsize,
     /// How many may be noted of one flow, while there are not too many in all.
     pub(crate) noted_usual: AtomicUsize,
-    dead: Mutex<HashMap<DeadToken, Timestamp>>,
+    court: Arc<Court>,
     unwritten: Mutex<Ended>,
     /// Wakes the task of [`crate::replay`].
     pub(crate) work: Notify,
@@ -117,12 +112,18 @@ pub struct Dispatch {
 impl Dispatch {
     /// A dispatch without lanes; `feedback` is notified when feedback has been journaled. Nothing may have been
     /// appended to the journal since it was opened.
-    pub fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, feedback: Arc<Notify>) -> Arc<Self> {
-        Self::with_window(journal, clock, feedback, None)
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        court: Arc<Court>,
+        clock: Arc<dyn Clock>,
+        feedback: Arc<Notify>,
+    ) -> Arc<Self> {
+        Self::with_window(journal, court, clock, feedback, None)
     }
 
     pub(crate) fn with_window(
         journal: Arc<dyn Journal>,
+        court: Arc<Court>,
         clock: Arc<dyn Clock>,
         feedback: Arc<Notify>,
         window: Option<usize>,
@@ -135,7 +136,7 @@ impl Dispatch {
             scan,
             noted: AtomicUsize::new(0),
             noted_usual: AtomicUsize::new(FLOW_STRETCHES),
-            dead: Mutex::new(HashMap::new()),
+            court,
             unwritten: Mutex::default(),
             work: Notify::new(),
             feedback,
@@ -282,12 +283,7 @@ impl Dispatch {
         // Cut to the time of receipt: nobody can make a token younger than our news about it (DESIGN.md §5).
         let registered = request.registered.min(received);
         let Some(to) = &request.to else { return Err(Box::new(probe_without_target(seq, &request, now))) };
-        let known = {
-            let dead = self.dead.lock();
-            // Nearly always there is nothing to look for.
-            if dead.is_empty() { None } else { dead.get(&(origin.clone(), lane, to.token.clone())).copied() }
-        };
-        if let Some(died) = known.filter(|&died| registered <= died) {
+        if let Some(died) = self.court.dead(&origin, &lane.app, &to.token, registered) {
             let detail = "the token was declared dead while this push waited";
             let state = PushState::NotPushed(Reason::IdentityDead);
             let feedback = feedback_for(state, request.id, request.identity, detail, Some(Some(died)), now);
@@ -419,51 +415,39 @@ impl Dispatch {
         self.end(ended);
     }
 
-    /// Remembers a dead token against pushes that are on their way already. Home is the one that forgets it for good.
-    fn bury(&self, origin: &SipDomain, lane: &LaneKey, token: &DeviceToken, died: Timestamp) {
-        let mut dead = self.dead.lock();
-        if dead.len() >= DEAD_MAX
-            && let Some(oldest) = dead.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
-        {
-            dead.remove(&oldest);
-        }
-        dead.insert((origin.clone(), lane.clone(), token.clone()), died);
-    }
+}
 
-    /// What the answer to one push means.
-    fn rule(
-        &self,
-        lane: &LaneKey,
-        origin: &SipDomain,
-        entry: &Entry,
-        outcome: &Outcome,
-        now: Timestamp,
-    ) -> Fate<Completed> {
-        let push = &entry.push;
-        let facts = Facts {
-            channel: lane.channel,
-            attempt: entry.attempt,
-            expires: push.expires,
-            registered: entry.registered,
-            sent: outcome.sent,
-            now,
-            unit: rand::random(),
-        };
-        if let Verdict::Configuration { reason } = &outcome.verdict {
-            // Someone should wake up: no push of this app gets through until a person mends it.
-            error!(lane = %lane, provider.reason = %reason, "the provider refuses the app's configuration");
-        }
-        debug!(push.id = %push.push_id, lane = %lane, verdict = outcome.verdict.as_str(), status = outcome.status, "answered");
-        match judge(&outcome.verdict, &facts) {
-            Judgement::Again { at } => Fate::Again(at),
-            Judgement::End { state, detail, dead } => {
-                if let Some(since) = dead {
-                    self.bury(origin, lane, &push.token, since.unwrap_or(outcome.sent));
-                }
-                let feedback = feedback_for(state, push.push_id, push.identity, &detail, dead, now);
-                Fate::Over(completed(entry.seq, state, &detail, now, feedback))
-            }
-        }
+/// What the answer to one push means.
+fn rule(
+    sitting: &mut Sitting<'_>,
+    channel: Channel,
+    origin: &SipDomain,
+    entry: &Entry,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Fate<Completed> {
+    let push = &entry.push;
+    let facts = Facts {
+        channel,
+        attempt: entry.attempt,
+        expires: push.expires,
+        registered: entry.registered,
+        sent: outcome.sent,
+        now,
+        unit: rand::random(),
+    };
+    debug!(push.id = %push.push_id, channel = channel.as_str(), verdict = outcome.verdict.as_str(), status = outcome.status, "answered");
+    let case = Case {
+        seq: entry.seq,
+        push: push.push_id,
+        identity: push.identity,
+        origin,
+        token: &push.token,
+        answered: outcome.status != 0,
+    };
+    match sitting.rule(&outcome.verdict, &facts, &case) {
+        Ruling::Again { at } => Fate::Again(at),
+        Ruling::End(completed) => Fate::Over(completed),
     }
 }
 
@@ -473,7 +457,11 @@ impl Outcomes for Dispatch {
         // One connection is of one lane.
         let lane = batch.iter().find_map(|outcome| self.all().get(lane_of(outcome.key)));
         let Some(lane) = lane else { return };
-        let settled = lane.settle(batch, |origin, entry, outcome| self.rule(&lane.key, origin, entry, outcome, now));
+        let mut sitting = self.court.sit(&lane.key.app, now);
+        let channel = lane.key.channel;
+        let settled =
+            lane.settle(batch, |origin, entry, outcome| rule(&mut sitting, channel, origin, entry, outcome, now));
+        drop(sitting);
         let mut ended = Ended::default();
         for over in settled.over {
             ended.0.extend(over.key);
@@ -523,27 +511,4 @@ pub(crate) fn completed(
     feedback: Option<FeedbackItem>,
 ) -> Completed {
     Completed { seq, state, detail: detail.to_owned(), at, feedback, death: None }
-}
-
-/// What home is told about the end of a push: that its token is dead, or why it was not pushed. A push that the
-/// provider accepted is not worth a message.
-fn feedback_for(
-    state: PushState,
-    push: PushId,
-    identity: IdentityId,
-    detail: &str,
-    dead: Option<Option<Timestamp>>,
-    at: Timestamp,
-) -> Option<FeedbackItem> {
-    let PushState::NotPushed(reason) = state else { return None };
-    let verdict = if dead.is_some() { FeedbackVerdict::Forget } else { FeedbackVerdict::State };
-    Some(FeedbackItem {
-        push,
-        identity,
-        token_generation: 0,
-        verdict: verdict.as_str().into(),
-        reason: if dead.is_some() { detail.to_owned() } else { reason.as_str().into() },
-        provider_time: dead.flatten(),
-        at,
-    })
 }

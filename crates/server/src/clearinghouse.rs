@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
 use reveille_clearinghouse::feedback::{Federation, Outbox};
 use reveille_clearinghouse::handle::{Handles, KeyFault};
-use reveille_clearinghouse::{Doorway, Intake};
+use reveille_clearinghouse::{Court, Doorway, Intake};
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock as _, LaneKey, Provider};
 use reveille_providers::apns::Keyring;
@@ -41,7 +41,10 @@ pub(crate) fn start(
     let journal = Arc::new(SqliteJournal::open(&store.dir.join("clearinghouse.db"))?);
     let clock = Arc::new(SystemClock);
     let fresh_feedback = Arc::new(Notify::new());
-    let dispatch = Dispatch::new(Arc::clone(&journal) as _, clock.clone(), Arc::clone(&fresh_feedback));
+    let verdicts = Arc::clone(&journal) as _;
+    let court = Court::open(verdicts, settings.clone(), clock.clone(), Arc::clone(&fresh_feedback))?;
+    let dispatch =
+        Dispatch::new(Arc::clone(&journal) as _, Arc::clone(&court), clock.clone(), Arc::clone(&fresh_feedback));
     // Lanes, dispatch and feedback stop after the door, so that what was taken is still on its way as long as may be.
     let inner = CancellationToken::new();
     let examiner = Examiner::new(Arc::clone(&dispatch) as _);
@@ -84,6 +87,7 @@ pub(crate) fn start(
         senders: senders.clone(),
         files,
         examiner,
+        court: Arc::clone(&court),
         handles: Arc::clone(&handles),
     };
     let stop = stop.clone();
@@ -91,18 +95,20 @@ pub(crate) fn start(
         let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
         let mut feedback = tokio::spawn(outbox.run(inner.clone()));
         let mut keys = tokio::spawn(handles.watch(inner.clone()));
+        let mut judging = tokio::spawn(Arc::clone(&court).run(inner.clone()));
         // A part that ends before it was told to is a broken invariant: the role ends with it, and the process is told.
         tokio::select! {
             () = listener.run(doorway, stop) => {}
             outcome = &mut replay => return tracing::error!(?outcome, "replay has ended by itself"),
             outcome = &mut feedback => return tracing::error!(?outcome, "feedback has ended by itself"),
             outcome = &mut keys => return tracing::error!(?outcome, "the watch over handle keys has ended by itself"),
+            outcome = &mut judging => return tracing::error!(?outcome, "the court has ended by itself"),
         }
         for sender in senders {
             sender.drain().await;
         }
         inner.cancel();
-        for task in [replay, feedback, keys] {
+        for task in [replay, feedback, keys, judging] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the clearing house has failed");
             }

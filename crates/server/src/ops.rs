@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use reveille_clearinghouse::Dispatch;
+use reveille_clearinghouse::{Court, Dispatch};
 use reveille_clearinghouse::handle::Handles;
 use reveille_core::settings::Snapshot;
 use reveille_edge::Edge;
@@ -46,6 +46,8 @@ pub(crate) struct House {
     /// For each app the file of its credential.
     pub(crate) files: Vec<CredentialFile>,
     pub(crate) examiner: Arc<Examiner>,
+    /// What is decided about tokens.
+    pub(crate) court: Arc<Court>,
     /// The keys for sealed handles.
     pub(crate) handles: Arc<Handles>,
 }

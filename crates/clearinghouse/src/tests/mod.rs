@@ -32,6 +32,7 @@ use reveille_store::{
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use crate::court::Court;
 use crate::dispatch::{Dispatch, Outlet};
 use crate::intake::{Intake, Receipt, Submission};
 
@@ -250,6 +251,7 @@ impl FakeLane {
 /// A clearing house without its doors.
 struct House {
     journal: Arc<Moody>,
+    court: Arc<Court>,
     dispatch: Arc<Dispatch>,
     intake: Intake,
     settings: watch::Sender<Arc<Snapshot>>,
@@ -279,7 +281,11 @@ impl House {
         let journal = Moody::open(&folder);
         let feedback = Arc::new(Notify::new());
         let shared = (Arc::clone(&journal) as Arc<dyn Journal>, Arc::new(clock.clone()));
-        let dispatch = Dispatch::with_window(shared.0, shared.1, Arc::clone(&feedback), Some(window));
+        let (settings, watched) = watch::channel(Arc::new(granted(&["contoso.com", "fabrikam.com"])));
+        let verdicts = Arc::new(journal.real.clone());
+        let court = Court::open(verdicts, watched.clone(), shared.1.clone(), Arc::clone(&feedback)).unwrap();
+        let dispatch =
+            Dispatch::with_window(shared.0, Arc::clone(&court), shared.1, Arc::clone(&feedback), Some(window));
         let lane = || FakeLane {
             journal: Arc::clone(&journal),
             supply: Arc::default(),
@@ -290,10 +296,9 @@ impl House {
         let (messages, calls) = (lane(), lane());
         let outlet = |lane: &FakeLane| -> Box<dyn Outlet> { Box::new(lane.clone()) };
         dispatch.open([(lane_key(Channel::Message), outlet(&messages)), (lane_key(Channel::Voip), outlet(&calls))]);
-        let (settings, watched) = watch::channel(Arc::new(granted(&["contoso.com", "fabrikam.com"])));
         let intake =
             Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), watched, [app()], Arc::new(clock.clone()));
-        Self { journal, dispatch, intake, settings, messages, calls, clock, feedback, folder }
+        Self { journal, court, dispatch, intake, settings, messages, calls, clock, feedback, folder }
     }
 
     /// The process ends here, and another one begins over the same files.
