@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rand::rngs::StdRng;
 
@@ -66,13 +67,11 @@ impl Disk {
         let made = |path: &Path| fs::create_dir_all(path).and_then(|()| path.canonicalize());
         let folder = made(folder).map_err(failed(|| format!("{} cannot be made", folder.display())))?;
         let aside = made(aside).map_err(failed(|| format!("{} cannot be made", aside.display())))?;
-        let layer = aside.join("shim.c");
-        fs::write(&layer, include_str!("shim.c")).map_err(failed(|| "the layer cannot be written".into()))?;
-        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(aside.join("shim.so")).arg(&layer).args(["-ldl", "-lpthread"]);
-        let built = cc.output().map_err(failed(|| "cc cannot be started".into()))?;
-        if !built.status.success() {
-            return Err(DiskError::Build(String::from_utf8_lossy(&built.stderr).into_owned()));
+        match LAYER.get() {
+            Some(layer) => {
+                fs::write(aside.join("shim.so"), layer).map_err(failed(|| "the layer cannot be written".into()))?;
+            }
+            None => drop(LAYER.set(build(&aside)?)),
         }
         let graves = aside.join("graves");
         fs::create_dir_all(&graves).map_err(failed(|| "a folder cannot be made".into()))?;
@@ -83,6 +82,15 @@ impl Disk {
         let disk = Self { folder, aside, levers };
         disk.give_room(None)?;
         Ok(disk)
+    }
+
+    /// The disk that this process itself is on; none if it is on a real one.
+    pub fn below() -> Option<Result<Self, DiskError>> {
+        let [folder, aside] = ["REVEILLE_POWER_FOLDER", "REVEILLE_POWER_ASIDE"].map(std::env::var_os);
+        let (folder, aside) = (PathBuf::from(folder?), PathBuf::from(aside?));
+        let levers = OpenOptions::new().read(true).write(true).open(aside.join("levers"));
+        let levers = levers.map_err(failed(|| "the levers cannot be reached".into()));
+        Some(levers.map(|levers| Self { folder, aside, levers }))
     }
 
     /// Where its files are.
@@ -147,6 +155,21 @@ impl Disk {
         read.map_err(failed(|| "a lever cannot be read".into()))?;
         Ok(i64::from_ne_bytes(bytes))
     }
+}
+
+/// The layer as it was built once in this process.
+static LAYER: OnceLock<Vec<u8>> = OnceLock::new();
+
+fn build(aside: &Path) -> Result<Vec<u8>, DiskError> {
+    let (source, layer) = (aside.join("shim.c"), aside.join("shim.so"));
+    fs::write(&source, include_str!("shim.c")).map_err(failed(|| "the layer cannot be written".into()))?;
+    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&layer).arg(&source).args(["-ldl", "-lpthread"]);
+    let built = cc.output().map_err(failed(|| "cc cannot be started".into()))?;
+    if !built.status.success() {
+        return Err(DiskError::Build(String::from_utf8_lossy(&built.stderr).into_owned()));
+    }
+    fs::read(&layer).map_err(failed(|| "the layer cannot be read".into()))
 }
 
 fn failed(what: impl Fn() -> String) -> impl Fn(io::Error) -> DiskError {

@@ -48,6 +48,7 @@ struct file {
     int named;
     uint64_t last, synced; /* numbers of the last note that changes it, and of what is safe */
     int lost;              /* a failed sync has lost something: never safe again */
+    uint32_t failures;     /* how often a sync has failed */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,6 +59,7 @@ static struct levers *levers;
 static struct file files[FILES];
 static uint32_t file_count;
 static int owners[DESCRIPTORS]; /* file + 1; 0: not ours */
+static uint32_t told[DESCRIPTORS]; /* of how many failures each has been told */
 static uint64_t number, folder_last, folder_synced;
 static uint64_t noted_bytes, grave_count, graves_cleared;
 
@@ -161,7 +163,7 @@ static int known(const char *path) {
     return -1;
 }
 
-static void opened(int descriptor, const char *path, int existed, int writable) {
+static void opened(int descriptor, const char *path, int existed) {
     if (descriptor < 0 || descriptor >= DESCRIPTORS) return;
     int ours = is_ours(path);
     struct stat is;
@@ -175,7 +177,6 @@ static void opened(int descriptor, const char *path, int existed, int writable) 
     }
     int index = known(path);
     if (index < 0) {
-        if (!writable) return;
         if (file_count == FILES) abort();
         index = (int)file_count++;
         memset(&files[index], 0, sizeof files[index]);
@@ -183,6 +184,7 @@ static void opened(int descriptor, const char *path, int existed, int writable) 
     }
     if (!existed) folder_last = note(CREATE, life_of((uint32_t)index), 0, 0, 0, path, strlen(path));
     owners[descriptor] = index + 1;
+    told[descriptor] = files[index].failures;
 }
 
 static int open_any(int at, const char *path, int flags, mode_t mode) {
@@ -195,7 +197,7 @@ static int open_any(int at, const char *path, int flags, mode_t mode) {
         int saved_truncation = existed && (flags & O_TRUNC) && is.st_size > 0 ? O_TRUNC : 0;
         descriptor = real_openat(at, path, flags & ~saved_truncation, mode);
         int why = errno;
-        opened(descriptor, path, existed || descriptor < 0, (flags & O_ACCMODE) != O_RDONLY);
+        opened(descriptor, path, existed || descriptor < 0);
         pthread_mutex_unlock(&lock);
         errno = why;
         if (descriptor >= 0 && saved_truncation && ftruncate(descriptor, 0) != 0) return -1;
@@ -336,8 +338,14 @@ static int sync_any(int descriptor, int (*real)(int)) {
     if (fails) levers->fail_syncs--;
     levers->syncs++;
     pthread_mutex_unlock(&lock);
-    int done = fails ? -1 : real(descriptor), why = fails ? EIO : errno;
+    int done = fails ? -1 : real(descriptor), why = fails ? EIO : errno, told_now = 0;
     pthread_mutex_lock(&lock);
+    if (index < FILES) {
+        if (fails) files[index].failures++;
+        /* Every descriptor is told of a failure once, whoever's sync it was (fsync(2), ERRORS, EIO). */
+        told_now = told[descriptor] != files[index].failures;
+        told[descriptor] = files[index].failures;
+    }
     if (index == FOLDER) {
         if (done == 0) {
             note(FOLDER_SYNC, 0, upto, 0, 0, NULL, 0);
@@ -352,8 +360,8 @@ static int sync_any(int descriptor, int (*real)(int)) {
     }
     forget_if_safe();
     pthread_mutex_unlock(&lock);
-    errno = why;
-    return done;
+    errno = told_now ? EIO : why;
+    return told_now ? -1 : done;
 }
 int fsync(int descriptor) { find_fsync(); return sync_any(descriptor, real_fsync); }
 int fdatasync(int descriptor) { find_fdatasync(); return sync_any(descriptor, real_fdatasync); }

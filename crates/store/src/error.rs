@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-/// Why a store could not do what it was asked to. Nothing of the change in question was kept, unless it says `Io`: then
-/// the disk has not said whether it was.
+/// Why a store could not do what it was asked to. Nothing of the change in question was kept, unless it says `Io` or
+/// `Unsynced`: then the disk has not said whether it was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreError {
     /// Another process was writing for too long.
@@ -44,10 +44,12 @@ pub enum StoreError {
         records: usize,
     },
     /// One process at a time.
-    #[error("{file} is in use by another process, and only one may have it open")]
+    #[error("{file} is in use by another process{}, and only one may have it open", process(*.owner))]
     InUse {
         /// The file.
         file: Arc<str>,
+        /// The process that has it, if it says.
+        owner: Option<u32>,
     },
     /// The disk or the operating system failed.
     #[error("{file} could not be read or written: {detail}")]
@@ -71,6 +73,15 @@ pub enum StoreError {
         /// The file.
         file: Arc<str>,
     },
+    /// What we write to is not what has this name.
+    #[error(
+        "{file} was replaced or removed while it was in use, and what is taken now would be lost with it: put it back as it \
+         was, or stop this process first"
+    )]
+    Replaced {
+        /// The file, or the log beside it.
+        file: Arc<str>,
+    },
     /// A newer Reveille has made the file.
     #[error("{file} has layout {found}, and this version of Reveille knows layouts up to {known}")]
     Schema {
@@ -89,13 +100,21 @@ pub enum StoreError {
         /// Where it is; never what it holds.
         detail: String,
     },
+    /// The disk has not said that it has what was written.
+    #[error("{file} was written and the disk failed to make it safe: {detail}")]
+    Unsynced {
+        /// The file.
+        file: Arc<str>,
+        /// What SQLite said.
+        detail: String,
+    },
 }
 
 impl StoreError {
     /// Whether the same call may succeed a little later without anybody doing anything.
     pub const fn retry_helps(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Full { .. } | Self::Io { .. } => true,
+            Self::Busy { .. } | Self::Full { .. } | Self::Io { .. } | Self::Unsynced { .. } => true,
             // Rooms are made by people, by a log rotation, or by our own purge: trying again is right, but not soon.
             Self::DiskFull { .. } => true,
             Self::Closed { .. }
@@ -103,6 +122,7 @@ impl StoreError {
             | Self::InUse { .. }
             | Self::NotOurs { .. }
             | Self::ReadOnly { .. }
+            | Self::Replaced { .. }
             | Self::Schema { .. }
             | Self::Unreadable { .. } => false,
         }
@@ -123,6 +143,9 @@ impl StoreError {
                 Self::DiskFull { file }
             }
             ErrorCode::ReadOnly => Self::ReadOnly { file },
+            ErrorCode::SystemIoFailure if is_about_a_sync(failure.extended_code) => {
+                Self::Unsynced { file, detail: error.to_string() }
+            }
             _ => Self::Io { file, detail: error.to_string() },
         }
     }
@@ -136,6 +159,15 @@ impl StoreError {
             _ => Self::Io { file, detail: error.to_string() },
         }
     }
+}
+
+const fn is_about_a_sync(extended_code: i32) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+    matches!(extended_code, SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC)
+}
+
+fn process(owner: Option<u32>) -> String {
+    owner.map(|pid| format!(" ({pid})")).unwrap_or_default()
 }
 
 /// Where a value that does not read back stands. The conversion's own words may quote the value, so they are left out.
@@ -167,7 +199,8 @@ mod tests {
             (rusqlite::ffi::SQLITE_FULL, "full"),
             (rusqlite::ffi::SQLITE_IOERR_SHMSIZE, "full"),
             (rusqlite::ffi::SQLITE_READONLY, "read-only"),
-            (rusqlite::ffi::SQLITE_IOERR_FSYNC, "could not be read or written"),
+            (rusqlite::ffi::SQLITE_IOERR_FSYNC, "failed to make it safe"),
+            (rusqlite::ffi::SQLITE_IOERR_WRITE, "could not be read or written"),
         ] {
             let sentence = said(code);
             assert!(sentence.contains(part) && sentence.contains("home.db"), "{code}: {sentence}");

@@ -11,11 +11,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use reveille_core::delivery::PushState;
 use reveille_core::{
     Aor, AppKey, Channel, Environment, Event, IdentityId, LaneKey, MessageId, Provider, PushId, Reason, SipDomain,
     Timestamp,
 };
+use reveille_powercut::Disk;
 use reveille_store::{
     Appended, Completed, FeedbackItem, HomeChange, HomeStore, Journal, JournalEntry, OwedPush, SqliteHome,
     SqliteJournal, StoredMessage, fingerprint, wait,
@@ -30,12 +33,31 @@ fn a_killed_clearing_house_has_lost_nothing_that_it_acknowledged() {
     let mut told = Told::default();
     for round in 0..ROUNDS {
         let lines = 1 + dice(round, 400);
-        run_and_kill("the_clearing_house_that_is_killed", &file, told.next_job, lines, |line| told.take(line));
+        run_and_kill("the_clearing_house_that_is_killed", &file, None, told.next_job, lines, |line| told.take(line));
         let journal = SqliteJournal::open(&file).unwrap();
         told.check(&journal, round);
         journal.close();
     }
     assert!(told.kept.len() > 1000, "the test has seen {} pushes only", told.kept.len());
+}
+
+#[test]
+fn a_clearing_house_whose_power_was_cut_has_lost_nothing_that_it_acknowledged() {
+    let folder = Folder::new("power");
+    let disk = Disk::new(&folder.0.join("disk"), &folder.0.join("aside")).unwrap();
+    let file = disk.folder().join("clearinghouse.db");
+    let (mut told, mut lost) = (Told::default(), 0);
+    for round in 0..ROUNDS {
+        let lines = 1 + dice(round + 2000, 400);
+        let child = "the_clearing_house_that_is_killed";
+        run_and_kill(child, &file, Some(&disk), told.next_job, lines, |line| told.take(line));
+        lost += disk.cut(&mut StdRng::seed_from_u64(round)).unwrap().unsafe_writes;
+        let journal = SqliteJournal::open(&file).unwrap();
+        told.check(&journal, round);
+        journal.close();
+    }
+    assert!(told.kept.len() > 1000, "the test has seen {} pushes only", told.kept.len());
+    assert!(lost > 0, "no power cut has met anything that was not safe");
 }
 
 #[test]
@@ -45,7 +67,7 @@ fn a_killed_home_has_each_message_with_its_push_or_neither() {
     let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
     for round in 0..ROUNDS {
         let lines = 1 + dice(round + 1000, 400);
-        run_and_kill("the_home_that_is_killed", &file, next, lines, |line| {
+        run_and_kill("the_home_that_is_killed", &file, None, next, lines, |line| {
             acknowledged.insert(line.strip_prefix("kept ").unwrap().parse::<u64>().unwrap());
         });
         let home = SqliteHome::open(&file).unwrap();
@@ -180,14 +202,17 @@ fn the_home_that_is_killed() {
 }
 
 /// Runs the child until it has said `lines` lines, kills it, and hands on every whole line that it had said by then.
-fn run_and_kill(child: &str, file: &Path, first: u64, lines: u64, mut take: impl FnMut(&str)) {
-    let mut process = Command::new(std::env::current_exe().unwrap())
+fn run_and_kill(child: &str, file: &Path, disk: Option<&Disk>, first: u64, lines: u64, mut take: impl FnMut(&str)) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", child, "--ignored", "--nocapture"])
         .env("REVEILLE_CRASH_FILE", file)
         .env("REVEILLE_CRASH_FIRST", first.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    if let Some(disk) = disk {
+        disk.under(&mut command);
+    }
+    let mut process = command.spawn().unwrap();
     let mut output = BufReader::new(process.stdout.take().unwrap());
     let (mut line, mut said) = (String::new(), 0);
     loop {

@@ -54,9 +54,9 @@ pub fn rest_store(path: &Path) -> Result<(), StoreError> {
     };
     match rest() {
         Ok(mode) if mode == "delete" => Ok(()),
-        Ok(_) => Err(StoreError::InUse { file }),
+        Ok(_) => Err(StoreError::InUse { file, owner: None }),
         Err(failure) => Err(match StoreError::from_sqlite(&file, &failure) {
-            StoreError::Busy { file } => StoreError::InUse { file },
+            StoreError::Busy { file } => StoreError::InUse { file, owner: None },
             other => other,
         }),
     }

@@ -1,13 +1,13 @@
 //! The file itself: made, locked, opened, brought up to date, copied.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::StoreError;
 
@@ -35,10 +35,18 @@ impl RoleLock {
     /// Takes the lock file beside `path`; SQLite keeps locks of its own on the file itself.
     pub(super) fn take(path: &Path, file: &Arc<str>) -> Result<Self, StoreError> {
         let beside = beside(path, ".lock");
-        let held = private(&beside).map_err(|failure| StoreError::from_io(file, &failure))?;
+        let mut held = private(&beside).map_err(|failure| StoreError::from_io(file, &failure))?;
         match held.try_lock() {
-            Ok(()) => Ok(Self { _held: held }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: Arc::clone(file) }),
+            Ok(()) => {
+                // For the sentence that the next one reads; a disk without room for five digits is no reason to stop.
+                let _ = held.set_len(0).and_then(|()| write!(held, "{}", std::process::id()));
+                Ok(Self { _held: held })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                let owner = held.read_to_string(&mut owner).ok().and_then(|_| owner.trim().parse().ok());
+                Err(StoreError::InUse { file: Arc::clone(file), owner })
+            }
             Err(TryLockError::Error(failure)) => Err(StoreError::from_io(file, &failure)),
         }
     }
@@ -46,7 +54,8 @@ impl RoleLock {
 
 /// Opens the one connection that writes.
 pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Result<Connection, StoreError> {
-    make(path).map_err(|failure| StoreError::from_io(file, &failure))?;
+    let made = make(path).and_then(|()| if layout.one_process { Ok(()) } else { make_safe(path) });
+    made.map_err(|failure| StoreError::from_io(file, &failure))?;
     let failed = |failure: rusqlite::Error| StoreError::from_sqlite(file, &failure);
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     // SQLite is content with a file that it may only read, and would say so at the first commit.
@@ -54,23 +63,78 @@ pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Resu
         return Err(StoreError::ReadOnly { file: Arc::clone(file) });
     }
     let found = identify(&db, file, layout)?;
+    if found > 0 {
+        examine(&db, file)?;
+    }
     // Heeded while the file is empty, and passed over afterwards.
     db.execute_batch(&format!("PRAGMA page_size = {}", layout.page_bytes)).map_err(failed)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(StoreError::ReadOnly { file: Arc::clone(file) });
     }
+    prepare(&db, layout).map_err(failed)?;
+    migrate(&db, file, layout, found)?;
+    Ok(db)
+}
+
+/// Opens the writing connection anew, after the disk has failed to sync: nothing that the old one remembers is trusted.
+pub(super) fn open_writer_anew(path: &Path, file: &Arc<str>, layout: &Layout) -> Result<Connection, StoreError> {
+    let open = || {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&db, layout)?;
+        Ok(db)
+    };
+    let db = open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))?;
+    write_anew(&db, path, file)?;
+    Ok(db)
+}
+
+/// Writes anew what only the log has. What can be read from the log may never have reached the disk: a process was killed
+/// between writing and syncing, or a sync has failed, after which pages count as clean (fsync(2), NOTES). A checkpoint copies
+/// it into the file and syncs it there, and the log begins again from nothing; that, too, must be on the disk: a log that came
+/// back without its end would put older pages over newer ones.
+pub(super) fn write_anew(db: &Connection, path: &Path, file: &Arc<str>) -> Result<(), StoreError> {
+    match db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, bool>(0)) {
+        Ok(false) => make_safe(path).map_err(|failure| StoreError::from_io(file, &failure)),
+        // Somebody reads for long, a backup for instance.
+        Ok(true) => Err(StoreError::Busy { file: Arc::clone(file) }),
+        Err(failure) => Err(StoreError::from_sqlite(file, &failure)),
+    }
+}
+
+fn prepare(db: &Connection, layout: &Layout) -> rusqlite::Result<()> {
     // FULL syncs the log at each commit: what was acknowledged survives a power cut. A file that only one process
     // writes is checkpointed by its keeper, the others inside of a commit.
     let own_pace = if layout.one_process { 0 } else { 1000 };
     db.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {own_pace}; PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
-    ))
-    .map_err(failed)?;
+    ))?;
     db.set_prepared_statement_cache_capacity(64);
-    migrate(&db, file, layout, found)?;
-    Ok(db)
+    Ok(())
+}
+
+/// Looks through the file for damage, as far as a start may wait for it: all of a small file, the first part of a large
+/// one. What is beyond is found when it is read, and `reveille backup` looks at everything.
+fn examine(db: &Connection, file: &Arc<str>) -> Result<(), StoreError> {
+    let interrupt = db.get_interrupt_handle();
+    let (over, wait) = mpsc::channel::<()>();
+    let guard = super::spawn("store-examine".into(), file, move || {
+        // Whoever has finished drops its end.
+        if wait.recv_timeout(EXAMINE_FOR) == Err(mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    })?;
+    let verdict = db.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
+    drop(over);
+    // Before anything else runs on this connection: a late interruption would hit that.
+    let _ = guard.join();
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(()),
+        Ok(detail) => Err(StoreError::Corrupt { file: Arc::clone(file), detail }),
+        Err(failure) if failure.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
+        Err(failure) => Err(StoreError::from_sqlite(file, &failure)),
+    }
 }
 
 /// Opens a connection that can only read.
@@ -175,6 +239,49 @@ fn make(path: &Path) -> io::Result<()> {
         Err(failure) => Err(failure),
     }
 }
+
+/// Syncs the log that a process has left which was killed: its last transaction may stand there and not yet on the disk.
+fn make_safe(path: &Path) -> io::Result<()> {
+    // SQLite locks the file and its index, never the log: opening it here loses nobody's lock.
+    match File::open(beside(path, LOG)) {
+        Ok(log) => log.sync_all().and_then(|()| sync_folder(path)),
+        Err(failure) if failure.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Which files we have open under which names, to notice when somebody takes them away.
+pub(super) struct Place {
+    path: PathBuf,
+    log: PathBuf,
+    /// Device and number of the file, and of its log once there is one.
+    of_file: Option<(u64, u64)>,
+    of_log: Option<(u64, u64)>,
+}
+
+impl Place {
+    /// As it is now.
+    pub(super) fn of(path: &Path) -> Self {
+        let log = beside(path, LOG);
+        Self { of_file: identity(path), of_log: identity(&log), path: path.to_owned(), log }
+    }
+
+    /// Whether the names still lead to the files that are open: two calls of the system, once for each batch.
+    pub(super) fn still_holds(&mut self) -> bool {
+        self.of_log = self.of_log.or_else(|| identity(&self.log));
+        self.of_file == identity(&self.path) && self.of_log == identity(&self.log)
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|is| (is.dev(), is.ino()))
+}
+
+/// How the log beside a file ends (sqlite.org/wal.html).
+const LOG: &str = "-wal";
+
+/// How long a start may look for damage.
+const EXAMINE_FOR: Duration = Duration::from_millis(400);
 
 /// Opens or makes a file that only this user may read.
 fn private(path: &Path) -> io::Result<File> {

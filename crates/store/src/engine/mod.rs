@@ -94,7 +94,10 @@ impl<M: Memory> Engine<M> {
         let queue = Arc::new(Queue::new(Arc::clone(&file), limits));
         let keeper = layout.one_process.then(|| Keeper::start(path, &file, layout.name)).transpose()?;
         let duty = keeper.as_ref().map(Keeper::duty);
-        let writer = Writer::new(db, memory, Arc::clone(&file), layout.name, duty);
+        let mut writer = Writer::new(db, memory, Arc::clone(&file), (path, layout), duty);
+        if layout.one_process {
+            writer.settle_log();
+        }
         let tasks = Arc::clone(&queue);
         let writer = spawn(format!("{}-write", layout.name), &file, move || writer.run(&tasks))?;
         let readers = Readers::new(path.to_owned(), Arc::clone(&file));

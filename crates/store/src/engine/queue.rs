@@ -54,6 +54,14 @@ impl<M: Memory> Queue<M> {
         Self { file, limits, waiting: Mutex::new(waiting), wake: Condvar::new() }
     }
 
+    /// How much of what may wait does wait, in records or in bytes.
+    pub(super) fn percent(&self) -> u8 {
+        let Size { records, bytes } = self.waiting.lock().size;
+        let share = |part: usize, whole: usize| part.saturating_mul(100) / whole.max(1);
+        let most = share(records, self.limits.queue_records_max).max(share(bytes, self.limits.queue_bytes_max));
+        u8::try_from(most).unwrap_or(u8::MAX)
+    }
+
     /// Takes a job, or tells it at once why not.
     pub(super) fn push(&self, job: Box<dyn Job<M>>, size: Size) {
         let mut waiting = self.waiting.lock();

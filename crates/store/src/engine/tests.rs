@@ -385,3 +385,54 @@ fn a_file_without_the_right_to_write_is_read_only() {
     let nowhere = open(Path::new("/proc/reveille/list.db")).err().unwrap();
     assert!(matches!(nowhere, StoreError::Io { .. } | StoreError::ReadOnly { .. }), "{nowhere}");
 }
+
+#[test]
+fn a_file_that_was_taken_away_acknowledges_nothing_until_it_is_back() {
+    let folder = Folder::new();
+    let engine = open(&path(&folder)).unwrap();
+    assert_eq!(added(&engine, 1, 1), Ok(1));
+    for name in ["list.db", "list.db-wal"] {
+        let (here, away) = (folder.path().join(name), folder.path().join("away"));
+        fs::rename(&here, &away).unwrap();
+        let removed = added(&engine, 2, 1).unwrap_err();
+        assert!(matches!(removed, StoreError::Replaced { .. }), "{name}: {removed}");
+        fs::write(&here, "another").unwrap();
+        let replaced = added(&engine, 2, 1).unwrap_err();
+        assert!(matches!(replaced, StoreError::Replaced { .. }), "{name}: {replaced}");
+        fs::rename(&away, &here).unwrap();
+    }
+    assert_eq!(added(&engine, 2, 1), Ok(2));
+    engine.close();
+    assert_eq!(numbers(&open(&path(&folder)).unwrap()), [1, 2]);
+}
+
+#[test]
+fn the_process_that_has_the_file_is_named() {
+    let folder = Folder::new();
+    let _engine = open(&path(&folder)).unwrap();
+    let refusal = open(&path(&folder)).err().unwrap();
+    let sentence = refusal.to_string();
+    assert!(sentence.contains(&format!("another process ({})", std::process::id())), "{sentence}");
+}
+
+#[test]
+fn damage_in_the_middle_of_the_file_is_found_at_the_start() {
+    let folder = Folder::new();
+    let engine = open(&path(&folder)).unwrap();
+    for n in 0..400 {
+        added(&engine, n, 900).unwrap();
+    }
+    engine.close();
+    let whole = fs::read(path(&folder)).unwrap();
+    for page in [2, whole.len() / 4096 / 2, whole.len() / 4096 - 1] {
+        let mut file = whole.clone();
+        file[page * 4096..page * 4096 + 64].fill(0xff);
+        fs::write(path(&folder), &file).unwrap();
+        let damaged = open(&path(&folder)).err().unwrap_or_else(|| panic!("page {page}: it opens"));
+        assert!(matches!(damaged, StoreError::Corrupt { .. }), "page {page}: {damaged}");
+    }
+    // The file ends too early: the last pages never came to the disk.
+    fs::write(path(&folder), &whole[..whole.len() - 3 * 4096]).unwrap();
+    let short = open(&path(&folder)).err().unwrap();
+    assert!(matches!(short, StoreError::Corrupt { .. }), "{short}");
+}

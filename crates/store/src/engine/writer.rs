@@ -1,11 +1,13 @@
 //! The one thread that writes: batch in, transaction, sync, everybody told.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::Memory;
+use super::file::{self, Layout, Place};
 use super::keeper::Duty;
 use super::queue::{Batch, Job, Queue};
 use crate::completion::Completion;
@@ -17,13 +19,35 @@ pub(super) struct Writer<M: Memory> {
     /// `None` after a batch was taken back, until it is loaded anew.
     memory: Option<M>,
     file: Arc<str>,
+    path: PathBuf,
+    layout: &'static Layout,
     name: &'static str,
+    place: Place,
+    /// A sync has failed, and nothing is taken until the log was written anew.
+    in_doubt: bool,
     duty: Option<Arc<Duty>>,
 }
 
 impl<M: Memory> Writer<M> {
-    pub(super) fn new(db: Connection, memory: M, file: Arc<str>, name: &'static str, duty: Option<Arc<Duty>>) -> Self {
-        Self { db, memory: Some(memory), file, name, duty }
+    pub(super) fn new(
+        db: Connection,
+        memory: M,
+        file: Arc<str>,
+        (path, layout): (&Path, &'static Layout),
+        duty: Option<Arc<Duty>>,
+    ) -> Self {
+        let (place, path, name) = (Place::of(path), path.to_owned(), layout.name);
+        Self { db, memory: Some(memory), file, path, layout, name, place, in_doubt: false, duty }
+    }
+
+    /// Before the first batch: what the log holds is written anew, since a process that was killed may have left it there
+    /// unsynced, and we would answer "known already" to it without writing anything. Where that cannot be done, on a full
+    /// disk for instance, the store can be read, and takes nothing until it can.
+    pub(super) fn settle_log(&mut self) {
+        if let Err(reason) = file::write_anew(&self.db, &self.path, &self.file) {
+            tracing::error!(store = self.name, %reason, "the log cannot be made safe, and nothing is taken until it is");
+            self.in_doubt = true;
+        }
     }
 
     /// Writes until the queue is closed and empty.
@@ -78,8 +102,22 @@ impl<M: Memory> Writer<M> {
         }
     }
 
+    /// Makes sure that what is written now will be found again.
+    fn make_sure(&mut self) -> Result<(), StoreError> {
+        if !self.place.still_holds() {
+            return Err(StoreError::Replaced { file: Arc::clone(&self.file) });
+        }
+        if self.in_doubt {
+            self.db = file::open_writer_anew(&self.path, &self.file, self.layout)?;
+            self.in_doubt = false;
+            tracing::warn!(store = self.name, "the disk syncs again, and what it may have lost was written anew");
+        }
+        Ok(())
+    }
+
     /// Runs the jobs in one transaction. On `Err` the file is as it was before.
     fn attempt(&mut self, jobs: &mut [Box<dyn Job<M>>]) -> Result<(), Failure> {
+        self.make_sure().map_err(|error| Failure { error, only_its_own: false })?;
         let outcome = self.transact(jobs);
         if let Err(failure) = outcome {
             // What the memory learnt in this batch is not in the file.
@@ -90,9 +128,11 @@ impl<M: Memory> Writer<M> {
             {
                 tracing::error!(store = self.name, reason = %second, "a batch could not be taken back");
             }
+            let error = StoreError::from_sqlite(&self.file, &failure);
+            self.in_doubt |= matches!(error, StoreError::Unsynced { .. });
             return Err(Failure {
                 only_its_own: failure.sqlite_error_code().is_none_or(is_about_the_statement),
-                error: StoreError::from_sqlite(&self.file, &failure),
+                error,
             });
         }
         Ok(())
