@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
-use reveille_federation::request::{REQUESTS_MAX, RequestFault, SKEW_REPORTED, write_body};
+use reveille_federation::request::{Caller, REQUESTS_MAX, RequestFault, SKEW_REPORTED, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken};
 use reveille_store::{Appended, Journal, JournalEntry, StoreError, fingerprint};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::dispatch::{Dispatch, Fresh};
 use crate::handle::{Handles, is_handle};
+use crate::notification::notification;
 
 /// What intake answers: one result per request in order, or why nothing at all was taken.
 pub type Receipt = Result<Vec<PushResult>, Refusal>;
@@ -105,6 +106,7 @@ impl Intake {
                 let checked = self.check(&settings, origin, &request, now);
                 // What is refused anyway is not worth opening.
                 let checked = checked.and_then(|taken| Ok((taken, self.open(origin, &mut request, now)?)));
+                let checked = checked.and_then(|taken| fits(origin, &request, now).map(|()| taken));
                 slots.push(match checked {
                     Err(refused) => Slot::Refused(refused),
                     Ok(((lane, expires), opened)) => {
@@ -192,6 +194,22 @@ impl Intake {
         }
         Ok((lane.clone(), expires))
     }
+}
+
+/// Whether what is sealed in a push fits into what its provider takes: nobody but the sender can make it smaller, and he
+/// should hear that now. What is in clear can be shortened, and is when it is sent.
+fn fits(origin: &SipDomain, request: &PushRequest, now: Timestamp) -> Result<(), PushResult> {
+    let caller = request.call.as_ref().and_then(|call| call.caller.as_ref());
+    if request.sealed.is_none() && !matches!(caller, Some(Caller::Sealed { .. })) {
+        return Ok(());
+    }
+    let Some(provider) = request.to.as_ref().map(|to| to.provider) else { return Ok(()) };
+    let Some(push) = notification(origin, request.clone(), 0, now, request.expires) else { return Ok(()) };
+    reveille_providers::fits(provider, &push).map_err(|refusal| {
+        let why = refusal.provider_reason().unwrap_or_default();
+        info!(peer.domain = %origin, push.id = %request.id, why, "a push with sealed content is too large");
+        PushResult::new(Taken::Refused(Reason::PayloadTooLarge))
+    })
 }
 
 /// A request that has become an entry of the batch.

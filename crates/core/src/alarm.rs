@@ -75,6 +75,10 @@ alarms! {
         "feedback is not believed: somebody speaks about pushes that he was not sent, or two servers disagree",
         "compare the sender with PushNotificationProxyUri (Get-CsMcxConfiguration); after a change of publisher or a \
          restored home it ends by itself within 25 hours";
+    /// A key for sealed handles retires while handles under it still come.
+    HandleKeyEnding = "handle-key-ending" Warning:
+        "devices still send handles under a key that retires soon; from then on their pushes are refused as handle-key-gone",
+        "have the app seal its token anew, as it does when opened, or raise clearinghouse.handles.keep_days";
     /// The journal cannot be written, and push requests are refused.
     JournalRefuses = "journal-refuses" Critical:
         "the journal takes nothing: push requests are answered 503 until it does",

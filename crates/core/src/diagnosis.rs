@@ -171,6 +171,8 @@ pub enum Failure {
     HandleKeyGone,
     /// A call of before a restore, which may have rung.
     CallMayHaveRung,
+    /// A push with sealed content is too large for its provider.
+    PayloadTooLarge,
     /// A sealed handle is another organisation's or another app's.
     HandleNotYours,
 }
@@ -218,6 +220,7 @@ impl Failure {
             | Self::CallMayHaveRung
             | Self::HandleKeyGone
             | Self::HandleNotYours
+            | Self::PayloadTooLarge
             | Self::NoSuchApp
             | Self::NoSuchUser => Stage::Intake,
             Self::StoreFull => Stage::Journal,
@@ -456,6 +459,7 @@ impl Failure {
             Self::CallMayHaveRung => {
                 (90162, Ours, false, "nothing: the clearing house was restored from a backup, and a call must not ring twice")
             }
+            Self::PayloadTooLarge => (90163, Peer, false, "seal less: the provider's limit counts the whole payload"),
             Self::HandleKeyGone => (90160, Peer, false, "have the device's app seal its token anew: it does so when opened"),
             Self::HandleNotYours => {
                 (90161, Peer, false, "have the device's app seal its token for this organisation and this app")

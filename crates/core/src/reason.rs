@@ -208,6 +208,10 @@ reasons! {
         "the publisher does not take the certificate of our edge for our domain",
         "give our edge a certificate that names ORIGIN, or ask DOMAIN which name it expects (ProxyFqdn there); \
          Test-CsMcxPushNotification -AccessEdgeFqdn EDGE -Detailed tells the name to give them";
+    /// With what is sealed in it, it is larger than its provider takes.
+    PayloadTooLarge = "payload-too-large" by ClearingHouse:
+        "with what is sealed in it the push is larger than its provider takes: 4096 bytes, and 5120 for a call at APNs",
+        "have the app's own server seal less: a name instead of a text, which the device fetches when it is awake";
     /// The user's mobility policy says no.
     PolicyForbids = "policy-forbids" by Home:
         "the user's mobility policy forbids push notifications",

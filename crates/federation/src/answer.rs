@@ -69,6 +69,7 @@ pub const fn status(refusal: &Refusal) -> u16 {
         Refusal::Request { reason } => match reason {
             Reason::AppNotGranted | Reason::HandleNotYours | Reason::OutcomeUnknown => 403,
             Reason::HandleKeyGone | Reason::NoSuchApp => 404,
+            Reason::PayloadTooLarge => 413,
             Reason::Throttled => 480,
             _ => 400,
         },

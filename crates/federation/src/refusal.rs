@@ -258,6 +258,7 @@ impl Refusal {
                 Reason::AppNotGranted => Failure::AppNotGranted,
                 Reason::ClockSkew => Failure::ClockSkew,
                 Reason::OutcomeUnknown => Failure::CallMayHaveRung,
+                Reason::PayloadTooLarge => Failure::PayloadTooLarge,
                 Reason::HandleKeyGone => Failure::HandleKeyGone,
                 Reason::HandleNotYours => Failure::HandleNotYours,
                 Reason::NoSuchApp => Failure::NoSuchApp,

@@ -176,6 +176,7 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         (_, Some(90160)) => refused(Reason::HandleKeyGone),
         (_, Some(90161)) => refused(Reason::HandleNotYours),
         (_, Some(90162)) => refused(Reason::OutcomeUnknown),
+        (_, Some(90163)) => refused(Reason::PayloadTooLarge),
         (400 | 413 | 415, _) => refused(Reason::InvalidRequest),
         // The publisher's certificate check; any other 403 is somebody's configuration, and may be mended in time.
         (403, Some(1010)) if !is_ours => refused(Reason::PartnerRejectsCertificate),
@@ -242,6 +243,7 @@ mod tests {
             (404, "ms-diagnostics: 90160;reason=\"key\"\r\n", refused(Reason::HandleKeyGone)),
             (403, "ms-diagnostics: 90161;reason=\"handle\"\r\n", refused(Reason::HandleNotYours)),
             (403, "ms-diagnostics: 90162;reason=\"rung\"\r\n", refused(Reason::OutcomeUnknown)),
+            (413, "ms-diagnostics: 90163;reason=\"size\"\r\n", refused(Reason::PayloadTooLarge)),
             (404, "ms-diagnostics-public: 90110;reason=\"app\"\r\n", refused(Reason::NoSuchApp)),
             (404, "ms-diagnostics-public: 1003;reason=\"who\"\r\n", refused(Reason::NoClearingHouse)),
             (404, "", refused(Reason::NoClearingHouse)),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Timestamp, Verdict};
 
+pub(crate) use encode::fits;
 pub use credentials::{KeyFault, Keyring, Signer};
 
 use crate::notification::Notification;

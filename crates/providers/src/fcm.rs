@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Clock, Timestamp, Verdict};
 
+pub(crate) use encode::fits;
 pub use credentials::{Account, AccountFault};
 
 use crate::notification::Notification;

@@ -20,3 +20,14 @@ pub use sender::{
     Access, Breakers, Broken, Circuits, Health, Patience, Proxy, Sender, SenderConfig, SenderFault, State, Target,
     Which,
 };
+
+/// Whether a provider takes a push of this size; else its refusal, which names the size and the limit. What only the
+/// provider itself can say is not asked.
+pub fn fits(provider: reveille_core::Provider, push: &Notification) -> Result<(), reveille_core::Verdict> {
+    use reveille_core::Provider;
+    match provider {
+        Provider::Apns => apns::fits(push),
+        Provider::Fcm => fcm::fits(push),
+        Provider::Mpns | Provider::WebPush | Provider::Wns => Ok(()),
+    }
+}

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use reveille_core::{Clock, DeviceToken, Reason, SipDomain, Timestamp};
+use reveille_core::{Alarm, Clock, DeviceToken, Reason, SipDomain, Timestamp};
 use reveille_federation::request::To;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{info, warn};
 
 pub use key::KeyFault;
 pub use ring::{KeyStatus, Phase};
@@ -218,11 +218,8 @@ impl Handles {
             for ending in self.ending(self.clock.now()) {
                 let KeyStatus { id, opened, .. } = ending;
                 let retires = ending.retires.map(|at| at.to_string()).unwrap_or_default();
-                error!(
-                    alarm = "handle-key-ending", key = %id, retires, opened,
-                    "devices still send handles under a key that retires soon: their pushes will be refused as \
-                     handle-key-gone. Have the app seal its token anew, or raise clearinghouse.handles.keep_days"
-                );
+                let alarm = Alarm::HandleKeyEnding;
+                warn!(alarm = alarm.as_str(), key = %id, retires, opened, "{}", alarm.sentence());
             }
             if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
                 return;

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use reveille_core::Reason;
+use reveille_federation::request::{Call, Caller, Media};
 use reveille_federation::{PushResult, Refusal, Taken};
 
 use super::*;
@@ -153,4 +154,35 @@ async fn a_call_of_before_a_restore_is_refused_and_a_message_is_not() {
     assert_eq!(house.submit("contoso.com", &[born(early, call(1))]).await, Ok(vec![refused(Reason::OutcomeUnknown)]));
     assert_eq!(house.submit("contoso.com", &[born(early, message(2))]).await, Ok(vec![journaled()]));
     assert_eq!(house.submit("contoso.com", &[born(restored, call(3))]).await, Ok(vec![journaled()]));
+}
+
+#[tokio::test]
+async fn what_is_sealed_goes_on_unchanged_and_what_no_provider_takes_is_refused() {
+    let house = House::new().await;
+    let sealed = |bytes: usize| Some("s".repeat(bytes).into());
+    let caller = |bytes: usize| {
+        let caller = Some(Caller::Sealed { sealed: "c".repeat(bytes).into() });
+        Some(Call { id: "call-1".into(), media: Media::Audio, caller })
+    };
+    let results = house
+        .submit(
+            "contoso.com",
+            &[
+                PushRequest { sealed: sealed(3500), ..message(1) },
+                PushRequest { sealed: sealed(4096), ..message(2) },
+                PushRequest { call: caller(4500), ..call(3) },
+                PushRequest { call: caller(5120), ..call(4) },
+                PushRequest { sealed: sealed(3000), call: caller(2200), ..call(5) },
+            ],
+        )
+        .await
+        .unwrap();
+    let large = refused(Reason::PayloadTooLarge);
+    assert_eq!(results, [journaled(), large, journaled(), large, large]);
+    let offered = house.messages.offered.lock();
+    assert_eq!(offered[0].sealed, sealed(3500));
+    drop(offered);
+    let offered = house.calls.offered.lock();
+    let sealed_caller = offered[0].call.as_ref().and_then(|call| call.caller_sealed.as_deref());
+    assert_eq!(sealed_caller.map(str::len), Some(4500));
 }

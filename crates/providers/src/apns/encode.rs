@@ -84,6 +84,11 @@ impl Encoder {
     }
 }
 
+/// Whether Apple takes a push of this size; else the refusal, with size and limit.
+pub(crate) fn fits(push: &Notification) -> Result<(), Verdict> {
+    payload(push, kind(push, push.channel)?, &mut Scratch::new()).map(drop)
+}
+
 /// `apns-push-type`, of which three are of use to us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {

@@ -62,6 +62,11 @@ impl Encoder {
     }
 }
 
+/// Whether Google takes a push of this size; else the refusal, with size and limit.
+pub(crate) fn fits(push: &Notification) -> Result<(), Verdict> {
+    payload(push, push.created, &mut Scratch::new()).map(drop)
+}
+
 fn payload(push: &Notification, now: Timestamp, scratch: &mut Scratch) -> Result<Bytes, Verdict> {
     let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
     let size = Parts::of(push, body).bytes();
