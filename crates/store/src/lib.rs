@@ -50,7 +50,7 @@ pub use admin::{
     RETIRED_MAX, Retirement, RoleSeen, SESSIONS_PER_ACCOUNT, SqliteAdmin, TOKENS_MAX,
 };
 pub use completion::{Completion, Pending, wait};
-pub use engine::{Inspected, Limits, copy_store, inspect_store, rest_store};
+pub use engine::{Inspected, Limits, Room, copy_store, inspect_store, rest_store};
 pub use error::StoreError;
 pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
 pub use journal::{

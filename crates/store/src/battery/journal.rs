@@ -364,3 +364,36 @@ pub(super) fn old_feedback_is_given_up<B: Backend<Store: Journal>>(backend: &B) 
     assert_eq!(done(|done| journal.feedback_purge(at(2003), 2, done)), 1);
     assert_eq!(journal.feedback_open(10).unwrap().len(), 2);
 }
+
+/// What was received since is counted for each organisation, newest first and by parts.
+pub(super) fn what_was_received_since_is_counted_for_each_organisation(backend: &impl Backend<Store: Journal>) {
+    let journal = backend.open();
+    for first in [0, 50, 100] {
+        taken(&journal, (first..first + 50).map(|n| entry("contoso.com", n)).collect());
+        taken(&journal, (first..first + 10).map(|n| entry("fabrikam.com", n)).collect());
+    }
+    let journal = backend.reopen(journal);
+    let later = taken(&journal, vec![entry("contoso.com", 999)]);
+    let count = |since: u64, blocks: usize| {
+        let (mut all, mut before) = (std::collections::BTreeMap::<String, u64>::new(), Some(journal.first_new()));
+        while let Some(number) = before {
+            let (counts, next) = journal.received_since(at(since), number, blocks).unwrap();
+            counts.into_iter().for_each(|(origin, count)| *all.entry(origin.to_string()).or_default() += count);
+            assert!(next.is_none_or(|next| next < number), "it goes on");
+            before = next;
+        }
+        all
+    };
+    let both = |contoso, fabrikam| [("contoso.com".to_owned(), contoso), ("fabrikam.com".to_owned(), fabrikam)].into();
+    for blocks in [1, 2, 1000] {
+        assert_eq!(count(0, blocks), both(150, 30), "by {blocks}");
+        // Number n was received at 1000 + n: of contoso.com 120 and later, of fabrikam.com 100 and later.
+        assert_eq!(count(1120, blocks).get("contoso.com"), Some(&30));
+        assert_eq!(count(1105, blocks), both(45, 5));
+    }
+    assert!(journal.first_new() <= seq_in(&later), "what this life has taken is not counted");
+}
+
+fn seq_in(numbers: &[u64]) -> u64 {
+    numbers[0]
+}

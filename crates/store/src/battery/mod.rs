@@ -105,6 +105,7 @@ mod sqlite {
         open_pushes_are_read_in_order_and_page_by_page,
         the_same_id_of_another_origin_is_another_push,
         what_is_purged_is_new_again_and_what_is_open_stays,
+        what_was_received_since_is_counted_for_each_organisation,
     }
 
     pass! { verdicts on JournalFile:

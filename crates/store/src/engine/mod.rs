@@ -8,6 +8,7 @@ mod file;
 mod keeper;
 mod queue;
 mod readers;
+mod room;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 pub use self::copies::{Inspected, copy_store, inspect_store, rest_store};
+pub use self::room::Room;
 pub(crate) use self::file::Layout;
 use self::file::RoleLock;
 use self::keeper::Keeper;

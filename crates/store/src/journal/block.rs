@@ -146,6 +146,12 @@ impl Block {
     }
 }
 
+/// The keys alone of a block that was stored as these bytes.
+pub(super) fn read_keys(keys: &[u8]) -> rusqlite::Result<impl Iterator<Item = Key>> {
+    let (keys, left) = keys.as_chunks::<KEY_BYTES>();
+    if left.is_empty() { Ok(keys.iter().map(read_key)) } else { Err(columns::unknown(0)) }
+}
+
 fn read_key(bytes: &[u8; KEY_BYTES]) -> Key {
     Key {
         origin_no: u32::from_le_bytes(part(bytes, 0)),

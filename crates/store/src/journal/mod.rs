@@ -4,6 +4,7 @@
 //! synced to disk.
 
 mod block;
+mod census;
 mod desk;
 mod fingerprint;
 mod flows;
@@ -19,6 +20,7 @@ use reveille_core::delivery::PushState;
 use reveille_core::{IdentityId, LaneKey, PushId, SipDomain, Timestamp};
 
 use crate::completion::Completion;
+use crate::engine::Room;
 use crate::error::StoreError;
 
 pub use fingerprint::fingerprint;
@@ -58,6 +60,19 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Those pushes of these stretches that are still open, in the order of the stretches.
     fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError>;
+
+    /// How many pushes of each organisation were received at `since` or later, among those with numbers below `before`:
+    /// the newest first, in about `blocks` times 64 numbers at most. Answers before which number to go on, if not all has
+    /// been seen.
+    fn received_since(
+        &self,
+        since: Timestamp,
+        before: u64,
+        blocks: usize,
+    ) -> Result<(Vec<(SipDomain, u64)>, Option<u64>), StoreError>;
+
+    /// How much room is left for more at this moment. May ask the system: not for every push.
+    fn room(&self) -> Room;
 
     /// What became of one push, until it is purged.
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError>;

@@ -8,10 +8,10 @@ use reveille_core::{PushId, SipDomain, Timestamp};
 use super::desk::{Desk, Numbers};
 use super::{
     Appended, Brake, BrakeScope, Braked, Completed, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry,
-    OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, flows, outbox, verdicts, view,
+    OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows, outbox, verdicts, view,
 };
 use crate::completion::Completion;
-use crate::engine::{Engine, Layout, Limits};
+use crate::engine::{Engine, Layout, Limits, Room};
 use crate::error::StoreError;
 
 /// The clearing house's journal in a SQLite file that one process has open. Clones share it.
@@ -85,6 +85,19 @@ impl Journal for SqliteJournal {
 
     fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError> {
         self.engine.read(|db| flows::read(db, stretches))
+    }
+
+    fn received_since(
+        &self,
+        since: Timestamp,
+        before: u64,
+        blocks: usize,
+    ) -> Result<(Vec<(SipDomain, u64)>, Option<u64>), StoreError> {
+        self.engine.read(|db| census::received_since(db, since, before, blocks))
+    }
+
+    fn room(&self) -> Room {
+        self.engine.room()
     }
 
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError> {
