@@ -162,7 +162,7 @@ fn answer(message: &Message, receipt: Receipt, watch: Option<Watch>, name: &str)
                 let refusal = Refusal::Request { reason };
                 message::refused(message, &refusal, audience, retry_after, TAG)
             }
-            _ => message::taken(message, &results, watch.map(Watch::times), TAG),
+            _ => message::taken(message, &results, watch.map(Watch::times), None, TAG),
         },
     }
 }

@@ -11,6 +11,7 @@ pub mod message;
 pub mod policy;
 pub mod probe;
 pub mod push_result;
+pub mod quota;
 pub mod refusal;
 pub mod request;
 pub mod route;
@@ -18,5 +19,6 @@ pub mod trust;
 
 pub use policy::{AdmittedPeer, TrustedEdge};
 pub use push_result::{PushResult, Taken};
+pub use quota::Quota;
 pub use refusal::Refusal;
 pub use request::PushRequest;

@@ -102,8 +102,15 @@ pub fn write(envelope: Envelope<'_>, body: &[u8]) -> Result<Bytes, PrintError> {
     Ok(out.freeze())
 }
 
-/// The 202 for a MESSAGE with push requests, after the sync; with how long a single probe took.
-pub fn taken(request: &Message, results: &[PushResult], times: Option<Times>, tag: &str) -> Bytes {
+/// The 202 for a MESSAGE with push requests, after the sync; with how long a single probe took, and the value of
+/// `Push-Quota` ([`crate::quota`]).
+pub fn taken(
+    request: &Message,
+    results: &[PushResult],
+    times: Option<Times>,
+    quota: Option<&str>,
+    tag: &str,
+) -> Bytes {
     let mut value = String::with_capacity(24 * results.len());
     push_result::write(results, &mut value);
     if let Some(times) = times {
@@ -111,7 +118,24 @@ pub fn taken(request: &Message, results: &[PushResult], times: Option<Times>, ta
     }
     respond(request, 202, tag, |response| {
         response.header(Name::PushResult, &value);
+        if let Some(quota) = quota {
+            response.header(Name::PushQuota, quota);
+        }
     })
+}
+
+/// The answer for a single push request that was refused.
+pub fn push_refused(
+    request: &Message,
+    refusal: &Refusal,
+    audience: Audience<'_>,
+    retry_after: Option<Duration>,
+    quota: Option<&str>,
+    tag: &str,
+) -> Bytes {
+    let Answer { status, mut headers, problem } = answer(refusal, audience, retry_after);
+    headers.extend(quota.map(|quota| (Name::PushQuota.as_str(), quota.to_owned())));
+    refused_with(request, status, &headers, &problem, tag)
 }
 
 /// The answer for a MESSAGE that was not taken.

@@ -97,6 +97,8 @@ names! {
     ProxyAuthorization = "Proxy-Authorization";
     /// §20.29.
     ProxyRequire = "Proxy-Require";
+    /// `Push-Quota`, what the clearing house still takes of the sender.
+    PushQuota = "Push-Quota";
     /// `Push-Result`, the clearing house's answer per push request.
     PushResult = "Push-Result";
     /// RFC 3326.
@@ -163,7 +165,7 @@ impl Name {
             7 => &[Self::CallId, Self::Contact, Self::Expires, Self::Require, Self::Subject, Self::Warning],
             8 => &[Self::Priority, Self::ReferTo, Self::Replaces],
             9 => &[Self::Supported, Self::Timestamp],
-            10 => &[Self::UserAgent, Self::FlowTimer],
+            10 => &[Self::UserAgent, Self::PushQuota, Self::FlowTimer],
             11 => &[Self::PushResult, Self::RetryAfter, Self::Unsupported, Self::MinExpires, Self::ReferredBy],
             12 => &[Self::MaxForwards, Self::ContentType, Self::RecordRoute, Self::FeatureCaps, Self::AllowEvents],
             13 => &[Self::Authorization, Self::ProxyRequire, Self::ServiceRoute],

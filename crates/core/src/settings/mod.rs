@@ -16,6 +16,8 @@ mod mcx;
 mod mobility;
 mod monitoring;
 mod push;
+mod push_account;
+mod push_quota;
 mod rules;
 mod scope;
 
@@ -40,6 +42,8 @@ pub use mcx::{ExposedWebUrl, McxConfiguration};
 pub use mobility::{MobilityPolicy, PolicyGrant, VoiceSettings};
 pub use monitoring::{HealthMonitoringConfiguration, ProbeSchedule};
 pub use push::{PushApp, PushNotificationConfiguration};
+pub use push_account::{JwkKey, PROOFS_MAX, PublicJwk, PushAccount, PushAccountSecret, SECRETS_MAX};
+pub use push_quota::{DeviceBudget, PushQuota};
 pub use rules::{RECORD_BYTES_MAX, RECORDS_MAX};
 pub use scope::Scope;
 
@@ -73,10 +77,14 @@ pub enum Setting {
     ProbeSchedule(ProbeSchedule),
     /// A public messaging service that carries domains.
     PublicProvider(PublicProvider),
+    /// A machine that sends push requests over HTTPS.
+    PushAccount(PushAccount),
     /// Which organisations one of the publisher's apps serves.
     PushApp(PushApp),
     /// Which providers are switched on.
     PushNotificationConfiguration(PushNotificationConfiguration),
+    /// How much of the clearing house organisations may have.
+    PushQuota(PushQuota),
 }
 
 impl Setting {
@@ -96,8 +104,10 @@ impl Setting {
             Self::PolicyGrant(_) => "PolicyGrant",
             Self::ProbeSchedule(_) => "ProbeSchedule",
             Self::PublicProvider(_) => "PublicProvider",
+            Self::PushAccount(_) => "PushAccount",
             Self::PushApp(_) => "PushApp",
             Self::PushNotificationConfiguration(_) => "PushNotificationConfiguration",
+            Self::PushQuota(_) => "PushQuota",
         }
     }
 
@@ -122,8 +132,10 @@ impl Setting {
             Self::PolicyGrant(record) => record.identity.to_string(),
             Self::ProbeSchedule(record) => record.identity.clone(),
             Self::PublicProvider(record) => record.identity.clone(),
+            Self::PushAccount(record) => record.identity.clone(),
             Self::PushApp(record) => record.identity.clone(),
             Self::PushNotificationConfiguration(record) => record.identity.to_string(),
+            Self::PushQuota(record) => record.identity.clone(),
         }
     }
 
@@ -144,7 +156,9 @@ impl Setting {
             | Self::PolicyGrant(_)
             | Self::ProbeSchedule(_)
             | Self::PublicProvider(_)
-            | Self::PushApp(_) => None,
+            | Self::PushAccount(_)
+            | Self::PushApp(_)
+            | Self::PushQuota(_) => None,
         }
     }
 }
@@ -332,11 +346,37 @@ impl Snapshot {
         self.providers().filter(|record| record.enabled).map(|record| record.carrier)
     }
 
+    /// The machine account of that name.
+    pub fn push_account(&self, account: &str) -> Option<&PushAccount> {
+        match self.find("PushAccount", account) {
+            Some(Setting::PushAccount(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// All machine accounts, by name.
+    pub fn push_accounts(&self) -> impl Iterator<Item = &PushAccount> {
+        self.of_kind("PushAccount").filter_map(|row| match &row.setting {
+            Setting::PushAccount(record) => Some(record),
+            _ => None,
+        })
+    }
+
     /// The publisher's app of that name.
     pub fn push_app(&self, app: &str) -> Option<&PushApp> {
         match self.find("PushApp", app) {
             Some(Setting::PushApp(record)) => Some(record),
             _ => None,
+        }
+    }
+
+    /// How much of the clearing house that organisation may have: its own record's, else the global one's, else the
+    /// usual amount.
+    pub fn push_quota(&self, organisation: &SipDomain) -> PushQuota {
+        let own = || self.find("PushQuota", organisation.as_str());
+        match own().or_else(|| self.find("PushQuota", PushQuota::GLOBAL)) {
+            Some(Setting::PushQuota(record)) => record.clone(),
+            _ => PushQuota::default(),
         }
     }
 

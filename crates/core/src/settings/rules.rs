@@ -84,6 +84,12 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
                 value => Err(Conflict::Range { property: "IntervalMinutes", value, range: "1 to 525600, a year" }),
             }
         }
+        Setting::PushAccount(record) => match record.fault() {
+            Some((property, value, why)) => {
+                Err(Conflict::Malformed { property, value: value.chars().take(80).collect(), why })
+            }
+            None => Ok(()),
+        },
         Setting::PushApp(record) => {
             name("Identity", &record.identity)?;
             for (property, value, most, range) in [
@@ -97,6 +103,7 @@ pub(super) fn check(snapshot: &Snapshot, change: &SettingChange) -> Result<(), C
             }
             Ok(())
         }
+        Setting::PushQuota(record) => record.fault().map_or(Ok(()), Err),
         Setting::AutodiscoverConfiguration(record) => record.web_links.iter().try_for_each(|link| {
             name("Token", &link.token)?;
             name("Href", &link.href)
