@@ -111,7 +111,7 @@ pub(crate) fn audit(
     let mut apns_ids: HashMap<String, String> = HashMap::new();
     ledger.read(|all, forgotten| -> Result<()> {
         // By device and conversation, in the order in which they were asked for: when the provider saw each first.
-        let mut conversations: HashMap<(&str, usize), Vec<(u64, &Asked)>> = HashMap::new();
+        let mut conversations: HashMap<(&str, usize), Vec<(Arrival, &Asked)>> = HashMap::new();
         figures.asked = all.len();
         figures.dead_tokens = forgotten.len();
         for asked in all {
@@ -123,23 +123,19 @@ pub(crate) fn audit(
                     figures.fault(|f| &mut f.new_ids, || format!("{known} and {} share an apns-id", arrival.push));
                 }
             }
-            if let Some(first) = arrivals.iter().map(|arrival| arrival.seq).min() {
-                conversations.entry((&asked.token, asked.conversation)).or_default().push((first, asked));
+            if let Some(first) = arrivals.iter().min_by_key(|arrival| arrival.seq) {
+                conversations.entry((&asked.token, asked.conversation)).or_default().push((first.clone(), asked));
             }
         }
         figures.conversations = conversations.len();
         for arrived in conversations.values() {
-            for pair in arrived.windows(2).filter(|pair| pair[0].0 > pair[1].0) {
-                let (one, two) = (pair[0].1, pair[1].1);
-                figures.fault(
-                    |f| &mut f.disordered,
-                    || {
-                        format!(
-                            "{} ({:?}) came as {} behind {} as {}",
-                            one.id, one.channel, pair[0].0, two.id, pair[1].0
-                        )
-                    },
-                );
+            for pair in arrived.windows(2).filter(|pair| pair[0].0.seq > pair[1].0.seq) {
+                let tell = |(arrival, asked): &(Arrival, &Asked)| {
+                    let waited = arrival.at_ms.saturating_sub(asked.accepted.unwrap_or(arrival.at_ms));
+                    format!("{} (at {} ms, {waited} ms after it was accepted)", asked.id, arrival.at_ms % 1_000_000)
+                };
+                let (late, early) = (tell(&pair[0]), tell(&pair[1]));
+                figures.fault(|f| &mut f.disordered, || format!("out of order: {late} came behind {early}"));
             }
         }
         Ok(())

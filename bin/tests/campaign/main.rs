@@ -25,6 +25,9 @@ use ledger::Ledger;
 use plan::{Fault, Plan};
 use world::World;
 
+/// How many things are shown that are not as promised and not judged yet.
+const TOLD: usize = 5;
+
 /// How long the short run lasts, beside its beginning and its end.
 const SECONDS: u64 = 15;
 
@@ -70,6 +73,9 @@ async fn campaign(plan: &Plan, seed: u64) -> Result<()> {
     let settled = begun.elapsed();
     let figures = world.audit()?;
     say(&format!("{done}\n{figures}\nanswered after {:.1} s, settled after {:.1} s", secs(answered), secs(settled)));
+    for fault in figures.faults.iter().take(if figures.broken(false) { 0 } else { TOLD }) {
+        say(fault);
+    }
     let strict = from_env("REVEILLE_CRASH_STRICT")?.is_some_and(|strict| strict > 0);
     ensure!(!figures.broken(strict), "against the promises:\n{}", figures.faults.join("\n"));
     ensure!(figures.accepted > 100 && done.kills > 0, "the campaign has shown nothing");
