@@ -42,6 +42,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         }
         Err(error) => return Ok(wrong(&error.to_string())),
     };
+    server.follow(&options.config);
     say_ready(options.ready_fd)?;
     let (mut hangup, mut terminate) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let mut failed = false;

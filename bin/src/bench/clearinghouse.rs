@@ -13,7 +13,7 @@ use reveille_core::settings::{PushApp, Setting};
 use reveille_core::{Channel, Clock as _, DeviceToken, Environment, Event, IdentityId, Provider, PushId, Timestamp};
 use reveille_federation::PushRequest;
 use reveille_federation::request::{CONTENT_TYPE_V1, To, write_body};
-use reveille_server::config::{App, ClearingHouse, Hop, Log, Ops, Raw, Resolver, Store, Tls};
+use reveille_server::config::{App, ClearingHouse, Hop, Log, Ops, Proxies, Raw, Resolver, Store, Tls};
 use reveille_server::{SystemClock, process, settings_file};
 use reveille_sim::certs::Ca;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
@@ -253,6 +253,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
         server: Some(apns.to_owned()),
         roots: Some(apns_dir.join("ca.pem")),
         connections: 2,
+        connections_max: 8,
     };
     Ok(Raw {
         sites: Vec::new(),
@@ -272,6 +273,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
             edges: vec!["edge.push.example.net".parse()?],
             edge: Hop { name: "edge.push.example.net".parse()?, address: listen, also: Vec::new() },
             handles: None,
+            proxies: Proxies::default(),
             apps: APPS.iter().map(app).collect(),
         }),
     })

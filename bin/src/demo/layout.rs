@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use reveille_core::settings::Setting;
 use reveille_core::{Environment, Provider};
 use reveille_server::config::{
-    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, HandleKeys, Home, Hop, Log, Ops, Raw, Resolver,
-    ServedDomain, SrvRecord, Store, Tls,
+    Admin, App, Av, AvServer, ClearingHouse, Digest, Edge, EdgeLimits, HandleKeys, Home, Hop, Log, Ops, Proxies, Raw,
+    Resolver, ServedDomain, SrvRecord, Store, Tls,
 };
 use reveille_sim::certs::{Ca, Leaf};
 
@@ -309,6 +309,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             server: Some(apns.to_string()),
             roots: Some(dir.join("ca.pem")),
             connections: 2,
+            connections_max: 8,
         })
         .collect();
     apps.push(App {
@@ -321,6 +322,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
         server: Some(at.simulators(8444).to_string()),
         roots: Some(dir.join("ca.pem")),
         connections: 2,
+        connections_max: 8,
     });
     let house = Raw {
         sites: Vec::new(),
@@ -340,6 +342,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             edges: vec![name("edge.push.example.net")?],
             edge: Hop { name: name("edge.push.example.net")?, address: at.publisher_edge_internal(), also: Vec::new() },
             handles: Some(HandleKeys { keys: dir.join("handle-keys"), keep_days: 90 }),
+            proxies: Proxies::default(),
             apps,
         }),
     };

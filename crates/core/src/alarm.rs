@@ -96,6 +96,26 @@ alarms! {
     PartEnded = "part-ended" Critical:
         "a part of a role has ended by itself, and the process ends with it",
         "the service manager starts it again; report the log events before this one";
+    /// The certificate that an app shows its provider ends.
+    PushCertificateEnds = "push-certificate-ends" Critical:
+        "the certificate of an app for its push service ends, or has ended",
+        "renew it at the push service and put it in place of the file: it is read again by itself";
+    /// A provider fails, or asks a lane for a pause.
+    PushCircuitOpen = "push-circuit-open" Warning:
+        "the push service fails or asks for a pause: pushes wait, and one probes from time to time",
+        "Get-CsPushLane tells since when and what the push service says; nothing is lost while pushes live";
+    /// A provider's clock differs from ours.
+    PushClock = "push-clock" Warning:
+        "this machine's clock and the push service's differ",
+        "timedatectl; where clocks differ by minutes, push services refuse credentials";
+    /// A credential file holds what cannot be used.
+    PushCredentialUnusable = "push-credential-unusable" Critical:
+        "the file of a push credential cannot be used: what was read before stays in use, and the next start would fail",
+        "put the key as its push service gave it into the file; it is read again by itself";
+    /// A provider's host cannot be reached.
+    PushHostUnreachable = "push-host-unreachable" Critical:
+        "the push service cannot be reached",
+        "let this machine reach the address that the log event names, or set [clearinghouse.proxies]";
     /// A store failed to write.
     StoreFailed = "store-failed" Critical:
         "a batch could not be written",

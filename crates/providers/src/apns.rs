@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Timestamp, Verdict};
 
-pub(crate) use encode::fits;
 pub use credentials::{KeyFault, Keyring, Signer};
+pub(crate) use encode::fits;
 
 use crate::notification::Notification;
 use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};

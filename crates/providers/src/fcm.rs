@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::Request;
 use reveille_core::{Channel, Clock, Timestamp, Verdict};
 
-pub(crate) use encode::fits;
 pub use credentials::{Account, AccountFault};
+pub(crate) use encode::fits;
 
 use crate::notification::Notification;
 use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};

@@ -7,10 +7,9 @@ use reveille_clearinghouse::feedback::{Federation, Outbox};
 use reveille_clearinghouse::handle::{Handles, KeyFault};
 use reveille_clearinghouse::{Court, Doorway, Intake};
 use reveille_core::settings::Snapshot;
-use reveille_core::{AppKey, Channel, Clock as _, LaneKey, Provider};
+use reveille_core::{AppKey, Channel, LaneKey};
 use reveille_providers::apns::Keyring;
-use reveille_providers::tls::Trust;
-use reveille_providers::{Access, Outcomes, Sender, SenderConfig, Target, apns, fcm};
+use reveille_providers::{Circuits, Outcomes, Sender, SenderConfig};
 use reveille_sip_net::{ClientAuth, ListenLimits, Listener, Pool, PoolLimits, Requests};
 use reveille_store::SqliteJournal;
 use tokio::sync::{Notify, watch};
@@ -18,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::SystemClock;
 use crate::config::{App, ClearingHouse as Config, Store};
-use crate::credential_file::CredentialFile;
 use crate::examiner::Examiner;
 use crate::home::target;
 use crate::ops::House;
+use crate::push_keys::{Approach, PushKeys, approach};
 use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::vitals::Doors;
@@ -48,8 +47,7 @@ pub(crate) fn start(
     // Lanes, dispatch and feedback stop after the door, so that what was taken is still on its way as long as may be.
     let inner = CancellationToken::new();
     let examiner = Examiner::new(Arc::clone(&dispatch) as _);
-    let files = config.apps.iter().map(|app| CredentialFile::of(app, SystemClock.now())).collect();
-    let senders = senders(&config.apps, &examiner, &inner)?;
+    let (senders, push_keys) = senders(config, &examiner, &inner)?;
     dispatch.open(senders.iter().map(|sender| {
         let outlet: Box<dyn Outlet> = Box::new(Arc::clone(sender));
         (sender.lane().clone(), outlet)
@@ -85,7 +83,7 @@ pub(crate) fn start(
         dispatch: Arc::clone(&dispatch),
         journal: Arc::clone(&journal),
         senders: senders.clone(),
-        files,
+        push_keys: Arc::clone(&push_keys),
         examiner,
         court: Arc::clone(&court),
         handles: Arc::clone(&handles),
@@ -95,6 +93,7 @@ pub(crate) fn start(
         let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
         let mut feedback = tokio::spawn(outbox.run(inner.clone()));
         let mut keys = tokio::spawn(handles.watch(inner.clone()));
+        let mut credentials = tokio::spawn(push_keys.watch(inner.clone()));
         let mut judging = tokio::spawn(Arc::clone(&court).run(inner.clone()));
         // A part that ends before it was told to is a broken invariant: the role ends with it, and the process is told.
         tokio::select! {
@@ -102,13 +101,14 @@ pub(crate) fn start(
             outcome = &mut replay => return tracing::error!(?outcome, "replay has ended by itself"),
             outcome = &mut feedback => return tracing::error!(?outcome, "feedback has ended by itself"),
             outcome = &mut keys => return tracing::error!(?outcome, "the watch over handle keys has ended by itself"),
+            outcome = &mut credentials => return tracing::error!(?outcome, "the watch over push credentials has ended by itself"),
             outcome = &mut judging => return tracing::error!(?outcome, "the court has ended by itself"),
         }
         for sender in senders {
             sender.drain().await;
         }
         inner.cancel();
-        for task in [replay, feedback, keys, judging] {
+        for task in [replay, feedback, keys, credentials, judging] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the clearing house has failed");
             }
@@ -137,73 +137,46 @@ pub(crate) fn app_key(app: &App) -> AppKey {
     AppKey { provider: app.provider, app: app.app.as_str().into(), environment: app.environment }
 }
 
-/// A sender for each lane: every app has one for messages and one for calls.
-fn senders(apps: &[App], outcomes: &Arc<Examiner>, stop: &CancellationToken) -> Result<Vec<Arc<Sender>>, StartError> {
-    let accesses = accesses(apps).map_err(|(key, sentence)| StartError::App { key, sentence })?;
-    let mut senders = Vec::with_capacity(2 * apps.len());
-    for (index, (app, (access, trust, target))) in apps.iter().zip(accesses).enumerate() {
-        for channel in [Channel::Message, Channel::Voip] {
+/// A sender for each lane: every app has one for messages and one for calls. Answers them with what watches over their
+/// credentials.
+fn senders(
+    house: &Config,
+    outcomes: &Arc<Examiner>,
+    stop: &CancellationToken,
+) -> Result<(Vec<Arc<Sender>>, Arc<PushKeys>), StartError> {
+    let keyring = Keyring::default();
+    let approaches = approaches(house, &keyring).map_err(|(key, sentence)| StartError::App { key, sentence })?;
+    // What is true of an app, or of a push service's host, is true for all lanes there.
+    let circuits = Circuits::default();
+    let mut keyed = Vec::with_capacity(house.apps.len());
+    for (index, (app, approach)) in house.apps.iter().zip(approaches).enumerate() {
+        let start = |channel| {
             let lane = LaneKey { app: app_key(app), channel };
-            let mut config = SenderConfig::new(lane, access.clone(), trust.clone());
-            config.connections = app.connections;
-            if let Some(target) = &target {
+            let mut config = SenderConfig::new(lane, approach.access.clone(), approach.trust.clone());
+            (config.connections, config.connections_max) = (app.connections, app.connections_max);
+            config.circuits = circuits.clone();
+            if let Some(target) = &approach.target {
                 config.target = target.clone();
             }
+            config.target.proxy.clone_from(&approach.proxy);
             let outcomes: Arc<dyn Outcomes> = Arc::clone(outcomes) as _;
-            let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop).map_err(|fault| {
-                StartError::App { key: format!("clearinghouse.apps[{index}]"), sentence: fault.to_string() }
-            })?;
-            senders.push(Arc::new(sender));
-        }
+            let sender = Sender::start(config, outcomes, Arc::new(SystemClock), stop);
+            sender.map(Arc::new).map_err(|fault| StartError::App {
+                key: format!("clearinghouse.apps[{index}]"),
+                sentence: fault.to_string(),
+            })
+        };
+        keyed.push((app.clone(), approach.ends, vec![start(Channel::Message)?, start(Channel::Voip)?]));
     }
-    Ok(senders)
+    let senders = keyed.iter().flat_map(|(_, _, senders)| senders.iter().cloned()).collect();
+    Ok((senders, PushKeys::new(keyed, house.proxies.clone(), keyring)))
 }
 
-/// How one app comes to its provider.
-type Approach = (Access, Trust, Option<Target>);
-
-/// As whom each app comes to its provider, whom it trusts there, and where that is, if it is not the usual place. A
-/// fault is the key and the sentence.
-pub(crate) fn accesses(apps: &[App]) -> Result<Vec<Approach>, (String, String)> {
-    let keyring = Keyring::default();
-    apps.iter()
-        .enumerate()
-        .map(|(index, app)| {
-            let fault = |name: &str, fault: &dyn std::fmt::Display| {
-                (format!("clearinghouse.apps[{index}].{name}"), fault.to_string())
-            };
-            let trust = match &app.roots {
-                Some(path) => Trust::read(path),
-                None => Trust::system(),
-            };
-            let trust = trust.map_err(|error| fault("roots", &error))?;
-            let text = std::fs::read_to_string(&app.credential).map_err(|error| {
-                fault("credential", &format_args!("{} cannot be read: {error}", app.credential.display()))
-            })?;
-            let access = match app.provider {
-                Provider::Apns => {
-                    let (team, key_id) = (app.team.as_deref(), app.key_id.as_deref());
-                    let signer = keyring.signer(team.unwrap_or_default(), key_id.unwrap_or_default(), &text);
-                    Access::Apns(apns::Access::Token(signer.map_err(|error| fault("credential", &error))?))
-                }
-                Provider::Fcm => {
-                    let account = fcm::Account::new(&text, &trust).map_err(|error| fault("credential", &error))?;
-                    Access::Fcm(Arc::new(account))
-                }
-                other => return Err(fault("provider", &format_args!("this version has no sender for {other}"))),
-            };
-            let target = match &app.server {
-                Some(server) => {
-                    Some(server_target(server).ok_or_else(|| fault("server", &"it needs the form host:port"))?)
-                }
-                None => None,
-            };
-            Ok((access, trust, target))
-        })
-        .collect()
-}
-
-fn server_target(server: &str) -> Option<Target> {
-    let (host, port) = server.rsplit_once(':')?;
-    Some(Target { host: host.into(), port: port.parse().ok()?, address: None, proxy: None })
+/// How each app comes to its push service. A fault is the key and the sentence.
+pub(crate) fn approaches(house: &Config, keyring: &Keyring) -> Result<Vec<Approach>, (String, String)> {
+    let one = |(index, app)| {
+        approach(app, &house.proxies, keyring)
+            .map_err(|(name, sentence)| (format!("clearinghouse.apps[{index}].{name}"), sentence))
+    };
+    house.apps.iter().enumerate().map(one).collect()
 }

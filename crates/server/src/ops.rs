@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Certificates, summary};
-use crate::credential_file::CredentialFile;
 use crate::examiner::Examiner;
+use crate::push_keys::PushKeys;
 use crate::vitals::Vitals;
 
 /// What status pages show of the roles that run here.
@@ -43,8 +43,8 @@ pub(crate) struct House {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) journal: Arc<SqliteJournal>,
     pub(crate) senders: Vec<Arc<Sender>>,
-    /// For each app the file of its credential.
-    pub(crate) files: Vec<CredentialFile>,
+    /// The credentials of its apps.
+    pub(crate) push_keys: Arc<PushKeys>,
     pub(crate) examiner: Arc<Examiner>,
     /// What is decided about tokens.
     pub(crate) court: Arc<Court>,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,12 +198,23 @@ impl Server {
         &self.status
     }
 
-    /// Reads certificates, roots and revocation lists again. New connections use them; old ones go on, except those whose
+    /// Reads certificates, roots, revocation lists and push credentials again. New connections use them; old ones go on, except those whose
     /// certificate is revoked now. A fault changes nothing of that side. The same happens by itself when files change.
     pub fn reload(&self) {
         self.certificates.reread();
+        if let Some(house) = &self.status.house {
+            house.push_keys.look(true);
+        }
         if let Some(Err(fault)) = self.status.house.as_ref().map(|house| house.handles.reread()) {
             error!(key = "clearinghouse.handles.keys", "the keys for handles stay as they were: {fault}");
+        }
+    }
+
+    /// Looks at the configuration file from now on: where it names another key of an app's push service, that is used.
+    /// Everything else in it waits for the next start.
+    pub fn follow(&self, config: &Path) {
+        if let Some(house) = &self.status.house {
+            house.push_keys.follow(config);
         }
     }
 

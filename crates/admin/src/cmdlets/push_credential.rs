@@ -6,7 +6,6 @@ use reveille_core::{Channel, Environment, LaneKey, Provider, Timestamp, Verdict}
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::cmdlets::push_lane::remedy_of;
-use crate::cmdlets::remedy::quoted;
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::family::fits;
@@ -29,9 +28,9 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, NOUN),
                 summary: "Shows as whom the clearing house comes to the push services, for each app",
                 description: "The key itself is never shown. Apps and their files stand under [[clearinghouse.apps]] in \
-                              reveille.toml; which organisations an app serves is Get-CsPushApp. The file is read when the clearing \
-                              house starts (FileRead): where it holds something else since, State says so, Trouble what, \
-                              and the key that was read stays in use until the next start.",
+                              reveille.toml; which organisations an app serves is Get-CsPushApp. The file is read again \
+                              when it changes, or key_id beside it (FileRead): a new key is used from then on. Where it \
+                              cannot be used, State says so, Trouble why, and the key that was read before stays in use.",
                 parameters: &[APP],
                 outputs: &[
                     "App",
@@ -80,8 +79,8 @@ impl Cmdlet for Test {
                 description: "Sends one push to a token that no device has, on the connection that real pushes take: a push \
                               service that complains of the token has taken the credential. Nobody's phone is woken. For APNs \
                               this proves key, team, environment and connection; whether the app's name is right shows only \
-                              with a real token. The key in use is that of the last start: where its file has been replaced \
-                              since, the test says what stands there now, and fails.",
+                              with a real token. Where the file holds something that cannot be used, the test is of the key \
+                              that was read before, says so, and fails.",
                 parameters: &[APP],
                 outputs: &["App", "Provider", "Environment", "Result", "LatencyMs", "Answer", "Explanation", "Remedy"],
                 area: Area::Tests,
@@ -171,22 +170,12 @@ fn object(credential: &Credential, lanes: &[Lane], now: Timestamp) -> Object {
 
 /// What to do where the file holds something else than what is in use.
 pub(super) fn replaced(credential: &Credential) -> Option<String> {
-    let differs = credential.differs.as_ref()?;
-    let names = match credential.app.provider {
-        Provider::Apns => "team and key_id",
-        Provider::Fcm | Provider::Mpns | Provider::WebPush | Provider::Wns => "app",
-    };
-    Some(match differs.contains("another key") {
-        true => format!(
-            "see that {names} under [[clearinghouse.apps]] are those of the new key, restart the clearing house, then \
-             Test-CsPushCredential -App {}",
-            quoted(&credential.app.app)
-        ),
-        false => format!(
-            "put the key as its push service gave it into {} before the next start, which would fail",
-            credential.file
-        ),
-    })
+    credential.differs.as_ref()?;
+    Some(format!(
+        "put the key as its push service gave it into {}, which is read again by itself; until then the next start would \
+         fail",
+        credential.file
+    ))
 }
 
 fn tested(credential: &Credential, answer: Option<&ProviderAnswer>, lane: Option<&Lane>) -> Object {
@@ -361,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_file_that_was_replaced_is_told_though_the_old_key_is_taken() {
+    async fn a_key_file_that_cannot_be_used_is_told_though_the_old_key_is_taken() {
         let taken = || Some(Verdict::Forget { reason: "BadDeviceToken".into(), since: None });
         let now = |differs: &str| {
             let mut house = house(taken());
@@ -369,25 +358,19 @@ mod tests {
             house.lanes.truncate(1);
             fakes::desk(None, Some(house))
         };
-        let desk = now("the file /etc/reveille/apns.p8 holds another key than the one in use");
+        let desk = now("the file /etc/reveille/apns.p8 cannot be used (credential): it is no key");
         let seen = run(&desk, "Get-CsPushCredential", &[]).await.expect("one");
         assert_eq!(column(&seen, "State"), ["ready, not with what the file holds"]);
-        assert!(column(&seen, "Trouble")[0].contains("another key") && column(&seen, "TroubleAt")[0] < NOW.to_string());
         assert!(
-            column(&seen, "Remedy")[0].contains("team and key_id") && column(&seen, "Remedy")[0].contains("restart")
+            column(&seen, "Trouble")[0].contains("it is no key") && column(&seen, "TroubleAt")[0] < NOW.to_string()
         );
+        assert!(column(&seen, "Remedy")[0].contains("into /etc/reveille/apns.p8"), "{seen:?}");
         let tested = run(&desk, "Test-CsPushCredential", &[]).await.expect("an answer");
         assert_eq!(column(&tested, "Result"), ["Failure"]);
         let why = column(&tested, "Explanation").remove(0);
         assert!(
             why.starts_with("the push service has taken the credential, but this was the key that was read"),
             "{why}"
-        );
-        let desk = now("the file /etc/reveille/apns.p8 cannot be used (credential): it is no key");
-        let tested = run(&desk, "Test-CsPushCredential", &[]).await.expect("an answer");
-        assert!(
-            column(&tested, "Remedy")[0].contains("into /etc/reveille/apns.p8 before the next start"),
-            "{tested:?}"
         );
     }
 }

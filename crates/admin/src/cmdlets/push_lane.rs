@@ -19,7 +19,8 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, "CsPushLane"),
                 summary: "Shows the lanes of a clearing house: one for each app and channel, with its connections and last trouble",
                 description: "State is ready while there is a connection to the push service, refused if that takes no \
-                              push for the app's sake, starting before the first connection, unreachable without one, \
+                              push for the app's sake, failing if it answers with failures only, paused if it asks for a \
+                              pause (then one push probes from time to time, and calls never do), starting before the first connection, unreachable without one, \
                               draining while the server stops. Trouble is the last thing that went \
                               wrong; push services close connections as they like, so a ready lane may have one.",
                 parameters: &[Parameter::new(
@@ -92,7 +93,7 @@ fn object(lane: &Lane) -> Object {
 
 /// What to do about a lane that has no connection.
 pub(super) fn remedy_of(lane: &Lane) -> Option<String> {
-    let broken = matches!(lane.state, "refused" | "unreachable");
+    let broken = matches!(lane.state, "failing" | "refused" | "unreachable");
     broken.then(|| format!("Test-CsPushCredential -App {}", remedy::quoted(&lane.key.app.app)))
 }
 

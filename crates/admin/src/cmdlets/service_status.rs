@@ -117,17 +117,21 @@ fn lane(lane: &Lane) -> Object {
         "ready" => RUNNING,
         "unreachable" => "Unreachable",
         "refused" => "Refused",
+        "failing" => "Failing",
+        "paused" => "Paused",
         "draining" => "Stopping",
         _ => "Starting",
     };
     let detail = match (&lane.trouble, lane.state) {
-        (Some((at, sentence)), "refused" | "unreachable" | "starting") => format!("{sentence} ({at})"),
+        (Some((at, sentence)), "failing" | "paused" | "refused" | "unreachable" | "starting") => {
+            format!("{sentence} ({at})")
+        }
         _ => format!("{} connections, {} in flight, {} waiting", lane.connections, lane.in_flight, lane.queued),
     };
     line("lane", &name, status, &detail, &remedy_of(lane).unwrap_or_default())
 }
 
-/// A key that is not the one in its file.
+/// A key whose file cannot be used any more.
 fn credential(credential: &Credential) -> Option<Object> {
     let (differs, remedy) = (credential.differs.as_deref()?, replaced(credential)?);
     Some(line("credential", &credential.app.to_string(), "Warning", differs, &remedy))

@@ -34,7 +34,7 @@ pub trait House: Send + Sync {
 pub struct Lane {
     /// Which.
     pub key: LaneKey,
-    /// How it is: `ready`, `refused`, `starting`, `unreachable`, `draining`.
+    /// How it is: `ready`, `refused`, `failing`, `paused`, `starting`, `unreachable`, `draining`.
     pub state: &'static str,
     /// Connections that take pushes.
     pub connections: usize,
@@ -59,9 +59,9 @@ pub struct Credential {
     pub owner: String,
     /// The file that it is read from.
     pub file: String,
-    /// When it was read: the start of the clearing house.
+    /// When what is in use was read.
     pub read: Timestamp,
-    /// What that file holds now, as a sentence, if it is not what was read.
+    /// Why what that file holds now is not in use, as a sentence.
     pub differs: Option<String>,
     /// When that file was last written, if the system says.
     pub written: Option<Timestamp>,

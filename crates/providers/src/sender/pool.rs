@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use reveille_core::{Clock, Verdict};
+use reveille_core::{Alarm, Clock, Timestamp, Verdict};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -147,7 +147,7 @@ impl Lane {
     }
 
     /// Learns what a batch of answers says of the provider.
-    pub(super) fn learn(&self, lesson: &Lesson, dialect: &dyn Dialect, now: Instant, wall: reveille_core::Timestamp) {
+    pub(super) fn learn(&self, lesson: &Lesson, dialect: &dyn Dialect, now: Instant, wall: Timestamp) {
         if lesson.good > 0 {
             self.board.accepted();
         }
@@ -171,10 +171,11 @@ impl Lane {
         match (which, opened) {
             // Nothing of this app gets through until a person has mended it.
             (Which::App, true) => {
-                tracing::error!(alarm = "push-app-refused", %lane, provider.reason = %why, "the provider refuses the app or its credential: its pushes wait");
+                tracing::error!(alarm = %Alarm::AppRefused, %lane, provider.reason = %why, "{}", Alarm::AppRefused.sentence());
             }
             (which, true) => {
-                tracing::warn!(alarm = "push-circuit-open", %lane, circuit = which.as_str(), provider.reason = %why, "pushes wait, and one probes from time to time");
+                let circuit = which.as_str();
+                tracing::warn!(alarm = %Alarm::PushCircuitOpen, %lane, circuit, provider.reason = %why, "{}", Alarm::PushCircuitOpen.sentence());
             }
             (which, false) => tracing::info!(%lane, circuit = which.as_str(), "pushes are sent again"),
         }
@@ -188,7 +189,7 @@ impl Lane {
             let lane = &self.config.lane;
             match matters {
                 Some(secs) => {
-                    tracing::warn!(alarm = "clock-skew", %lane, ahead_secs = secs, "this machine's clock and the provider's differ: where they differ too much, credentials are refused");
+                    tracing::warn!(alarm = %Alarm::PushClock, %lane, ahead_secs = secs, "{}", Alarm::PushClock.sentence());
                 }
                 None => tracing::info!(%lane, "this machine's clock and the provider's agree again"),
             }
@@ -299,7 +300,7 @@ async fn connect_once(lane: &Arc<Lane>, tasks: &TaskTracker, spare: bool) -> Opt
             if fault.is_of_the_host()
                 && reach.failed(1, &fault.to_string(), None, Instant::now(), lane.clock.now(), rand::random())
             {
-                tracing::warn!(alarm = "push-host-unreachable", lane = %lane.config.lane, trouble = %fault, "the provider cannot be reached");
+                tracing::error!(alarm = %Alarm::PushHostUnreachable, lane = %lane.config.lane, trouble = %fault, "{}", Alarm::PushHostUnreachable.sentence());
             } else {
                 reach.unused(Instant::now());
             }

@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::tls::{Reread, Side};
-use diary::Diary;
-pub(crate) use diary::Urgency;
+pub(crate) use diary::{Diary, Urgency};
 pub(crate) use listing::{Listed, Which, day, summary};
 
 /// How often files are looked at.

@@ -6,13 +6,17 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use reveille_core::{Provider, SipDomain, Timestamp};
+use reveille_providers::apns::Keyring;
 
 use super::admin::Admin;
 use super::raw::{App, Edge, EdgeLimits, Raw, Tls};
 use crate::certificates::{Urgency, day};
 use crate::obstacle::{Unheard, Unread};
 use crate::tls::Material;
-use crate::{clearinghouse, users_file};
+use crate::{clearinghouse, push_keys, users_file};
+
+/// Far more than any push service takes from one sender.
+const CONNECTIONS_MAX: usize = 64;
 
 /// One thing that must be changed before the configuration can work.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,7 +97,7 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
             faults.app(&format!("clearinghouse.apps[{index}]"), app);
         }
         if faults.0.len() == before
-            && let Err((key, sentence)) = clearinghouse::accesses(&house.apps)
+            && let Err((key, sentence)) = clearinghouse::approaches(house, &Keyring::default())
         {
             faults.add(&key, sentence);
         }
@@ -288,7 +292,11 @@ impl Faults {
         }
         match app.provider {
             Provider::Apns => {
+                // Who comes with a certificate needs neither.
                 for (name, value) in [("team", &app.team), ("key_id", &app.key_id)] {
+                    if push_keys::holds_certificate(app) {
+                        break;
+                    }
                     if value.as_deref().is_none_or(str::is_empty) {
                         self.add(&format!("{key}.{name}"), "APNs needs it beside the .p8 key, and it is missing");
                     }
@@ -299,6 +307,13 @@ impl Faults {
         }
         if app.connections < 2 {
             self.add(&format!("{key}.connections"), "at least 2 connections are held per lane");
+        }
+        if !(app.connections..=CONNECTIONS_MAX).contains(&app.connections_max) {
+            let sentence = format!(
+                "{} is not between connections, {}, and {CONNECTIONS_MAX}",
+                app.connections_max, app.connections
+            );
+            self.add(&format!("{key}.connections_max"), sentence);
         }
     }
 

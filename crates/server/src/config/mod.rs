@@ -7,6 +7,7 @@ mod admin;
 mod av;
 mod check;
 mod handles;
+mod proxies;
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ pub use admin::{Admin, AdminGroups};
 pub use av::{Av, AvServer};
 pub use check::{Fault, check, warnings};
 pub use handles::HandleKeys;
+pub use proxies::{Proxies, ProxyHop};
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,

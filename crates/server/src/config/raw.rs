@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::Admin;
 use super::av::Av;
 use super::handles::HandleKeys;
+use super::proxies::Proxies;
 
 /// `reveille.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -381,6 +382,9 @@ pub struct ClearingHouse {
     /// The keys for sealed handles; without them none are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles: Option<HandleKeys>,
+    /// The ways to push services, where there is none without a proxy.
+    #[serde(default, skip_serializing_if = "Proxies::is_empty")]
+    pub proxies: Proxies,
     /// The publisher's apps.
     #[serde(default)]
     pub apps: Vec<App>,
@@ -397,7 +401,7 @@ pub struct App {
     /// APNs only.
     #[serde(default)]
     pub environment: Environment,
-    /// The credential: APNs `.p8` key, FCM service-account JSON.
+    /// The credential: APNs `.p8` key, or certificate and key in PEM; FCM service-account JSON.
     pub credential: PathBuf,
     /// APNs: the 10 characters of the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -414,10 +418,17 @@ pub struct App {
     /// Connections per lane, at least 2.
     #[serde(default = "default_connections")]
     pub connections: usize,
+    /// The most connections of one lane: more are opened while those have no room, and closed again.
+    #[serde(default = "default_connections_max")]
+    pub connections_max: usize,
 }
 
 const fn default_connections() -> usize {
     2
+}
+
+const fn default_connections_max() -> usize {
+    8
 }
 
 impl Raw {
@@ -488,6 +499,7 @@ impl Raw {
         for app in self.clearinghouse.iter_mut().flat_map(|house| {
             tls(&mut house.tls);
             house.handles.iter_mut().for_each(|handles| at(&mut handles.keys));
+            house.proxies.files().for_each(at);
             &mut house.apps
         }) {
             at(&mut app.credential);

@@ -7,12 +7,12 @@ use std::time::Instant;
 use reveille_admin::ports::Asked;
 use reveille_admin::ports::house::{Credential, House, Lane, ProviderAnswer};
 use reveille_core::{AppKey, Channel, LaneKey, PushId, SipDomain, Timestamp};
-use reveille_providers::{Access, State, apns};
+use reveille_providers::{Access, State, Which, apns};
 use reveille_store::{Journal as _, StoreError, TracedPush};
 
 use super::reading;
-use crate::credential_file::CredentialFile;
 use crate::ops::{self, Status};
+use crate::push_keys::Shown;
 
 /// A process with a clearing house.
 pub(super) struct ClearingHouse(pub(super) Arc<Status>);
@@ -31,15 +31,28 @@ impl House for ClearingHouse {
             // A connection is worth nothing while the push service takes no push on it.
             let refused = health.refused.filter(|_| health.state == State::Ready);
             let trouble = health.trouble.map(|(at, sentence)| (at, sentence.into()));
+            let broken = health.broken.filter(|_| health.state == State::Ready);
+            let (state, trouble) = match broken.map(|broken| (broken.which, broken.since, broken.why)) {
+                Some((Which::App, since, word)) => ("refused", Some((since, refusal(&word)))),
+                Some((Which::Host, since, word)) => {
+                    ("failing", Some((since, format!("the push service fails: {word}; one push probes at a time"))))
+                }
+                Some((Which::Lane, since, word)) => (
+                    "paused",
+                    Some((since, format!("the push service wants a pause: {word}; one push probes at a time"))),
+                ),
+                None => match refused {
+                    Some((since, word)) => ("refused", Some((since, refusal(&word)))),
+                    None => (health.state.as_str(), trouble),
+                },
+            };
             Lane {
                 key: sender.lane().clone(),
-                state: if refused.is_some() { "refused" } else { health.state.as_str() },
+                state,
                 connections: health.connections,
                 in_flight: health.in_flight,
                 queued: health.queued,
-                trouble: refused
-                    .map(|(since, word)| (since, format!("the push service refuses the app or its credential: {word}")))
-                    .or(trouble),
+                trouble,
             }
         };
         senders.map(lane).collect()
@@ -55,8 +68,8 @@ impl House for ClearingHouse {
         let senders = house.senders.iter().filter(|sender| sender.lane().channel == Channel::Message);
         let credential = |sender: &Arc<reveille_providers::Sender>| {
             let app = sender.lane().app.clone();
-            let file = house.files.iter().find(|file| file.is_of(&app));
-            credential(app, &sender.access(), file, sender.server())
+            let shown = house.push_keys.shown(&app);
+            credential(app, &sender.access(), shown, sender.server())
         };
         senders.map(credential).collect()
     }
@@ -84,7 +97,7 @@ impl House for ClearingHouse {
     }
 }
 
-fn credential(app: AppKey, access: &Access, file: Option<&CredentialFile>, server: String) -> Credential {
+fn credential(app: AppKey, access: &Access, shown: Option<Shown>, server: String) -> Credential {
     let (kind, key_id, owner) = match access {
         Access::Apns(apns::Access::Token(signer)) => ("key", signer.key_id(), signer.team()),
         Access::Apns(apns::Access::Certificate(_)) => ("certificate", "", ""),
@@ -95,13 +108,17 @@ fn credential(app: AppKey, access: &Access, file: Option<&CredentialFile>, serve
         kind,
         key_id: key_id.to_owned(),
         owner: owner.to_owned(),
-        file: file.map(|file| file.path().display().to_string()).unwrap_or_default(),
-        read: file.map(|file| file.read).unwrap_or_default(),
-        written: file.and_then(|file| written(file.path())),
-        differs: file.and_then(CredentialFile::differs),
-        expires: None,
+        file: shown.as_ref().map(|shown| shown.path.display().to_string()).unwrap_or_default(),
+        read: shown.as_ref().map(|shown| shown.read).unwrap_or_default(),
+        written: shown.as_ref().and_then(|shown| written(&shown.path)),
+        expires: shown.as_ref().and_then(|shown| shown.expires),
+        differs: shown.and_then(|shown| shown.differs),
         server,
     }
+}
+
+fn refusal(word: &str) -> String {
+    format!("the push service refuses the app or its credential: {word}")
 }
 
 /// When a file was last written.
