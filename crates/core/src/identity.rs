@@ -144,12 +144,26 @@ pub struct PushIdentity {
     pub generation: u32,
     /// The channels whose token the provider has declared dead, until the device offers another.
     pub dead: Vec<Channel>,
+    /// The tokens that these were, in case the verdict is taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buried: Vec<BuriedToken>,
+}
+
+/// A token that was declared dead.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct BuriedToken {
+    /// Which channel's it was.
+    pub channel: Channel,
+    /// The identity's generation while it lived.
+    pub generation: u32,
+    /// The token, with when it was first given to home.
+    pub token: RegisteredToken,
 }
 
 impl PushIdentity {
     /// An identity that no token was given for yet.
     pub fn new(id: IdentityId, app: AppKey) -> Self {
-        Self { id, app, message: None, voip: None, generation: 0, dead: Vec::new() }
+        Self { id, app, message: None, voip: None, generation: 0, dead: Vec::new(), buried: Vec::new() }
     }
 
     /// The living token of one channel.
@@ -181,6 +195,7 @@ impl PushIdentity {
             changed = true;
             if offered.is_some() {
                 self.dead.retain(|dead| *dead != channel);
+                self.buried.retain(|buried| buried.channel != channel);
             }
             *self.slot(channel) = offered.map(|token| RegisteredToken { token, registered: now });
         }
@@ -205,9 +220,10 @@ impl PushIdentity {
     pub fn forget(&mut self, token: &DeviceToken) -> bool {
         let mut forgot = false;
         for channel in [Channel::Message, Channel::Voip] {
-            if self.token(channel).is_some_and(|kept| kept.token == *token) {
-                *self.slot(channel) = None;
+            if let Some(token) = self.slot(channel).take_if(|kept| kept.token == *token) {
                 self.dead.push(channel);
+                self.buried.retain(|buried| buried.channel != channel);
+                self.buried.push(BuriedToken { channel, generation: self.generation, token });
                 forgot = true;
             }
         }
@@ -215,6 +231,18 @@ impl PushIdentity {
             self.generation += 1;
         }
         forgot
+    }
+
+    /// Takes back the token that the channel had in that generation, if it was declared dead and the device has offered
+    /// no other since. Answers it.
+    pub fn revive(&mut self, channel: Channel, generation: u32) -> Option<DeviceToken> {
+        let found = |buried: &BuriedToken| buried.channel == channel && buried.generation == generation;
+        let buried = self.buried.remove(self.buried.iter().position(found)?);
+        let token = buried.token.token.clone();
+        *self.slot(channel) = Some(buried.token);
+        self.dead.retain(|dead| *dead != channel);
+        self.generation += 1;
+        Some(token)
     }
 }
 
@@ -271,6 +299,31 @@ mod tests {
         assert!(!identity.forget(&token("message-1")));
         assert!(identity.forget(&token("voip-1")));
         assert!(identity.is_dead(Channel::Voip));
+    }
+
+    #[test]
+    fn a_verdict_that_is_taken_back_brings_the_same_token_to_life_and_no_older_one() {
+        let mut identity = fresh();
+        let before = identity.clone();
+        identity.forget(&token("message-1"));
+        assert_eq!(identity.revive(Channel::Voip, before.generation), None);
+        assert_eq!(identity.revive(Channel::Message, identity.generation), None, "another generation's token");
+        assert_eq!(identity.revive(Channel::Message, before.generation), Some(token("message-1")));
+        assert_eq!((&identity.message, identity.is_dead(Channel::Message)), (&before.message, false));
+        assert!(identity.generation > before.generation && identity.buried.is_empty());
+        // The device has come with another one meanwhile: that one is its token.
+        let generation = identity.generation;
+        identity.forget(&token("message-1"));
+        identity.refresh(Some(token("message-2")), Some(token("voip-1")), at(99), &[token("message-1")]);
+        assert_eq!(identity.revive(Channel::Message, generation), None);
+        assert_eq!(identity.token(Channel::Message).unwrap().token, token("message-2"));
+    }
+
+    #[test]
+    fn an_identity_that_was_kept_before_dead_tokens_were_can_be_read() {
+        let kept = serde_json::to_string(&fresh()).unwrap();
+        assert!(!kept.contains("buried"));
+        assert_eq!(serde_json::from_str::<PushIdentity>(&kept).unwrap(), fresh());
     }
 
     #[test]

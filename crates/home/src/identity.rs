@@ -48,8 +48,7 @@ pub(crate) fn changes(
     let reason = match item.verdict {
         FeedbackVerdict::Forget => Reason::IdentityDead,
         FeedbackVerdict::State => Reason::parse(&item.reason).unwrap_or(Reason::RejectedByProvider),
-        // A dead token that lives again is offered by its device at the next registration.
-        FeedbackVerdict::Reversed => return Vec::new(),
+        FeedbackVerdict::Reversed => return revived(device, known),
     };
     let state = PushState::NotPushed(reason);
     let push = known.owed.push;
@@ -65,6 +64,18 @@ pub(crate) fn changes(
     }
     changes.push(HomeChange::PutDevice(record.clone()));
     changes
+}
+
+/// Takes back the token that the push went to, if a verdict on it is all that has come between. The push itself was not
+/// pushed, and stays so.
+fn revived(device: Option<&mut DeviceRecord>, known: &KnownPush) -> Vec<HomeChange> {
+    let Some(record) = device else { return Vec::new() };
+    let identity = record.identity.as_mut().filter(|identity| identity.id == known.owed.identity);
+    let Some(token) = identity.and_then(|identity| identity.revive(known.owed.channel, known.owed.generation)) else {
+        return Vec::new();
+    };
+    record.dead_tokens.retain(|dead| *dead != token);
+    vec![HomeChange::PutDevice(record.clone())]
 }
 
 /// Forgets the token that the push went to, unless the device has another by now.
@@ -179,6 +190,24 @@ mod tests {
                 matches!(&changes[..], [HomeChange::MovePush { .. }, HomeChange::PutDevice(kept)] if *kept == record)
             );
         }
+    }
+
+    #[test]
+    fn a_verdict_that_is_taken_back_gives_the_device_its_token_again() {
+        let reversed = item(FeedbackVerdict::Reversed, None);
+        let mut record = device();
+        changes(Some(&mut record), &known(1), &item(FeedbackVerdict::Forget, None), at(40));
+        assert!(record.identity.as_ref().unwrap().is_dead(Channel::Message) && !record.dead_tokens.is_empty());
+        let told = changes(Some(&mut record), &known(1), &reversed, at(50));
+        assert!(matches!(&told[..], [HomeChange::PutDevice(kept)] if *kept == record));
+        let identity = record.identity.as_ref().unwrap();
+        assert_eq!(identity.token(Channel::Message).unwrap().token, DeviceToken::new("token-1"));
+        // It may be offered again, too.
+        assert!(record.dead_tokens.is_empty());
+        // Said twice, or of a device that has a newer token, it changes nothing.
+        let before = record.clone();
+        assert!(changes(Some(&mut record), &known(1), &reversed, at(60)).is_empty());
+        assert_eq!((record, changes(None, &known(1), &reversed, at(60))), (before, Vec::new()));
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn device(of: &str, name: &str) -> DeviceRecord {
             voip: None,
             generation: 4,
             dead: Vec::new(),
+            buried: Vec::new(),
         }),
         dead_tokens: vec![DeviceToken::new("dead-1")],
         user_agent: "Reveille/1 \"quoted\"".into(),

@@ -244,6 +244,7 @@ mod tests {
                 voip: None,
                 generation: 1,
                 dead: Vec::new(),
+                buried: Vec::new(),
             }),
             dead_tokens: vec![token("the-secret-dead-token")],
             user_agent: String::new(),
