@@ -118,7 +118,7 @@ async fn figures(load: &Load, dir: &Path) -> Result<Figures> {
     write(dir, "ca.pem", &ca.pem())?;
     let office = Office { ca: &ca, dir };
     let (listen, ops) = (free_port()?, free_port()?);
-    let raw = configuration(&office, listen, ops, &apns)?;
+    let raw = configuration(&office, listen, ops, &APPS.map(|app| (app, apns.clone())))?;
     write(dir, "clearinghouse.toml", &toml::to_string_pretty(&raw)?)?;
     std::fs::create_dir_all(&raw.store.dir)?;
     let settings = SqliteSettings::open(&raw.settings_path())?;
@@ -132,7 +132,7 @@ async fn figures(load: &Load, dir: &Path) -> Result<Figures> {
     let edge = office.issue("edge", "edge.push.example.net", &["edge.push.example.net"])?;
     let identity = Identity::from_pem_files(&edge.certificate, &edge.key)?;
     let tls = TlsClient::new(Some(&identity), &TrustRoots::from_pem_files(&[dir.join("ca.pem")])?);
-    let write = |index| message(index, &request(index, SystemClock.now()));
+    let write = |index| message("contoso.com", index, &request(index, SystemClock.now()));
     let source = Source::new(load.pushes, Box::new(write), is_journaled);
     let before = process::usage_of(&pid);
     let begun = Instant::now();
@@ -184,12 +184,12 @@ async fn push_all(load: &Load, listen: SocketAddr, tls: TlsClient, source: &Arc<
 }
 
 /// Whether an answer says that the push is journaled.
-fn is_journaled(response: &Message) -> bool {
+pub(super) fn is_journaled(response: &Message) -> bool {
     response.status() == Some(202) && response.header(Name::PushResult) == Some("0;result=journaled")
 }
 
 /// A push request like home's, for a token of its own.
-fn request(index: usize, now: Timestamp) -> PushRequest {
+pub(super) fn request(index: usize, now: Timestamp) -> PushRequest {
     PushRequest {
         id: PushId::from_parts(now, rand::random()),
         identity: IdentityId::from_u128(index as u128 + 1),
@@ -217,22 +217,24 @@ fn request(index: usize, now: Timestamp) -> PushRequest {
 }
 
 /// The request as it comes from an edge: with two Via fields and the trust header.
-fn message(index: usize, request: &PushRequest) -> Bytes {
+pub(super) fn message(origin: &str, index: usize, request: &PushRequest) -> Bytes {
     let body = write_body(std::slice::from_ref(request));
     let mut out = BytesMut::with_capacity(1400);
     let written = RequestBuilder::new(&mut out, Method::Message, "sip:push@push.example.net")
         .header(Name::Via, format_args!("SIP/2.0/TLS edge.push.example.net;branch={BRANCH}{index}"))
-        .header(Name::Via, format_args!("SIP/2.0/TLS edge.contoso.com;branch=z9hG4bKe{index};received=127.0.0.1"))
-        .header(Name::Via, format_args!("SIP/2.0/TLS home.contoso.com;branch=z9hG4bKh{index};received=127.0.0.1"))
+        .header(Name::Via, format_args!("SIP/2.0/TLS edge.{origin};branch=z9hG4bKe{index};received=127.0.0.1"))
+        .header(Name::Via, format_args!("SIP/2.0/TLS home.{origin};branch=z9hG4bKh{index};received=127.0.0.1"))
         .header(Name::MaxForwards, "68")
-        .header(Name::From, format_args!("<sip:mcx@contoso.com>;tag={index}"))
+        .header(Name::From, format_args!("<sip:mcx@{origin}>;tag={index}"))
         .header(Name::To, "<sip:push@push.example.net>")
-        .header(Name::CallId, format_args!("{index}@home.contoso.com"))
+        .header(Name::CallId, format_args!("{index}@home.{origin}"))
         .header(Name::CSeq, "1 MESSAGE")
         .header(
             Name::EdgeTrust,
-            "ms-source-type=DirectPartner;ms-ep-fqdn=edge.push.example.net;ms-source-verified-user=unverified;\
-             ms-source-network=federation;ms-remote-fqdn=edge.contoso.com",
+            format_args!(
+                "ms-source-type=DirectPartner;ms-ep-fqdn=edge.push.example.net;ms-source-verified-user=unverified;\
+                 ms-source-network=federation;ms-remote-fqdn=edge.{origin}"
+            ),
         )
         .content(CONTENT_TYPE_V1, &body)
         .finish();
@@ -240,17 +242,23 @@ fn message(index: usize, request: &PushRequest) -> Bytes {
     out.freeze()
 }
 
-fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns: &str) -> Result<Raw> {
+/// A clearing house of these apps, each with where its push service is.
+pub(super) fn configuration(
+    office: &Office<'_>,
+    listen: SocketAddr,
+    ops: SocketAddr,
+    apps: &[(&str, String)],
+) -> Result<Raw> {
     let files = office.issue("house", "house.push.example.net", &["house.push.example.net"])?;
     let apns_dir = office.dir.join("apns");
-    let app = |app: &&str| App {
+    let app = |(app, apns): &(&str, String)| App {
         provider: Provider::Apns,
         app: (*app).to_owned(),
         environment: Environment::Production,
         credential: apns_dir.join("apns.p8"),
         team: Some(TEAM.into()),
         key_id: Some(KEY_ID.into()),
-        server: Some(apns.to_owned()),
+        server: Some(apns.clone()),
         roots: Some(apns_dir.join("ca.pem")),
         connections: 2,
         connections_max: 8,
@@ -274,7 +282,7 @@ fn configuration(office: &Office<'_>, listen: SocketAddr, ops: SocketAddr, apns:
             edge: Hop { name: "edge.push.example.net".parse()?, address: listen, also: Vec::new() },
             handles: None,
             proxies: Proxies::default(),
-            apps: APPS.iter().map(app).collect(),
+            apps: apps.iter().map(app).collect(),
         }),
     })
 }

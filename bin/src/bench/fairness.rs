@@ -1,0 +1,258 @@
+//! `reveille bench fairness`: what a quiet organisation and calls wait for, from 202 to their push service, alone, while
+//! another organisation floods the same app, and while the service of another app stands still under a flood.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use clap::Args;
+use reveille_core::{Channel, Clock as _, DeviceToken, Event};
+use reveille_federation::PushRequest;
+use reveille_federation::request::{Call, Media, To};
+use reveille_server::SystemClock;
+use reveille_sim::apns::ApnsSimulator;
+use reveille_sim::recorder::Keep;
+use reveille_sip_net::{Pool, Target};
+use tokio_util::sync::CancellationToken;
+
+use super::clearinghouse::{is_journaled, message, request};
+use super::source::Source;
+use super::yard::{LOUD, Metronome, QUIET, Yard, arrivals, percentile};
+use super::{Outcome, rounded};
+
+/// The app that everybody shares, and the one whose service stands still.
+const SHARED: &str = "org.reveille.shared";
+const STILL: &str = "org.reveille.still";
+/// What the flood is kept at, of pushes that were accepted and have not arrived.
+const BACKLOG: u64 = 100_000;
+
+/// How much.
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    /// How many pushes of the quiet organisation are timed in each phase, and how many calls
+    #[arg(long, default_value_t = 1000)]
+    samples: usize,
+    /// How many of each a second
+    #[arg(long, default_value_t = 10)]
+    rate: u32,
+    /// How long the shared push service takes for an answer, in milliseconds
+    #[arg(long, default_value_t = 20)]
+    answer_ms: u64,
+    /// How many pushes it lets be under way on one connection
+    #[arg(long, default_value_t = 100)]
+    streams: u32,
+    /// Where the journal lies: a real disk; target/bench when absent
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The times of one phase, in milliseconds.
+struct Phase {
+    name: &'static str,
+    /// Of messages and of calls: half of them took so long, and 99 in 100, from 202 to the push service; and the latter
+    /// from sending to 202.
+    figures: [[f64; 3]; 2],
+    samples: usize,
+}
+
+/// Measures.
+pub(super) async fn measure(load: &Load, dir: &Path) -> Result<Outcome> {
+    let mut yard = Yard::new(dir, &[SHARED, STILL]).await?;
+    let keep = Keep::Newest { entries_max: 4_000_000, bytes_max: 3 << 30 };
+    let shared = yard.service(SHARED, load.streams, keep).await?;
+    shared.delay(Duration::from_millis(load.answer_ms));
+    let still = yard.service(STILL, 1000, Keep::CountOnly).await?;
+    yard.open().await?;
+    let mut phases = Vec::new();
+    for (name, flooded) in [("alone", None), ("another floods the same app", Some((SHARED, &shared)))] {
+        phases.push(phase(load, &yard, &shared, name, flooded).await?);
+    }
+    still.hold();
+    phases.push(phase(load, &yard, &shared, "another app's service stands still", Some((STILL, &still))).await?);
+    let (peak, _) = yard.memory()?;
+    yard.kill().await?;
+    shared.shutdown().await;
+    still.shutdown().await;
+    Ok(told(load, &phases, peak as f64 / 1_048_576.0))
+}
+
+fn told(load: &Load, phases: &[Phase], peak_mb: f64) -> Outcome {
+    let mut text = format!(
+        "fairness: from 202 to the push service, which answers after {} ms, {} under way on each of its connections\n  \
+         {:<36} {:>10} {:>10} {:>12} {:>10} {:>10} {:>12}\n",
+        load.answer_ms, load.streams, "", "p50 ms", "p99 ms", "p99 to 202", "calls p50", "calls p99", "p99 to 202"
+    );
+    for phase in phases {
+        let [m, c] = phase.figures;
+        text.push_str(&format!(
+            "  {:<36} {:>10.2} {:>10.2} {:>12.2} {:>10.2} {:>10.2} {:>12.2}\n",
+            phase.name, m[0], m[1], m[2], c[0], c[1], c[2]
+        ));
+    }
+    let fair = |kind: usize| {
+        let quiet = phases[0].figures[kind][1];
+        phases[1..].iter().all(|phase| phase.figures[kind][1] <= (2.0 * quiet).max(quiet + 10.0))
+    };
+    let complete = phases.iter().all(|phase| phase.samples == load.samples);
+    let (messages, calls) = (fair(0), fair(1));
+    let word = |fair| if fair { "within" } else { "NOT within" };
+    text.push_str(&format!(
+        "  messages {}, calls {} twice the quiet p99 or 10 ms more; {peak_mb:.0} MB peak memory",
+        word(messages),
+        word(calls)
+    ));
+    let json = phases.iter().map(|phase| {
+        let kind = |[p50, p99, taken]: [f64; 3]| {
+            serde_json::json!({ "p50_ms": rounded(p50), "p99_ms": rounded(p99), "p99_to_202_ms": rounded(taken) })
+        };
+        serde_json::json!({
+            "phase": phase.name, "samples": phase.samples,
+            "messages": kind(phase.figures[0]), "calls": kind(phase.figures[1]),
+        })
+    });
+    let json = serde_json::json!({
+        "what": "fairness", "rate": load.rate, "answer_ms": load.answer_ms, "streams": load.streams,
+        "phases": json.collect::<Vec<_>>(), "fair_messages": messages, "fair_calls": calls,
+        "peak_rss_mb": peak_mb.round(),
+    });
+    Outcome { text, json, complete: complete && messages && calls }
+}
+
+/// One phase: the quiet organisation's pushes and calls at their rate, with or without a flood.
+async fn phase(
+    load: &Load,
+    yard: &Yard,
+    shared: &ApnsSimulator,
+    name: &'static str,
+    flooded: Option<(&'static str, &ApnsSimulator)>,
+) -> Result<Phase> {
+    let stop = CancellationToken::new();
+    let over = AtomicBool::new(false);
+    let (messages, calls) = (Arc::new(Metronome::default()), Arc::new(Metronome::default()));
+    let each = Duration::from_secs(1) / load.rate.max(1);
+    let beat = async |metronome: &Arc<Metronome>, channel| {
+        let (pool, target) = yard.pool(Arc::clone(metronome) as _, Arc::clone(metronome) as _, 1, &stop);
+        let sent = metronome.beat((&pool, &target), (load.samples, each), |index| timed(name, channel, index)).await;
+        (pool, sent)
+    };
+    let flood = async {
+        match flooded {
+            Some((app, service)) => flood(yard, app, service, &over, &stop).await,
+            None => Ok(()),
+        }
+    };
+    let quiet = async {
+        if flooded.is_some() {
+            // The flood comes first.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        let both = tokio::join!(beat(&messages, Channel::Message), beat(&calls, Channel::Voip));
+        over.store(true, Ordering::Release);
+        both
+    };
+    let (((first, sent), (second, rung)), flooded) = tokio::join!(quiet, flood);
+    (sent?, rung?, flooded?);
+    let arrived = settle(shared, name, load.samples).await;
+    stop.cancel();
+    tokio::join!(first.finish(), second.finish());
+    let mut samples = usize::MAX;
+    let mut figures = [[0.0; 3]; 2];
+    for (kind, (metronome, channel)) in [(&messages, Channel::Message), (&calls, Channel::Voip)].into_iter().enumerate()
+    {
+        let (mut waited, mut taken) = (Vec::new(), Vec::new());
+        for (index, (sent, answered)) in metronome.times().into_iter().enumerate() {
+            let answered = answered.context("a request has no answer")?;
+            taken.push((answered - sent) as f64 / 1000.0);
+            if let Some(arrived) = arrived.get(&*token(name, channel, index)) {
+                // Their clock tells milliseconds; half of one is lost in the middle.
+                waited.push((*arrived as f64 + 0.5 - answered as f64 / 1000.0).max(0.0));
+            }
+        }
+        samples = samples.min(waited.len());
+        figures[kind] = [percentile(&mut waited, 0.5)?, percentile(&mut waited, 0.99)?, percentile(&mut taken, 0.99)?];
+    }
+    Ok(Phase { name, figures, samples })
+}
+
+/// Waits a while for the last ones to arrive.
+async fn settle(shared: &ApnsSimulator, name: &str, samples: usize) -> std::collections::HashMap<Box<str>, u64> {
+    let prefix = prefix(name);
+    for _ in 0..40 {
+        let arrived = arrivals(shared, |token| token.starts_with(&prefix));
+        if arrived.len() == 2 * samples {
+            return arrived;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    arrivals(shared, |token| token.starts_with(&prefix))
+}
+
+/// Keeps a hundred thousand pushes of the loud organisation waiting until the phase is over.
+async fn flood(
+    yard: &Yard,
+    app: &'static str,
+    service: &ApnsSimulator,
+    over: &AtomicBool,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let write = move |index| message(LOUD, index, &loud(app, index));
+    let source = Source::new(20_000_000, Box::new(write), is_journaled);
+    let (pool, target) = yard.pool(Arc::clone(&source) as _, Arc::clone(&source) as _, 4, stop);
+    let (before, mut goal) = (service.recorder().counts().delivered, 0);
+    while !over.load(Ordering::Acquire) {
+        let waiting = source.answers().0.saturating_sub(service.recorder().counts().delivered - before);
+        if waiting >= BACKLOG {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        goal += 5000;
+        push(&source, (&pool, &target), goal).await;
+    }
+    match source.answers() {
+        (_, 0) => Ok(()),
+        (_, failed) => anyhow::bail!("{failed} requests of the flood were not answered with 202"),
+    }
+}
+
+async fn push(source: &Source, (pool, target): (&Pool, &Target), goal: usize) {
+    source.push_through(pool, target, goal, 512).await;
+}
+
+fn loud(app: &'static str, index: usize) -> PushRequest {
+    let mut wanted = request(index, SystemClock.now());
+    if let Some(to) = &mut wanted.to {
+        to.app = app.into();
+    }
+    wanted
+}
+
+/// A push of the quiet organisation, by whose token its time of arrival is found.
+fn timed(name: &str, channel: Channel, index: usize) -> Bytes {
+    let now = SystemClock.now();
+    let mut wanted = request(index, now);
+    wanted.collapse = None;
+    wanted.to =
+        wanted.to.map(|to| To { app: SHARED.into(), token: DeviceToken::new(token(name, channel, index)), ..to });
+    if channel == Channel::Voip {
+        let call = Call { id: format!("call-{index}").into(), media: Media::Audio, caller: None };
+        (wanted.channel, wanted.event, wanted.call) = (channel, Event::Call, Some(call));
+        (wanted.badge, wanted.expires) = (None, now.plus(Duration::from_secs(25)));
+    }
+    message(QUIET, index, &wanted)
+}
+
+/// Hexadecimal, as Apple's are.
+fn prefix(name: &str) -> String {
+    format!("{:08x}", name.bytes().fold(0x0f0f_u32, |sum, byte| sum.rotate_left(5) ^ u32::from(byte)) | 0x8000_0000)
+}
+
+fn token(name: &str, channel: Channel, index: usize) -> String {
+    let channel = if channel == Channel::Voip { "ca11" } else { "beef" };
+    format!("{}{channel}{index:052x}", prefix(name))
+}
