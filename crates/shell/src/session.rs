@@ -52,7 +52,9 @@ impl Default for Session {
 impl Session {
     /// A session in which nothing has happened.
     pub fn new() -> Self {
-        Self { variables: BTreeMap::new(), empty: BTreeSet::new(), errors: Vec::new(), strict: 0, succeeded: true }
+        // There from the beginning, so that there is room for it whatever else is set.
+        let variables = BTreeMap::from([(ITEM.to_owned(), Value::Null)]);
+        Self { variables, empty: BTreeSet::new(), errors: Vec::new(), strict: 0, succeeded: true }
     }
 
     /// Runs a script or a line. Output is printed as each statement ends; an error ends its statement, and the script goes
@@ -60,6 +62,8 @@ impl Session {
     pub async fn run(&mut self, script: &str, host: &dyn Host, terminal: &mut dyn Terminal) -> Ended {
         match parser::parse(script) {
             Ok(block) => {
+                // What was given up in the middle of a block has left its object there.
+                self.put_item_back(Value::Null);
                 let mut evaluator = Evaluator::new(self, script, host, terminal);
                 let flow = evaluator.print_block(&block).await;
                 let failed = evaluator.failed || !evaluator.session.succeeded;
@@ -101,7 +105,7 @@ impl Session {
             return Err(format!("Cannot overwrite variable {name} because it is read-only or constant."));
         }
         if !is_shallow(&value, VALUE_NESTING_MAX) {
-            return Err(format!("The value holds values within values more than {VALUE_NESTING_MAX} deep."));
+            return Err(too_deep());
         }
         let value = match Preference::named(&name) {
             Some(preference) => preference.accept(value)?,
@@ -113,6 +117,27 @@ impl Session {
         self.empty.remove(&name);
         self.variables.insert(name, value);
         Ok(())
+    }
+
+    /// Makes an object `$_`, for as long as a block is about it. Gives what was there before.
+    pub(crate) fn exchange_item(&mut self, item: Value) -> Result<Value, String> {
+        if !is_shallow(&item, VALUE_NESTING_MAX) {
+            return Err(too_deep());
+        }
+        self.empty.remove(ITEM);
+        Ok(self.variables.insert(ITEM.to_owned(), item).unwrap_or_default())
+    }
+
+    /// Makes what it was before `$_` again.
+    pub(crate) fn put_item_back(&mut self, before: Value) {
+        self.empty.remove(ITEM);
+        self.variables.insert(ITEM.to_owned(), before);
+    }
+
+    /// What a variable was set to, where it stands: a look at one item of a long list takes no copy of the list.
+    pub(crate) fn held(&self, name: &str) -> Option<&Value> {
+        let name = name.to_lowercase();
+        self.variables.get(if name == "psitem" { ITEM } else { &name })
     }
 
     /// Whether a variable was set, or holds something without that.
@@ -138,7 +163,7 @@ impl Session {
 
     /// The names of all variables that were set, in order.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.variables.iter().map(|(name, value)| (name.as_str(), value))
+        self.variables.iter().filter(|(name, _)| *name != ITEM).map(|(name, value)| (name.as_str(), value))
     }
 
     pub(crate) fn keep_error(&mut self, error: Value) {
@@ -151,7 +176,15 @@ impl Session {
         let name = name.to_lowercase();
         self.empty.remove(&name);
         self.variables.remove(&name);
+        self.variables.entry(ITEM.to_owned()).or_default();
     }
+}
+
+/// `$_`, the object that a block is about.
+const ITEM: &str = "_";
+
+fn too_deep() -> String {
+    format!("The value holds values within values more than {VALUE_NESTING_MAX} deep.")
 }
 
 /// Whether a value holds others at most so deep; what is deeper could not be printed or let go without harm.

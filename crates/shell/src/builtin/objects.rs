@@ -7,7 +7,7 @@ use reveille_admin::Value;
 use super::stage::Work::{All, Each, Stage};
 use super::{Builtin, Given, Item, Parameter, Takes};
 use crate::ast::Comparison;
-use crate::eval::compare::{compare, order};
+use crate::eval::compare::compare;
 use crate::eval::{self, Evaluator, Flow, More, Sink, Step, convert, items_of, method, moment, operate, rolled};
 
 pub(super) const WHERE_OBJECT: Builtin = Builtin {
@@ -267,20 +267,78 @@ fn by_keys(one: &[Value], other: &[Value], exact: bool, downwards: &[bool]) -> O
     each.fold(Ordering::Equal, Ordering::then)
 }
 
-/// An order of all values, so that sorting never fails: what cannot be compared is compared as text.
+/// An order of all values that has no circle in it, whatever they are: sorting would find it. Nothing comes first, then
+/// numbers, points in time, and the rest as text.
 fn by_key(one: &Value, other: &Value, exact: bool) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Null => 0,
         Value::Bool(_) | Value::Int(_) | Value::Double(_) => 1,
-        _ => 2,
+        _ if moment::of(value).is_some() => 2,
+        _ => 3,
     };
-    if let (Some(one), Some(other)) = (moment::of(one), moment::of(other)) {
-        return one.cmp(&other);
+    let text = |value: &Value| if exact { value.to_string() } else { value.to_string().to_lowercase() };
+    rank(one).cmp(&rank(other)).then_with(|| match rank(one) {
+        0 => Ordering::Equal,
+        1 => {
+            let (one, other) = (size(one), size(other));
+            one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
+        }
+        2 => moment::of(one).cmp(&moment::of(other)),
+        _ => text(one).cmp(&text(other)),
+    })
+}
+
+/// A number as far as it is told apart as a fraction, and then as a whole one: great ones differ in the latter only.
+fn size(value: &Value) -> (f64, i128) {
+    match value {
+        Value::Int(number) => (*number as f64, i128::from(*number)),
+        // So that there is one zero.
+        Value::Double(number) => (number + 0.0, *number as i128),
+        other => (f64::from(u8::from(convert::truth(other))), i128::from(convert::truth(other))),
     }
-    let as_text = || order(&one.to_string().into(), &other.to_string().into(), exact).unwrap_or(Ordering::Equal);
-    match rank(one).cmp(&rank(other)) {
-        Ordering::Equal if rank(one) < 2 => order(one, other, exact).unwrap_or_else(|_| as_text()),
-        Ordering::Equal => as_text(),
-        apart => apart,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_sorted_stands_in_a_line_and_in_no_circle() {
+        let at = |text: &str| moment::moment(text.parse().unwrap());
+        let values = [
+            Value::Null,
+            Value::Bool(false),
+            Value::Bool(true),
+            Value::Double(f64::NEG_INFINITY),
+            Value::Double(-0.0),
+            Value::Int(0),
+            Value::Double(0.5),
+            Value::Int(5),
+            Value::Int(1 << 53),
+            Value::Int((1 << 53) + 1),
+            Value::Double(9_007_199_254_740_992.0),
+            Value::Int(i64::MAX),
+            Value::Double(f64::INFINITY),
+            Value::Double(f64::NAN),
+            at("2026-11-22T19:30:21Z"),
+            at("2026-11-22T19:30:21.5Z"),
+            "2026-11-22T19:30:21.7Z".into(),
+            "".into(),
+            "10".into(),
+            "9".into(),
+            "a".into(),
+            "B".into(),
+            Value::List(vec![Value::Int(1), Value::Int(2)]),
+        ];
+        for (one, other) in values.iter().flat_map(|one| values.iter().map(move |other| (one, other))) {
+            assert_eq!(by_key(one, other, false), by_key(other, one, false).reverse(), "{one:?} {other:?}");
+            for third in &values {
+                let follows = by_key(one, other, false).is_le() && by_key(other, third, false).is_le();
+                assert!(!follows || by_key(one, third, false).is_le(), "{one:?} {other:?} {third:?}");
+            }
+        }
+        assert_eq!(by_key(&Value::Double(-0.0), &Value::Int(0), false), Ordering::Equal);
+        assert_eq!(by_key(&"a".into(), &"A".into(), false), Ordering::Equal);
+        assert_eq!(by_key(&"a".into(), &"A".into(), true), Ordering::Greater);
     }
 }

@@ -1,6 +1,6 @@
 //! `Select-Object`: some properties, some objects.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use reveille_admin::{Object, Value};
 
@@ -39,7 +39,7 @@ fn select_object(given: Given<'_>) -> Result<Box<dyn eval::Stage + '_>, Flow> {
 struct Select<'c> {
     given: Given<'c>,
     /// The places that are wanted, if they are said one by one.
-    chosen: Option<Vec<usize>>,
+    chosen: Option<BTreeSet<usize>>,
     first: Option<usize>,
     last: Option<usize>,
     skip: usize,
@@ -88,8 +88,8 @@ impl eval::Stage for Select<'_> {
                 if chosen.contains(&at) {
                     self.give(evaluator, item, out).await?;
                 }
-                let furthest = self.chosen.iter().flatten().max().copied();
-                return Ok(if furthest.is_some_and(|furthest| at < furthest) { More::Yes } else { More::Enough });
+                let furthest = self.chosen.as_ref().and_then(BTreeSet::last);
+                return Ok(if furthest.is_some_and(|furthest| at < *furthest) { More::Yes } else { More::Enough });
             }
             // What is passed over stands at the beginning, or at the end where the last ones are wanted.
             let skipped = if self.last.is_some() && self.first.is_none() { 0 } else { self.skip };

@@ -150,35 +150,62 @@ impl Evaluator<'_> {
 
     /// From a value along its properties, items and methods.
     async fn access(&mut self, of: &Expression, steps: &[Way]) -> Result<Value, Flow> {
-        let mut value = self.expression(of).await?;
-        for step in steps {
-            value = match step {
-                Way::Index(index) => {
-                    let key = self.expression(index).await?;
-                    method::index(&value, &key).map_err(|wrong| wrong.at(index.span))?
-                }
-                Way::Method { name, span, arguments } => {
-                    let mut values = Vec::with_capacity(arguments.len());
-                    for argument in arguments {
-                        values.push(self.expression(argument).await?);
-                    }
-                    method::call(&value, name, &values).map_err(|wrong| wrong.at(*span))?
-                }
-                Way::Property { name } => {
-                    let (span, name) = (name.span, self.expression(name).await?.to_string());
-                    if self.session.strict >= 2 && !method::has(&value, &name) {
-                        let said = format!(
-                            "The property '{name}' cannot be found on this object: {}.",
-                            method::listed(&value)
-                        );
-                        let failure = (Category::InvalidArgument, "PropertyNotFoundStrict");
-                        return Err(Report::of_language(span, failure.0, failure.1, said).into());
-                    }
-                    method::property(&value, &name)
-                }
-            };
+        let held = match &of.kind {
+            ExpressionKind::Variable(variable @ Variable::Name(name)) => {
+                self.is_known(variable, of.span)?;
+                self.session.held(name).is_some().then_some(name)
+            }
+            _ => None,
+        };
+        let (mut value, rest) = match (held, steps) {
+            (Some(name), [first, rest @ ..]) => {
+                let want = self.want(first).await?;
+                (want.of(self.session.held(name).unwrap_or(&Value::Null), self.session.strict)?, rest)
+            }
+            _ => (self.expression(of).await?, steps),
+        };
+        for step in rest {
+            value = self.want(step).await?.of(&value, self.session.strict)?;
         }
         Ok(value)
+    }
+
+    /// A step with the values of what stands in it.
+    async fn want(&mut self, step: &Way) -> Result<Want, Flow> {
+        Ok(match step {
+            Way::Index(index) => Want::Item { key: self.expression(index).await?, at: index.span },
+            Way::Method { name, span, arguments } => {
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(self.expression(argument).await?);
+                }
+                Want::Call { name: name.clone(), arguments: values, at: *span }
+            }
+            Way::Property { name } => Want::Property { name: self.expression(name).await?.to_string(), at: name.span },
+        })
+    }
+}
+
+/// What is wanted of a value.
+enum Want {
+    Call { name: String, arguments: Vec<Value>, at: Span },
+    Item { key: Value, at: Span },
+    Property { name: String, at: Span },
+}
+
+impl Want {
+    fn of(self, value: &Value, strict: u8) -> Result<Value, Flow> {
+        match self {
+            Self::Call { name, arguments, at } => {
+                method::call(value, &name, &arguments).map_err(|wrong| wrong.at(at).into())
+            }
+            Self::Item { key, at } => method::index(value, &key).map_err(|wrong| wrong.at(at).into()),
+            Self::Property { name, at } if strict >= 2 && !method::has(value, &name) => {
+                let said = format!("The property '{name}' cannot be found on this object: {}.", method::listed(value));
+                Err(Report::of_language(at, Category::InvalidArgument, "PropertyNotFoundStrict", said).into())
+            }
+            Self::Property { name, .. } => Ok(method::property(value, &name)),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) use self::expression::stray_block;
 use self::pipeline::Printer;
 pub(crate) use self::pipeline::{More, Sink, Stage, items_of};
 pub(crate) use self::report::Report;
+use self::wrong::Wrong;
 use crate::ast::{Block, Element, Pipeline, Statement, StatementKind};
 use crate::host::{Host, Terminal};
 use crate::session::Session;
@@ -125,11 +126,9 @@ impl<'r> Evaluator<'r> {
 
     /// Does what a block says with one object; what it gives goes on at once.
     pub(crate) async fn block_into(&mut self, block: &Block, item: Value, out: &mut Sink) -> Result<(), Flow> {
-        let before = self.session.variable("_");
-        // "_" is never read-only.
-        let _ = self.session.set_variable("_", item);
+        let before = self.session.exchange_item(item).map_err(|why| Wrong::new("ValueTooDeep", why).at(block.span))?;
         let done = self.statements(block, out).await;
-        let _ = self.session.set_variable("_", before);
+        self.session.put_item_back(before);
         done
     }
 

@@ -96,10 +96,12 @@ impl Evaluator<'_> {
             }
         }
         let done = self.run(pipeline, &mut stages, out).await;
+        // All of them, and what the pipeline has come to goes before what could not be kept of it: a script that ends, ends.
+        let mut closed = Ok(());
         for stage in &mut stages {
-            stage.close(self)?;
+            closed = closed.and(stage.close(self));
         }
-        done
+        done.and(closed)
     }
 
     async fn run(
@@ -124,7 +126,7 @@ impl Evaluator<'_> {
                 let mut given = Sink::keep();
                 let done = road.stages[0].alone(self, &mut given).await;
                 self.past(done)?;
-                road.ended = 1;
+                road.ended = road.ended.max(1);
                 road.send(self, 1, given.into_values(), out).await?;
             }
         }
@@ -229,14 +231,19 @@ struct Road<'r, 's> {
 
 impl Road<'_, '_> {
     async fn begin(&mut self, evaluator: &mut Evaluator<'_>, from: usize, out: &mut Sink) -> Result<(), Flow> {
+        let mut given_first = Vec::new();
         for at in from..self.stages.len() {
             if at + 1 == self.stages.len() {
                 self.stages[at].begin(evaluator, out).await?;
             } else {
                 let mut given = Sink::keep();
                 self.stages[at].begin(evaluator, &mut given).await?;
-                self.send(evaluator, at + 1, given.into_values(), out).await?;
+                given_first.push((at + 1, given.into_values()));
             }
+        }
+        // No stage is given anything before it has begun itself.
+        for (to, given) in given_first {
+            self.send(evaluator, to, given, out).await?;
         }
         Ok(())
     }
@@ -250,6 +257,9 @@ impl Road<'_, '_> {
         items: Vec<Value>,
         out: &mut Sink,
     ) -> Result<(), Flow> {
+        if from < self.ended {
+            return Ok(());
+        }
         let mut waiting = vec![(from, items.into_iter())];
         while let Some((at, items)) = waiting.last_mut() {
             let at = *at;

@@ -117,3 +117,49 @@ fn what_goes_along_is_not_held() {
     let script = "$n = 0; 1..200 | % { 1..10000 } | ? { $_ -eq 9999 } | Select-Object -First 101 | % { $n += 1 }; $n";
     assert_eq!(World::default().run(script), ("101\n".to_owned(), 0));
 }
+
+#[test]
+fn a_hundred_thousand_objects_are_worked_on_in_a_moment() {
+    // Each would take minutes if an object were looked at by way of all the others.
+    for (script, expected) in [
+        ("$x = 1..100000; $sum = 0; foreach ($n in 0..99999) { $sum += $x[$n] }; $sum", "5000050000"),
+        ("$x = 1..100000; $n = 0; 1..100000 | % { $n += $x.Count / 100000 }; $n", "100000"),
+        ("(1..100000 | Select-Object -Index (0..99999)).Count", "100000"),
+        (",(1..20000) | % { $_ | % { $_ } } | Select-Object -Last 1", "20000"),
+        ("(1..100000 | Sort-Object -Descending | Select-Object -First 1)", "100000"),
+        ("(1..100000 | % { @{ A = $_ % 10 } } | Group-Object A).Count", "10"),
+    ] {
+        let begun = std::time::Instant::now();
+        assert_eq!(World::default().run(script), (format!("{expected}\n"), 0), "{script}");
+        assert!(begun.elapsed().as_secs() < 60, "{script}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn the_object_of_a_block_is_never_the_one_before() {
+    let mut session = Session::new();
+    let many: String = (0..5000).map(|number| format!("$v{number} = 1\n")).collect();
+    World::default().run_in(&mut session, &many);
+    let (seen, status) = World::default().run_in(&mut session, "7 | % { $_ }");
+    assert_eq!((seen.as_str(), status), ("7\n", 0), "however many variables there are");
+    // What is too deep to be kept is said, and nothing is done to another object in its place.
+    let script = "$x = 1; foreach ($n in 1..63) { $x = ,$x }; 'mine' | % { ,(,(,$x)) | % { Remove-CsAdminRole $_ } }";
+    let (seen, status) = World::default().run(script);
+    assert!(status == 1 && seen.contains("ValueTooDeep") && !seen.contains("call "), "{seen}");
+}
+
+#[test]
+fn what_was_given_up_in_the_middle_leaves_no_object_behind() {
+    use std::future::Future;
+    let mut session = Session::new();
+    let (world, mut terminal) = (World::default(), World::default());
+    let mut running = Box::pin(session.run("'mine' | % { Start-Sleep 100 }", &world, &mut terminal));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let begun = runtime
+        .block_on(std::future::poll_fn(|context| std::task::Poll::Ready(running.as_mut().poll(context).is_pending())));
+    assert!(begun, "it sleeps");
+    drop(running);
+    let (seen, status) =
+        World::default().run_in(&mut session, "\"<$_>\"; Get-Variable _ -ErrorAction SilentlyContinue");
+    assert_eq!((seen.as_str(), status), ("<>\n", 0));
+}

@@ -224,9 +224,10 @@ async fn who_goes_away_before_his_guess_is_checked_has_made_it_all_the_same() {
                 tokio::task::yield_now().await;
             }
         };
+        let begun = tokio::time::timeout(std::time::Duration::from_secs(20), begun);
         tokio::select! {
             answer = asked => panic!("{guess}: it was answered: {}", answer.status),
-            () = begun => {}
+            begun = begun => assert!(begun.is_ok(), "{guess}: no guess was checked"),
         }
         let all = office.api.hashing.acquire_many(u32::try_from(HASHING_MAX).unwrap()).await.unwrap();
         drop(all);

@@ -1,6 +1,7 @@
 //! What a cmdlet computes holds up nobody who passes messages on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -64,13 +65,26 @@ async fn while_a_cmdlet_computes_the_roles_go_on() {
 
 /// A machine that computes until one who does not has had his turn.
 struct Busy {
-    begun: std::sync::atomic::AtomicUsize,
+    begun: AtomicUsize,
     released: Mutex<Receiver<()>>,
+}
+
+impl Busy {
+    /// Ends when so many compute; and some time, so that the test does.
+    async fn has_begun(&self, wanted: usize) {
+        let begun = async {
+            while self.begun.load(Ordering::SeqCst) < wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), begun).await;
+        assert!(waited.is_ok(), "of {wanted} there are {} that compute", self.begun.load(Ordering::SeqCst));
+    }
 }
 
 impl Machine for Busy {
     fn parts(&self) -> Vec<Part> {
-        self.begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.begun.fetch_add(1, Ordering::SeqCst);
         // All of them wait here, each for the one before, and none gives its thread to anybody.
         let released = self.released.lock().recv_timeout(Duration::from_secs(30));
         assert!(released.is_ok(), "nobody else had a turn while cmdlets computed");
@@ -103,9 +117,7 @@ async fn two_who_compute_as_much_as_they_may_hold_up_no_third() {
     );
     let third = async {
         // Sixteen are computing, eight of each of the two, before the third one asks.
-        while busy.begun.load(std::sync::atomic::Ordering::SeqCst) < 16 {
-            tokio::task::yield_now().await;
-        }
+        busy.has_begun(16).await;
         let answer = office.run("vera", "Get-CsAdminRole", json!({})).await;
         for _ in 0..16 {
             release.send(()).unwrap();
@@ -129,11 +141,7 @@ async fn seats_come_back_from_who_has_gone_away_and_from_what_falls_over() {
     office.account("vera", &["CsViewOnlyAdministrator"], false).await;
     for number in 1..=8 {
         let asked = office.run("vera", "Get-CsServiceStatus", json!({}));
-        let begun = async {
-            while busy.begun.load(std::sync::atomic::Ordering::SeqCst) < number {
-                tokio::task::yield_now().await;
-            }
-        };
+        let begun = busy.has_begun(number);
         // He asks, and is gone as soon as it computes.
         tokio::select! {
             answer = asked => panic!("it was answered: {}", answer.body),
