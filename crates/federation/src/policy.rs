@@ -4,10 +4,10 @@
 //! by same-domain SRV must name the *domain*; a direct partner or a provider must name the *ProxyFqdn*, the default
 //! route its own name.
 
-use reveille_core::SipDomain;
 use reveille_core::settings::{
-    AccessEdgeConfiguration, AllowedDomain, Carrier, Snapshot, Unasserted, VerificationLevel,
+    AccessEdgeConfiguration, AllowedDomain, Carrier, PublicJwk, PushAccount, Snapshot, Unasserted, VerificationLevel,
 };
+use reveille_core::{SipDomain, Timestamp};
 
 use crate::refusal::Refusal;
 use crate::trust::{Network, SourceType, Trust};
@@ -299,6 +299,77 @@ pub fn trusted_edge(edges: &[SipDomain], names: &dyn Fn(&SipDomain) -> bool) -> 
 pub fn readmit(_: &TrustedEdge, trust: Option<&str>, from: &SipDomain) -> Result<AdmittedPeer, Refusal> {
     let trust = trust.and_then(Trust::read).filter(|trust| trust.source.is_federated()).ok_or(Refusal::NoTrust)?;
     Ok(AdmittedPeer { domain: from.clone(), source: trust.source, verified: trust.verified })
+}
+
+/// What a machine account has just proven to hold: which of the things that its record names. Whoever makes one has
+/// checked the secret, the signature or the TLS handshake itself.
+#[derive(Clone, Copy)]
+pub enum AccountProof<'a> {
+    /// A client certificate of an authority that is trusted for accounts: the SHA-256 of it in hexadecimal, and the
+    /// names in it.
+    Certificate {
+        /// The thumbprint.
+        thumbprint: &'a str,
+        /// Whether it names somebody.
+        names: &'a dyn Fn(&SipDomain) -> bool,
+    },
+    /// The private half of the public key of this `kid`.
+    Key(&'a str),
+    /// The secret of this id.
+    Secret(&'a str),
+}
+
+/// Why an account is not let in.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AccountRefusal {
+    /// It is disabled, or over.
+    #[error("the account is disabled or has expired")]
+    Closed,
+    /// Its organisation may not speak here.
+    #[error("{0}")]
+    Organisation(Refusal),
+    /// There is no such account, or it does not hold that any more.
+    #[error("the account does not exist, or what it proved itself with is not its own any more")]
+    Unknown,
+}
+
+/// The proof for one request of a machine account: its organisation passes the same lists as by federation. Asked for
+/// each request, so that what is taken away is gone at once.
+pub fn admit_account(
+    settings: &Snapshot,
+    account: &str,
+    proof: AccountProof<'_>,
+    now: Timestamp,
+) -> Result<AdmittedPeer, AccountRefusal> {
+    let account = settings.push_account(account).filter(|account| holds(account, proof));
+    let account = account.ok_or(AccountRefusal::Unknown)?;
+    if !account.is_open(now) {
+        return Err(AccountRefusal::Closed);
+    }
+    let listing = Listing::open(settings, &account.organisation).map_err(AccountRefusal::Organisation)?;
+    // Whoever has an account has been chosen by us; whether its users are verified is not ours to doubt.
+    listing.same_domain().admit(Some(true)).map_err(AccountRefusal::Organisation)
+}
+
+/// The one account that holds a client certificate; none where several do, since then only its owner can say which he
+/// means.
+pub fn account_of<'a>(settings: &'a Snapshot, certificate: AccountProof<'_>) -> Option<&'a PushAccount> {
+    let mut holders = settings.push_accounts().filter(|account| holds(account, certificate));
+    holders.next().filter(|_| holders.next().is_none())
+}
+
+/// Whether the record names that.
+fn holds(account: &PushAccount, proof: AccountProof<'_>) -> bool {
+    match proof {
+        AccountProof::Certificate { thumbprint, names } => {
+            account.certificate_thumbprints.iter().any(|known| known.eq_ignore_ascii_case(thumbprint))
+                || account.certificate_names.iter().any(names)
+        }
+        AccountProof::Key(kid) => {
+            account.public_keys.iter().any(|text| PublicJwk::read(text).is_ok_and(|key| key.kid == kid))
+        }
+        AccountProof::Secret(id) => account.secrets.iter().any(|secret| secret.id == id),
+    }
 }
 
 #[cfg(test)]

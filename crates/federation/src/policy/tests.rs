@@ -1,6 +1,8 @@
 //! Who may speak for whom, as settings, certificates and records have it.
 
-use reveille_core::settings::{BlockedDomain, HostingProvider, PublicProvider, RoutingMethod, Setting};
+use reveille_core::settings::{
+    BlockedDomain, HostingProvider, PublicProvider, PushAccountSecret, RoutingMethod, Setting,
+};
 
 use super::*;
 
@@ -243,5 +245,54 @@ fn the_proof_is_rebuilt_only_behind_a_configured_edge() {
     assert_eq!((peer.domain().as_str(), peer.source()), ("contoso.com", SourceType::DirectPartner));
     for nobody in [None, Some("trust me"), Some(text.replace("DirectPartner", "EdgeProxyGenerated").as_str())] {
         assert_eq!(readmit(&edge, nobody, &domain("contoso.com")), Err(Refusal::NoTrust), "{nobody:?}");
+    }
+}
+
+#[test]
+fn an_account_is_admitted_while_it_holds_its_proof_and_its_organisation_is_welcome() {
+    let account = |name: &str, organisation: &str| PushAccount {
+        secrets: vec![PushAccountSecret { id: "s1".into(), digest: "00".repeat(32), made: None }],
+        public_keys: vec![r#"{"kty":"EC","crv":"P-256","kid":"k1","x":"AA","y":"BB"}"#.into()],
+        certificate_names: vec![domain("push.srv.example")],
+        certificate_thumbprints: vec!["ab".repeat(32)],
+        ..PushAccount::new(name, domain(organisation))
+    };
+    let mut rows = rows(access_edge(|_| ()));
+    let off = PushAccount { enabled: false, ..account("off", "srv.example") };
+    let over = PushAccount { expires: Some(Timestamp::from_millis(5)), ..account("over", "srv.example") };
+    let accounts = [account("good", "srv.example"), account("bad", "bad.example"), account("new", "new.example"), off, over];
+    rows.extend(accounts.map(Setting::PushAccount));
+    let settings = snapshot(rows);
+    let now = Timestamp::from_millis(5);
+    let nobody: &dyn Fn(&SipDomain) -> bool = &|_| false;
+    let named: &dyn Fn(&SipDomain) -> bool = &|name| *name == domain("push.srv.example");
+    let print = "AB".repeat(32);
+    for proof in [
+        AccountProof::Secret("s1"),
+        AccountProof::Key("k1"),
+        AccountProof::Certificate { thumbprint: &print, names: nobody },
+        AccountProof::Certificate { thumbprint: "cd", names: named },
+    ] {
+        let admitted = admit_account(&settings, "good", proof, now).unwrap();
+        assert_eq!(admitted.domain(), &domain("srv.example"));
+    }
+    for proof in [
+        AccountProof::Secret("s2"),
+        AccountProof::Key("s1"),
+        AccountProof::Certificate { thumbprint: "cd", names: nobody },
+    ] {
+        assert_eq!(admit_account(&settings, "good", proof, now), Err(AccountRefusal::Unknown));
+    }
+    let secret = AccountProof::Secret("s1");
+    let blocked = AccountRefusal::Organisation(Refusal::DomainBlocked { domain: domain("bad.example") });
+    let unlisted = AccountRefusal::Organisation(Refusal::DomainNotAllowed { domain: domain("new.example") });
+    for (account, refusal) in [
+        ("nobody", AccountRefusal::Unknown),
+        ("off", AccountRefusal::Closed),
+        ("over", AccountRefusal::Closed),
+        ("bad", blocked),
+        ("new", unlisted),
+    ] {
+        assert_eq!(admit_account(&settings, account, secret, now), Err(refusal), "{account}");
     }
 }
