@@ -147,7 +147,7 @@ impl Intake {
     /// Puts the token in the place of a handle: nothing behind this line knows of handles. Answers whether it was one.
     fn open(&self, origin: &SipDomain, request: &mut PushRequest, now: Timestamp) -> Result<bool, PushResult> {
         let Some(to) = request.to.as_mut().filter(|to| is_handle(&to.token)) else { return Ok(false) };
-        match self.handles.open(origin, to, now) {
+        match self.handles.open(origin, to, request.channel, now) {
             Ok(token) => to.token = token,
             Err(unopened) => {
                 info!(peer.domain = %origin, push.id = %request.id, reason = %unopened.reason(), "a handle is not opened");

@@ -57,7 +57,7 @@ fn world() -> World {
 
 impl World {
     fn open(&self, origin: &str, to: &To) -> Result<String, Unopened> {
-        let token = self.handles.open(&domain(origin), to, self.clock.now());
+        let token = self.handles.open(&domain(origin), to, Channel::Message, self.clock.now());
         token.map(|token| token.expose().to_owned())
     }
 
@@ -220,7 +220,7 @@ fn a_clearing_house_without_keys_takes_no_handle_for_a_token() {
     world.handles.make_key().unwrap();
     let sealed = world.seal("contoso.com", TOKEN);
     let none = Handles::none(Arc::clone(&world.clock) as _);
-    assert_eq!(none.open(&domain("contoso.com"), &sealed, world.clock.now()), Err(Unopened::KeyGone));
+    assert_eq!(none.open(&domain("contoso.com"), &sealed, Channel::Voip, world.clock.now()), Err(Unopened::KeyGone));
     assert!(matches!(none.make_key(), Err(KeyFault::NoFolder)));
 }
 
