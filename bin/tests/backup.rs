@@ -14,18 +14,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use reveille_core::delivery::PushState;
-use reveille_core::{Channel, Reason};
+use reveille_core::{Channel, Reason, Timestamp};
 use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, ProviderKey};
 use reveille_sim::certs::{Ca, Leaf, apns_key};
-use reveille_sim::phone::RawSip;
+use reveille_sim::phone::{Phone, PhoneOptions, RawSip};
 use reveille_sim::recorder::{Entry, Push as _, Query};
 use reveille_sip_net::{Identity, TlsClient, TrustRoots};
-use reveille_store::{Journal as _, SqliteJournal};
+use reveille_store::{HomeStore as _, Journal as _, SqliteHome, SqliteJournal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use load::Load;
-use support::{Finished, Folder, Process, STEP, json, reveille, run};
+use support::{Demo, Finished, Folder, Process, STEP, json, reveille, run};
 
 const TEAM: &str = "BACKUPTEAM";
 const KEY_ID: &str = "BACKUPKEY1";
@@ -125,6 +125,64 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
     let app = world.shell("Get-CsPushApp").await?;
     ensure!(app.contains(APP), "{app}");
     world.finish()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_home_is_backed_up_while_it_serves_and_comes_back_elsewhere_with_devices_and_messages() -> Result<()> {
+    let demo = tokio::task::spawn_blocking(|| Demo::start("backup-home")).await??;
+    let phone = |user: &str, push: Option<&str>| -> Result<Phone> {
+        let home = demo.told("/organisations/contoso.com/home/sip_tcp")?;
+        Ok(Phone::new(PhoneOptions {
+            user: user.into(),
+            domain: "contoso.com".into(),
+            password: demo.told(&format!("/organisations/contoso.com/users/{user}/password"))?.into(),
+            registrar: home.parse()?,
+            tls: None,
+            instance: format!("urn:uuid:{}0000000-0000-4000-8000-000000000000", &user[..1]),
+            push: push.map(Into::into),
+            user_agent: "Test phone".into(),
+        }))
+    };
+    let bob = phone("bob", Some("pn-provider=apns;pn-param=DEMOTEAM01.org.reveille.demo.remote;pn-prid=0b0b0b0b0b0b"))?;
+    let alice = phone("alice", None)?;
+    bob.sign_in().await?;
+    bob.suspend().await;
+    alice.sign_in().await?;
+    ensure!(alice.send("bob@contoso.com", "Platform 9.").await? == 202, "it is kept");
+
+    let folder = demo.folder().path().to_owned();
+    let (config, elsewhere) = (folder.join("demo/contoso.toml"), folder.join("demo/elsewhere.toml"));
+    let text = |path: &PathBuf| path.display().to_string();
+    let (from, to, backup) = (text(&config), text(&elsewhere), text(&folder.join("BACKUP")));
+    // Somewhere else, as after the loss of the machine: the same configuration with a store of its own.
+    let mut raw: toml::Table = std::fs::read_to_string(&config)?.parse()?;
+    let store = raw.get_mut("store").and_then(toml::Value::as_table_mut).context("[store]")?;
+    store.insert("dir".into(), text(&folder.join("elsewhere")).into());
+    store.remove("settings");
+    raw.remove("admin");
+    std::fs::write(&elsewhere, raw.to_string())?;
+    tokio::task::spawn_blocking(move || -> Result<()> {
+        let taken = run(["backup", "-c", &from, "--to", &backup])?;
+        ensure!(taken.code == 0, "no backup: {}", taken.err);
+        for part in ["settings.db (settings)", "admin.db (admin)", "home.db (home)", "keys/edge-tokens.key (key)"] {
+            ensure!(taken.err.contains(part), "{part}: {}", taken.err);
+        }
+        ensure!(!taken.err.contains("clearinghouse.db"), "this machine has none: {}", taken.err);
+        let restored = run(["restore", "-c", &to, "--from", &backup])?;
+        ensure!(restored.code == 0, "not restored: {}", restored.err);
+        Ok(())
+    })
+    .await??;
+    let home = SqliteHome::open(&folder.join("elsewhere/home.db"))?;
+    let users: BTreeSet<String> = home.devices()?.iter().map(|device| device.user.user().to_owned()).collect();
+    ensure!(users == ["bob"].map(String::from).into(), "the devices of {users:?}");
+    let waiting = home.undelivered(&"bob@contoso.com".parse()?, Timestamp::from_millis(1), 10)?;
+    ensure!(waiting.len() == 1, "{} messages wait for Bob", waiting.len());
+    home.close();
+    ensure!(folder.join("elsewhere/edge-tokens.key").exists(), "the keys that sign dialogs are back");
+    bob.shutdown().await;
+    alice.shutdown().await;
+    tokio::task::spawn_blocking(|| demo.stop()).await?
 }
 
 fn put(path: &std::path::Path, bytes: Option<&[u8]>) -> Result<()> {
