@@ -77,6 +77,8 @@ pub struct Fresh {
     pub expires: Timestamp,
     /// How often sending it has failed.
     pub attempt: u32,
+    /// When its device may get it, if not now. Known only until it has to wait on disk.
+    pub due: Option<Timestamp>,
 }
 
 /// The lanes, by number and by name.
@@ -183,6 +185,11 @@ impl Dispatch {
         self.all().iter().map(|lane| lane.shown()).collect()
     }
 
+    /// How many pushes of one organisation are open, as far as is known: what is on disk beyond what is noted is not.
+    pub(crate) fn open_of(&self, origin: &SipDomain) -> usize {
+        self.all().iter().map(|lane| lane.open_of(origin)).sum()
+    }
+
     pub(crate) fn all(&self) -> &[Arc<Lane>] {
         self.lanes.get().map(|lanes| &*lanes.all).unwrap_or_default()
     }
@@ -198,6 +205,7 @@ impl Dispatch {
         let Some(last) = fresh.last().map(|fresh| fresh.seq) else { return };
         let mut here = Vec::new();
         let mut ended: Ended = Ended::default();
+        let is_put_off = fresh.iter().any(|fresh| fresh.due.is_some());
         {
             // The scan goes on only where this has been, and ends only when nothing has been added.
             let mut scan = self.scan.lock();
@@ -209,7 +217,10 @@ impl Dispatch {
             scan.taken = last;
         }
         for (lane, admitted) in here {
-            self.begin(lane, admitted.into_iter().map(|(flow, fresh)| (flow, None, fresh)), &mut ended);
+            self.begin(lane, admitted.into_iter().map(|(flow, fresh)| (flow, fresh.due, fresh)), &mut ended);
+        }
+        if is_put_off {
+            self.work.notify_one();
         }
         self.end(ended);
     }
@@ -279,7 +290,7 @@ impl Dispatch {
         fresh: Fresh,
         now: Timestamp,
     ) -> Result<Arrival, Box<Completed>> {
-        let Fresh { seq, origin, request, lane, received, expires, attempt } = fresh;
+        let Fresh { seq, origin, request, lane, received, expires, attempt, due: _ } = fresh;
         // Cut to the time of receipt: nobody can make a token younger than our news about it (DESIGN.md §5).
         let registered = request.registered.min(received);
         let Some(to) = &request.to else { return Err(Box::new(probe_without_target(seq, &request, now))) };

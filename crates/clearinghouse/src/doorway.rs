@@ -14,6 +14,7 @@ use reveille_sip_net::{CloseReason, Flow, Handler, Requests};
 use tracing::{debug, warn};
 
 use crate::intake::{COME_BACK, Intake, Receipt, Submission};
+use crate::quota::Standing;
 
 /// What is answered to a method that is not for us.
 const ALLOW: &str = "MESSAGE, OPTIONS";
@@ -80,7 +81,10 @@ impl Handler for Doorway {
                     Ok((from, asked, requests)) => {
                         let (flow, name, body) = (Arc::clone(flow), Arc::clone(&self.name), message.body());
                         let watch = Watch::of(&requests, begun, || self.intake.way_back(from.domain()));
-                        let answer = move |receipt| send(&flow, answer(&message, receipt, watch, &name));
+                        let answer = move |receipt, standing: Option<&Standing>| {
+                            let quota = standing.map(|standing| &*standing.header);
+                            send(&flow, answer(&message, receipt, quota, watch, &name));
+                        };
                         submissions.push(Submission { from, asked, requests, body, answer: Box::new(answer) });
                     }
                     Err(refusal) => {
@@ -152,17 +156,17 @@ impl Watch {
 const TAG: &str = "clearinghouse";
 
 /// The answer to one MESSAGE after the sync.
-fn answer(message: &Message, receipt: Receipt, watch: Option<Watch>, name: &str) -> Bytes {
+fn answer(message: &Message, receipt: Receipt, quota: Option<&str>, watch: Option<Watch>, name: &str) -> Bytes {
     let audience = Audience::Inside { source: name };
     match receipt {
-        Err(refusal) => message::refused(message, &refusal, audience, Some(COME_BACK), TAG),
+        Err(refusal) => message::push_refused(message, &refusal, audience, Some(COME_BACK), quota, TAG),
         Ok(results) => match results[..] {
             // A request that stands alone and is refused is refused as a whole (DESIGN.md §5).
             [PushResult { taken: Taken::Refused(reason), retry_after }] => {
                 let refusal = Refusal::Request { reason };
-                message::refused(message, &refusal, audience, retry_after, TAG)
+                message::push_refused(message, &refusal, audience, retry_after, quota, TAG)
             }
-            _ => message::taken(message, &results, watch.map(Watch::times), None, TAG),
+            _ => message::taken(message, &results, watch.map(Watch::times), quota, TAG),
         },
     }
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use reveille_core::settings::Snapshot;
 use reveille_core::{AppKey, Channel, Clock, Environment, LaneKey, Provider, Reason, SipDomain, Timestamp};
 use reveille_federation::request::{Caller, REQUESTS_MAX, RequestFault, SKEW_REPORTED, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest, PushResult, Refusal, Taken};
-use reveille_store::{Appended, Journal, JournalEntry, StoreError, fingerprint};
+use reveille_store::{Appended, Journal, JournalEntry, Room, StoreError, fingerprint};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::dispatch::{Dispatch, Fresh};
 use crate::handle::{Handles, is_handle};
 use crate::notification::notification;
+use crate::quota::{Account, Limit, Over, Quotas, Standing};
+use crate::shed::{self, Class, gives_way};
+use crate::throttle::Devices;
 
 /// What intake answers: one result per request in order, or why nothing at all was taken.
 pub type Receipt = Result<Vec<PushResult>, Refusal>;
@@ -30,9 +34,13 @@ pub struct Submission {
     pub requests: Vec<PushRequest>,
     /// The body that a single request came in: it is journaled as it is.
     pub body: Bytes,
-    /// Called once, after the sync, on the journal's writer thread: it must not block.
-    pub answer: Box<dyn FnOnce(Receipt) + Send>,
+    /// Called once, after the sync, on the journal's writer thread: it must not block. Told with it is what the
+    /// organisation may still have; nothing to whom no app serves.
+    pub answer: Answer,
 }
+
+/// Takes the answer to one submission.
+pub type Answer = Box<dyn FnOnce(Receipt, Option<&Standing>) + Send>;
 
 /// Takes push requests into the journal.
 pub struct Intake {
@@ -44,6 +52,12 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     /// Opens what takes the place of a token.
     handles: Arc<Handles>,
+    /// What organisations have had.
+    quotas: Quotas,
+    /// What devices have had.
+    devices: Devices,
+    /// How much room there was when somebody looked.
+    room: Mutex<(Timestamp, Room)>,
     /// Calls that were born before may have been sent in a life that a restore has made forgotten.
     calls_from: Timestamp,
 }
@@ -72,7 +86,19 @@ impl Intake {
             }
         }
         let handles = Arc::new(Handles::none(Arc::clone(&clock)));
-        Self { journal, dispatch, settings, lanes, clock, handles, calls_from: Timestamp::default() }
+        let room = Mutex::new((clock.now(), journal.room()));
+        Self {
+            journal,
+            dispatch,
+            settings,
+            lanes,
+            clock,
+            handles,
+            quotas: Quotas::default(),
+            devices: Devices::new(),
+            room,
+            calls_from: Timestamp::default(),
+        }
     }
 
     /// Opens handles with these keys from now on; without any, a request with a handle is refused.
@@ -91,10 +117,19 @@ impl Intake {
         self.settings.borrow().allowed_domain(origin).and_then(|record| record.proxy_fqdn.clone())
     }
 
+    /// Counts anew what organisations have had today, out of the journal. Blocks for as long as that takes, until
+    /// `stopped`; meanwhile requests are taken.
+    pub fn recount(&self, stopped: impl Fn() -> bool) {
+        if let Err(reason) = self.quotas.recount(&*self.journal, self.clock.now(), stopped) {
+            warn!(%reason, "what organisations have sent today could not be counted; their day begins now");
+        }
+    }
+
     /// Takes everything that came in at once; each submission is answered after one common sync.
     pub fn accept(&self, batch: Vec<Submission>) {
         let now = self.clock.now();
         let settings = Arc::clone(&self.settings.borrow());
+        let mut desk = Desk { intake: self, settings: &settings, room: self.room(now), now, tenants: Vec::new() };
         let mut entries = Vec::with_capacity(batch.len());
         let mut kept: Vec<Option<Kept>> = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
@@ -103,28 +138,25 @@ impl Intake {
             let mut slots = Vec::with_capacity(submission.requests.len());
             let alone = submission.requests.len() == 1;
             for mut request in submission.requests.into_iter().take(REQUESTS_MAX) {
-                let checked = self.check(&settings, origin, &request, now);
-                // What is refused anyway is not worth opening.
-                let checked = checked.and_then(|taken| Ok((taken, self.open(origin, &mut request, now)?)));
-                let checked = checked.and_then(|taken| fits(origin, &request, now).map(|()| taken));
-                slots.push(match checked {
+                slots.push(match desk.check(origin, &mut request) {
                     Err(refused) => Slot::Refused(refused),
-                    Ok(((lane, expires), opened)) => {
+                    Ok(Checked { lane, expires, opened, due }) => {
                         let body: Arc<[u8]> = match alone && !opened && is_object(&submission.body) {
                             true => (&*submission.body).into(),
                             false => write_body(std::slice::from_ref(&request)).into(),
                         };
                         let between = Between { origin, asked: &submission.asked };
                         entries.push(entry(between, &request, lane.clone(), body, now, expires));
-                        kept.push(Some(Kept { origin: origin.clone(), request, lane, expires }));
+                        kept.push(Some(Kept { origin: origin.clone(), request, lane, expires, due }));
                         Slot::Kept(entries.len() - 1)
                     }
                 });
             }
-            waiting.push((slots, submission.answer));
+            waiting.push(Waiting { slots, tenant: desk.find(origin), answer: submission.answer });
         }
+        let standings = desk.standings();
         if entries.is_empty() {
-            return waiting.into_iter().for_each(|(slots, answer)| answer(Ok(results(&slots, &[]))));
+            return waiting.into_iter().for_each(|asked| asked.taken(&[], &standings));
         }
         let dispatch = Arc::clone(&self.dispatch);
         let done = move |outcome: Result<Vec<Appended>, StoreError>| match outcome {
@@ -132,16 +164,23 @@ impl Intake {
                 error!(%reason, "the journal takes nothing");
                 let refusal =
                     if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
-                waiting.into_iter().for_each(|(_, answer)| answer(Err(refusal.clone())));
+                waiting.into_iter().for_each(|asked| asked.answered(Err(refusal.clone()), &standings));
             }
             Ok(appended) => {
-                for (slots, answer) in waiting {
-                    answer(Ok(results(&slots, &appended)));
-                }
+                waiting.into_iter().for_each(|asked| asked.taken(&appended, &standings));
                 dispatch.take(fresh(&mut kept, &appended, now));
             }
         };
         self.journal.append(entries, Box::new(done));
+    }
+
+    /// How much room there is, or was a moment ago.
+    fn room(&self, now: Timestamp) -> Room {
+        let mut room = self.room.lock();
+        if now.since(room.0) >= LOOK_EVERY || now < room.0 {
+            *room = (now, self.journal.room());
+        }
+        room.1
     }
 
     /// Puts the token in the place of a handle: nothing behind this line knows of handles. Answers whether it was one.
@@ -212,12 +251,115 @@ fn fits(origin: &SipDomain, request: &PushRequest, now: Timestamp) -> Result<(),
     })
 }
 
+/// What is known while one batch is looked through.
+struct Desk<'a> {
+    intake: &'a Intake,
+    settings: &'a Snapshot,
+    room: Room,
+    now: Timestamp,
+    /// The few organisations that the batch is of.
+    tenants: Vec<(SipDomain, Arc<Account>)>,
+}
+
+/// A request that may be taken.
+struct Checked {
+    lane: LaneKey,
+    /// By our clock.
+    expires: Timestamp,
+    /// Whether its token has come out of a handle.
+    opened: bool,
+    /// When its device may get it, if not now.
+    due: Option<Timestamp>,
+}
+
+impl Desk<'_> {
+    /// Whether a request may be taken: by the rules, by the grants, by its handle, and by how much there may be.
+    fn check(&mut self, origin: &SipDomain, request: &mut PushRequest) -> Result<Checked, PushResult> {
+        let checked = self.intake.check(self.settings, origin, request, self.now);
+        // What is refused anyway is not worth opening.
+        let opened = checked.and_then(|lane| Ok((lane, self.intake.open(origin, request, self.now)?)));
+        let fitting = opened.and_then(|taken| fits(origin, request, self.now).map(|()| taken));
+        let ((lane, expires), opened) = fitting.inspect_err(|refused| count(refused, ""))?;
+        match self.admit(origin, &lane, request) {
+            Ok(due) if due.is_none_or(|due| due < expires) => Ok(Checked { lane, expires, opened, due }),
+            Ok(_) => Err(self.refuse(origin, request, Over { limit: Limit::Device, after: expires.since(self.now) })),
+            Err(over) => Err(self.refuse(origin, request, over)),
+        }
+    }
+
+    /// Whether there is room for one more, and when it may go.
+    fn admit(&mut self, origin: &SipDomain, lane: &LaneKey, request: &PushRequest) -> Result<Option<Timestamp>, Over> {
+        let Self { intake, settings, room, now, .. } = *self;
+        if gives_way(Class::of(request.event, lane.channel), room) {
+            return Err(Over { limit: Limit::Room, after: shed::COME_BACK });
+        }
+        let open = || intake.dispatch.open_of(origin);
+        let device = |budget| intake.devices.turn(origin, lane, request, budget, now);
+        self.account(origin).admit((settings, origin), lane.channel, now, open, device)
+    }
+
+    fn refuse(&self, origin: &SipDomain, request: &PushRequest, over: Over) -> PushResult {
+        let Over { limit, after } = over;
+        debug!(push.id = %request.id, peer.domain = %origin, limit = limit.as_str(), "a push request is one too many");
+        // In whole seconds, and never a moment too early.
+        let after = Duration::from_millis(after.as_millis().div_ceil(1000) as u64 * 1000);
+        let refused = PushResult { taken: Taken::Refused(Reason::Throttled), retry_after: Some(after) };
+        count(&refused, limit.as_str());
+        refused
+    }
+
+    fn account(&mut self, origin: &SipDomain) -> &Account {
+        let known = self.find(origin).unwrap_or_else(|| {
+            self.tenants.push((origin.clone(), self.intake.quotas.of(origin)));
+            self.tenants.len() - 1
+        });
+        &self.tenants[known].1
+    }
+
+    fn find(&self, origin: &SipDomain) -> Option<usize> {
+        self.tenants.iter().position(|(known, _)| known == origin)
+    }
+
+    /// What each organisation of the batch is told.
+    fn standings(self) -> Vec<Standing> {
+        self.tenants.iter().map(|(_, account)| account.standing(self.now)).collect()
+    }
+}
+
+/// A submission whose requests wait for the sync.
+struct Waiting {
+    slots: Vec<Slot>,
+    /// Its organisation's place among those of the batch.
+    tenant: Option<usize>,
+    answer: Answer,
+}
+
+impl Waiting {
+    fn taken(self, appended: &[Appended], standings: &[Standing]) {
+        let results = results(&self.slots, appended);
+        self.answered(Ok(results), standings);
+    }
+
+    fn answered(self, receipt: Receipt, standings: &[Standing]) {
+        (self.answer)(receipt, self.tenant.and_then(|tenant| standings.get(tenant)));
+    }
+}
+
+/// Counts a refusal: by its reason, and by the limit where that is a limit.
+fn count(refused: &PushResult, limit: &'static str) {
+    if let Taken::Refused(reason) = refused.taken {
+        metrics::counter!("reveille_push_requests_refused_total", "reason" => reason.as_str(), "limit" => limit)
+            .increment(1);
+    }
+}
+
 /// A request that has become an entry of the batch.
 struct Kept {
     origin: SipDomain,
     request: PushRequest,
     lane: LaneKey,
     expires: Timestamp,
+    due: Option<Timestamp>,
 }
 
 /// Where a probe without a target is journaled: it is answered like any other, and goes nowhere.
@@ -289,12 +431,15 @@ fn results(slots: &[Slot], appended: &[Appended]) -> Vec<PushResult> {
 fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) -> Vec<Fresh> {
     let one = |(kept, appended): (&mut Option<Kept>, &Appended)| {
         let Appended::New { seq } = *appended else { return None };
-        let Kept { origin, request, lane, expires } = kept.take()?;
+        let Kept { origin, request, lane, expires, due } = kept.take()?;
         debug!(push.id = %request.id, peer.domain = %origin, "journaled");
-        Some(Fresh { seq, origin, request, lane, received, expires, attempt: 0 })
+        Some(Fresh { seq, origin, request, lane, received, expires, attempt: 0, due })
     };
     kept.iter_mut().zip(appended).filter_map(one).collect()
 }
 
 /// When a sender whose request was not taken may come back.
 pub const COME_BACK: Duration = Duration::from_secs(5);
+
+/// For how long what was seen of the room that is left is believed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod alarms;
+mod bucket;
 pub mod court;
 pub mod dispatch;
 pub mod doorway;
@@ -15,7 +16,10 @@ pub mod intake;
 mod lane;
 pub mod notification;
 pub mod outcome;
+pub mod quota;
 mod replay;
+mod shed;
+mod throttle;
 mod turns;
 #[cfg(test)]
 mod tests;
@@ -25,3 +29,4 @@ pub use dispatch::{Dispatch, Outlet};
 pub use doorway::Doorway;
 pub use lane::LaneLoad;
 pub use intake::{Intake, Receipt, Submission};
+pub use quota::Standing;

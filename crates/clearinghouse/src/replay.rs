@@ -301,7 +301,7 @@ fn sort(open: Vec<OpenEntry>, now: Timestamp) -> ReadBack {
         } else if expires <= now {
             back.over.push(ended(seq, &request, Reason::Expired, now));
         } else {
-            let fresh = Fresh { seq, origin, request, lane, received, expires, attempt };
+            let fresh = Fresh { seq, origin, request, lane, received, expires, attempt, due: None };
             back.go.push(((due > now).then_some(due), fresh));
         }
     }

@@ -35,6 +35,11 @@ impl Flows {
         self.numbers.len()
     }
 
+    /// An organisation's flow, if it has one.
+    pub(super) fn find(&self, origin: &SipDomain) -> Option<&Flow> {
+        self.known[*self.numbers.get(origin)? as usize].as_ref()
+    }
+
     /// The number of an organisation's flow, which is made if there is none.
     pub(super) fn of(&mut self, origin: &SipDomain) -> u32 {
         if let Some((last, number)) = &self.last

@@ -394,6 +394,11 @@ impl Lane {
         (state.shelf.len() + state.reserved, state.flows.iter().any(|(_, flow)| flow.spill.is_active()))
     }
 
+    /// How many pushes of one organisation are in memory, or noted as being on disk.
+    pub(crate) fn open_of(&self, origin: &SipDomain) -> usize {
+        self.state.lock().flows.find(origin).map_or(0, |flow| flow.held + flow.spill.len())
+    }
+
     /// How many stretches are noted.
     pub(crate) fn stretches(&self) -> usize {
         self.state.lock().flows.iter().map(|(_, flow)| flow.spill.stretches()).sum()

@@ -22,7 +22,7 @@ async fn an_answer_comes_only_when_the_journal_has_the_request() {
     let (told, answers) = mpsc::channel();
     let journal = Arc::clone(&house.journal);
     // What the file says at the moment of the answer, seen by a reader of its own.
-    let answer = Box::new(move |receipt: Receipt| {
+    let answer = Box::new(move |receipt: Receipt, _: Option<&Standing>| {
         let known = journal.trace(&domain("contoso.com"), id(1)).unwrap();
         told.send((receipt, known.map(|known| known.state))).unwrap();
     });
@@ -117,7 +117,7 @@ async fn what_comes_in_together_is_answered_one_by_one() {
     let (told, answers) = mpsc::channel();
     let submission = |number: u128, requests: Vec<PushRequest>| {
         let told = told.clone();
-        let answer = Box::new(move |receipt: Receipt| told.send((number, receipt)).unwrap());
+        let answer = Box::new(move |receipt: Receipt, _: Option<&Standing>| told.send((number, receipt)).unwrap());
         Submission {
             from: peer("contoso.com"),
             asked: domain("push.example.net"),

@@ -6,7 +6,9 @@ mod feedback;
 mod handles;
 mod intake;
 mod lanes;
+mod quotas;
 mod replay;
+mod tenants;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
 use reveille_providers::{Notification, Outcome, Outcomes as _, Supply};
 use reveille_store::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback,
+    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Room,
     SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
@@ -35,6 +37,7 @@ use tokio::time::timeout;
 use crate::court::Court;
 use crate::dispatch::{Dispatch, Outlet};
 use crate::intake::{Intake, Receipt, Submission};
+use crate::quota::Standing;
 
 /// Far longer than anything here takes; only a broken test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,6 +98,8 @@ struct Moody {
     refusals: Mutex<HashMap<&'static str, Vec<StoreError>>>,
     /// Marks of calls that are held back, while they are.
     held: Mutex<Option<Vec<Mark>>>,
+    /// How much room there is said to be, if not as much as there is.
+    room: Mutex<Option<Room>>,
     /// Everything that was ever completed.
     completed: Mutex<Vec<Completed>>,
 }
@@ -102,7 +107,7 @@ struct Moody {
 impl Moody {
     fn open(folder: &Folder) -> Arc<Self> {
         let real = SqliteJournal::open(&folder.path().join("clearinghouse.db")).unwrap();
-        Arc::new(Self { real, refusals: Mutex::default(), held: Mutex::default(), completed: Mutex::default() })
+        Arc::new(Self { real, refusals: Mutex::default(), held: Mutex::default(), room: Mutex::default(), completed: Mutex::default() })
     }
 
     fn refuse(&self, what: &'static str, error: StoreError) {
@@ -170,6 +175,19 @@ impl Journal for Moody {
 
     fn read(&self, stretches: &[Stretch]) -> Result<Vec<OpenEntry>, StoreError> {
         self.real.read(stretches)
+    }
+
+    fn received_since(
+        &self,
+        since: Timestamp,
+        before: u64,
+        blocks: usize,
+    ) -> Result<(Vec<(SipDomain, u64)>, Option<u64>), StoreError> {
+        self.real.received_since(since, before, blocks)
+    }
+
+    fn room(&self) -> Room {
+        self.room.lock().unwrap_or_else(|| self.real.room())
     }
 
     fn trace(&self, origin: &SipDomain, id: PushId) -> Result<Option<Traced>, StoreError> {
@@ -322,8 +340,14 @@ impl House {
 
     /// Hands over what came in one MESSAGE, and waits for the answer.
     async fn submit(&self, from: &str, requests: &[PushRequest]) -> Receipt {
+        self.ask(from, requests).await.0
+    }
+
+    /// The same, with what the organisation is told of its quota.
+    async fn ask(&self, from: &str, requests: &[PushRequest]) -> (Receipt, Option<Standing>) {
         let (told, receipt) = tokio::sync::oneshot::channel();
-        let answer = Box::new(move |receipt| drop(told.send(receipt)));
+        let answer =
+            Box::new(move |receipt, standing: Option<&Standing>| drop(told.send((receipt, standing.cloned()))));
         let body = write_body(requests).into();
         self.intake.accept(vec![Submission {
             from: peer(from),
@@ -344,7 +368,7 @@ impl House {
             asked: domain("push.example.net"),
             requests: requests.to_vec(),
             body: write_body(requests).into(),
-            answer: Box::new(|receipt| assert!(receipt.is_ok(), "{receipt:?}")),
+            answer: Box::new(|receipt, _| assert!(receipt.is_ok(), "{receipt:?}")),
         };
         self.intake.accept(requests.chunks(32).map(submission).collect());
         self.settle().await;

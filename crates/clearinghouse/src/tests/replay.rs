@@ -136,7 +136,7 @@ async fn a_push_that_is_committed_before_it_is_handed_over_is_sent_once() {
         let Appended::New { seq } = appended else { panic!("{appended:?}") };
         let (origin, lane, received) = (domain("contoso.com"), lane_key(request.channel), house.now());
         let expires = request.expires;
-        Fresh { seq, origin, request, lane, received, expires, attempt: 0 }
+        Fresh { seq, origin, request, lane, received, expires, attempt: 0, due: None }
     });
     house.dispatch.take(fresh.collect());
     house.settle().await;

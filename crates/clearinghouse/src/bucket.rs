@@ -1,0 +1,125 @@
+//! A bucket that fills at a rate, kept as one number: until when it owes.
+//!
+//! Whoever takes one out of it makes it owe for a moment longer; it is full when it owes nothing, and empty when it owes
+//! for as long as it takes to fill. A clock that is set back finds a bucket that is empty at the worst.
+
+use std::time::Duration;
+
+/// How large a bucket is, and how fast it fills.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Rate {
+    /// In how many nanoseconds one comes back.
+    step: u64,
+    /// In how many it is full again.
+    full: u64,
+}
+
+impl Rate {
+    pub(crate) fn per_second(rate: u32, burst: u32) -> Self {
+        let step = 1_000_000_000 / u64::from(rate.max(1));
+        Self { step, full: step * u64::from(burst.max(1)) }
+    }
+
+    pub(crate) fn one_in(seconds: u32, burst: u32) -> Self {
+        let step = 1_000_000_000 * u64::from(seconds.max(1));
+        Self { step, full: step * u64::from(burst.max(1)) }
+    }
+
+    /// How long one takes to come back.
+    pub(crate) const fn step(self) -> Duration {
+        Duration::from_nanos(self.step)
+    }
+
+    /// How many it holds.
+    const fn burst(self) -> u64 {
+        if self.step == 0 { 0 } else { self.full / self.step }
+    }
+}
+
+/// Until when it owes, in nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Bucket(u64);
+
+impl Bucket {
+    /// Takes one out; or says in how long there is one again.
+    pub(crate) fn take(&mut self, rate: Rate, now: Nanos) -> Result<(), Duration> {
+        let owing = self.owing(rate, now) + rate.step;
+        if owing > rate.full {
+            return Err(Duration::from_nanos(owing - rate.full));
+        }
+        self.0 = now.0 + owing;
+        Ok(())
+    }
+
+    /// Takes out the one that comes next, ahead of its time.
+    pub(crate) fn promise(&mut self, rate: Rate, now: Nanos) {
+        self.0 = now.0 + self.owing(rate, now) + rate.step;
+    }
+
+    /// How many it holds at most, how many are left, and how long until it is full.
+    pub(crate) fn shown(&self, rate: Rate, now: Nanos) -> (u64, u64, Duration) {
+        let owing = self.owing(rate, now);
+        let left = if rate.step == 0 { 0 } else { (rate.full - owing.min(rate.full)) / rate.step };
+        (rate.burst(), left, Duration::from_nanos(owing))
+    }
+
+    /// For how long it owes, in nanoseconds.
+    pub(crate) const fn debt(&self, now: Nanos) -> u64 {
+        self.0.saturating_sub(now.0)
+    }
+
+    fn owing(&self, rate: Rate, now: Nanos) -> u64 {
+        // One more than is full: what is promised is owed too.
+        self.debt(now).min(rate.full + rate.step)
+    }
+}
+
+/// A moment, in nanoseconds since the Unix epoch: milliseconds are too coarse for a rate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Nanos(u64);
+
+impl From<reveille_core::Timestamp> for Nanos {
+    fn from(at: reveille_core::Timestamp) -> Self {
+        Self(at.millis().saturating_mul(1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reveille_core::Timestamp;
+
+    fn at(millis: u64) -> Nanos {
+        Timestamp::from_millis(1_700_000_000_000 + millis).into()
+    }
+
+    #[test]
+    fn the_burst_goes_at_once_and_then_one_at_a_time() {
+        let (rate, mut bucket) = (Rate::per_second(10, 3), Bucket::default());
+        assert_eq!(bucket.shown(rate, at(0)), (3, 3, Duration::ZERO));
+        let taken =
+            [0, 0, 0, 0, 99, 100, 100].map(|millis| bucket.take(rate, at(millis)).map_err(|wait| wait.as_millis()));
+        assert_eq!(taken, [Ok(()), Ok(()), Ok(()), Err(100), Err(1), Ok(()), Err(100)]);
+        assert_eq!(bucket.shown(rate, at(100)), (3, 0, Duration::from_millis(300)));
+        assert_eq!(bucket.shown(rate, at(10_000)), (3, 3, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_finds_it_empty_at_the_worst() {
+        let (rate, mut bucket) = (Rate::one_in(2, 5), Bucket::default());
+        bucket.take(rate, at(1_000_000_000)).unwrap();
+        assert_eq!(bucket.take(rate, at(0)), Err(Duration::from_secs(4)));
+        bucket.promise(rate, at(0));
+        assert_eq!(bucket.take(rate, at(20_000)), Ok(()), "however far ahead the clock has been");
+    }
+
+    #[test]
+    fn what_is_promised_is_not_there_for_others() {
+        let (rate, mut bucket) = (Rate::one_in(1, 1), Bucket::default());
+        bucket.take(rate, at(0)).unwrap();
+        bucket.promise(rate, at(0));
+        assert_eq!(bucket.take(rate, at(0)), Err(Duration::from_secs(2)));
+        assert_eq!(bucket.take(rate, at(1000)), Err(Duration::from_secs(1)));
+        assert_eq!(bucket.take(rate, at(2000)), Ok(()));
+    }
+}
