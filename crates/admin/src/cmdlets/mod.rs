@@ -29,6 +29,7 @@ mod push_eligibility;
 mod push_handle_key;
 mod push_lane;
 mod push_notification_configuration;
+mod push_quota;
 mod push_reason;
 mod push_recipe;
 mod push_trace;
@@ -132,6 +133,10 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &push_notification_configuration::New,
     &push_notification_configuration::Remove,
     &push_notification_configuration::Set,
+    &push_quota::Get,
+    &push_quota::New,
+    &push_quota::Remove,
+    &push_quota::Set,
     &push_reason::Get,
     &push_recipe::Enable,
     &push_recipe::Get,

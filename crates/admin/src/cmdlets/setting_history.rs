@@ -123,7 +123,9 @@ fn default_of(setting: &Setting) -> Option<Setting> {
         | Setting::PolicyGrant(_)
         | Setting::ProbeSchedule(_)
         | Setting::PublicProvider(_)
-        | Setting::PushApp(_) => return None,
+        | Setting::PushAccount(_)
+        | Setting::PushApp(_)
+        | Setting::PushQuota(_) => return None,
     })
 }
 
