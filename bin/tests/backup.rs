@@ -32,6 +32,8 @@ const KEY_ID: &str = "BACKUPKEY1";
 const APP: &str = "org.reveille.backup";
 const HOUSE: &str = "house.push.example.net";
 const EDGE: &str = "edge.push.example.net";
+/// A device whose app seals.
+const TOKEN: &str = "5ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea1";
 /// Whatever happens, the test ends.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -86,6 +88,7 @@ async fn under_load() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_changes_nothing() -> Result<()> {
     let mut world = World::start().await?;
+    let handle = world.sealed().await?;
     let taken = world.reveille(&["backup", "--to", "BACKUP"]).await?;
     ensure!(taken.code == 0, "no backup: {}", taken.err);
     world.kill()?;
@@ -102,12 +105,17 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
         (Some(written.clone()), None, "clearinghouse.db is not as it was copied: No such file"),
         (None, Some(whole.clone()), "holds no finished backup"),
         (Some(written.replace("\"settings.db\"", "\"../settings.db\"")), Some(whole.clone()), "not inside of it"),
+        (Some(written.replace("of push.example.net", "of fabrikam.com")), Some(whole.clone()), "of fabrikam.com, and"),
         (Some(written.replace("\"form\": 1", "\"form\": 9")), Some(whole.clone()), "this version knows 1"),
     ] {
         put(&manifest, manifest_now.as_deref().map(str::as_bytes))?;
         put(&journal, journal_now.as_deref())?;
         for args in [&["backup", "verify", "BACKUP"][..], &["restore", "--force", "--from", "BACKUP"][..]] {
             let ended = if args[0] == "backup" { world.run(args).await? } else { world.reveille(args).await? };
+            // Of whom it is matters to whoever puts it back.
+            if args[0] == "backup" && part.starts_with("of fabrikam.com") {
+                continue;
+            }
             ensure!(ended.code == 1 && ended.err.contains(part), "{part}: {} {}", ended.out, ended.err);
         }
         ensure!(std::fs::read(store.join("clearinghouse.db"))? == there, "{part}: the store was touched");
@@ -124,6 +132,11 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
     ensure!(keys.contains("sealing"), "{keys}");
     let app = world.shell("Get-CsPushApp").await?;
     ensure!(app.contains(APP), "{app}");
+    // A handle that was sealed before still opens.
+    let mut load = Load::to(&handle);
+    ensure!(load.repeat_unanswered(world.connect().await?).await? == 1, "it is taken");
+    let query = Query { after: 0, token: Some(TOKEN), delivered: true };
+    timeout(STEP, world.apns.recorder().wait(query)).await.context("no push reached the sealed token")?;
     world.finish()
 }
 
@@ -302,6 +315,18 @@ impl World {
         let said = self.run(&["shell", "--socket", &socket, "-c", line]).await?;
         ensure!(said.code == 0, "{line}: {}", said.err);
         Ok(said.out)
+    }
+
+    /// A handle for [`TOKEN`], made as an app's developer makes one.
+    async fn sealed(&self) -> Result<String> {
+        let document = self.shell("Get-CsPushHandleKey -Document | Select-Object -ExpandProperty Document").await?;
+        let path = |path: PathBuf| path.display().to_string();
+        let keys = path(self.folder.write("keys.json", &document)?);
+        let token = path(self.folder.write("token.txt", TOKEN)?);
+        let sealed = ["seal-handle", "--keys", &keys, "--provider", "apns", "--app", APP, "--origin", "contoso.com"];
+        let sealed = self.run(&[&sealed[..], &[&token]].concat()).await?;
+        ensure!(sealed.code == 0 && !sealed.out.contains(TOKEN), "{} {}", sealed.out, sealed.err);
+        Ok(sealed.out.trim().to_owned())
     }
 
     async fn connect(&self) -> Result<RawSip> {

@@ -37,6 +37,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// One message to this token, not sent yet.
+    pub(crate) fn to(token: &str) -> Self {
+        let mut request = request(1);
+        request.to.as_mut().expect("it goes to a device").token = DeviceToken::new(token);
+        Self { batches: vec![Batch { requests: vec![request], answered: None, attempts: 0 }], ..Self::default() }
+    }
+
     /// Sends new requests until `stop`, or until the connection ends: then what is unanswered stays so.
     pub(crate) async fn send_new(mut self, mut link: RawSip, stop: CancellationToken) -> Self {
         let mut under_way = BTreeMap::new();

@@ -21,6 +21,8 @@ const BYTES_MAX: u64 = 1 << 20;
 pub struct Manifest {
     /// The form of this document.
     pub form: u32,
+    /// Whose roles it is of: each with its domain.
+    pub of: Vec<String>,
     /// The version of Reveille that took the backup.
     pub reveille: String,
     /// When it was begun, in milliseconds since the Unix epoch.
@@ -86,9 +88,9 @@ impl Kind {
 }
 
 impl Manifest {
-    pub(super) fn new(begun: Timestamp, ended: Timestamp, files: Vec<Kept>) -> Self {
+    pub(super) fn new(of: Vec<String>, begun: Timestamp, ended: Timestamp, files: Vec<Kept>) -> Self {
         let reveille = env!("CARGO_PKG_VERSION").to_owned();
-        Self { form: FORM, reveille, begun, ended, ended_text: ended.to_string(), files }
+        Self { form: FORM, of, reveille, begun, ended, ended_text: ended.to_string(), files }
     }
 
     pub(super) fn read(folder: &Path) -> Result<Self, BackupError> {

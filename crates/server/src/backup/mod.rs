@@ -70,6 +70,14 @@ pub enum BackupError {
         /// How that is known.
         why: String,
     },
+    /// It is somebody else's.
+    #[error("the backup is of {of}, and the configuration of {wanted}")]
+    Another {
+        /// Whose roles the backup is of.
+        of: String,
+        /// Whose the configuration has.
+        wanted: String,
+    },
     /// The configuration wants what the backup has not, or the other way round.
     #[error("the backup has no {name}, and the configuration needs it: it was taken of another one")]
     Lacks {
@@ -110,6 +118,14 @@ fn stores(raw: &Raw) -> Vec<Place> {
         places.push(place(Kind::ClearingHouse, "clearinghouse.db", raw.store.dir.join("clearinghouse.db")));
     }
     places
+}
+
+/// The roles of a configuration, each with its domain: what is restored into another's place would speak for the wrong one.
+fn whose(raw: &Raw) -> Vec<String> {
+    let home = raw.home.as_ref().map(|home| format!("home of {}", home.domain));
+    let edge = raw.edge.as_ref().map(|edge| format!("edge {}", edge.name));
+    let house = raw.clearinghouse.as_ref().map(|house| format!("clearing house of {}", house.domain));
+    home.into_iter().chain(edge).chain(house).collect()
 }
 
 /// The folders whose `*.key` files belong to the store, each with its name in a backup: those that sign tokens, and those

@@ -11,7 +11,7 @@ use reveille_core::{Channel, Clock as _, Timestamp};
 use reveille_store::{Journal as _, SqliteAdmin, SqliteHome, SqliteJournal, SqliteSettings, StoreError, rest_store};
 
 use super::manifest::private;
-use super::{BackupError, Kept, Kind, Manifest, Place, key_folders, stores, verify};
+use super::{BackupError, Kept, Kind, Manifest, Place, key_folders, stores, verify, whose};
 use crate::SystemClock;
 use crate::config::Raw;
 
@@ -40,6 +40,9 @@ pub struct Restored {
 /// Nothing is changed before all of it is known to be good, and the files are put in place by renaming.
 pub fn restore(raw: &Raw, from: &Path, force: bool, told: &mut dyn FnMut(&Kept)) -> Result<Restored, BackupError> {
     let manifest = verify(from, told)?;
+    if manifest.of != whose(raw) {
+        return Err(BackupError::Another { of: manifest.of.join(", "), wanted: whose(raw).join(", ") });
+    }
     let places = stores(raw);
     for place in &places {
         if manifest.file(&place.name).is_none_or(|file| file.kind != place.kind) {
@@ -164,9 +167,8 @@ fn swap(path: &Path) -> io::Result<Option<PathBuf>> {
         remove(&ending(path, beside))?;
     }
     std::fs::rename(ending(path, STAGED), path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all()?,
-        None => {}
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
     }
     Ok(put_aside)
 }

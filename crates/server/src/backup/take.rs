@@ -8,7 +8,7 @@ use reveille_core::Clock as _;
 use reveille_store::{copy_store, inspect_store};
 
 use super::manifest::{digest, private};
-use super::{BackupError, Kept, Kind, MANIFEST, Manifest, Place, key_folders, stores};
+use super::{BackupError, Kept, Kind, MANIFEST, Manifest, Place, key_folders, stores, whose};
 use crate::SystemClock;
 use crate::config::Raw;
 
@@ -34,7 +34,7 @@ pub fn take(raw: &Raw, to: &Path, told: &mut dyn FnMut(&Kept)) -> Result<Manifes
             files.push(kept);
         }
     }
-    let manifest = Manifest::new(begun, SystemClock.now(), files);
+    let manifest = Manifest::new(whose(raw), begun, SystemClock.now(), files);
     manifest.write(to).map_err(BackupError::io(&to.join(MANIFEST)))?;
     Ok(manifest)
 }
