@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
+use reveille_core::stage::Stage;
 use reveille_federation::policy::{Admission, Carriage, Standing, admit, carried_by};
+use reveille_federation::probe::{Told, write};
 use reveille_federation::trust::SourceType;
 use reveille_federation::{Refusal, message};
 use reveille_sip::{Message, Method, Name};
@@ -417,8 +419,12 @@ impl Handler for Inbound {
                 }
                 // A partner's way to see whether we live; it needs no more proof than its certificate.
                 Some(Method::Options) if self.ends_options(message) => {
+                    let known = written_down(flow, message, &now);
                     let bytes = message::respond(message, 200, "edge", |response| {
                         response.header(Name::Allow, ALLOW);
+                        if let Some(known) = &known {
+                            response.header(Name::ReveilleStage, known.as_str());
+                        }
                     });
                     let _ = flow.send(bytes);
                     self.ends_here(flow);
@@ -443,6 +449,15 @@ impl Handler for Inbound {
     fn refused(&self, remote: SocketAddr, refusal: &HandshakeRefusal) {
         self.edge.refusals.handshake(remote, refusal);
     }
+}
+
+/// The server by which we reach the organisation that this comes from (ProxyFqdn), if it is that very server that asks:
+/// nobody else learns what we have written down about others. As the stage of a test that it is about.
+fn written_down(flow: &Flow, message: &Message, now: &Now) -> Option<String> {
+    let from = message::from_domain(message).ok()?;
+    let server = now.settings.allowed_domain(&from)?.proxy_fqdn.as_ref()?;
+    let told = || write(&[Told::passed(Stage::OwnName, Duration::ZERO).at(server.as_str())]);
+    flow.peer().is_some_and(|peer| peer.names(server.as_str())).then(told)
 }
 
 /// Whether a request is for the edge and not for a domain behind it.

@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
 use reveille_core::stage::Stage;
-use reveille_federation::probe::{Draft, OURSELVES, Told};
+use reveille_federation::probe::{Draft, OURSELVES, Told, read};
 use reveille_federation::{Refusal, message};
-use reveille_sip::{Forward, Limits, Message, Method};
+use reveille_sip::{Forward, Limits, Message, Method, Name};
 use reveille_sip_net::{
     CloseReason, ConnectError, Failures, Flow, Handler, HandshakeRefusal, PeerCertificate, Pool, RefusedBy,
     RequestError, Requests, Senders, Took,
@@ -109,8 +109,8 @@ impl Trip<'_> {
             log.since = made.at;
         }
         match asked {
-            Ok(_) => {
-                log.pass(Stage::OurCertificate, None);
+            Ok(response) => {
+                log.pass(Stage::OurCertificate, self.known_as(&response).as_deref());
                 Ok(())
             }
             // It is silent about OPTIONS, and has not closed the connection over our certificate either.
@@ -120,6 +120,13 @@ impl Trip<'_> {
             }
             Err(failed) => Err(self.failed(failed, log)),
         }
+    }
+
+    /// The name of ours by which the partner says that it reaches us, whatever the world's name servers know.
+    fn known_as(&self, response: &Message) -> Option<String> {
+        let told = read(response.values(Name::ReveilleStage));
+        let own = told.into_iter().find(|told| told.stage == Stage::OwnName && told.passed)?.name?;
+        own.eq_ignore_ascii_case(self.edge.edge.config.name.as_str()).then_some(own)
     }
 
     fn found_connected(&self, log: &Log) -> bool {

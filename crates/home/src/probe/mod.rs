@@ -41,6 +41,8 @@ const TESTS_MAX: usize = 4;
 const DEVICES_MAX: usize = 64;
 /// How long our edge may take with one: longer than it gives itself for the slowest partner.
 const EDGE_WITHIN: Duration = Duration::from_secs(40);
+/// How long our edge may take to say that it is there.
+const AWAKE_WITHIN: Duration = Duration::from_secs(8);
 
 /// What home needs for tests, besides what every request needs.
 pub(crate) struct Probes {
@@ -231,12 +233,44 @@ impl Desk {
         };
         // Whatever failed a moment ago may have been mended since.
         road.pool.forgive(&road.edge);
-        match ticket.through(&road.pool, &road.edge, bytes, EDGE_WITHIN).await {
+        let answered = tokio::select! {
+            answered = ticket.through(&road.pool, &road.edge, bytes, EDGE_WITHIN) => answered,
+            hangs = self.hangs(road) => Err(hangs),
+        };
+        match answered {
             Ok(response) => Asked::Answered(Box::new(Answer::of(&response))),
             Err(RequestError::TimedOut { within }) => Asked::Silent(within),
             Err(RequestError::Connect(error)) => Asked::Unreachable(error),
             Err(error) => Asked::Unasked(error.to_string()),
         }
+    }
+}
+
+impl Desk {
+    /// Ends when our edge has let a question wait that it answers at once: a test takes as long as the slowest partner, and
+    /// says nothing meanwhile.
+    async fn hangs(&self, road: &Road) -> RequestError {
+        if let Ok(ticket) = road.requests.open(rand::random()) {
+            let draft = Draft {
+                method: Method::Options,
+                sent_by: road.name.as_str(),
+                branch: ticket.branch(),
+                from: &format!("sip:mcx@{}", road.domain),
+                to: &format!("sip:{}", self.front.probes.doors.edge),
+                call_id: &format!("{:032x}", rand::random::<u128>()),
+                hops: 0,
+                asks: false,
+                body: None,
+            };
+            let asked = match draft.write() {
+                Ok(bytes) => ticket.through(&road.pool, &road.edge, bytes, AWAKE_WITHIN).await,
+                Err(_) => std::future::pending().await,
+            };
+            if let Err(error @ RequestError::TimedOut { .. }) = asked {
+                return error;
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -37,17 +37,17 @@ impl Facts<'_> {
     }
 
     /// What that counts for after all else was seen. What we send does not depend on it, so that any other trouble is worse;
-    /// and where the clearing house says by which server it reaches us, feedback does not depend on it either.
+    /// and where the other side says by which server it reaches us, what it begins does not depend on it either.
     pub(super) fn weigh_own_name(&self, trouble: Trouble, answer: &Answer, walk: &mut Walk) {
         let domain = self.goal_domain();
         let plain = |trouble: &Trouble| format!("{}: {}", trouble.sentence, trouble.remedy);
         if walk.trouble.is_some() || self.order.ignore_own_name {
             return walk.hints.push(plain(&trouble));
         }
-        let back = answer.times.as_ref().and_then(|times| times.back.as_ref());
-        if let Some(server) = back {
+        let back = answer.times.as_ref().and_then(|times| times.back.as_ref()).map(ToString::to_string);
+        if let Some(server) = back.or_else(|| written_down(answer)) {
             let outer = self.doors.outer(answer);
-            let ours = match server.as_str() == outer {
+            let ours = match server == outer {
                 true => "our edge".to_owned(),
                 false => format!("which is not the name {outer} that our edge goes by"),
             };
@@ -88,4 +88,10 @@ impl Facts<'_> {
     fn named_edge(&self) -> &str {
         self.order.edge.as_ref().unwrap_or(&self.doors.edge).as_str()
     }
+}
+
+/// The name of our edge that the partner's edge has written down, as it told ours when it saw our certificate.
+fn written_down(answer: &Answer) -> Option<String> {
+    let ours = answer.told.iter().find(|told| told.stage == Stage::OurCertificate && told.passed)?;
+    ours.name.clone()
 }

@@ -367,6 +367,12 @@ fn our_own_missing_record_is_told_when_nothing_worse_is_and_may_be_left_out() {
     let to_partner =
         walk_of(&partner("push.lync.com", None), theirs(200, 0)).trouble.expect("nobody says how it finds us");
     assert!(to_partner.remedy.contains("-Domain push.lync.com -IgnoreOwnName"), "{}", to_partner.remedy);
+    let mut known = theirs(200, 0);
+    let certificate = known.told.iter_mut().find(|told| told.stage == Stage::OurCertificate).expect("it was shown");
+    *certificate = certificate.clone().at("edge.contoso.com");
+    let known = walk_of(&partner("push.lync.com", None), known);
+    assert!(known.succeeded() && known.hints.len() == 1, "{known:?}");
+    assert!(known.hints[0].contains("push.lync.com does not need it: it reaches us at edge.contoso.com, our edge"));
     let mut silent = without(journaled());
     silent.told[0].why = Some("name-servers".into());
     let silent = of(&push(INNER), &RECIPE, silent).trouble.expect("not known");
