@@ -211,3 +211,57 @@ fn ending(path: &Path, ending: &str) -> PathBuf {
     name.push(ending);
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use reveille_core::{AppKey, Environment, LaneKey, Provider, PushId};
+    use reveille_store::{JournalEntry, copy_store};
+
+    use super::*;
+
+    fn entry(number: u128, channel: Channel) -> JournalEntry {
+        let app = AppKey { provider: Provider::Apns, app: "org.example".into(), environment: Environment::Production };
+        JournalEntry {
+            origin: "contoso.com".parse().expect("a domain"),
+            asked: "push.example.net".parse().expect("a domain"),
+            id: PushId::from_u128(number),
+            lane: LaneKey { app, channel },
+            received: Timestamp::from_millis(1000),
+            expires: Timestamp::from_millis(u64::MAX / 4),
+            fingerprint: 7,
+            request: b"{}".as_slice().into(),
+        }
+    }
+
+    #[test]
+    fn a_call_that_nobody_had_begun_to_send_counts_as_begun_after_a_restore_and_a_message_does_not() {
+        let folder = std::env::temp_dir().join(format!("reveille-restore-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&folder).expect("a folder of our own");
+        let (live, copy) = (folder.join("live.db"), folder.join("copy.db"));
+        let journal = SqliteJournal::open(&live).expect("a journal");
+        let (told, outcome) = mpsc::channel();
+        let entries = vec![entry(1, Channel::Message), entry(2, Channel::Voip), entry(3, Channel::Voip)];
+        let told = move |outcome: Result<_, StoreError>| {
+            let _ = told.send(outcome.is_ok());
+        };
+        journal.append(entries, Box::new(told));
+        assert_eq!(outcome.recv(), Ok(true));
+        copy_store(&live, &copy).expect("it is copied while it is open");
+        journal.close();
+
+        let place = Place { kind: Kind::ClearingHouse, name: "clearinghouse.db".into(), path: folder.join("new.db") };
+        assert_eq!(stage(&place, &copy, Timestamp::from_millis(2000)).expect("it is staged"), 2);
+        assert_eq!(swap(&place.path).expect("it is put in place"), None);
+        let restored = SqliteJournal::open(&place.path).expect("the restored journal");
+        let open = restored.open(0, 10).expect("it reads");
+        assert_eq!(open.iter().map(|entry| entry.sending).collect::<Vec<_>>(), [false, true, true]);
+        restored.close();
+
+        // What was there is put aside, and a log that belonged to it is not taken for the new one's.
+        std::fs::write(folder.join("new.db-wal"), "of another life").expect("written");
+        stage(&place, &copy, Timestamp::from_millis(3000)).expect("it is staged again");
+        assert_eq!(swap(&place.path).expect("it is put in place"), Some(folder.join("new.db.before-restore")));
+        assert!(folder.join("new.db.before-restore-wal").exists() && !folder.join("new.db-wal").exists());
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+}
