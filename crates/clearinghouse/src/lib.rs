@@ -18,6 +18,7 @@ pub mod notification;
 pub mod outcome;
 pub mod quota;
 mod replay;
+pub mod rest;
 mod shed;
 mod throttle;
 mod turns;

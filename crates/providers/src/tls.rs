@@ -36,6 +36,11 @@ impl Trust {
         if taken == 0 { Err(TrustFault::NoAuthority) } else { Ok(Self(Arc::new(roots))) }
     }
 
+    /// The authorities themselves, for a client that is no sender.
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.0)
+    }
+
     /// A TLS client that offers HTTP/2 only, with a client certificate if `identity` is given.
     pub(crate) fn client(&self, identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>, TrustFault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reveille_clearinghouse::dispatch::{Dispatch, Outlet};
-use reveille_clearinghouse::feedback::{Federation, Outbox};
+use reveille_clearinghouse::feedback::{Federation, Outbox, Road};
 use reveille_clearinghouse::handle::{Handles, KeyFault};
 use reveille_clearinghouse::{Court, Doorway, Intake};
 use reveille_core::settings::Snapshot;
@@ -21,6 +21,7 @@ use crate::examiner::Examiner;
 use crate::home::target;
 use crate::ops::House;
 use crate::push_keys::{Approach, PushKeys, approach};
+use crate::rest;
 use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::vitals::Doors;
@@ -37,6 +38,8 @@ pub(crate) fn start(
     let limits = ListenLimits::default();
     let mut doors = Doors::default();
     let listener = doors.open("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;
+    let rest = config.rest.as_ref().map(|rest| rest::open(rest, &config.domain, &store.dir)).transpose()?;
+    let (rest, rest_tls) = rest.unzip();
     let journal = Arc::new(SqliteJournal::open(&store.dir.join("clearinghouse.db"))?);
     let clock = Arc::new(SystemClock);
     let fresh_feedback = Arc::new(Notify::new());
@@ -54,7 +57,7 @@ pub(crate) fn start(
     }));
     let apps = config.apps.iter().map(app_key);
     let handles = Arc::new(handles(config)?);
-    let mut intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings, apps, clock.clone());
+    let mut intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings.clone(), apps, clock.clone());
     intake.open_with(Arc::clone(&handles));
     if let Some(restored) = crate::backup::restored_at(&store.dir) {
         intake.refuse_calls_before(restored);
@@ -62,7 +65,9 @@ pub(crate) fn start(
     let requests = Requests::new();
     let edges = config.edges.clone();
     let domains = std::iter::once(&config.domain).chain(&config.also_domains).cloned().collect();
-    let doorway = Arc::new(Doorway::new(Arc::new(intake), Arc::clone(&requests), edges, domains, &config.name));
+    let intake = Arc::new(intake);
+    let doorway =
+        Arc::new(Doorway::new(Arc::clone(&intake), Arc::clone(&requests), edges, domains, &config.name));
     let pool = Pool::new(
         Arc::clone(&doorway) as _,
         Arc::clone(&requests) as _,
@@ -71,14 +76,18 @@ pub(crate) fn start(
         PoolLimits::default(),
         inner.clone(),
     );
-    let road = Federation {
+    let federation = Federation {
         requests,
         pool: pool.clone(),
         edge: target(&config.edge),
         name: config.name.clone(),
         domain: config.domain.clone(),
     };
-    let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, Arc::new(road));
+    let mut road: Arc<dyn Road> = Arc::new(federation);
+    if let (Some(opened), Some(rest)) = (&rest, &config.rest) {
+        road = opened.road(rest, road, settings.clone())?;
+    }
+    let outbox = Outbox::new(Arc::clone(&journal) as _, clock, fresh_feedback, road);
     let house = House {
         dispatch: Arc::clone(&dispatch),
         journal: Arc::clone(&journal),
@@ -89,6 +98,19 @@ pub(crate) fn start(
         handles: Arc::clone(&handles),
     };
     let stop = stop.clone();
+    let counting = {
+        let (intake, inner) = (Arc::clone(&intake), inner.clone());
+        tokio::task::spawn_blocking(move || intake.recount(|| inner.is_cancelled()))
+    };
+    let machines = {
+        let (journal, handles, stop) = (Arc::clone(&journal), Arc::clone(&handles), stop.clone());
+        async move {
+            match rest {
+                Some(rest) => rest.run(intake, journal, settings, handles, stop).await,
+                None => stop.cancelled().await,
+            }
+        }
+    };
     let task = tokio::spawn(async move {
         let mut replay = tokio::spawn(Arc::clone(&dispatch).run(inner.clone()));
         let mut feedback = tokio::spawn(outbox.run(inner.clone()));
@@ -97,7 +119,7 @@ pub(crate) fn start(
         let mut judging = tokio::spawn(Arc::clone(&court).run(inner.clone()));
         // A part that ends before it was told to is a broken invariant: the role ends with it, and the process is told.
         tokio::select! {
-            () = listener.run(doorway, stop) => {}
+            ((), ()) = async { tokio::join!(listener.run(doorway, stop), machines) } => {}
             outcome = &mut replay => return tracing::error!(?outcome, "replay has ended by itself"),
             outcome = &mut feedback => return tracing::error!(?outcome, "feedback has ended by itself"),
             outcome = &mut keys => return tracing::error!(?outcome, "the watch over handle keys has ended by itself"),
@@ -108,7 +130,7 @@ pub(crate) fn start(
             sender.drain().await;
         }
         inner.cancel();
-        for task in [replay, feedback, keys, credentials, judging] {
+        for task in [replay, feedback, keys, credentials, judging, counting] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the clearing house has failed");
             }
@@ -116,7 +138,7 @@ pub(crate) fn start(
         pool.finish().await;
         journal.close();
     });
-    Ok((Part { name: "clearinghouse", task, sides: vec![tls], doors }, house))
+    Ok((Part { name: "clearinghouse", task, sides: std::iter::once(tls).chain(rest_tls).collect(), doors }, house))
 }
 
 /// The keys for sealed handles, if this clearing house takes any.

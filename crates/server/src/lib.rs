@@ -20,6 +20,7 @@ mod ports;
 pub mod process;
 mod push_keys;
 mod relay_secret;
+mod rest;
 mod server;
 pub mod settings_file;
 mod tls;

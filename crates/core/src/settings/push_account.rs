@@ -108,9 +108,8 @@ impl PublicJwk {
         if ["d", "p", "q", "k"].iter().any(|private| value.get(*private).is_some()) {
             return Err("it holds a private key, which belongs to its owner alone: give the public one, without \"d\"");
         }
-        let key: Self = serde_json::from_value(value).map_err(|_| {
-            "it is no key of kty RSA, EC (P-256) or OKP (Ed25519) with a kid to tell it from others"
-        })?;
+        let key: Self = serde_json::from_value(value)
+            .map_err(|_| "it is no key of kty RSA, EC (P-256) or OKP (Ed25519) with a kid to tell it from others")?;
         let curve = match &key.key {
             JwkKey::Ec { crv, .. } => crv == "P-256",
             JwkKey::Okp { crv, .. } => crv == "Ed25519",
@@ -147,7 +146,9 @@ impl PushAccount {
     /// What is wrong with it: the property, its value, and why.
     pub(super) fn fault(&self) -> Option<(&'static str, String, &'static str)> {
         let plain = |text: &str| {
-            !text.is_empty() && text.len() <= 64 && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+            !text.is_empty()
+                && text.len() <= 64
+                && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
         };
         if !plain(&self.identity) {
             let why = "it must be 1 to 64 letters, digits, dots, hyphens and underscores";
@@ -245,7 +246,8 @@ mod tests {
 
     #[test]
     fn it_reads_back_as_written_and_a_day_is_its_first_moment() {
-        let text = r#"{"Kind":"PushAccount","Identity":"a","Organisation":"contoso.com","Expires":"2027-01-31","Webhook":""}"#;
+        let text =
+            r#"{"Kind":"PushAccount","Identity":"a","Organisation":"contoso.com","Expires":"2027-01-31","Webhook":""}"#;
         let setting: Setting = serde_json::from_str(text).unwrap();
         let Setting::PushAccount(account) = &setting else { panic!("{setting:?}") };
         assert_eq!(account.expires.unwrap().to_string(), "2027-01-31T00:00:00Z");
@@ -265,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused_with_its_property() {
-        let keys = |keys: &[&str]| PushAccount { public_keys: keys.iter().map(|it| (*it).into()).collect(), ..account() };
+        let keys =
+            |keys: &[&str]| PushAccount { public_keys: keys.iter().map(|it| (*it).into()).collect(), ..account() };
         let webhook = |url: &str| PushAccount { webhook: Some(url.into()), ..account() };
         let print = |text: &str| PushAccount { certificate_thumbprints: vec![text.into()], ..account() };
         let secret = PushAccountSecret { id: "a".into(), digest: "0f".repeat(32), made: None };

@@ -260,7 +260,8 @@ fn an_account_is_admitted_while_it_holds_its_proof_and_its_organisation_is_welco
     let mut rows = rows(access_edge(|_| ()));
     let off = PushAccount { enabled: false, ..account("off", "srv.example") };
     let over = PushAccount { expires: Some(Timestamp::from_millis(5)), ..account("over", "srv.example") };
-    let accounts = [account("good", "srv.example"), account("bad", "bad.example"), account("new", "new.example"), off, over];
+    let accounts =
+        [account("good", "srv.example"), account("bad", "bad.example"), account("new", "new.example"), off, over];
     rows.extend(accounts.map(Setting::PushAccount));
     let settings = snapshot(rows);
     let now = Timestamp::from_millis(5);

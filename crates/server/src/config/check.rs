@@ -92,6 +92,10 @@ pub fn check(raw: &Raw, bind: bool) -> Vec<Fault> {
             faults.add("clearinghouse.edges", "no edge is named, so every push request would be refused");
         }
         faults.0.extend(house.handles.iter().flat_map(super::handles::check));
+        if let Some(rest) = &house.rest {
+            faults.tls("clearinghouse.rest.tls", &rest.tls);
+            faults.0.extend(super::rest::check(rest));
+        }
         let before = faults.0.len();
         for (index, app) in house.apps.iter().enumerate() {
             faults.app(&format!("clearinghouse.apps[{index}]"), app);
@@ -129,6 +133,11 @@ pub fn warnings(raw: &Raw, now: Timestamp) -> Vec<Fault> {
     }
     if let Some(house) = &raw.clearinghouse {
         found.warn_tls("clearinghouse.tls", &house.tls, "clearinghouse.name", &house.name, now);
+        if let Some(rest) = &house.rest
+            && let Some(name) = rest.name()
+        {
+            found.warn_tls("clearinghouse.rest.tls", &rest.tls, "clearinghouse.rest.url", &name, now);
+        }
     }
     found.0
 }
@@ -154,7 +163,10 @@ pub(crate) fn listeners(raw: &Raw) -> Vec<(&'static str, SocketAddr, bool)> {
     let edge = raw.edge.iter().flat_map(|edge| {
         [("edge.external", Some(edge.external), false), ("edge.internal", Some(edge.internal), false)]
     });
-    let house = raw.clearinghouse.iter().map(|house| ("clearinghouse.listen", Some(house.listen), false));
+    let house = raw.clearinghouse.iter().flat_map(|house| {
+        let rest = house.rest.as_ref().map(|rest| rest.listen);
+        [("clearinghouse.listen", Some(house.listen), false), ("clearinghouse.rest.listen", rest, false)]
+    });
     let ops = raw.ops.iter().map(|ops| ("ops.listen", Some(ops.listen), false));
     let admin = raw.admin.iter().map(|admin| ("admin.listen", admin.listen, false));
     home.chain(edge).chain(house).chain(ops).chain(admin).filter_map(|(key, at, udp)| Some((key, at?, udp))).collect()

@@ -9,6 +9,7 @@ mod check;
 mod handles;
 mod proxies;
 mod raw;
+mod rest;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ pub use av::{Av, AvServer};
 pub use check::{Fault, check, warnings};
 pub use handles::HandleKeys;
 pub use proxies::{Proxies, ProxyHop};
+pub use rest::{Rest, Webhooks};
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,

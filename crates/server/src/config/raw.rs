@@ -11,6 +11,7 @@ use super::admin::Admin;
 use super::av::Av;
 use super::handles::HandleKeys;
 use super::proxies::Proxies;
+use super::rest::Rest;
 
 /// `reveille.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -385,6 +386,9 @@ pub struct ClearingHouse {
     /// The ways to push services, where there is none without a proxy.
     #[serde(default, skip_serializing_if = "Proxies::is_empty")]
     pub proxies: Proxies,
+    /// Push requests over HTTPS; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
     /// The publisher's apps.
     #[serde(default)]
     pub apps: Vec<App>,
@@ -500,6 +504,10 @@ impl Raw {
             tls(&mut house.tls);
             house.handles.iter_mut().for_each(|handles| at(&mut handles.keys));
             house.proxies.files().for_each(at);
+            if let Some(rest) = &mut house.rest {
+                tls(&mut rest.tls);
+                rest.files().for_each(at);
+            }
             &mut house.apps
         }) {
             at(&mut app.credential);
