@@ -103,7 +103,7 @@ fn the_reference_of_the_settings_is_taken_and_names_every_property_and_every_rea
         }
     }
     let kinds: std::collections::BTreeSet<_> = records.iter().map(Setting::kind).collect();
-    ensure!(kinds.len() == 15, "the page has these kinds of settings: {kinds:?}");
+    ensure!(kinds.len() == 17, "the page has these kinds of settings: {kinds:?}");
     let runtime = tokio::runtime::Runtime::new()?;
     let store = folder.path().join("settings.db");
     runtime.block_on(settings_file::import(&Place::at(&store), &file, "test"))?;

@@ -22,6 +22,8 @@ mod policy_grant;
 mod probe_result;
 mod probe_schedule;
 mod public_provider;
+mod push_account;
+mod push_account_secret;
 mod push_app;
 mod push_credential;
 mod push_device;
@@ -116,6 +118,12 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &public_provider::New,
     &public_provider::Remove,
     &public_provider::Set,
+    &push_account::Get,
+    &push_account::New,
+    &push_account::Remove,
+    &push_account::Set,
+    &push_account_secret::New,
+    &push_account_secret::Remove,
     &push_app::Get,
     &push_app::New,
     &push_app::Remove,

@@ -264,7 +264,7 @@ impl Family {
         .of(identity))
     }
 
-    fn not_found(&self, identity: &str) -> Failure {
+    pub(crate) fn not_found(&self, identity: &str) -> Failure {
         let scoped = self.default.is_some() && identity.parse::<Scope>().is_ok();
         let hint = if scoped { " What is broader holds there." } else { "" };
         Failure::new(
