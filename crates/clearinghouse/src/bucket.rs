@@ -1,7 +1,8 @@
 //! A bucket that fills at a rate, kept as one number: until when it owes.
 //!
 //! Whoever takes one out of it makes it owe for a moment longer; it is full when it owes nothing, and empty when it owes
-//! for as long as it takes to fill. A clock that is set back finds a bucket that is empty at the worst.
+//! for as long as it takes to fill. A debt that no bucket can have is of another clock, or of another rate: it is forgiven, since
+//! whoever has it would otherwise be refused until the clock is there again.
 
 use std::time::Duration;
 
@@ -69,10 +70,16 @@ impl Bucket {
     }
 
     fn owing(&self, rate: Rate, now: Nanos) -> u64 {
-        // One more than is full: what is promised is owed too.
-        self.debt(now).min(rate.full + rate.step)
+        // What is promised is owed too, one more than is full at a time.
+        match self.debt(now) {
+            debt if debt > rate.full + 2 * rate.step + SLEWED => 0,
+            debt => debt.min(rate.full + rate.step),
+        }
     }
 }
+
+/// What a clock that is kept in step may go back by, in nanoseconds.
+const SLEWED: u64 = 1_000_000_000;
 
 /// A moment, in nanoseconds since the Unix epoch: milliseconds are too coarse for a rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,12 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_finds_it_empty_at_the_worst() {
+    fn a_debt_from_before_the_clock_was_set_back_is_forgiven() {
         let (rate, mut bucket) = (Rate::one_in(2, 5), Bucket::default());
         bucket.take(rate, at(1_000_000_000)).unwrap();
-        assert_eq!(bucket.take(rate, at(0)), Err(Duration::from_secs(4)));
-        bucket.promise(rate, at(0));
-        assert_eq!(bucket.take(rate, at(20_000)), Ok(()), "however far ahead the clock has been");
+        let taken = [0, 0, 0, 0, 0, 0].map(|millis| bucket.take(rate, at(millis)).is_ok());
+        assert_eq!(taken, [true, true, true, true, true, false], "however far ahead the clock has been");
+        // A clock that is kept in step forgives nothing.
+        assert_eq!(bucket.take(rate, at(1_900)), Err(Duration::from_millis(100)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use reveille_core::retry::Backoff;
-use reveille_core::{Clock, SipDomain};
+use reveille_core::{Alarm, Clock, SipDomain};
 use reveille_federation::feedback::{CONTENT_TYPE_V1, Feedback, FeedbackVerdict, ITEMS_MAX, Item, write_body};
 use reveille_federation::message::{Envelope, write};
 use reveille_sip::Name;
@@ -16,7 +16,9 @@ use reveille_sip_net::{Pool, Requests, Target};
 use reveille_store::{FeedbackId, Journal, OwedFeedback};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
+
+use crate::leap::waits;
 
 /// How long home may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -102,7 +104,7 @@ impl Outbox {
         }
         let now = self.clock.now();
         // In order: while the oldest is put off, everything behind it waits too.
-        by_origin.retain(|_, items| items[0].due <= now);
+        by_origin.retain(|_, items| !waits(items[0].due, now, Backoff::FEEDBACK.cap));
         // Home believes the domain that it asked, so that one MESSAGE speaks for one of them.
         for items in by_origin.values_mut() {
             let alike = items.iter().take_while(|item| item.asked == items[0].asked).count();
@@ -125,7 +127,8 @@ impl Outbox {
         let noted = match told {
             Err(Untold::Refused(why)) => {
                 // It will never be believed: the home was restored from a backup, or is another one by now.
-                error!(peer.domain = %origin, push.id = %owed[0].item.push, "home does not believe feedback, which is given up: {why}");
+                let alarm = Alarm::FeedbackRefused;
+                warn!(alarm = alarm.as_str(), peer.domain = %origin, push.id = %owed[0].item.push, "{}: {why}", alarm.sentence());
                 metrics::counter!("reveille_feedback_refused_total").increment(1);
                 self.fresh.notify_one();
                 reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await

@@ -14,6 +14,7 @@ pub mod feedback;
 pub mod handle;
 pub mod intake;
 mod lane;
+mod leap;
 pub mod notification;
 pub mod outcome;
 pub mod quota;

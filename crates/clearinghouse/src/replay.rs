@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::dispatch::{Dispatch, Fresh, completed, ended};
 use crate::lane::Lane;
+use crate::leap::{Leaps, waits};
 
 /// How many open pushes of one flow are read back from the journal at once.
 const REFILL: usize = 1024;
@@ -31,6 +32,9 @@ const PURGE_AT_ONCE: usize = 5000;
 /// How long outcomes are remembered for duplicates and trace: longer than the longest life of a request by as much as
 /// clocks may differ.
 const RETENTION: Duration = Duration::from_secs(25 * 3600);
+
+/// How far ahead a push may be put off, by its provider or by us; what is due later was put off by another clock.
+const LATER_MAX: Duration = Duration::from_secs(3600);
 
 /// How far the journal has been looked through for pushes that are on disk only.
 #[derive(Clone, Debug)]
@@ -94,6 +98,7 @@ impl Dispatch {
 
     async fn carry_on(self: Arc<Self>, stop: CancellationToken) {
         let mut looked = Instant::now();
+        let mut leaps = Leaps::since(self.clock.now());
         while !stop.is_cancelled() {
             let more = self.scan_some().await | self.refill_some().await;
             let now = self.clock.now();
@@ -103,7 +108,9 @@ impl Dispatch {
                 self.rewrite();
                 self.pump();
             }
-            let next = [self.send_due(now), self.expire(now)].into_iter().flatten().min();
+            // What is over is not to be sent when its time has come, too.
+            let over = self.expire(now);
+            let next = [self.send_due(until(&mut leaps, now)), over].into_iter().flatten().min();
             if more {
                 continue;
             }
@@ -285,6 +292,13 @@ impl Dispatch {
     }
 }
 
+/// Until when what waits is due: whatever waits, once the clock was set back.
+fn until(leaps: &mut Leaps, now: Timestamp) -> Timestamp {
+    let Some(back) = leaps.back(now) else { return now };
+    warn!(seconds = back.as_secs(), "the clock was set back; whatever waits to be tried again is tried now");
+    Timestamp::from_millis(u64::MAX)
+}
+
 /// Sorts what was read back into what is sent and what is over.
 fn sort(open: Vec<OpenEntry>, now: Timestamp) -> ReadBack {
     let mut back = ReadBack { go: Vec::with_capacity(open.len()), over: Vec::new() };
@@ -302,7 +316,7 @@ fn sort(open: Vec<OpenEntry>, now: Timestamp) -> ReadBack {
             back.over.push(ended(seq, &request, Reason::Expired, now));
         } else {
             let fresh = Fresh { seq, origin, request, lane, received, expires, attempt, due: None };
-            back.go.push(((due > now).then_some(due), fresh));
+            back.go.push((waits(due, now, LATER_MAX).then_some(due), fresh));
         }
     }
     back
@@ -315,6 +329,14 @@ fn one_request(body: &[u8]) -> Option<PushRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_everything_due_once() {
+        let (at, late) = (Timestamp::from_millis, Timestamp::from_millis(u64::MAX));
+        let mut leaps = Leaps::since(at(9_000_000));
+        let seen = [9_000_100, 2_000_000, 2_000_500].map(|now| until(&mut leaps, at(now)));
+        assert_eq!(seen, [at(9_000_100), late, at(2_000_500)]);
+    }
 
     #[test]
     fn a_scan_is_behind_until_it_has_seen_all_of_the_former_life() {

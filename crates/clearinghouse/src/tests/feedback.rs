@@ -236,6 +236,21 @@ async fn what_a_home_cannot_take_is_told_again_later_and_nothing_overtakes_it() 
 }
 
 #[tokio::test]
+async fn feedback_that_was_put_off_is_told_when_the_clock_is_set_back_by_hours() {
+    let mut reporting = Reporting::start().await;
+    reporting.mood("contoso.com", 503);
+    reporting.owe("contoso.com", [1]).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1)]));
+    reporting.until("it is put off", |owed| owed.iter().any(|owed| owed.attempt == 1)).await;
+    reporting.good_mood("contoso.com");
+    reporting.house.clock.turn_back(Duration::from_secs(3 * 3600));
+    reporting.house.feedback.notify_one();
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1)]));
+    reporting.until("it was taken", <[_]>::is_empty).await;
+    reporting.end().await;
+}
+
+#[tokio::test]
 async fn a_home_behind_an_edge_that_refuses_holds_up_no_other_and_loses_nothing() {
     let mut reporting = Reporting::start().await;
     reporting.mood("contoso.com", 403);

@@ -1,6 +1,7 @@
 //! The clearing house over a real journal: a clock that is turned by hand, lanes that remember what they were offered,
 //! and a journal whose answers can be held back or refused.
 
+mod clock;
 mod dispatch;
 mod feedback;
 mod handles;
@@ -56,6 +57,12 @@ struct Turned(Arc<AtomicU64>);
 impl Turned {
     fn turn(&self, span: Duration) {
         self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Turned {
+    fn turn_back(&self, span: Duration) {
+        self.0.fetch_sub(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
