@@ -397,6 +397,7 @@ impl World {
     fn finish(mut self) -> Result<()> {
         let mut house = self.house.take().context("a clearing house")?;
         tokio::task::block_in_place(|| house.terminate())?;
+        ensure!(!house.said().contains(TOKEN), "the log holds a token: {}", house.said());
         self.folder.remove()
     }
 }

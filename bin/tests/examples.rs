@@ -178,6 +178,10 @@ fn the_bounds_that_the_map_names_are_those_of_the_code() -> Result<()> {
         ("10,000 changes", "crates/store/src/settings/sqlite.rs", "HISTORY_MAX: u64 = 10_000;"),
         ("50,000", "crates/clearinghouse/src/dispatch.rs", "WINDOW: usize = 50_000;"),
         ("25 h", "crates/clearinghouse/src/replay.rs", "RETENTION: Duration = Duration::from_secs(25 * 3600);"),
+        ("4,000 at once, 1,000 of them", "crates/clearinghouse/src/handle/purse.rs", "AT_ONCE: f64 = 4000.0;"),
+        ("4,000 at once, 1,000 of them", "crates/clearinghouse/src/handle/purse.rs", "FOR_CALLS: f64 = 1000.0;"),
+        ("32,768 in each of two", "crates/clearinghouse/src/handle/opened.rs", "GENERATION: usize = 32_768;"),
+        ("64 (`crates/clearinghouse/src/handle", "crates/clearinghouse/src/handle/ring.rs", "KEYS_MAX: usize = 64;"),
         ("8,192", "crates/providers/src/sender.rs", "queue_max: 8192,"),
         ("1,000", "crates/providers/src/sender.rs", "in_flight_max: 1000,"),
     ] {
