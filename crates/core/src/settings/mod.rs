@@ -23,6 +23,7 @@ mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -222,14 +223,16 @@ impl SettingChange {
 /// All settings at one version, as the roles see them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
-    rows: BTreeMap<SettingKey, SettingRow>,
+    /// Shared with the versions before and after it, which differ in a row or two.
+    rows: BTreeMap<Arc<SettingKey>, Arc<SettingRow>>,
     version: u64,
 }
 
 impl Snapshot {
     /// The settings made of these rows.
     pub fn new(rows: impl IntoIterator<Item = SettingRow>, version: u64) -> Self {
-        Self { rows: rows.into_iter().map(|row| (row.setting.key(), row)).collect(), version }
+        let shared = |row: SettingRow| (Arc::new(row.setting.key()), Arc::new(row));
+        Self { rows: rows.into_iter().map(shared).collect(), version }
     }
 
     /// These settings, put one after the other by nobody at no time: for programs without a store, such as tests.
@@ -246,18 +249,21 @@ impl Snapshot {
 
     /// All rows, ordered by kind and identity.
     pub fn rows(&self) -> impl Iterator<Item = &SettingRow> {
-        self.rows.values()
+        self.rows.values().map(|row| &**row)
     }
 
     /// The row of that key.
     pub fn row(&self, key: &SettingKey) -> Option<&SettingRow> {
-        self.rows.get(key)
+        self.rows.get(key).map(|row| &**row)
     }
 
     /// The rows of one kind, by identity.
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &SettingRow> {
         let first = SettingKey { kind: kind.into(), identity: String::new() };
-        self.rows.range(first..).map(|(_, row)| row).take_while(move |row| row.setting.kind() == kind)
+        self.rows
+            .range::<SettingKey, _>(first..)
+            .map(|(_, row)| &**row)
+            .take_while(move |row| row.setting.kind() == kind)
     }
 
     /// This snapshot with `change` applied, if no rule across objects forbids it.
@@ -274,7 +280,7 @@ impl Snapshot {
         match change {
             SettingChange::Put(setting) => {
                 let row = SettingRow { setting: setting.clone(), author: author.into(), at, version: self.version };
-                self.rows.insert(setting.key(), row);
+                self.rows.insert(Arc::new(setting.key()), Arc::new(row));
             }
             SettingChange::Remove(key) => {
                 self.rows.remove(key);
@@ -425,6 +431,23 @@ mod tests {
         let key = SettingKey::new("HostingProvider", "lynconline");
         assert!(two.row(&key).is_some());
         assert_eq!(key.to_string(), "HostingProvider \"lynconline\"");
+    }
+
+    #[test]
+    fn a_change_copies_no_record_that_it_is_not_about() {
+        let mut all = Snapshot::default();
+        for name in ["one", "two", "three"] {
+            all = put(
+                &all,
+                Setting::HostingProvider(HostingProvider::new(name, format!("{name}.example").parse().unwrap())),
+            )
+            .unwrap();
+        }
+        let changed = put(&all, push(Scope::Global, true)).unwrap();
+        for row in all.rows() {
+            let after = changed.row(&row.setting.key()).unwrap();
+            assert!(std::ptr::eq(row, after), "{}", row.setting.identity());
+        }
     }
 
     #[test]
