@@ -103,7 +103,13 @@ impl World {
         );
         folder.write("clearinghouse.toml", &config)?;
         let serves = ORGANISATIONS.map(|name| format!("{name:?}")).join(", ");
-        let settings = format!(r#"{{"settings": [{{"Kind": "PushApp", "Identity": "{APP}", "Serves": [{serves}]}}]}}"#);
+        // A few devices get more here than any person would bear.
+        let settings = format!(
+            r#"{{"settings": [
+                {{"Kind": "PushApp", "Identity": "{APP}", "Serves": [{serves}]}},
+                {{"Kind": "PushQuota", "Identity": "global", "DeviceMessageSeconds": 0, "DeviceCallSeconds": 0}}
+            ]}}"#
+        );
         let wanted = folder.write("settings.json", &settings)?;
         let mut import = reveille();
         import.args(["settings", "import", "-c"]).arg(folder.path().join("clearinghouse.toml")).arg(wanted);
