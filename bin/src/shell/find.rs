@@ -23,10 +23,23 @@ pub(super) fn socket_of(file: &Path) -> Result<PathBuf> {
     Ok(config::read(file)?.admin_socket())
 }
 
-/// Looks where servers are by custom, and at the demos that run.
+/// Looks for a demo in the folder that we are in, else where servers are by custom, and at the demos that run.
 pub(super) fn running() -> Found {
+    let here = std::env::current_dir().map_or(Found::None, |folder| demo_in(&folder));
+    if !matches!(here, Found::None) {
+        return here;
+    }
     let fixed = FIXED.iter().map(PathBuf::from);
-    let mut answering: Vec<_> = fixed.chain(demos(&std::env::temp_dir())).filter(|path| answers(path)).collect();
+    answering(fixed.chain(demos(&std::env::temp_dir())))
+}
+
+/// The demo that keeps its files in that folder, if it runs.
+pub(super) fn demo_in(folder: &Path) -> Found {
+    answering(sockets_of(folder).into_iter())
+}
+
+fn answering(sockets: impl Iterator<Item = PathBuf>) -> Found {
+    let mut answering: Vec<_> = sockets.filter(|path| answers(path)).collect();
     match answering.len() {
         0 => Found::None,
         1 => Found::One(answering.remove(0)),
@@ -44,11 +57,11 @@ fn answers(path: &Path) -> bool {
 fn demos(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("reveille-demo-"));
-    names
-        .flat_map(|entry| {
-            std::fs::read(entry.path().join("demo.json")).map(|text| sockets_in(&text)).unwrap_or_default()
-        })
-        .collect()
+    names.flat_map(|entry| sockets_of(&entry.path())).collect()
+}
+
+fn sockets_of(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read(folder.join("demo.json")).map(|text| sockets_in(&text)).unwrap_or_default()
 }
 
 fn sockets_in(demo: &[u8]) -> Vec<PathBuf> {
@@ -88,6 +101,21 @@ mod tests {
         assert_eq!(sockets_in(demo), [PathBuf::from("/d/home.sock")]);
         assert_eq!(sockets_in(b"{}"), Vec::<PathBuf>::new());
         assert_eq!(sockets_in(b"no json"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_demo_is_found_in_its_folder_as_long_as_it_runs() {
+        let folder = std::env::temp_dir().join(format!("reveille-find-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(matches!(demo_in(&folder), Found::None), "there is none");
+        let socket = folder.join("home.sock");
+        let demo = serde_json::json!({ "organisations": { "contoso.com": { "admin_socket": socket } } });
+        std::fs::write(folder.join("demo.json"), demo.to_string()).unwrap();
+        assert!(matches!(demo_in(&folder), Found::None), "it does not run");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(matches!(demo_in(&folder), Found::One(path) if path == socket));
+        drop(listener);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -45,6 +45,9 @@ struct Server {
     /// The server of this configuration
     #[arg(short = 'f', long, value_name = "FILE", group = "where")]
     config: Option<PathBuf>,
+    /// The demo that keeps its files in this folder: reveille demo --dir DIR
+    #[arg(long, value_name = "DIR", group = "where")]
+    dir: Option<PathBuf>,
     /// With --url: the certificates to trust (PEM) instead of those of this machine
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -139,6 +142,18 @@ fn place(session: &mut Session, file: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The only one that was found; `none` says what to do where there is none.
+fn one_of(found: Found, none: impl FnOnce() -> String) -> Result<Address> {
+    match found {
+        Found::One(path) => Ok(Address::Socket(path)),
+        Found::None => bail!(none()),
+        Found::Several(paths) => {
+            let list: Vec<_> = paths.iter().map(|path| format!("  --socket {}", path.display())).collect();
+            bail!("several servers run on this machine; choose one:\n{}", list.join("\n"))
+        }
+    }
+}
+
 impl Server {
     fn address(&self) -> Result<Address> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -151,23 +166,22 @@ impl Server {
         if let Some(file) = &self.config {
             return Ok(Address::Socket(find::socket_of(file)?));
         }
+        if let Some(folder) = &self.dir {
+            return one_of(find::demo_in(folder), || {
+                format!("no demo runs in {0}: start it there with reveille demo --dir {0}", folder.display())
+            });
+        }
         if let Some(path) = variable("REVEILLE_SOCKET") {
             return Ok(Address::Socket(path.into()));
         }
         if let Some(url) = variable("REVEILLE_URL") {
             return Ok(Address::of_url(&url)?);
         }
-        match find::running() {
-            Found::One(path) => Ok(Address::Socket(path)),
-            Found::None => bail!(
-                "no server of this machine was found. Start one with reveille serve -c FILE or reveille demo, or say \
-                 where it is: --config FILE, --socket PATH, or --url https://HOST:PORT"
-            ),
-            Found::Several(paths) => {
-                let list: Vec<_> = paths.iter().map(|path| format!("  --socket {}", path.display())).collect();
-                bail!("several servers run on this machine; choose one:\n{}", list.join("\n"))
-            }
-        }
+        one_of(find::running(), || {
+            "no server of this machine was found. Start one with reveille serve -c FILE or reveille demo, or say where it \
+             is: --config FILE, --socket PATH, --dir DIR of a demo, or --url https://HOST:PORT"
+                .to_owned()
+        })
     }
 
     /// The server, and whether a session was opened that has to be ended.
