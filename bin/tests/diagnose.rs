@@ -15,6 +15,8 @@ mod night;
 mod others;
 #[path = "partners/presence.rs"]
 mod presence;
+#[path = "diagnose/real.rs"]
+mod real;
 #[path = "diagnose/scene.rs"]
 mod scene;
 mod support;
@@ -228,6 +230,16 @@ fn own_name(table: &mut Table) -> Result<()> {
         hint.contains("push.lync.com does not need it: it reaches us at edge.contoso.com, our edge"),
         "{written_down:#}"
     );
+    // The test of the way to a partner hears the same of the partner's edge.
+    let partner = |table: &Table| {
+        let parameters = json!({ "TargetFqdn": INNER, "Domain": "push.lync.com", "Detailed": true });
+        let outcome = table.scene.cmdlet(Part::Contoso, "Test-CsFederatedPartner", &parameters)?;
+        let outcome = outcome.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        anyhow::Ok(outcome["objects"][0].clone())
+    };
+    let known = partner(table)?;
+    let hint = known["Hints"][0].as_str().unwrap_or_default();
+    ensure!(known["Result"] == "Success" && hint.contains("it reaches us at edge.contoso.com, our edge"), "{known:#}");
 
     table.scene.types(Part::Edge, "Set-CsAllowedDomain -Identity contoso.com -ProxyFqdn $null")?;
     // The publisher's clearing house is another process than the edge where that was typed.
@@ -238,6 +250,8 @@ fn own_name(table: &mut Table) -> Result<()> {
         "push requests go out (push.lync.com has taken this one)",
         "publish: _sipfederationtls._tcp.contoso.com. IN SRV 0 0 5061 edge.contoso.com.",
     )?;
+    let unknown = partner(table)?;
+    ensure!(unknown["FailedStage"] == "own-name", "{unknown:#}");
     // Who knows better than our name servers runs the command behind the dash.
     let (_, command) = remedy.split_once("than ours: ").context("a command")?;
     ensure!(command.ends_with(" -IgnoreOwnName"), "{command}");

@@ -45,6 +45,11 @@ impl Others {
         })
     }
 
+    /// A server with a certificate that is in order, who takes whatever he is sent and says nothing.
+    pub(crate) fn silent(at: &str, identity: &Identity) -> Result<Self> {
+        Self::over_tls(at, identity, |mut stream| while let Ok(1..) = stream.read(&mut [0; 4096]) {})
+    }
+
     /// A SIP server with a certificate that is in order, who answers 200 to whatever it is asked.
     pub(crate) fn agreeable(at: &str, identity: &Identity) -> Result<Self> {
         Self::over_tls(at, identity, |mut stream| {
