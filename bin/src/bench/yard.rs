@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use parking_lot::Mutex;
-use reveille_core::settings::{PushApp, Setting};
+use reveille_core::settings::{PushApp, PushQuota, Setting};
 use reveille_server::{process, settings_file};
 use reveille_sim::apns::{ApnsOptions, ApnsSimulator, ProviderKey};
 use reveille_sim::certs::{ApnsKey, Ca, Identity as Served, Leaf, apns_key};
@@ -65,7 +65,8 @@ impl Yard {
         let settings = SqliteSettings::open(&raw.settings_path())?;
         let serves = vec![LOUD.parse()?, QUIET.parse()?];
         let grants = apps.iter().map(|app| Setting::PushApp(PushApp::new(*app, serves.clone())));
-        settings_file::put(&settings, grants.collect(), "bench").await?;
+        let all = grants.chain([Setting::PushQuota(PushQuota::boundless())]).collect();
+        settings_file::put(&settings, all, "bench").await?;
         settings.close();
         let edge = office.issue("edge", "edge.push.example.net", &["edge.push.example.net"])?;
         let identity = Identity::from_pem_files(&edge.certificate, &edge.key)?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use reveille_core::{Aor, Event as Occasion, PushId};
+use reveille_core::{Aor, Event as Occasion, PushId, SipDomain, Timestamp};
+use reveille_federation::Quota;
 use reveille_store::{KnownPush, StoreError};
 use tokio::sync::oneshot;
 
@@ -48,6 +49,11 @@ impl Desk {
     /// The edge that push requests leave through.
     pub fn edge(&self) -> &str {
         &self.edge
+    }
+
+    /// What each clearing house said last that it still takes of us, and when.
+    pub fn quotas(&self) -> Vec<(SipDomain, Timestamp, Quota)> {
+        self.front.road.get().map(|road| road.quotas.seen()).unwrap_or_default()
     }
 
     /// Begins a test that signs in as these users, and leaves no trace of theirs.

@@ -209,6 +209,8 @@ impl Home {
             name: config.name,
             domain: front.users.domain().clone(),
             realms: front.users.domains().to_vec(),
+            clock: Arc::clone(&front.clock),
+            quotas: outbox::Quotas::default(),
         });
         drop(front.road.set(Arc::clone(&road)));
         let doors = TaskTracker::new();

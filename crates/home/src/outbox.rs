@@ -1,16 +1,18 @@
 //! Push requests on their way to the clearing house, several in one MESSAGE, and what its answers mean.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use reveille_core::{Aor, Channel, PushId, Reason, SipDomain};
-use reveille_federation::PushRequest;
+use parking_lot::Mutex;
+use reveille_core::{Aor, Channel, Clock, PushId, Reason, SipDomain, Timestamp};
 use reveille_federation::message::{Envelope, write};
 use reveille_federation::push_result::{self, PushResult, Taken};
 use reveille_federation::request::{BODY_BYTES_MAX, CONTENT_TYPE_V1, REQUESTS_MAX, write_body};
-use reveille_sip::{Message, Name};
+use reveille_federation::{PushRequest, Quota};
+use reveille_sip::{Message, Name, Uri};
 use reveille_sip_net::{Pool, Requests, Target};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,8 @@ pub enum Answered {
     Later {
         /// What the clearing house asks for.
         after: Option<Duration>,
+        /// The reason it ends with if there is no time left for that: its life is over, or there were too many.
+        reason: Reason,
         /// Why.
         detail: String,
     },
@@ -71,7 +75,36 @@ pub(crate) struct Road {
     pub(crate) domain: SipDomain,
     /// The domains whose credentials are ours.
     pub(crate) realms: Vec<SipDomain>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What clearing houses said they still take.
+    pub(crate) quotas: Quotas,
 }
+
+/// What each clearing house said last that it still takes of this organisation.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas(Mutex<BTreeMap<SipDomain, (Timestamp, Quota)>>);
+
+impl Quotas {
+    /// Notes what an answer to a request for `to` says.
+    fn note(&self, to: &str, response: &Message, now: Timestamp) {
+        let Some(quota) = Quota::read(response.headers(Name::PushQuota)) else { return };
+        let domain = || Uri::parse(to).ok()?.host()?.domain()?.parse::<SipDomain>().ok();
+        let Some(domain) = domain() else { return };
+        let mut seen = self.0.lock();
+        // There is one publisher at a time, and settings change seldom.
+        if seen.len() < CLEARING_HOUSES_MAX || seen.contains_key(&domain) {
+            seen.insert(domain, (now, quota));
+        }
+    }
+
+    /// What was said last, with when that was, by clearing house.
+    pub(crate) fn seen(&self) -> Vec<(SipDomain, Timestamp, Quota)> {
+        self.0.lock().iter().map(|(domain, (at, quota))| (domain.clone(), *at, *quota)).collect()
+    }
+}
+
+/// Clearing houses of whose quotas anything is remembered.
+const CLEARING_HOUSES_MAX: usize = 64;
 
 /// Sends what the shards ask for, until `stop`; what is not answered by then is still owed in the store.
 pub(crate) async fn run(
@@ -121,8 +154,11 @@ async fn send(road: &Road, jobs: Vec<Job>) -> (usize, Vec<Report>) {
     let (shard, to) = (jobs[0].shard, Arc::clone(&jobs[0].to));
     let (users, requests): (Vec<Aor>, Vec<PushRequest>) = jobs.into_iter().map(|job| (job.user, job.request)).unzip();
     let answers = match ask(road, &requests, &to).await {
-        Ok(response) => read_answer(&response, requests.len()),
-        Err(detail) => vec![Answered::Later { after: None, detail }; requests.len()],
+        Ok(response) => {
+            road.quotas.note(&to, &response, road.clock.now());
+            read_answer(&response, requests.len())
+        }
+        Err(detail) => vec![later(None, detail); requests.len()],
     };
     let reports = users.into_iter().zip(requests).zip(answers);
     (shard, reports.map(|((user, request), answer)| Report { user, push: request.id, answer }).collect())
@@ -156,10 +192,7 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         return match push_result::read(response.headers(Name::PushResult)) {
             Ok(results) if results.len() == count => results.into_iter().map(one).collect(),
             // A 2xx that does not say what became of each is asked again: the id makes that safe.
-            _ => vec![
-                Answered::Later { after, detail: format!("{status} without a Push-Result that can be read") };
-                count
-            ],
+            _ => vec![later(after, format!("{status} without a Push-Result that can be read")); count],
         };
     }
     let refused = |reason| Answered::Refused { reason, detail: detail.clone() };
@@ -183,10 +216,17 @@ pub fn read_answer(response: &Message, count: usize) -> Vec<Answered> {
         (404, Some(90110)) => refused(Reason::NoSuchApp),
         // A clearing house says what it does not know: this is somebody else's server, or another name there.
         (404, _) => refused(Reason::NoClearingHouse),
+        // Too much of us, or for one device: in the time that is named there is room again.
+        (480, Some(90108)) => Answered::Later { after, reason: Reason::Throttled, detail },
         // 408, 480, 503, 504 and whatever else: as long as the push is worth it, it is asked for again.
-        _ => Answered::Later { after, detail },
+        _ => later(after, detail),
     };
     vec![answer; count]
+}
+
+/// Nobody takes it now; if that goes on for as long as it is worth anything, its life is over.
+const fn later(after: Option<Duration>, detail: String) -> Answered {
+    Answered::Later { after, reason: Reason::Expired, detail }
 }
 
 /// What one Push-Result value means.
@@ -194,7 +234,7 @@ fn one(result: PushResult) -> Answered {
     match result.taken {
         Taken::Journaled | Taken::Duplicate => Answered::Taken,
         Taken::Refused(reason @ Reason::Throttled) => {
-            Answered::Later { after: result.retry_after, detail: reason.sentence().into() }
+            Answered::Later { after: result.retry_after, reason, detail: reason.sentence().into() }
         }
         Taken::Refused(reason) => Answered::Refused { reason, detail: reason.sentence().into() },
     }
@@ -262,6 +302,37 @@ mod tests {
             };
             assert_eq!(found, expected, "{status} {more}");
         }
+    }
+
+    #[test]
+    fn what_is_throttled_until_its_life_is_over_ends_as_throttled() {
+        let reason = |status, more: &str| match read_answer(&response(status, more), 1).remove(0) {
+            Answered::Later { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        };
+        let throttled = "Push-Result: 0;result=refused;reason=throttled;retry-after=9\r\n";
+        assert_eq!(reason(202, throttled), Reason::Throttled);
+        assert_eq!(reason(480, "ms-diagnostics-public: 90108;reason=\"no\"\r\nRetry-After: 9\r\n"), Reason::Throttled);
+        assert_eq!(reason(480, "Retry-After: 9\r\n"), Reason::Expired);
+        assert_eq!(reason(503, ""), Reason::Expired);
+    }
+
+    #[test]
+    fn what_a_clearing_house_still_takes_is_remembered_by_its_domain() {
+        let (quotas, at) = (Quotas::default(), Timestamp::from_millis);
+        let left = |remaining| format!("Push-Quota: day;limit=9;remaining={remaining};reset=60\r\n");
+        for (millis, to, headers) in [
+            (1, "sip:push@push.example.net", left(8)),
+            (2, "sip:push@Push.example.net", left(7)),
+            (3, "sip:push@push.lync.com", left(1)),
+            (4, "sip:push@push.lync.com", String::new()),
+            (5, "nothing", left(0)),
+        ] {
+            quotas.note(to, &response(480, &headers), at(millis));
+        }
+        let seen: Vec<_> =
+            quotas.seen().into_iter().map(|(it, at, quota)| (it.to_string(), at, quota.day.remaining)).collect();
+        assert_eq!(seen, [("push.example.net".to_owned(), at(2), 7), ("push.lync.com".to_owned(), at(3), 1)]);
     }
 
     #[test]

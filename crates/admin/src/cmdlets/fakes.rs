@@ -14,7 +14,7 @@ use reveille_core::{
 use reveille_store::{DeviceRecord, KnownPush, OwedPush, StoreError, TracedPush};
 
 use crate::ports::border::{Border, Partner};
-use crate::ports::devices::{Devices, Explained, Foreseen};
+use crate::ports::devices::{Devices, Explained, Foreseen, QuotaSeen};
 use crate::ports::house::{Credential, House, Lane, ProviderAnswer};
 use crate::ports::machine::{Certificate, Figures, Machine, Part};
 use crate::ports::{Asked, Ports};
@@ -108,6 +108,7 @@ pub(super) struct Home {
     pub(super) devices: Mutex<Vec<(DeviceRecord, bool)>>,
     pub(super) route: Option<Reason>,
     pub(super) pushes: Vec<KnownPush>,
+    pub(super) quotas: Vec<QuotaSeen>,
 }
 
 impl Home {
@@ -158,6 +159,10 @@ impl Devices for Home {
 
     fn pushed(&self) -> &'static [Event] {
         &[Event::Message]
+    }
+
+    fn quotas(&self) -> Vec<QuotaSeen> {
+        self.quotas.clone()
     }
 
     fn devices(&self, _user: Option<Aor>, most: usize) -> Asked<'_, Vec<Foreseen>> {

@@ -12,6 +12,7 @@ use crate::cmdlets::push_trouble::{self, PushTrouble};
 use crate::desk::Desk;
 use crate::kind::Kind;
 use crate::ports::border::Partner;
+use crate::ports::devices::QuotaSeen;
 use crate::ports::house::{Credential, Lane};
 use crate::ports::machine::{Certificate, Figures, Part};
 use crate::probes::results::Found;
@@ -54,6 +55,7 @@ impl Cmdlet for Get {
                 lines.extend(border.partners().iter().filter_map(partner));
             }
             if let Some(home) = desk.ports.devices.as_deref() {
+                lines.extend(home.quotas().iter().map(quota));
                 lines.extend(pushes(push_trouble::troubles(home, desk).await));
             }
             if let Some(results) = &desk.ports.results {
@@ -109,6 +111,22 @@ fn part(part: &Part) -> Object {
             line(part.kind, &part.name, "Ended", format!("{address} {}", part.remark).trim(), remedy)
         }
     }
+}
+
+/// What a clearing house still takes of this organisation.
+fn quota(seen: &QuotaSeen) -> Object {
+    let left = |(name, limit, remaining, reset): &(&str, u32, u32, u32)| {
+        let name = if *name == "day" { "requests of the day" } else { name };
+        format!("{remaining} of {limit} {name} left, all of them in {reset} s")
+    };
+    let left: Vec<_> = seen.allowances.iter().map(left).collect();
+    let detail = format!("{} ({})", left.join("; "), seen.at);
+    let is_used_up = seen.allowances.iter().any(|(_, limit, remaining, _)| *remaining == 0 && *limit > 0);
+    let (status, remedy) = match is_used_up {
+        true => ("Throttled", "wait; ask the publisher for more if it goes on: Set-CsPushQuota there"),
+        false => (RUNNING, ""),
+    };
+    line("quota", seen.clearing_house.as_str(), status, &detail, remedy)
 }
 
 fn lane(lane: &Lane) -> Object {
@@ -287,6 +305,30 @@ mod tests {
         assert_eq!(column(&trouble, "Remedy")[1], "publish it");
         assert_eq!(column(&trouble, "Name")[2], "Test-CsMcxPushNotification");
         assert!(column(&trouble, "Detail")[3].contains("ends in 8 days"), "{trouble:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_clearing_house_still_takes_is_shown_and_is_trouble_once_nothing_is_left() {
+        let seen = |remaining| QuotaSeen {
+            clearing_house: "push.example.net".parse().unwrap(),
+            at: fakes::NOW,
+            allowances: vec![("messages", 200, 199, 1), ("day", 9, remaining, 60)],
+        };
+        for (remaining, status, trouble) in [(8, "Running", 0), (0, "Throttled", 1)] {
+            let home = fakes::Home { quotas: vec![seen(remaining)], ..fakes::Home::default() };
+            let machine = Some(Arc::new(fakes::Process::default()) as _);
+            let desk = fakes::desk_of(Ports { machine, devices: Some(Arc::new(home)), ..Ports::default() });
+            let all = run(&desk, "Get-CsServiceStatus", &[]).await.expect("lines");
+            let at = column(&all, "Kind").iter().position(|kind| kind == "quota").expect("its line");
+            assert_eq!((&*column(&all, "Name")[at], &*column(&all, "Status")[at]), ("push.example.net", status));
+            let detail = &column(&all, "Detail")[at];
+            let expected = format!(
+                "199 of 200 messages left, all of them in 1 s; {remaining} of 9 requests of the day left, all of them in 60 s"
+            );
+            assert!(detail.starts_with(&expected), "{detail}");
+            let only = run(&desk, "Get-CsServiceStatus", &[("Trouble", "$true")]).await.expect("lines");
+            assert_eq!(column(&only, "Kind").iter().filter(|kind| *kind == "quota").count(), trouble);
+        }
     }
 
     #[tokio::test]

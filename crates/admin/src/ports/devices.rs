@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reveille_core::gates::Gate;
 use reveille_core::session::{Next, Reach};
 use reveille_core::settings::Snapshot;
-use reveille_core::{Aor, Event, PushId, Reason, SipDomain};
+use reveille_core::{Aor, Event, PushId, Reason, SipDomain, Timestamp};
 use reveille_store::{DeviceRecord, KnownPush, StoreError};
 
 use super::Asked;
@@ -27,6 +27,9 @@ pub trait Devices: Send + Sync {
     /// The events that this home sends pushes for.
     fn pushed(&self) -> &'static [Event];
 
+    /// What each clearing house said last that it still takes of this organisation.
+    fn quotas(&self) -> Vec<QuotaSeen>;
+
     /// The devices of one user or of all with what a message would need there, by user and device; at most `most`.
     fn devices(&self, user: Option<Aor>, most: usize) -> Asked<'_, Vec<Foreseen>>;
 
@@ -46,6 +49,17 @@ pub trait Devices: Send + Sync {
         before: Option<PushId>,
         most: usize,
     ) -> Asked<'_, Result<Vec<KnownPush>, StoreError>>;
+}
+
+/// What a clearing house said last that it still takes.
+#[derive(Clone, Debug)]
+pub struct QuotaSeen {
+    /// Its domain.
+    pub clearing_house: SipDomain,
+    /// When it said so.
+    pub at: Timestamp,
+    /// Each allowance: its name, how many requests it holds, how many are left, and in how many seconds it is full again.
+    pub allowances: Vec<(&'static str, u32, u32, u32)>,
 }
 
 /// What would be done if something happened to a user now, with the facts that it was decided on.

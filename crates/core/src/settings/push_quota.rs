@@ -49,6 +49,21 @@ impl PushQuota {
     /// The identity of the record for organisations without one of their own.
     pub const GLOBAL: &'static str = "global";
 
+    /// As much for everybody as can be said at all: for measuring how much goes.
+    pub fn boundless() -> Self {
+        Self {
+            messages_per_second: RATE_MAX,
+            messages_burst: BURST_MAX,
+            calls_per_second: RATE_MAX,
+            calls_burst: BURST_MAX,
+            per_day: u32::MAX,
+            open_pushes: u32::MAX,
+            device_message_seconds: 0,
+            device_call_seconds: 0,
+            ..Self::default()
+        }
+    }
+
     /// What one device may get on that channel.
     pub const fn device(&self, channel: Channel) -> DeviceBudget {
         match channel {
@@ -156,5 +171,6 @@ mod tests {
         }
         let unlimited = PushQuota { device_message_seconds: 0, per_day: u32::MAX, ..usual() };
         assert!(Snapshot::of([Setting::PushQuota(unlimited)]).is_ok());
+        assert!(Snapshot::of([Setting::PushQuota(PushQuota::boundless())]).is_ok());
     }
 }

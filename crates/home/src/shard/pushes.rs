@@ -127,14 +127,14 @@ impl Shard {
                 info!(push.id = %push, user = %user, reason = reason.as_str(), detail, "push refused");
                 self.give_up(&user, push, reason, &detail);
             }
-            Answered::Later { after, detail } => {
+            Answered::Later { after, reason, detail } => {
                 let Some(owed) = self.accounts.get_mut(&user).and_then(|account| account.owed.get_mut(&push)) else {
                     return;
                 };
                 owed.attempt += 1;
                 let (attempt, expires) = (owed.attempt, owed.expires);
                 match Backoff::OUTBOX.next(attempt, rand::random(), now, after, expires) {
-                    None => self.give_up(&user, push, Reason::Expired, &detail),
+                    None => self.give_up(&user, push, reason, &detail),
                     Some(due) => {
                         info!(push.id = %push, attempt, retry.at = %due, detail, "push request not taken yet");
                         let state = PushState::Owed;

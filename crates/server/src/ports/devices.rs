@@ -1,8 +1,9 @@
 //! Home's devices and pushes, for cmdlets.
 
 use reveille_admin::ports::Asked;
-use reveille_admin::ports::devices::{Devices, Explained, Foreseen};
+use reveille_admin::ports::devices::{Devices, Explained, Foreseen, QuotaSeen};
 use reveille_core::{Aor, Event, PushId};
+use reveille_federation::Quota;
 use reveille_home::{Desk, inbox};
 use reveille_store::{KnownPush, StoreError};
 
@@ -30,6 +31,14 @@ impl Devices for Home {
 
     fn pushed(&self) -> &'static [Event] {
         inbox::PUSHED
+    }
+
+    fn quotas(&self) -> Vec<QuotaSeen> {
+        let allowances =
+            |quota: Quota| quota.allowances().map(|(name, it)| (name, it.limit, it.remaining, it.reset_secs)).to_vec();
+        let seen = self.0.quotas().into_iter();
+        seen.map(|(clearing_house, at, quota)| QuotaSeen { clearing_house, at, allowances: allowances(quota) })
+            .collect()
     }
 
     fn devices(&self, user: Option<Aor>, most: usize) -> Asked<'_, Vec<Foreseen>> {
