@@ -99,6 +99,7 @@ pub enum Area {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[allow(missing_docs, reason = "each is its own word")]
 pub enum Verb {
+    Clear,
     Disable,
     Enable,
     Get,
@@ -115,6 +116,7 @@ impl Verb {
     /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Clear => "Clear",
             Self::Disable => "Disable",
             Self::Enable => "Enable",
             Self::Get => "Get",

@@ -65,7 +65,7 @@ alarms! {
     BrakeOn = "brake-on" Critical:
         "tokens are rejected in mass: verdicts on them are frozen, and no home forgets a token, until somebody decides",
         "Get-CsPushBrake shows the app and the provider's word; find out whether topic, key and environment are right, \
-         then Release-CsPushBrake -App APP with -Verdict Right or -Verdict Wrong";
+         then Clear-CsPushBrake -App APP with -Verdict Right or -Verdict Wrong";
     /// A home answered that it does not believe feedback.
     FeedbackRefused = "feedback-refused" Warning:
         "home does not believe feedback, which is given up",

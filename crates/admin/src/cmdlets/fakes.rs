@@ -11,7 +11,7 @@ use reveille_core::{
     Aor, AppKey, Channel, DeviceToken, Environment, Event, IdentityId, LaneKey, Provider, PushId, PushIdentity, Reason,
     SipDomain, Timestamp,
 };
-use reveille_store::{DeviceRecord, KnownPush, OwedPush, StoreError, TracedPush};
+use reveille_store::{Brake, BrakeScope, Braked, DeviceRecord, KnownPush, OwedPush, StoreError, TracedPush};
 
 use crate::ports::border::{Border, Partner};
 use crate::ports::devices::{Devices, Explained, Foreseen, QuotaSeen};
@@ -215,6 +215,7 @@ pub(super) struct ClearingHouse {
     pub(super) credentials: Vec<Credential>,
     pub(super) answer: Option<ProviderAnswer>,
     pub(super) pushes: Vec<TracedPush>,
+    pub(super) brakes: parking_lot::Mutex<Vec<Braked>>,
 }
 
 impl House for ClearingHouse {
@@ -246,6 +247,23 @@ impl House for ClearingHouse {
             let fit = |it: &&TracedPush| origin.as_ref().is_none_or(|origin| *origin == it.origin);
             Ok(self.pushes.iter().filter(fit).take(most).cloned().collect())
         })
+    }
+
+    fn brakes(&self) -> Asked<'_, Result<Vec<Braked>, StoreError>> {
+        Box::pin(async { Ok(self.brakes.lock().clone()) })
+    }
+
+    fn brake(&self, scope: BrakeScope, reach: Timestamp, why: String) -> Asked<'_, Result<(), StoreError>> {
+        let brake = Brake { scope, since: NOW, reach, rejected: 0, answers: 0, word: why };
+        self.brakes.lock().push(Braked { brake, frozen: 0 });
+        Box::pin(async { Ok(()) })
+    }
+
+    fn release_brake(&self, scope: BrakeScope, _right: bool) -> Asked<'_, Result<usize, StoreError>> {
+        let mut brakes = self.brakes.lock();
+        let frozen: u64 = brakes.iter().filter(|braked| braked.brake.scope == scope).map(|braked| braked.frozen).sum();
+        brakes.retain(|braked| braked.brake.scope != scope);
+        Box::pin(async move { Ok(usize::try_from(frozen).unwrap_or(usize::MAX)) })
     }
 }
 

@@ -25,6 +25,7 @@ mod public_provider;
 mod push_account;
 mod push_account_secret;
 mod push_app;
+mod push_brake;
 mod push_credential;
 mod push_device;
 mod push_eligibility;
@@ -128,6 +129,9 @@ pub const CMDLETS: &[&dyn Cmdlet] = &[
     &push_app::New,
     &push_app::Remove,
     &push_app::Set,
+    &push_brake::Clear,
+    &push_brake::Get,
+    &push_brake::Set,
     &push_credential::Get,
     &push_credential::Test,
     &push_device::Get,

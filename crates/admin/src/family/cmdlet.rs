@@ -13,7 +13,9 @@ impl Family {
             Verb::New => About { outputs: self.outputs, ..changes },
             Verb::Disable | Verb::Enable | Verb::Set => About { sets: CHANGE, ..changes },
             Verb::Remove => changes,
-            Verb::Grant | Verb::Revoke | Verb::Test | Verb::Update => panic!("no family has a cmdlet of this verb"),
+            Verb::Clear | Verb::Grant | Verb::Revoke | Verb::Test | Verb::Update => {
+                panic!("no family has a cmdlet of this verb")
+            }
         }
     }
 }

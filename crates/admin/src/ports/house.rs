@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reveille_core::{AppKey, LaneKey, PushId, SipDomain, Timestamp, Verdict};
-use reveille_store::{StoreError, TracedPush};
+use reveille_store::{BrakeScope, Braked, StoreError, TracedPush};
 
 use super::Asked;
 
@@ -27,6 +27,15 @@ pub trait House: Send + Sync {
 
     /// The newest pushes, newest first: all, or those of `origin`.
     fn latest(&self, origin: Option<SipDomain>, most: usize) -> Asked<'_, Result<Vec<TracedPush>, StoreError>>;
+
+    /// The brakes on apps' verdicts that are on.
+    fn brakes(&self) -> Asked<'_, Result<Vec<Braked>, StoreError>>;
+
+    /// Puts a brake on by hand: verdicts since `reach` are frozen, and taken back at home.
+    fn brake(&self, scope: BrakeScope, reach: Timestamp, why: String) -> Asked<'_, Result<(), StoreError>>;
+
+    /// Takes a brake off: with `right` what it holds takes effect, else it is forgotten. Answers how much that was.
+    fn release_brake(&self, scope: BrakeScope, right: bool) -> Asked<'_, Result<usize, StoreError>>;
 }
 
 /// One lane.

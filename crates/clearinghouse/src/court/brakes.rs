@@ -28,15 +28,6 @@ pub enum Decided {
     Wrong,
 }
 
-/// A brake that is on, as it is shown.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Held {
-    /// The brake.
-    pub brake: Brake,
-    /// Verdicts that it holds.
-    pub frozen: u64,
-}
-
 impl Court {
     /// Runs until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -60,7 +51,7 @@ impl Court {
     }
 
     /// Writes down brakes that have come on, freezes what they reach, and takes off those that hold nothing any more.
-    pub(super) async fn look_after_brakes(&self) -> Result<(), StoreError> {
+    pub(crate) async fn look_after_brakes(&self) -> Result<(), StoreError> {
         let tripped = std::mem::take(&mut self.bench.lock().tripped);
         for (index, brake) in tripped.iter().enumerate() {
             if let Err(reason) = wait(|done| self.store.brake(brake.clone(), done)).await {
@@ -115,11 +106,10 @@ impl Court {
     }
 
     /// The brakes that are on.
-    pub async fn held(&self) -> Result<Vec<Held>, StoreError> {
+    pub async fn held(&self) -> Result<Vec<Braked>, StoreError> {
         let store = Arc::clone(&self.store);
         let read = tokio::task::spawn_blocking(move || store.brakes()).await;
-        let brakes = read.expect("reading the journal does not panic")?;
-        Ok(brakes.into_iter().map(|Braked { brake, frozen }| Held { brake, frozen }).collect())
+        read.expect("reading the journal does not panic")
     }
 
     /// Puts a brake on by hand: verdicts since `reach` are frozen, and homes that have heard of them are told so.

@@ -27,7 +27,7 @@ use crate::outcome::{Facts, Judgement, judge};
 use gauge::{Count, Gauge, Limits, Storm};
 use graves::{Graves, mark};
 
-pub use brakes::{Decided, Held};
+pub use brakes::Decided;
 
 /// Judges what providers answer.
 pub struct Court {

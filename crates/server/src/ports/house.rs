@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use reveille_admin::ports::Asked;
 use reveille_admin::ports::house::{Credential, House, Lane, ProviderAnswer};
+use reveille_clearinghouse::court::Decided;
 use reveille_core::{AppKey, Channel, LaneKey, PushId, SipDomain, Timestamp};
 use reveille_providers::{Access, State, Which, apns};
-use reveille_store::{Journal as _, StoreError, TracedPush};
+use reveille_store::{BrakeScope, Braked, Journal as _, StoreError, TracedPush};
 
 use super::reading;
 use crate::ops::{self, Status};
@@ -100,6 +101,34 @@ impl House for ClearingHouse {
 fn credential(app: AppKey, access: &Access, shown: Option<Shown>, server: String) -> Credential {
     let (kind, key_id, owner) = match access {
         Access::Apns(apns::Access::Token(signer)) => ("key", signer.key_id(), signer.team()),
+
+    fn brakes(&self) -> Asked<'_, Result<Vec<Braked>, StoreError>> {
+        Box::pin(async move {
+            match self.house() {
+                Some(house) => house.court.held().await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn brake(&self, scope: BrakeScope, reach: Timestamp, why: String) -> Asked<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.house() {
+                Some(house) => house.court.apply(scope, reach, why).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn release_brake(&self, scope: BrakeScope, right: bool) -> Asked<'_, Result<usize, StoreError>> {
+        Box::pin(async move {
+            let decided = if right { Decided::Right } else { Decided::Wrong };
+            match self.house() {
+                Some(house) => house.court.release(&scope, decided).await,
+                None => Ok(0),
+            }
+        })
+    }
         Access::Apns(apns::Access::Certificate(_)) => ("certificate", "", ""),
         Access::Fcm(account) => ("service-account", account.key_id(), account.email()),
     };
