@@ -284,6 +284,7 @@ pub(super) fn configuration(
             edge: Hop { name: "edge.push.example.net".parse()?, address: listen, also: Vec::new() },
             handles: None,
             proxies: Proxies::default(),
+            rest: None,
             apps: apps.iter().map(app).collect(),
         }),
     })

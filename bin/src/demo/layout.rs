@@ -343,6 +343,7 @@ pub(crate) fn configurations(office: &Office<'_>, at: Addresses, apns: SocketAdd
             edge: Hop { name: name("edge.push.example.net")?, address: at.publisher_edge_internal(), also: Vec::new() },
             handles: Some(HandleKeys { keys: dir.join("handle-keys"), keep_days: 90 }),
             proxies: Proxies::default(),
+            rest: None,
             apps,
         }),
     };

@@ -39,23 +39,13 @@ impl Rest {
         let settings = Arc::clone(&self.settings.borrow());
         let mut shown = fields.get_all(AUTHORIZATION).iter();
         let Some(authorization) = shown.next() else { return self.by_certificate(caller, &settings) };
-        if let Some(wait) = self.guesses.wait(caller.address) {
-            return Err(Problem::later(
-                http::StatusCode::TOO_MANY_REQUESTS,
-                "too-many-wrong",
-                "Too many wrong tokens and secrets came from this address.",
-                wait,
-            ));
-        }
         let bearer = authorization.to_str().ok().filter(|_| shown.next().is_none()).and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
         });
         let now = self.clock.now();
         let Some(grant) = bearer.and_then(|token| self.seal.open(token, now)) else {
-            // One that has merely ended counts too: whoever uses it on and on is not to be helped either.
-            self.guesses.wrong(caller.address);
-            return Err(Problem::unauthorised("The access token is none of this server's, or has expired."));
+            return Err(self.wrong(caller));
         };
         let admitted = match &grant.credential {
             Credential::Secret(id) => admit_account(&settings, &grant.account, AccountProof::Secret(id), now),
@@ -70,6 +60,22 @@ impl Rest {
             }
         };
         settled(admitted, grant.account)
+    }
+
+    /// A token that is none. One that is good is taken from an address that must wait, too: somebody else may share it.
+    fn wrong(&self, caller: &Caller) -> Problem {
+        let waiting = self.guesses.wait(caller.address);
+        // One that has merely ended counts too: whoever uses it on and on is not to be helped either.
+        self.guesses.wrong(caller.address);
+        match waiting {
+            None => Problem::unauthorised("The access token is none of this server's, or has expired."),
+            Some(wait) => Problem::later(
+                http::StatusCode::TOO_MANY_REQUESTS,
+                "too-many-wrong",
+                "Too many wrong tokens and secrets came from this address.",
+                wait,
+            ),
+        }
     }
 
     /// The account of the connection's own certificate.

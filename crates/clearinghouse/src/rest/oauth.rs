@@ -85,9 +85,6 @@ pub(super) async fn token(
     fields: HeaderMap,
     body: Body,
 ) -> Result<Response, Denied> {
-    if let Some(wait) = rest.guesses.wait(caller.address) {
-        return Err(Denied::later(wait.as_secs().max(1), "Too many wrong tokens and secrets came from this address."));
-    }
     let kind = fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -106,12 +103,24 @@ pub(super) async fn token(
     }
     let shown = shown(&fields, &form)?;
     let basic = matches!(shown, Shown::Secret { basic: true, .. });
+    let waiting = rest.guesses.wait(caller.address).map(|wait| {
+        Denied::later(wait.as_secs().max(1), "Too many wrong tokens and secrets came from this address.")
+    });
+    // A signature is work for us. A secret is none, and a good one is taken from an address that must wait, too: somebody
+    // else may share it.
+    let waiting = match (waiting, &shown) {
+        (Some(denied), Shown::Assertion(_)) => return Err(denied),
+        (waiting, _) => waiting,
+    };
     match rest.prove(&caller, shown) {
         Ok((account, credential)) => Ok(rest.issue(account, credential)),
         Err(denied) => {
             metrics::counter!("reveille_rest_denied_total", "error" => denied.error).increment(1);
             if denied.status == StatusCode::UNAUTHORIZED {
                 rest.guesses.wrong(caller.address);
+                if let Some(later) = waiting {
+                    return Err(later);
+                }
             }
             let challenge = basic && denied.status == StatusCode::UNAUTHORIZED;
             Err(Denied { challenge, ..denied })
