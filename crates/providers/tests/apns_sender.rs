@@ -4,91 +4,17 @@
 mod rig;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reveille_core::{AppKey, Channel, Clock as _, Environment, LaneKey, Provider, Timestamp, Verdict};
-use reveille_providers::apns::{self, Signer};
-use reveille_providers::tls::Trust;
-use reveille_providers::{Access, EXPIRED_BEFORE_SENDING, Sender, SenderConfig, State, Target};
+use reveille_core::{Channel, Timestamp, Verdict};
+use reveille_providers::{EXPIRED_BEFORE_SENDING, SenderConfig, State};
 use reveille_sim::Outage;
-use reveille_sim::apns::{Answer, ApnsOptions, ApnsSimulator, GoAway, Outcome, ProviderKey, Reason};
-use reveille_sim::certs::{Ca, Leaf, apns_key};
+use reveille_sim::apns::{Answer, GoAway, Outcome, Reason};
 use reveille_sim::clock::Clock;
 use reveille_sim::recorder::Query;
 use reveille_sim::script::Times;
-use rig::{Inbox, Wall, call, is_retry, message, soon, token, until};
-use tokio_util::sync::CancellationToken;
-
-/// A simulator, and all that a sender needs to meet it.
-struct World {
-    apple: ApnsSimulator,
-    config: SenderConfig,
-    inbox: Arc<Inbox>,
-    wall: Arc<Wall>,
-    stop: CancellationToken,
-}
-
-impl World {
-    async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(adjust: impl FnOnce(&mut ApnsOptions)) -> Self {
-        let ca = Ca::new("Apple of this test").unwrap();
-        let key = apns_key().unwrap();
-        let mut options = ApnsOptions::new(ca.issue(Leaf::new("apns", &["localhost"])).unwrap());
-        options.keys = vec![ProviderKey::new("TEAM123456", "KEY1234567", key.public_key.clone())];
-        adjust(&mut options);
-        let apple = ApnsSimulator::start(options).await.unwrap();
-        let signer = Arc::new(Signer::new("TEAM123456", "KEY1234567", &key.p8_pem).unwrap());
-        let app =
-            AppKey { provider: Provider::Apns, app: "com.example.chat".into(), environment: Environment::Production };
-        let lane = LaneKey { app, channel: Channel::Message };
-        let access = Access::Apns(apns::Access::Token(signer));
-        let mut config = SenderConfig::new(lane, access, Trust::from_pem(ca.pem().as_bytes()).unwrap());
-        config.target =
-            Target { host: "localhost".into(), port: apple.addr().port(), address: Some(apple.addr()), proxy: None };
-        config.patience = Duration::from_secs(30);
-        Self { apple, config, inbox: Inbox::new(), wall: Wall::new(), stop: CancellationToken::new() }
-    }
-
-    fn sender(&self) -> Sender {
-        self.sender_of(self.config.clone())
-    }
-
-    fn sender_of(&self, config: SenderConfig) -> Sender {
-        Sender::start(config, self.inbox.clone(), self.wall.clone(), &self.stop).unwrap()
-    }
-
-    /// A sender with a single connection, where the order of things matters.
-    fn narrow_sender(&self) -> Sender {
-        self.sender_of(SenderConfig { connections: 1, ..self.config.clone() })
-    }
-
-    fn now(&self) -> Timestamp {
-        self.wall.now()
-    }
-
-    fn offer(&self, sender: &Sender, keys: impl IntoIterator<Item = u64>) {
-        for key in keys {
-            sender.offer(message(key, self.now())).unwrap();
-        }
-    }
-
-    fn script(&self, key: Option<u64>, answers: Vec<Answer>, times: Times) {
-        self.apple.script(key.map(token).as_deref(), answers, times).unwrap();
-    }
-
-    /// Waits until so many pushes wait for the simulator's release.
-    async fn held(&self, count: usize) {
-        let held = || {
-            let entries = self.apple.recorder().entries(Query::default(), usize::MAX);
-            entries.iter().filter(|entry| entry.push.outcome == Outcome::Held).count()
-        };
-        until(|| held() >= count).await;
-    }
-}
+use rig::apple::World;
+use rig::{call, is_retry, message, soon, token, until};
 
 #[tokio::test]
 async fn a_burst_keeps_to_the_one_stream_that_apple_allows_at_first() {

@@ -123,11 +123,11 @@ impl Circuit {
         }
     }
 
-    /// The permit was not used.
-    pub(super) fn unused(&self, now: Instant) {
+    /// The permit has decided nothing, and comes back at this time.
+    pub(super) fn unused(&self, until: Instant) {
         let mut state = self.state.lock();
         if let Phase::Probing { .. } = state.phase {
-            state.phase = Phase::Open { until: now + UNUSED };
+            state.phase = Phase::Open { until };
         }
     }
 
@@ -233,8 +233,6 @@ impl Patience {
 
 /// A probe without an answer for so long is given up, and another may be sent.
 const PROBE_LIFE: Duration = Duration::from_secs(20);
-/// How long a permit that nobody used rests.
-const UNUSED: Duration = Duration::from_secs(1);
 /// The longest that a lane stands still because a provider says so; then one push asks again. What each push was told
 /// holds for it all the same.
 const AFTER_MAX: Duration = Duration::from_secs(15 * 60);
@@ -316,7 +314,7 @@ mod tests {
         let circuit = open(now);
         assert_eq!(circuit.way(now + secs(4)), Way::Probe);
         assert_eq!(circuit.way(now + secs(4) + PROBE_LIFE), Way::Probe);
-        circuit.unused(now + secs(30));
+        circuit.unused(now + secs(31));
         assert_eq!(circuit.way(now + secs(30)), Way::Shut);
         assert_eq!(circuit.way(now + secs(31)), Way::Probe);
     }

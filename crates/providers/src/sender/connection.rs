@@ -198,6 +198,10 @@ impl Connection {
         if self.flights.len() > before {
             return;
         }
+        if !self.lane.gates.may_ask_about_nobody(now) {
+            // Another lane may have a push.
+            return self.lane.gates.unused(Instant::now());
+        }
         let probe = crate::notification::nobodys(self.papers.dialect.nobody(), now);
         let sent = self.requests.as_mut().and_then(|requests| {
             let (request, body) = self.papers.dialect.encode(&probe, authorization, now, &mut self.scratch).ok()?;
@@ -216,7 +220,7 @@ impl Connection {
 
     fn give_up_probe(&self, probe: bool) {
         if probe {
-            self.lane.gates.unused(Instant::now());
+            self.lane.gates.unused(Instant::now() + PERMIT_REST);
         }
     }
 
@@ -330,14 +334,28 @@ impl Connection {
         }
     }
 
+    /// Takes no more pushes, as we want it: nothing is wrong.
+    fn step_down(&mut self, why: &str) {
+        tracing::debug!(lane = %self.lane.config.lane, why, "a connection steps down");
+        if self.leave_for(None) && self.flights.is_empty() {
+            self.linger();
+        }
+    }
+
     /// Tells everyone that this connection takes no more pushes. Answers whether it had not been told before.
     fn leave(&mut self, why: &str) -> bool {
+        self.leave_for(Some(why))
+    }
+
+    fn leave_for(&mut self, trouble: Option<&str>) -> bool {
         let Some(requests) = self.requests.take() else { return false };
         drop(requests);
         self.pings = None;
         let lived = self.times.opened.elapsed() >= LONG_LIFE;
         let useful = self.proven || (lived && self.suspect == 0);
-        if !self.lane.stop.is_cancelled() {
+        if let Some(why) = trouble
+            && !self.lane.stop.is_cancelled()
+        {
             self.lane.note(format!("a connection was given up: {why}"));
         }
         self.lane.retired();
@@ -375,7 +393,7 @@ impl Future for Connection {
         }
         if this.requests.is_some() && this.replaced.as_mut().poll(cx).is_ready() {
             // What is under way was asked with the old one, which its provider may still take.
-            this.retire("its credential was replaced");
+            this.step_down("its credential was replaced");
         }
         while this.alarm.as_mut().poll(cx).is_ready() {
             if this.on_alarm() {
@@ -420,6 +438,8 @@ impl Drop for Connection {
     }
 }
 
+/// How long a permit rests that decided nothing, since no answer came or there was no way to ask.
+const PERMIT_REST: Duration = Duration::from_secs(1);
 /// The most pushes written before bytes are moved again.
 const BATCH_MAX: usize = 256;
 /// A connection that stood so long was no failure, even if it was never used.

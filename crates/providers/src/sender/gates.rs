@@ -171,9 +171,16 @@ impl Gates {
         self.app.open().map(|open| open.why)
     }
 
-    /// A permit to probe was not used.
-    pub(super) fn unused(&self, now: Instant) {
-        self.all().iter().for_each(|circuit| circuit.unused(now));
+    /// A permit to probe has decided nothing, and comes back at this time.
+    pub(super) fn unused(&self, until: Instant) {
+        self.all().iter().for_each(|circuit| circuit.unused(until));
+    }
+
+    /// Whether a probe of our own may take the place of a push that does not come. It tells much about our credential,
+    /// and little about a service that fails behind its front; so a host is asked with it only after a while.
+    pub(super) fn may_ask_about_nobody(&self, wall: Timestamp) -> bool {
+        let host = self.host.service.open();
+        host.is_none_or(|open| wall.since(open.since) >= OWN_AFTER)
     }
 
     /// When something may change by itself.
@@ -280,6 +287,8 @@ impl Gates {
     }
 }
 
+/// So long real pushes alone probe a host.
+const OWN_AFTER: Duration = Duration::from_secs(30);
 /// So many in a row are more than the bad luck of some devices.
 const TOKENS_AGREE: u32 = 20;
 

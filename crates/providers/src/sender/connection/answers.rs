@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use reveille_core::{Channel, Timestamp, Verdict};
 use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, PERMIT_REST};
 use crate::notification::Outcome;
 use crate::sender::dialect::{Answer, Reply, Then, ahead_of, retry};
 use crate::sender::exchange::{Exchange, Flight, Probe, Said, broken};
@@ -81,7 +81,7 @@ impl Connection {
         self.lane.learn(&self.lesson, &*self.papers.dialect, now, wall);
         if probed {
             // Where the answer has decided, the permit is gone already.
-            self.lane.gates.unused(now);
+            self.lane.gates.unused(now + PERMIT_REST);
         }
         self.lesson.good = 0;
         self.lesson.bad.clear();
@@ -94,7 +94,7 @@ impl Connection {
             let Flight { key, sent, probe, .. } = exchange.flight;
             count += 1;
             if probe != Probe::No {
-                self.lane.gates.unused(Instant::now());
+                self.lane.gates.unused(Instant::now() + PERMIT_REST);
             }
             if probe != Probe::Own {
                 // It was handed to the connection, and nobody knows how far it got.

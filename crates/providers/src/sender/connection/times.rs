@@ -86,7 +86,7 @@ impl Connection {
             return true;
         }
         if self.requests.is_some() && self.flights.is_empty() && self.spare && self.is_idle(now) {
-            self.retire("it was opened for a crowd that has gone");
+            self.step_down("it was opened for a crowd that has gone");
         }
         if self.ping_at().is_some_and(|at| at <= now)
             && let Some(pings) = &mut self.pings
