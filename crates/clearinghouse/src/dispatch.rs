@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use reveille_core::delivery::PushState;
-use reveille_core::{Channel, Clock, LaneKey, Reason, SipDomain, Timestamp};
+use reveille_core::{Alarm, Channel, Clock, IdentityId, LaneKey, PushId, Reason, SipDomain, Timestamp};
 use reveille_federation::PushRequest;
 use reveille_providers::{Notification, Outcome, Outcomes, Sender, Supply};
 use reveille_store::{Completed, FeedbackItem, Journal, StoreError};
@@ -154,7 +154,7 @@ impl Dispatch {
         let window = |channel| self.window_of(channel, messages);
         let lane = |(number, (key, outlet)): (u16, (LaneKey, _))| {
             let window = window(key.channel);
-            Lane::new(number, key, outlet, window)
+            Lane::new(number, key, outlet, Arc::clone(&self.court), window)
         };
         let all: Vec<_> = (0..).zip(outlets).map(lane).collect();
         let by_key = all.iter().enumerate().map(|(number, lane)| (lane.key.clone(), number)).collect();
@@ -295,10 +295,7 @@ impl Dispatch {
         let registered = request.registered.min(received);
         let Some(to) = &request.to else { return Err(Box::new(probe_without_target(seq, &request, now))) };
         if let Some(died) = self.court.dead(&origin, &lane.app, &to.token, registered) {
-            let detail = "the token was declared dead while this push waited";
-            let state = PushState::NotPushed(Reason::IdentityDead);
-            let feedback = feedback_for(state, request.id, request.identity, detail, Some(Some(died)), now);
-            return Err(Box::new(completed(seq, state, detail, now, feedback)));
+            return Err(Box::new(dead_meanwhile(seq, (request.id, request.identity), died, now)));
         }
         let push = notification(&origin, request, seq, received, expires).expect("a request with a target");
         Ok(Arrival { flow, seq, registered, attempt, push, due })
@@ -368,10 +365,19 @@ impl Dispatch {
         for lane in self.all() {
             let (over, then) = lane.expire(now);
             over.into_iter().for_each(|over| add(&mut ended, over, Reason::Expired, now));
+            self.condemn(lane, &mut ended, now);
             next = [next, then].into_iter().flatten().min();
         }
         self.end(ended);
         next
+    }
+
+    /// Ends what was not given out since its token has died while it waited.
+    fn condemn(&self, lane: &Lane, ended: &mut Ended, now: Timestamp) {
+        for over in lane.condemned() {
+            ended.0.extend(over.key);
+            ended.1.push(dead_meanwhile(over.seq, (over.push.push_id, over.push.identity), over.how, now));
+        }
     }
 
     /// Writes down how pushes ended; only when that is synced do they leave memory.
@@ -392,7 +398,7 @@ impl Dispatch {
                 }
                 // They stay open in the journal: after a restart a message is sent again under the same id, and a call
                 // ends as outcome-unknown.
-                Err(reason) => error!(%reason, pushes = again.len(), "outcomes could not be journaled"),
+                Err(reason) => error!(alarm = Alarm::OutcomesUnwritten.as_str(), %reason, pushes = again.len(), "outcomes could not be journaled"),
             }
         };
         self.journal.complete(completed, Box::new(done));
@@ -479,16 +485,22 @@ impl Outcomes for Dispatch {
             ended.1.push(over.how);
         }
         self.coalesce(settled.coalesced, now, &mut ended);
-        let again = !settled.again.is_empty();
+        self.condemn(lane, &mut ended, now);
         for (seq, at, attempt) in settled.again {
             // Whether this reaches the disk changes only how soon a restart tries again.
             self.journal.reschedule(seq, at, attempt, Box::new(drop));
         }
-        if again {
+        if settled.is_put_off {
             self.work.notify_one();
         }
         self.end(ended);
     }
+}
+
+/// The end of a push whose token has died while it waited.
+fn dead_meanwhile(seq: u64, (push, identity): (PushId, IdentityId), died: Timestamp, now: Timestamp) -> Completed {
+    let (state, detail) = (PushState::NotPushed(Reason::IdentityDead), "the token was declared dead while this push waited");
+    completed(seq, state, detail, now, feedback_for(state, push, identity, detail, Some(Some(died)), now))
 }
 
 /// Adds the end of a push that never got an answer.

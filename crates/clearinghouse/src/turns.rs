@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-/// What a turn is worth: about two of the largest pushes, or a dozen usual ones.
-pub(crate) const QUANTUM: u32 = 8192;
+/// What a turn is worth: one of the largest pushes, or eight usual ones.
+pub(crate) const QUANTUM: u32 = 4096;
 
 /// Lines by the numbers of their flows.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ mod tests {
             // All floods are there from the beginning, and the others come and go.
             for (flow, sent) in sent[..floods].iter_mut().enumerate() {
                 for number in 0..3000 {
-                    let cost = 200 + dice.roll(4000) as u32;
+                    let cost = 200 + dice.roll(3000) as u32;
                     turns.push(flow as u32, cost, (flow, number, cost));
                 }
                 *sent = 3000;

@@ -22,6 +22,7 @@ use self::flows::{Flow, Flows};
 pub(crate) use self::shelf::{Entry, lane_of};
 use self::shelf::{Place, Shelf};
 use crate::alarms::Alarms;
+use crate::court::Court;
 use crate::dispatch::{Fresh, Outlet};
 use crate::replay::Scan;
 use crate::turns::Turns;
@@ -30,6 +31,8 @@ use crate::turns::Turns;
 pub(crate) struct Lane {
     pub(crate) key: LaneKey,
     outlet: Box<dyn Outlet>,
+    /// Knows whose tokens are dead.
+    court: Arc<Court>,
     state: Mutex<State>,
 }
 
@@ -101,11 +104,17 @@ struct State {
     under_way: usize,
     /// The newest push of each likeness. A place that has been taken by another since is told by that one's likeness.
     newest: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// The last push of each device: the next one goes behind it.
+    devices: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     hasher: RandomState,
     due: Alarms,
+    /// How often a push has been put off.
+    put_off: u64,
     expiries: Alarms,
     /// The flow that is read back next.
     reader: u32,
+    /// Pushes whose tokens were found dead when their turn came; the window bounds them.
+    condemned: Vec<Over<Timestamp>>,
 }
 
 /// What a batch of arrivals or answers leaves to be done.
@@ -125,10 +134,18 @@ pub(crate) struct Settled<T> {
     pub(crate) coalesced: Vec<Over<()>>,
     /// What is sent again: its number, when, and the how manieth time that is.
     pub(crate) again: Vec<(u64, Timestamp, u32)>,
+    /// Whether anything waits for its time now that did not before.
+    pub(crate) is_put_off: bool,
 }
 
 impl Lane {
-    pub(crate) fn new(number: u16, key: LaneKey, outlet: Box<dyn Outlet>, window: Window) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u16,
+        key: LaneKey,
+        outlet: Box<dyn Outlet>,
+        court: Arc<Court>,
+        window: Window,
+    ) -> Arc<Self> {
         let state = State {
             window,
             channel: key.channel,
@@ -139,12 +156,15 @@ impl Lane {
             reserved: 0,
             under_way: 0,
             newest: HashMap::default(),
+            devices: HashMap::default(),
             hasher: RandomState::new(),
             due: Alarms::default(),
+            put_off: 0,
             expiries: Alarms::default(),
             reader: 0,
+            condemned: Vec::new(),
         };
-        Arc::new(Self { key, outlet, state: Mutex::new(state) })
+        Arc::new(Self { key, outlet, court, state: Mutex::new(state) })
     }
 
     /// Lets the lane's connections come for pushes.
@@ -229,11 +249,13 @@ impl Lane {
         mut judge: impl FnMut(&SipDomain, &Entry, &Outcome) -> Fate<T>,
     ) -> Settled<T> {
         let over = Vec::with_capacity(outcomes.len());
-        let mut settled = Settled { over, coalesced: Vec::new(), again: Vec::new() };
+        let mut settled = Settled { over, coalesced: Vec::new(), again: Vec::new(), is_put_off: false };
         let mut state = self.state.lock();
+        let before = state.put_off;
         for outcome in outcomes {
             state.settle(&outcome, &mut judge, &mut settled);
         }
+        settled.is_put_off = state.put_off != before;
         let waiting = state.turns.len() > 0;
         drop(state);
         if waiting {
@@ -277,6 +299,11 @@ impl Lane {
             self.outlet.wake();
         }
         (marks, next)
+    }
+
+    /// Takes out pushes that were not given out since their tokens are dead, with since when.
+    pub(crate) fn condemned(&self) -> Vec<Over<Timestamp>> {
+        std::mem::take(&mut self.state.lock().condemned)
     }
 
     /// Takes out pushes that have ended while they waited. Answers when the next one may.
@@ -425,17 +452,30 @@ struct Door(Weak<Lane>);
 
 impl Supply for Door {
     fn take(&self, room: usize, give: &mut dyn FnMut(Arc<Notification>)) -> bool {
-        self.0.upgrade().is_some_and(|lane| lane.state.lock().take(room, give))
+        let dead = |lane: &Lane, origin: &SipDomain, entry: &Entry| {
+            lane.court.dead(origin, &lane.key.app, &entry.push.token, entry.registered)
+        };
+        self.0.upgrade().is_some_and(|lane| lane.state.lock().take(room, |it, entry| dead(&lane, it, entry), give))
     }
 }
 
 impl State {
-    /// Gives connections what they have room for.
-    fn take(&mut self, room: usize, give: &mut dyn FnMut(Arc<Notification>)) -> bool {
+    /// Gives connections what they have room for. A push whose token is `dead` by now stays, and ends.
+    fn take(
+        &mut self,
+        room: usize,
+        dead: impl Fn(&SipDomain, &Entry) -> Option<Timestamp>,
+        give: &mut dyn FnMut(Arc<Notification>),
+    ) -> bool {
         for _ in 0..room {
             let Some((slot, ticket)) = self.turns.pop() else { return false };
             // Who has ended while he waited has left an empty place behind.
             let Some(entry) = self.shelf.at(slot).filter(|entry| entry.waits_with(ticket)) else { continue };
+            if let Some(died) = dead(&self.flows.look(entry.flow).origin, entry) {
+                let over = self.over(slot, died);
+                self.condemned.extend(over);
+                continue;
+            }
             entry.place = Place::UnderWay;
             self.under_way += 1;
             self.flows.at(entry.flow).under_way += 1;
@@ -469,36 +509,49 @@ impl State {
 
     fn insert(&mut self, arrival: Arrival, left: &mut Left) {
         let Arrival { flow, seq, registered, attempt, push, due } = arrival;
-        let (expires, likeness) = (push.expires, self.likeness(flow, &push));
+        let expires = push.expires;
+        let (device, likeness) = self.likeness(flow, &push);
         let older = self.older(likeness, flow, &push);
+        let last = self.last(device, flow, &push);
         let make = |key| {
             let push = Arc::new(Notification { key, ..push });
-            let place = Place::Marking;
-            Entry { seq, registered, attempt, push, flow, place, ticket: 0, superseded: false, next: None, likeness }
+            let (place, ticket, superseded, before, after) = (Place::Marking, 0, false, None, None);
+            Entry {
+                seq,
+                registered,
+                attempt,
+                push,
+                flow,
+                place,
+                ticket,
+                superseded,
+                likeness,
+                due,
+                device,
+                before,
+                after,
+            }
         };
         let slot = match older {
             Some((slot, place)) if place.is_queued() => {
                 self.take_place(slot, make, left);
                 if let Place::Later(_) = place {
-                    self.begin(slot, due);
-                }
-                slot
-            }
-            Some((older, Place::UnderWay)) => {
-                let slot = self.shelf.put(make);
-                if let Some(older) = self.shelf.at(older) {
-                    (older.superseded, older.next) = (true, Some(slot));
-                }
-                if let Some(entry) = self.shelf.at(slot) {
-                    entry.place = Place::Behind;
+                    self.begin(slot);
                 }
                 slot
             }
             _ => {
                 let slot = self.shelf.put(make);
+                if let Some(older) = older.and_then(|(older, _)| self.shelf.at(older)) {
+                    older.superseded = true;
+                }
                 match self.channel {
                     Channel::Voip if due.is_none() => left.marks.extend(self.mark(slot)),
-                    Channel::Message | Channel::Voip => self.begin(slot, due),
+                    Channel::Message if last.is_some() => self.follow(slot, last),
+                    Channel::Message | Channel::Voip => self.begin(slot),
+                }
+                if device != 0 {
+                    self.devices.insert(device, slot);
                 }
                 slot
             }
@@ -511,7 +564,25 @@ impl State {
         self.expiries.set(expires, key, live, |_, key| shelf.find(key).is_some());
     }
 
-    /// The push that this one replaces or must wait for, and where it is.
+    /// The last push in memory to the same device.
+    fn last(&self, device: u64, flow: u32, push: &Notification) -> Option<u32> {
+        let slot = *self.devices.get(&device)?;
+        // A hash may lie.
+        let same = |last: &Entry| last.flow == flow && last.push.token == push.token && last.place != Place::Ending;
+        self.shelf.look(slot).filter(|last| same(last)).map(|_| slot)
+    }
+
+    /// Has a push wait until the last one to its device is over.
+    fn follow(&mut self, slot: u32, last: Option<u32>) {
+        if let Some(last) = last.and_then(|last| self.shelf.at(last)) {
+            last.after = Some(slot);
+        }
+        if let Some(entry) = self.shelf.at(slot) {
+            (entry.place, entry.before) = (Place::Behind, last);
+        }
+    }
+
+    /// The push that this one replaces, and where it is.
     fn older(&self, likeness: u64, flow: u32, push: &Notification) -> Option<(u32, Place)> {
         if likeness == 0 {
             return None;
@@ -527,7 +598,8 @@ impl State {
     fn take_place(&mut self, slot: u32, make: impl FnOnce(u64) -> Entry, left: &mut Left) {
         let Some(older) = self.shelf.replace(slot, make) else { return };
         if let Some(newer) = self.shelf.at(slot) {
-            (newer.place, newer.ticket) = (older.place, older.ticket);
+            (newer.place, newer.ticket, newer.before, newer.after) =
+                (older.place, older.ticket, older.before, older.after);
         }
         // There is one of them from now on where places were kept for two.
         self.flows.at(older.flow).held -= 1;
@@ -535,8 +607,8 @@ impl State {
     }
 
     /// Has a push wait for its turn, or for its time.
-    fn begin(&mut self, slot: u32, due: Option<Timestamp>) {
-        match due {
+    fn begin(&mut self, slot: u32) {
+        match self.shelf.at(slot).and_then(|entry| entry.due.take()) {
             Some(at) => self.put_off(slot, at),
             None => self.enqueue(slot),
         }
@@ -557,6 +629,7 @@ impl State {
     fn put_off(&mut self, slot: u32, at: Timestamp) {
         let Some(entry) = self.shelf.at(slot) else { return };
         entry.place = Place::Later(at);
+        self.put_off = self.put_off.wrapping_add(1);
         let (live, key, shelf) = (self.shelf.len(), self.shelf.key(slot), &self.shelf);
         let is_live = |at, key| {
             shelf.find(key).and_then(|slot| shelf.look(slot)).is_some_and(|entry| entry.place == Place::Later(at))
@@ -593,30 +666,49 @@ impl State {
         }
     }
 
-    /// A push is over: it stays until that is on disk, and what waited for it goes on.
+    /// A push is over: it stays until that is on disk, and the next one to its device goes on.
     fn over<T>(&mut self, slot: u32, how: T) -> Option<Over<T>> {
         let key = self.shelf.key(slot);
         let entry = self.shelf.at(slot)?;
-        // A place in a line is found empty when its turn comes; one that is filled again meanwhile has another push.
+        // A place in a line is found empty when its turn comes; one that is filled again meanwhile has another ticket.
         entry.place = Place::Ending;
-        let (seq, push, next, likeness) = (entry.seq, Arc::clone(&entry.push), entry.next.take(), entry.likeness);
+        let (seq, push, likeness, device) = (entry.seq, Arc::clone(&entry.push), entry.likeness, entry.device);
+        let (before, after) = (entry.before.take(), entry.after.take());
         if likeness != 0 && self.newest.get(&likeness) == Some(&slot) {
             self.newest.remove(&likeness);
         }
-        if let Some(next) = next
-            && self.shelf.look(next).is_some_and(|next| next.place == Place::Behind && next.likeness == likeness)
-        {
-            self.enqueue(next);
+        if device != 0 {
+            self.leave_device(slot, device, before, after);
         }
         Some(Over { key: Some(key), seq, push, how })
     }
 
-    /// What pushes have in common of which a newer one replaces an older: organisation, device and collapse key.
-    fn likeness(&self, flow: u32, push: &Notification) -> u64 {
-        match (&push.collapse, push.channel) {
-            (Some(collapse), Channel::Message) => self.hasher.hash_one((flow, push.token.expose(), collapse)).max(1),
-            _ => 0,
+    /// Takes a push out from between the others of its device.
+    fn leave_device(&mut self, slot: u32, device: u64, before: Option<u32>, after: Option<u32>) {
+        if let Some(entry) = before.and_then(|before| self.shelf.at(before)) {
+            entry.after = after;
         }
+        if let Some(entry) = after.and_then(|after| self.shelf.at(after)) {
+            entry.before = before;
+        }
+        match (before, after) {
+            (None, Some(next)) => self.begin(next),
+            (_, None) if self.devices.get(&device) != Some(&slot) => {}
+            (Some(last), None) => drop(self.devices.insert(device, last)),
+            (None, None) => drop(self.devices.remove(&device)),
+            (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// What pushes to one device have in common, and those of them of which a newer one replaces an older: by
+    /// organisation, token and collapse key. 0 is nothing.
+    fn likeness(&self, flow: u32, push: &Notification) -> (u64, u64) {
+        if push.channel == Channel::Voip {
+            return (0, 0);
+        }
+        let device = self.hasher.hash_one((flow, push.token.expose())).max(1);
+        let likeness = push.collapse.as_ref().map_or(0, |collapse| self.hasher.hash_one((device, collapse)).max(1));
+        (device, likeness)
     }
 
     fn next_chunk(&mut self, most: usize) -> Option<(u32, Vec<Stretch>)> {

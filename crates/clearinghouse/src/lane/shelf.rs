@@ -22,8 +22,13 @@ pub(crate) struct Entry {
     pub(super) ticket: u32,
     /// Whether a newer one with the same collapse key has come: then this one is not sent again.
     pub(super) superseded: bool,
-    /// The newer one that waits for this one's answer.
-    pub(super) next: Option<u32>,
+    /// When it is to be sent, if not as soon as its turn comes.
+    pub(super) due: Option<Timestamp>,
+    /// What pushes to one device have in common; 0 for calls.
+    pub(super) device: u64,
+    /// The pushes to the same device that go before and after it: only the first is sent, or waits for that.
+    pub(super) before: Option<u32>,
+    pub(super) after: Option<u32>,
     /// What pushes that may replace each other have in common; 0 for those that nothing replaces.
     pub(super) likeness: u64,
 }
@@ -40,7 +45,7 @@ impl Entry {
 pub(super) enum Place {
     /// It is over; that is being written down.
     Ending,
-    /// It waits for the answer to an older one that it would replace.
+    /// It waits until an older one to the same device is over, so that it does not overtake it.
     Behind,
     /// It waits for its next attempt at this time.
     Later(Timestamp),

@@ -111,16 +111,45 @@ async fn a_newer_push_takes_the_place_of_a_queued_one_with_its_collapse_key() {
     // Nor is another organisation's.
     house.submit("fabrikam.com", &[collapsing(7, 1, "talk")]).await.unwrap();
     allow(&house.messages, &house, 99);
-    assert_eq!(house.messages.pushes(), [6, 2, 4, 5, 7].map(id));
+    assert_eq!(house.messages.pushes(), [6, 2, 7].map(id), "one to a device at a time");
+    for at in 0..2 {
+        house.answer(house.messages.keys()[at], Verdict::Accepted).await;
+    }
+    assert_eq!(house.messages.pushes(), [6, 2, 7, 4, 5].map(id));
     for number in [1, 3] {
         assert_eq!(house.state("contoso.com", id(number)), not(Reason::Coalesced));
     }
     let told: Vec<_> = house.owed().into_iter().map(|owed| (owed.item.push, owed.item.reason)).collect();
     assert_eq!(told, [(id(1), "coalesced".to_owned()), (id(3), "coalesced".to_owned())]);
-    for key in house.messages.keys() {
+    for &key in &house.messages.keys()[2..] {
         house.answer(key, Verdict::Accepted).await;
     }
     assert_eq!((house.state("contoso.com", id(6)), house.dispatch.load()), (PushState::Accepted, (0, false)));
+}
+
+#[tokio::test]
+async fn pushes_to_one_device_keep_their_order_when_one_is_sent_again_or_ends() {
+    let house = House::new().await;
+    let to_device_1 = |number| PushRequest { to: message(1).to, ..message(number) };
+    let short = PushRequest { expires: house.now().plus(Duration::from_secs(5)), ..to_device_1(3) };
+    house.submit("contoso.com", &[to_device_1(1), to_device_1(2), short, to_device_1(4), message(5)]).await.unwrap();
+    // Another organisation's pushes to that token are none of theirs.
+    house.submit("fabrikam.com", &[to_device_1(6)]).await.unwrap();
+    assert_eq!(house.messages.pushes(), [1, 5, 6].map(id));
+    house.answer(house.messages.keys()[0], retry(true)).await;
+    assert_eq!(house.messages.pushes(), [1, 5, 6].map(id), "the younger ones do not overtake it");
+    house.clock.turn(Duration::from_secs(5));
+    house.dispatch.expire(house.now());
+    house.dispatch.send_due(house.now());
+    assert_eq!(house.messages.pushes(), [1, 5, 6, 1].map(id));
+    house.answer(house.messages.keys()[3], Verdict::Accepted).await;
+    house.answer(house.messages.keys()[4], Verdict::Accepted).await;
+    assert_eq!(house.messages.pushes(), [1, 5, 6, 1, 2, 4].map(id));
+    assert_eq!(house.state("contoso.com", id(3)), not(Reason::Expired));
+    // And who comes when all of them are over goes at once.
+    house.answer(house.messages.keys()[5], Verdict::Accepted).await;
+    house.submit("contoso.com", &[to_device_1(7)]).await.unwrap();
+    assert_eq!(house.messages.pushes().last(), Some(&id(7)));
 }
 
 #[tokio::test]
