@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// How often outcomes that are old enough are forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// Outcomes forgotten in one transaction.
-const PURGE_AT_ONCE: usize = 5000;
+const PURGE_AT_ONCE: usize = 1000;
 /// How long outcomes are remembered for duplicates and trace: longer than the longest life of a request by as much as
 /// clocks may differ.
 const RETENTION: Duration = Duration::from_secs(25 * 3600);

@@ -1,9 +1,9 @@
 //! What outcomes cost that are remembered: bytes of the file for each push, and whether it stops growing.
 //!
-//! `cargo run --release -p reveille-store --example journal_retention [FOLDER [REMEMBERED [TIMES]]]`: a clock that is turned
+//! `cargo run --release -p reveille-store --example journal_retention [FOLDER [REMEMBERED [TIMES [STEP]]]]`: a clock that is turned
 //! by hand, a thousand pushes in each of its seconds, each accepted and completed, one in fifty with a reason and feedback
-//! that home takes; outcomes are forgotten after `REMEMBERED` pushes as the clearing house does it, in steps of 5,000 once
-//! in a minute; `TIMES` such spans in all.
+//! that home takes; outcomes are forgotten after `REMEMBERED` pushes as the clearing house does it, in steps of `STEP`
+//! once in a minute; `TIMES` such spans in all.
 
 use std::error::Error;
 use std::fs;
@@ -20,23 +20,22 @@ use reveille_store::{Appended, Completed, FeedbackItem, Journal, JournalEntry, S
 
 /// Pushes in a second of the turned clock.
 const RATE: u64 = 1000;
-/// How often is forgotten, in seconds, and how much in one transaction.
+/// How often is forgotten, in seconds.
 const PURGE_SECS: u64 = 60;
-const PURGE_AT_ONCE: usize = 5000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = std::env::args_os().nth(1).map_or_else(|| "target".into(), PathBuf::from);
     let argument = |at: usize, default: u64| std::env::args().nth(at).map_or(Ok(default), |text| text.parse::<u64>());
-    let (remembered, times) = (argument(2, 1_000_000)?, argument(3, 4)?);
+    let (remembered, times, step) = (argument(2, 1_000_000)?, argument(3, 4)?, argument(4, 1000)?);
     let folder = folder.join(format!("journal-retention-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let path = folder.join("clearinghouse.db");
-    let outcome = run(&path, remembered, times);
+    let outcome = run(&path, remembered, times, usize::try_from(step)?);
     fs::remove_dir_all(&folder)?;
     outcome
 }
 
-fn run(path: &Path, remembered: u64, times: u64) -> Result<(), Box<dyn Error>> {
+fn run(path: &Path, remembered: u64, times: u64, at_once: usize) -> Result<(), Box<dyn Error>> {
     let journal = SqliteJournal::open(path)?;
     let mut out = stdout().lock();
     writeln!(
@@ -55,10 +54,10 @@ fn run(path: &Path, remembered: u64, times: u64) -> Result<(), Box<dyn Error>> {
             let begun = Instant::now();
             loop {
                 let step = Instant::now();
-                let gone = wait(|done| journal.purge(before, PURGE_AT_ONCE, done)).block()?;
+                let gone = wait(|done| journal.purge(before, at_once, done)).block()?;
                 slowest = slowest.max(step.elapsed());
                 forgotten += gone as u64;
-                if gone < PURGE_AT_ONCE {
+                if gone < at_once {
                     break;
                 }
             }

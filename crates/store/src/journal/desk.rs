@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use reveille_core::delivery::PushState;
 use reveille_core::{AppKey, LaneKey, SipDomain, Timestamp};
@@ -188,26 +188,30 @@ impl Desk<'_> {
     /// Forgets up to `limit` pushes that were received before `before` and are over.
     pub(super) fn purge(&mut self, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
         self.put_states()?;
-        // From the left edge, so that a call costs what it removes: numbers are given in the order of receipt.
-        let mut oldest = self.db.prepare_cached("SELECT no FROM block ORDER BY no LIMIT ?1")?;
-        let oldest = oldest
-            .query_map([columns::rows(limit.saturating_add(STUCK_BLOCKS_MAX))], |row| columns::number_at(row, 0))?;
-        let mut gone = 0;
-        for no in oldest.collect::<rusqlite::Result<Vec<_>>>()? {
+        // From the left edge and block by block, so that a call costs what it removes: numbers are given in the order of
+        // receipt, and to look a thousand blocks ahead is to read their pages.
+        let db = self.db;
+        let mut next = db.prepare_cached("SELECT no FROM block WHERE no > ?1 ORDER BY no LIMIT 1")?;
+        let (mut gone, mut stuck, mut last) = (0, 0, 0);
+        while gone < limit && stuck <= STUCK_BLOCKS_MAX {
+            let found = next.query_row([columns::number(last)], |row| columns::number_at(row, 0)).optional()?;
+            let Some(no) = found else { break };
+            last = no;
             if self.numbers.blocks.len() >= BLOCKS_MAX {
                 self.put_states()?;
                 self.numbers.blocks.clear();
             }
             let Some(block) = self.block(no)? else { continue };
-            if gone == limit || block.keys.first().is_none_or(|key| key.received >= before) {
+            if block.keys.first().is_none_or(|key| key.received >= before) {
                 break;
             }
-            let keys = block.keys.clone();
+            let (keys, gone_before) = (block.keys.clone(), gone);
             for (slot, key) in keys.iter().enumerate().filter(|(_, key)| key.received < before) {
                 if gone < limit && self.forget(no, slot, key)? {
                     gone += 1;
                 }
             }
+            stuck += usize::from(gone == gone_before);
             let empty =
                 self.block(no)?.is_some_and(|block| block.states.iter().all(|state| state.code == Code::Forgotten));
             // The newest block stays: its number says which one is next.
