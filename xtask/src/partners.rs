@@ -29,6 +29,8 @@ pub(crate) fn install() -> Result<()> {
     for name in ["node-apn", "jssip"] {
         Sender::of(&root, name)?.by_npm()?;
     }
+    // What tries the REST service with everything that its own description allows and forbids.
+    Sender::of(&root, "schemathesis")?.by_pip()?;
     // Google's own sender for FCM.
     Sender::of(&root, "firebase-admin")?.by_pip()
 }
