@@ -281,6 +281,9 @@ mod tests {
             connections: 0,
             in_flight: 0,
             queued: 0,
+            on_disk: 0,
+            organisations: 0,
+            noisiest: None,
             trouble: trouble.map(|sentence| (NOW, sentence.to_owned())),
         };
         let credential = Credential {

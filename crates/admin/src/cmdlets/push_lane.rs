@@ -21,7 +21,9 @@ impl Cmdlet for Get {
                 description: "State is ready while there is a connection to the push service, refused if that takes no \
                               push for the app's sake, failing if it answers with failures only, paused if it asks for a \
                               pause (then one push probes from time to time, and calls never do), starting before the first connection, unreachable without one, \
-                              draining while the server stops. Trouble is the last thing that went \
+                              draining while the server stops. Queued wait in memory, OnDisk in the journal, each \
+                              organisation in a line of its own; they take turns, so that Noisiest, of which most wait, \
+                              delays no other. Trouble is the last thing that went \
                               wrong; push services close connections as they like, so a ready lane may have one.",
                 parameters: &[Parameter::new(
                     "App",
@@ -36,6 +38,9 @@ impl Cmdlet for Get {
                     "Connections",
                     "InFlight",
                     "Queued",
+                    "OnDisk",
+                    "Organisations",
+                    "Noisiest",
                     "Trouble",
                     "TroubleAt",
                     "Remedy",
@@ -45,10 +50,16 @@ impl Cmdlet for Get {
                     "Channel",
                 ],
                 area: Area::Topology,
-                examples: &[(
-                    "Get-CsPushLane | Where-Object {$_.State -ne \"ready\"}",
-                    "The lanes that send nothing at this moment, with the reason.",
-                )],
+                examples: &[
+                    (
+                        "Get-CsPushLane | Where-Object {$_.State -ne \"ready\"}",
+                        "The lanes that send nothing at this moment, with the reason.",
+                    ),
+                    (
+                        "Get-CsPushLane | Where-Object {$_.OnDisk -gt 0} | Select-Object Lane, Queued, OnDisk, Noisiest",
+                        "Where more waits than a lane holds in memory, and who has sent most of it.",
+                    ),
+                ],
                 ..About::DEFAULT
             }
         }
@@ -82,6 +93,9 @@ fn object(lane: &Lane) -> Object {
         .with("Connections", count(lane.connections))
         .with("InFlight", count(lane.in_flight))
         .with("Queued", count(lane.queued))
+        .with("OnDisk", count(lane.on_disk))
+        .with("Organisations", count(lane.organisations))
+        .with("Noisiest", lane.noisiest.as_ref().map(|(origin, waits)| format!("{origin} ({waits})")))
         .with("Trouble", lane.trouble.as_ref().map(|(_, sentence)| sentence.as_str()))
         .with("TroubleAt", lane.trouble.as_ref().map(|(at, _)| at.to_string()))
         .with("Remedy", remedy_of(lane))

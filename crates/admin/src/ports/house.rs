@@ -49,8 +49,14 @@ pub struct Lane {
     pub connections: usize,
     /// Pushes whose answer is awaited.
     pub in_flight: usize,
-    /// Pushes that wait for a connection.
+    /// Pushes in memory that wait for their turn or their next attempt.
     pub queued: usize,
+    /// Pushes that are known to wait on disk only.
+    pub on_disk: usize,
+    /// Organisations that have open pushes here.
+    pub organisations: usize,
+    /// The organisation of which most wait, and how many.
+    pub noisiest: Option<(SipDomain, usize)>,
     /// What last went wrong with a connection or the credentials, and when.
     pub trouble: Option<(Timestamp, String)>,
 }

@@ -27,8 +27,10 @@ impl ClearingHouse {
 impl House for ClearingHouse {
     fn lanes(&self) -> Vec<Lane> {
         let senders = self.house().into_iter().flat_map(|house| &house.senders);
+        let loads = self.house().map(|house| house.dispatch.lanes()).unwrap_or_default();
         let lane = |sender: &Arc<reveille_providers::Sender>| {
             let health = sender.health();
+            let load = loads.iter().find(|load| load.key == *sender.lane());
             // A connection is worth nothing while the push service takes no push on it.
             let refused = health.refused.filter(|_| health.state == State::Ready);
             let trouble = health.trouble.map(|(at, sentence)| (at, sentence.into()));
@@ -52,7 +54,10 @@ impl House for ClearingHouse {
                 state,
                 connections: health.connections,
                 in_flight: health.in_flight,
-                queued: health.queued,
+                queued: health.queued + load.map_or(0, |load| load.waiting),
+                on_disk: load.map_or(0, |load| load.on_disk),
+                organisations: load.map_or(0, |load| load.flows),
+                noisiest: load.and_then(|load| load.noisiest.clone()),
                 trouble,
             }
         };
@@ -96,11 +101,6 @@ impl House for ClearingHouse {
         let journal = Arc::clone(&house.journal);
         reading(move || journal.latest(origin.as_ref(), most))
     }
-}
-
-fn credential(app: AppKey, access: &Access, shown: Option<Shown>, server: String) -> Credential {
-    let (kind, key_id, owner) = match access {
-        Access::Apns(apns::Access::Token(signer)) => ("key", signer.key_id(), signer.team()),
 
     fn brakes(&self) -> Asked<'_, Result<Vec<Braked>, StoreError>> {
         Box::pin(async move {
@@ -129,6 +129,11 @@ fn credential(app: AppKey, access: &Access, shown: Option<Shown>, server: String
             }
         })
     }
+}
+
+fn credential(app: AppKey, access: &Access, shown: Option<Shown>, server: String) -> Credential {
+    let (kind, key_id, owner) = match access {
+        Access::Apns(apns::Access::Token(signer)) => ("key", signer.key_id(), signer.team()),
         Access::Apns(apns::Access::Certificate(_)) => ("certificate", "", ""),
         Access::Fcm(account) => ("service-account", account.key_id(), account.email()),
     };
