@@ -2,6 +2,7 @@
 //! and a journal whose answers can be held back or refused.
 
 mod clock;
+mod court;
 mod dispatch;
 mod feedback;
 mod handles;
@@ -396,7 +397,7 @@ impl House {
     /// The provider's answer for one push.
     async fn answer(&self, key: u64, verdict: Verdict) {
         let sent = self.now();
-        self.dispatch.report(vec![Outcome { key, verdict, sent, status: 0, provider_id: None }]);
+        self.dispatch.report(vec![Outcome { key, verdict, sent, status: 400, provider_id: None }]);
         self.settle().await;
     }
 }
