@@ -82,10 +82,11 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// What is promised and not kept. The last two promises are counted, and judged where the caller is strict.
+    /// Whether a promise was not kept. Order is counted, and judged where the caller is strict: a push whose connection
+    /// died may come behind a younger one of its conversation.
     pub(crate) fn broken(&self, strict: bool) -> bool {
-        let always = self.lost + self.new_ids + self.rang_twice;
-        always > 0 || (strict && self.to_the_dead + self.disordered > 0)
+        let always = self.lost + self.new_ids + self.rang_twice + self.to_the_dead;
+        always > 0 || (strict && self.disordered > 0)
     }
 
     fn fault(&mut self, which: fn(&mut Self) -> &mut usize, sentence: impl FnOnce() -> String) {
