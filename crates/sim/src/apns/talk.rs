@@ -107,8 +107,12 @@ impl Talk {
         let reading = fields.read(shared.mode);
         let terms = Terms { keys: &shared.keys, mode: shared.mode, environment: shared.environment };
         let key = match reading.address_fault {
+            // Whether a device is known concerns only whoever is known himself.
+            None | Some(Reason::BadDeviceToken) => {
+                let key = self.binding.check(terms, fields.authorization, now_ms / 1000);
+                key.and_then(|key| reading.address_fault.map_or(Ok(key), Err))
+            }
             Some(reason) => Err(reason),
-            None => self.binding.check(terms, fields.authorization, now_ms / 1000),
         };
         if key.is_ok() && !self.raised {
             self.raised = true;
