@@ -84,7 +84,8 @@ fn seat(set: &mut [Seat; WAYS], key: u64, now: Timestamp) -> &mut Seat {
 
 impl Seat {
     fn turn(&mut self, collapse: u64, rate: Rate, now: Timestamp) -> Turn {
-        let ahead = self.turn > now.millis();
+        // Nobody is told to wait for longer than a step: a turn that is further ahead is one of a clock that was set back.
+        let ahead = self.turn > now.millis() && self.turn <= now.plus(rate.step()).millis();
         if ahead && collapse != 0 && self.waiting == collapse {
             return Turn::At(Timestamp::from_millis(self.turn));
         }
@@ -139,6 +140,13 @@ mod tests {
         ] {
             assert_eq!(seat.turn(collapse, rate(), at(now)), expected, "second {now}, key {collapse}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_message_wait_for_hours() {
+        let mut seat = Seat::default();
+        let turns = [10_000, 10_000, 10_000, 0, 0, 0].map(|now| seat.turn(7, rate(), at(now)));
+        assert_eq!(turns, [Turn::Now, Turn::Now, Turn::At(at(10_010)), Turn::Now, Turn::Now, Turn::At(at(10))]);
     }
 
     #[test]
