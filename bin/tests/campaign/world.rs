@@ -193,7 +193,7 @@ impl World {
     }
 
     /// Waits until the clearing house has nothing left to do.
-    pub(crate) async fn until_idle(&mut self) -> Result<()> {
+    pub(crate) async fn until_idle(&self) -> Result<()> {
         let url = format!("http://{}/status", self.ops);
         let end = Instant::now() + 8 * STEP;
         loop {

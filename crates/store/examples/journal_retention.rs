@@ -138,7 +138,7 @@ fn entry(n: u64, at: Timestamp) -> JournalEntry {
 }
 
 fn end(n: u64, seq: u64, at: Timestamp) -> Completed {
-    if n % 50 != 0 {
+    if !n.is_multiple_of(50) {
         return Completed { seq, state: PushState::Accepted, detail: String::new(), at, feedback: None, death: None };
     }
     let feedback = FeedbackItem {
