@@ -35,17 +35,19 @@ pub(super) struct Denied {
     description: String,
     /// Whether the client used the Authorization header: then §5.2 asks for a challenge.
     challenge: bool,
+    /// Whether it may be a stranger's guess.
+    guess: bool,
     wait: Option<u64>,
 }
 
 impl Denied {
     fn bad(error: &'static str, description: impl Into<String>) -> Self {
         let description = description.into();
-        Self { status: StatusCode::BAD_REQUEST, error, description, challenge: false, wait: None }
+        Self { status: StatusCode::BAD_REQUEST, error, description, challenge: false, guess: false, wait: None }
     }
 
     fn client(description: impl Into<String>) -> Self {
-        Self { status: StatusCode::UNAUTHORIZED, ..Self::bad("invalid_client", description) }
+        Self { status: StatusCode::UNAUTHORIZED, guess: true, ..Self::bad("invalid_client", description) }
     }
 
     fn later(wait: u64, description: impl Into<String>) -> Self {
@@ -103,9 +105,10 @@ pub(super) async fn token(
     }
     let shown = shown(&fields, &form)?;
     let basic = matches!(shown, Shown::Secret { basic: true, .. });
-    let waiting = rest.guesses.wait(caller.address).map(|wait| {
-        Denied::later(wait.as_secs().max(1), "Too many wrong tokens and secrets came from this address.")
-    });
+    let waiting = rest
+        .guesses
+        .wait(caller.address)
+        .map(|wait| Denied::later(wait.as_secs().max(1), "Too many wrong tokens and secrets came from this address."));
     // A signature is work for us. A secret is none, and a good one is taken from an address that must wait, too: somebody
     // else may share it.
     let waiting = match (waiting, &shown) {
@@ -116,7 +119,7 @@ pub(super) async fn token(
         Ok((account, credential)) => Ok(rest.issue(account, credential)),
         Err(denied) => {
             metrics::counter!("reveille_rest_denied_total", "error" => denied.error).increment(1);
-            if denied.status == StatusCode::UNAUTHORIZED {
+            if denied.guess {
                 rest.guesses.wrong(caller.address);
                 if let Some(later) = waiting {
                     return Err(later);
@@ -282,7 +285,17 @@ fn unknown() -> Denied {
 fn unproven(why: Unproven) -> Denied {
     match why {
         Unproven::TooMany => Denied::later(10, format!("{}.", capital(&why.to_string()))),
-        _ => Denied::client(format!("{}.", capital(&why.to_string()))),
+        Unproven::Algorithm | Unproven::Form | Unproven::Signature | Unproven::Subject => {
+            Denied::client(format!("{}.", capital(&why.to_string())))
+        }
+        // The account's own key has signed it.
+        Unproven::Audience
+        | Unproven::BeforeStart
+        | Unproven::Expired
+        | Unproven::FromTheFuture
+        | Unproven::LivesTooLong
+        | Unproven::NotYet
+        | Unproven::Replayed => Denied { guess: false, ..Denied::client(format!("{}.", capital(&why.to_string()))) },
     }
 }
 

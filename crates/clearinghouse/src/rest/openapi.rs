@@ -228,6 +228,18 @@ mod tests {
         }
     }
 
+    // REVEILLE_UPDATE=1 writes the page anew.
+    #[test]
+    fn the_document_that_lies_in_docs_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/push-openapi.json");
+        let document = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+        if std::env::var_os("REVEILLE_UPDATE").is_some() {
+            std::fs::write(path, &document).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == document, "docs/push-openapi.json is stale: REVEILLE_UPDATE=1 writes it anew");
+    }
+
     #[test]
     fn every_reference_leads_somewhere_and_a_push_needs_no_id() {
         let document = document();
