@@ -104,7 +104,7 @@ impl PushQuota {
         let none = at_least_one.into_iter().find(|(_, value)| *value == 0);
         let none = none.map(|(property, value)| Conflict::Range { property, value, range: "1 or more" });
         let too_many = most.into_iter().find(|(_, value, most, _)| value > most);
-        none.or(too_many.map(|(property, value, _, range)| Conflict::Range { property, value, range }))
+        none.or_else(|| too_many.map(|(property, value, _, range)| Conflict::Range { property, value, range }))
     }
 }
 
