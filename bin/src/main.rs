@@ -10,6 +10,7 @@ mod serve;
 mod settings;
 mod shell;
 mod simulate;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ enum Command {
     Shell(shell::Options),
     /// Runs strict provider simulators with a control API
     Simulate(simulate::Options),
+    /// Prints the walk of one push in plain words
+    Trace(trace::Options),
 }
 
 /// The thing asked for failed.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
             Command::Settings(settings) => settings::run(settings).await,
             Command::Shell(options) => shell::run(options).await,
             Command::Simulate(options) => simulate::run(options).await,
+            Command::Trace(options) => trace::run(options).await,
         }
     });
     match outcome {

@@ -109,6 +109,22 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
+/// The server of this machine: at that socket, of that configuration, or else the only one.
+pub(crate) fn here(socket: Option<PathBuf>, config: Option<PathBuf>) -> Result<Remote> {
+    let variable = || std::env::var_os("REVEILLE_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let address = match (socket, config) {
+        (Some(path), _) => Address::Socket(path),
+        (None, Some(file)) => Address::Socket(find::socket_of(&file)?),
+        (None, None) => match variable() {
+            Some(path) => Address::Socket(path),
+            None => one_of(find::running(), || {
+                "no server of this machine was found: say where it is with -c FILE or --socket PATH".to_owned()
+            })?,
+        },
+    };
+    Ok(Remote::new(address, None)?)
+}
+
 /// What is to be run without anybody at the keyboard, if that is so.
 fn script(options: &Options) -> Result<Option<String>> {
     let from_stdin = || encoding::script("standard input", std::io::stdin()).map_err(|why| anyhow!(why));

@@ -161,7 +161,7 @@ impl Intake {
         let dispatch = Arc::clone(&self.dispatch);
         let done = move |outcome: Result<Vec<Appended>, StoreError>| match outcome {
             Err(reason) => {
-                error!(%reason, "the journal takes nothing");
+                error!(alarm = reveille_core::Alarm::JournalRefuses.as_str(), %reason, "the journal takes nothing");
                 let refusal =
                     if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
                 waiting.into_iter().for_each(|asked| asked.answered(Err(refusal.clone()), &standings));

@@ -102,9 +102,9 @@ reasons! {
         "the publisher has not granted this app to the organisation",
         "ask the publisher to grant it there: Set-CsPushApp -Identity APP -Serves @{Add=\"ORIGIN\"} (or, where \
          Get-CsPushApp does not show it yet: New-CsPushApp -Identity APP -Serves ORIGIN)";
-    /// The brake holds this app's pushes.
+    /// The brake holds what was said about this token: the push was rejected, and the token is kept.
     AppSuspendedByBrake = "app-suspended-by-brake" by ClearingHouse:
-        "the app is suspended because its tokens were rejected in mass",
+        "the push was rejected while the app's tokens are rejected in mass; the token is kept until the publisher decides",
         "ask the publisher why its app lost so many tokens at once; nothing can be done here";
     /// Home's clock and the clearing house's are too far apart: a captured request could ring later (DESIGN.md §5).
     ClockSkew = "clock-skew" by ClearingHouse:

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
-use reveille_core::{Aor, Clock, SipDomain};
+use reveille_core::{Alarm, Aor, Clock, SipDomain};
 use reveille_federation::answer::{Audience, status};
 use reveille_federation::policy::{TrustedEdge, readmit, trusted_edge};
 use reveille_federation::{AdmittedPeer, Refusal, feedback, media_relay, message};
@@ -388,7 +388,7 @@ impl Front {
                 }
                 Err(disbelief) => {
                     // Somebody lies, or two servers disagree about history: someone should look.
-                    warn!(peer.domain = %peer.domain(), push.id = %item.push, "feedback not believed: {disbelief}");
+                    warn!(alarm = Alarm::FeedbackDisbelieved.as_str(), peer.domain = %peer.domain(), push.id = %item.push, "feedback not believed: {disbelief}");
                     metrics::counter!("reveille_home_feedback_disbelieved_total").increment(1);
                     return reply.send(403);
                 }

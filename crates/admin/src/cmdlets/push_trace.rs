@@ -8,11 +8,13 @@ use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Pipeline, Running, Verb};
 use crate::cmdlets::push_device::reason_of;
 use crate::cmdlets::push_eligibility::word;
+use crate::cmdlets::push_lane::remedy_of;
 use crate::cmdlets::remedy::{self, Place};
 use crate::desk::Desk;
 use crate::failure::{Category, Failure};
 use crate::kind::Kind;
 use crate::ports::devices::Devices;
+use crate::ports::house::Lane;
 use crate::value::Object;
 
 const OUTPUTS: &[&str] = &[
@@ -240,7 +242,8 @@ impl<'a> Wanted<'a> {
         };
         let found = found.map_err(|error| remedy::unread(desk, &error))?;
         let fit = found.iter().filter(|push| self.fits(push.traced.state));
-        outcome.objects.extend(fit.take(self.last).map(|push| of_house(push).into()));
+        let lanes = house.lanes();
+        outcome.objects.extend(fit.take(self.last).map(|push| of_house(push, &lanes).into()));
         Ok(())
     }
 }
@@ -288,13 +291,18 @@ fn of_home(known: &KnownPush, app: Option<&reveille_core::AppKey>, place: &Place
 }
 
 /// A push as a clearing house knows it.
-fn of_house(push: &TracedPush) -> Object {
+fn of_house(push: &TracedPush, lanes: &[Lane]) -> Object {
     let TracedPush { origin, id, lane, expires, traced } = push;
+    // What is open waits for its lane: what is wrong with that is why.
+    let open = matches!(traced.state, PushState::Journaled | PushState::Sending);
+    let stuck = lanes.iter().find(|it| open && it.key == *lane).and_then(|it| Some((remedy_of(it)?, it)));
+    let waits = stuck.as_ref().and_then(|(_, lane)| lane.trouble.as_ref()).map(|(_, why)| why.as_str());
     let remedy = reason_of(traced.state).map(|reason| {
         let (app, push) = (remedy::quoted(&lane.app.app), id.to_string());
         reason.remedy_with(&[("APP", &app), ("ORIGIN", origin.as_str()), ("PUSH", &push)])
     });
-    begin(*id, "clearing house", traced.state, &traced.detail, remedy)
+    let remedy = remedy.or_else(|| stuck.as_ref().map(|(remedy, _)| remedy.clone()));
+    begin(*id, "clearing house", traced.state, waits.unwrap_or(&traced.detail), remedy)
         .with("Event", "")
         .with("Channel", lane.channel.as_str())
         .with("User", "")

@@ -98,7 +98,8 @@ impl<M: Memory> Writer<M> {
     fn report(&self, failure: Option<&StoreError>) {
         if let Some(failure) = failure {
             metrics::counter!("reveille_store_failures_total", "store" => self.name).increment(1);
-            tracing::error!(store = self.name, reason = %failure, "a batch could not be written");
+            let alarm = reveille_core::Alarm::StoreFailed.as_str();
+            tracing::error!(alarm, store = self.name, reason = %failure, "a batch could not be written");
         }
     }
 
