@@ -22,12 +22,12 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 pub use self::copies::{Inspected, copy_store, inspect_store, rest_store};
-pub use self::room::Room;
 pub(crate) use self::file::Layout;
 use self::file::RoleLock;
 use self::keeper::Keeper;
 use self::queue::{Queue, Size};
 use self::readers::Readers;
+pub use self::room::Room;
 use self::writer::{Task, Writer};
 use crate::completion::Completion;
 use crate::error::StoreError;
