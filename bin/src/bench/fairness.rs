@@ -157,7 +157,9 @@ async fn phase(
         both
     };
     let (((first, sent), (second, rung)), flooded) = tokio::join!(quiet, flood);
-    (sent?, rung?, flooded?);
+    sent?;
+    rung?;
+    flooded?;
     let arrived = settle(shared, name, load.samples).await;
     stop.cancel();
     tokio::join!(first.finish(), second.finish());
