@@ -19,9 +19,9 @@ use reveille_store::{Completed, FeedbackItem, Journal, StoreError};
 use tokio::sync::Notify;
 use tracing::{debug, error, warn};
 
+use crate::court::{Case, Court, Ruling, Sitting, feedback_for};
 use crate::lane::{Arrival, Entry, Fate, Lane, LaneLoad, Left, Mark, Over, Window, lane_of};
 use crate::notification::notification;
-use crate::court::{Case, Court, Ruling, Sitting, feedback_for};
 use crate::outcome::Facts;
 use crate::replay::Scan;
 
@@ -398,7 +398,9 @@ impl Dispatch {
                 }
                 // They stay open in the journal: after a restart a message is sent again under the same id, and a call
                 // ends as outcome-unknown.
-                Err(reason) => error!(alarm = Alarm::OutcomesUnwritten.as_str(), %reason, pushes = again.len(), "outcomes could not be journaled"),
+                Err(reason) => {
+                    error!(alarm = Alarm::OutcomesUnwritten.as_str(), %reason, pushes = again.len(), "outcomes could not be journaled")
+                }
             }
         };
         self.journal.complete(completed, Box::new(done));
@@ -431,7 +433,6 @@ impl Dispatch {
         let ended = std::mem::take(&mut *self.unwritten.lock());
         self.end(ended);
     }
-
 }
 
 /// What the answer to one push means.
@@ -499,7 +500,8 @@ impl Outcomes for Dispatch {
 
 /// The end of a push whose token has died while it waited.
 fn dead_meanwhile(seq: u64, (push, identity): (PushId, IdentityId), died: Timestamp, now: Timestamp) -> Completed {
-    let (state, detail) = (PushState::NotPushed(Reason::IdentityDead), "the token was declared dead while this push waited");
+    let (state, detail) =
+        (PushState::NotPushed(Reason::IdentityDead), "the token was declared dead while this push waited");
     completed(seq, state, detail, now, feedback_for(state, push, identity, detail, Some(Some(died)), now))
 }
 

@@ -21,14 +21,14 @@ pub mod quota;
 mod replay;
 pub mod rest;
 mod shed;
-mod throttle;
-mod turns;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod turns;
 
 pub use court::Court;
 pub use dispatch::{Dispatch, Outlet};
 pub use doorway::Doorway;
-pub use lane::LaneLoad;
 pub use intake::{Intake, Receipt, Submission};
+pub use lane::LaneLoad;
 pub use quota::Standing;

@@ -115,7 +115,13 @@ struct Moody {
 impl Moody {
     fn open(folder: &Folder) -> Arc<Self> {
         let real = SqliteJournal::open(&folder.path().join("clearinghouse.db")).unwrap();
-        Arc::new(Self { real, refusals: Mutex::default(), held: Mutex::default(), room: Mutex::default(), completed: Mutex::default() })
+        Arc::new(Self {
+            real,
+            refusals: Mutex::default(),
+            held: Mutex::default(),
+            room: Mutex::default(),
+            completed: Mutex::default(),
+        })
     }
 
     fn refuse(&self, what: &'static str, error: StoreError) {
