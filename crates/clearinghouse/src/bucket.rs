@@ -32,8 +32,8 @@ impl Rate {
     }
 
     /// How many it holds.
-    const fn burst(self) -> u64 {
-        if self.step == 0 { 0 } else { self.full / self.step }
+    fn burst(self) -> u64 {
+        self.full.checked_div(self.step).unwrap_or_default()
     }
 }
 
@@ -60,7 +60,7 @@ impl Bucket {
     /// How many it holds at most, how many are left, and how long until it is full.
     pub(crate) fn shown(&self, rate: Rate, now: Nanos) -> (u64, u64, Duration) {
         let owing = self.owing(rate, now);
-        let left = if rate.step == 0 { 0 } else { (rate.full - owing.min(rate.full)) / rate.step };
+        let left = (rate.full - owing.min(rate.full)).checked_div(rate.step).unwrap_or_default();
         (rate.burst(), left, Duration::from_nanos(owing))
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use reveille_core::{SipDomain, Timestamp};
+use reveille_core::Timestamp;
 use rusqlite::Connection;
 
+use super::Counts;
 use super::block::{place, read_keys, seq};
 use super::view::Names;
 use crate::columns;
@@ -16,7 +17,7 @@ pub(super) fn received_since(
     since: Timestamp,
     before: u64,
     blocks: usize,
-) -> rusqlite::Result<(Vec<(SipDomain, u64)>, Option<u64>)> {
+) -> rusqlite::Result<(Counts, Option<u64>)> {
     let view = db.unchecked_transaction()?;
     let mut query = view.prepare_cached("SELECT no, keys FROM block WHERE no < ?1 ORDER BY no DESC LIMIT ?2")?;
     let mut rows = query.query((columns::number(place(before).0), columns::rows(blocks)))?;

@@ -64,12 +64,8 @@ pub trait Journal: Send + Sync + 'static {
     /// How many pushes of each organisation were received at `since` or later, among those with numbers below `before`:
     /// the newest first, in about `blocks` times 64 numbers at most. Answers before which number to go on, if not all has
     /// been seen.
-    fn received_since(
-        &self,
-        since: Timestamp,
-        before: u64,
-        blocks: usize,
-    ) -> Result<(Vec<(SipDomain, u64)>, Option<u64>), StoreError>;
+    fn received_since(&self, since: Timestamp, before: u64, blocks: usize)
+    -> Result<(Counts, Option<u64>), StoreError>;
 
     /// How much room is left for more at this moment. May ask the system: not for every push.
     fn room(&self) -> Room;
@@ -113,6 +109,9 @@ pub const FEEDBACK_MAX: usize = 16_384;
 
 /// How many pushes [`Journal::latest`] looks at, about, for those of one origin.
 pub const TRACED_MAX: usize = 100_000;
+
+/// A number for each organisation.
+pub type Counts = Vec<(SipDomain, u64)>;
 
 /// One accepted push request, to be kept.
 #[derive(Clone, Eq, PartialEq)]

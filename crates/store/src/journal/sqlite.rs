@@ -7,8 +7,9 @@ use reveille_core::{PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
-    Appended, Brake, BrakeScope, Braked, Completed, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry,
-    OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows, outbox, verdicts, view,
+    Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry,
+    OpenEntry, OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows, outbox,
+    verdicts, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Layout, Limits, Room};
@@ -92,7 +93,7 @@ impl Journal for SqliteJournal {
         since: Timestamp,
         before: u64,
         blocks: usize,
-    ) -> Result<(Vec<(SipDomain, u64)>, Option<u64>), StoreError> {
+    ) -> Result<(Counts, Option<u64>), StoreError> {
         self.engine.read(|db| census::received_since(db, since, before, blocks))
     }
 
