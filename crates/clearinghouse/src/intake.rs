@@ -215,7 +215,7 @@ impl Intake {
         })?;
         let skew = request.skew(now);
         if skew > SKEW_REPORTED {
-            warn!(peer.domain = %origin, skew_secs = skew.as_secs(), "the partner's clock differs from ours");
+            warn!(alarm = reveille_core::Alarm::PartnerClock.as_str(), peer.domain = %origin, skew_secs = skew.as_secs(), "the partner's clock differs from ours");
         }
         if request.channel == Channel::Voip && request.id.born() < self.calls_from {
             return Err(refused(Reason::OutcomeUnknown));

@@ -57,7 +57,8 @@ pub(crate) fn start(
     }));
     let apps = config.apps.iter().map(app_key);
     let handles = Arc::new(handles(config)?);
-    let mut intake = Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings.clone(), apps, clock.clone());
+    let mut intake =
+        Intake::new(Arc::clone(&journal) as _, Arc::clone(&dispatch), settings.clone(), apps, clock.clone());
     intake.open_with(Arc::clone(&handles));
     if let Some(restored) = crate::backup::restored_at(&store.dir) {
         intake.refuse_calls_before(restored);
@@ -66,8 +67,7 @@ pub(crate) fn start(
     let edges = config.edges.clone();
     let domains = std::iter::once(&config.domain).chain(&config.also_domains).cloned().collect();
     let intake = Arc::new(intake);
-    let doorway =
-        Arc::new(Doorway::new(Arc::clone(&intake), Arc::clone(&requests), edges, domains, &config.name));
+    let doorway = Arc::new(Doorway::new(Arc::clone(&intake), Arc::clone(&requests), edges, domains, &config.name));
     let pool = Pool::new(
         Arc::clone(&doorway) as _,
         Arc::clone(&requests) as _,

@@ -227,7 +227,12 @@ impl Server {
         let (outcome, index, _) = futures_util::future::select_all(tasks).await;
         // A task that has ended must not be awaited again.
         let part = self.parts.swap_remove(index);
-        error!(role = part.name, ?outcome, "a role has ended by itself");
+        error!(
+            alarm = reveille_core::Alarm::PartEnded.as_str(),
+            role = part.name,
+            ?outcome,
+            "a role has ended by itself"
+        );
     }
 
     /// Tells every role to stop, and waits for what is under way. Answers whether all of them finished in time.

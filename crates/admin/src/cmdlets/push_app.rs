@@ -6,8 +6,7 @@ use crate::family::cmdlet::{cmdlet, joined};
 use crate::family::parameters::{FILTER, FORCE, IN_MEMORY, LOCAL_STORE, changed, instance, named, removed, wanted};
 use crate::kind::Kind;
 
-const OUTPUTS: &[&str] =
-    &["Identity", "Serves", "BrakeEnabled", "BrakeRejections", "BrakePercent", "BrakeMinutes"];
+const OUTPUTS: &[&str] = &["Identity", "Serves", "BrakeEnabled", "BrakeRejections", "BrakePercent", "BrakeMinutes"];
 const FAMILY: Family = Family::new("CsPushApp", Area::Topology, OUTPUTS);
 const APP: &str = "The provider's name for the app: a bundle id, a project id";
 const SERVES: Parameter =

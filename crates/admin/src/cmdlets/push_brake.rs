@@ -173,7 +173,8 @@ impl Cmdlet for Set {
             apps.sort_unstable();
             apps.dedup();
             if apps.is_empty() {
-                let message = format!("This clearing house has no app {wanted}. Get-CsPushLane shows those that it has.");
+                let message =
+                    format!("This clearing house has no app {wanted}. Get-CsPushLane shows those that it has.");
                 return Err(Failure::new(Category::ObjectNotFound, "NoSuchApp", message).of(wanted));
             }
             let minutes = call.int("Minutes").and_then(|minutes| u64::try_from(minutes).ok()).unwrap_or(60);
@@ -183,10 +184,9 @@ impl Cmdlet for Set {
             for app in apps {
                 let scope = BrakeScope { app, origin: call.domain("Organisation") };
                 if call.what_if {
-                    outcome.what_if.push(format!(
-                        "What if: Performing the operation \"{}\" on target \"{scope}\".",
-                        call.name
-                    ));
+                    outcome
+                        .what_if
+                        .push(format!("What if: Performing the operation \"{}\" on target \"{scope}\".", call.name));
                     continue;
                 }
                 let done = house.brake(scope.clone(), reach, "put on by an administrator".into()).await;
@@ -254,8 +254,7 @@ mod tests {
     fn braked(origin: Option<&str>) -> Braked {
         let origin = origin.map(|name| name.parse().expect("a domain"));
         let scope = BrakeScope { app: fakes::app(), origin };
-        let brake =
-            Brake { scope, since: NOW, reach: NOW, rejected: 50, answers: 60, word: "BadDeviceToken".into() };
+        let brake = Brake { scope, since: NOW, reach: NOW, rejected: 50, answers: 60, word: "BadDeviceToken".into() };
         Braked { brake, frozen: 50 }
     }
 
@@ -295,7 +294,8 @@ mod tests {
             trouble: None,
         };
         let desk = fakes::desk(None, Some(ClearingHouse { lanes: vec![lane], ..house(Vec::new()) }));
-        let set = run(&desk, "Set-CsPushBrake", &[("App", "org.example.chat"), ("Minutes", "5")]).await.expect("an app");
+        let set =
+            run(&desk, "Set-CsPushBrake", &[("App", "org.example.chat"), ("Minutes", "5")]).await.expect("an app");
         assert_eq!(column(&set, "App"), ["org.example.chat"]);
         let none = run(&desk, "Set-CsPushBrake", &[("App", "org.other")]).await.expect_err("no such app");
         assert_eq!(&*none.id, "NoSuchApp");

@@ -70,6 +70,10 @@ pub struct Case<'a> {
 
 /// What is to be done about a push.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are an end, and a box for each would be an allocation for each push"
+)]
 pub enum Ruling {
     /// Send it again at this time.
     Again {
