@@ -12,7 +12,7 @@ use serde::Serialize;
 /// An answer that is none.
 #[derive(Debug)]
 pub(super) struct Problem {
-    body: Body,
+    body: Box<Body>,
     retry_after: Option<Duration>,
     /// What RFC 6750 §3.1 calls the error, for a bearer token that is good no more.
     challenge: Option<&'static str>,
@@ -43,7 +43,7 @@ impl Problem {
             reason: None,
             advice: None,
         };
-        Self { body, retry_after: None, challenge: None }
+        Self { body: Box::new(body), retry_after: None, challenge: None }
     }
 
     /// Nobody is known by what was shown, or not any more. Which of both a stranger is not told.
@@ -98,7 +98,7 @@ fn capital(text: &str) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, serde_json::to_vec(&self.body).unwrap_or_default()).into_response();
+        let mut response = (status, serde_json::to_vec(&*self.body).unwrap_or_default()).into_response();
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
