@@ -58,11 +58,14 @@ async fn campaign(plan: &Plan, seed: u64) -> Result<()> {
     let mut dice = StdRng::seed_from_u64(seed);
     let homes = home::start(&world, &ledger, seed);
     let begun = Instant::now();
-    let mut done = Tally::default();
+    let (mut done, mut chronicle) = (Tally::default(), Vec::new());
     for (after, fault) in &plan.faults {
         tokio::time::sleep(*after).await;
         world.look()?;
-        done.count(*fault, world.suffer(*fault, &mut dice).await.with_context(|| format!("{fault:?}"))?);
+        let at = ledger::now_ms();
+        let lost = world.suffer(*fault, &mut dice).await.with_context(|| format!("{fault:?}"))?;
+        chronicle.push(format!("{at} to {}: {fault:?}, {lost:?}", ledger::now_ms()));
+        done.count(*fault, lost);
     }
     ledger.no_more();
     for home in homes {
@@ -77,7 +80,7 @@ async fn campaign(plan: &Plan, seed: u64) -> Result<()> {
         say(fault);
     }
     let strict = from_env("REVEILLE_CRASH_STRICT")?.is_some_and(|strict| strict > 0);
-    ensure!(!figures.broken(strict), "against the promises:\n{}", figures.faults.join("\n"));
+    ensure!(!figures.broken(strict), "against the promises:\n{}\n{}", figures.faults.join("\n"), chronicle.join("\n"));
     ensure!(figures.accepted > 100 && done.kills > 0, "the campaign has shown nothing");
     Ok(())
 }
