@@ -324,7 +324,7 @@ async fn schemathesis_finds_no_fault_of_ours_and_nothing_that_is_not_described()
     let status = tokio::task::block_in_place(|| trying.wait(2 * TRYING))?;
     let said = trying.said();
     ensure!(status.success(), "it ended with {status}: {said}");
-    let tried = said.split_once(" generated").and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u32>().ok());
+    let tried = said.split_once(" generated, ").and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u32>().ok());
     ensure!(tried.is_some_and(|tried| tried > 200), "it has tried {tried:?} cases: {said}");
     world.finish()
 }
