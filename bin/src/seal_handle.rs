@@ -54,8 +54,8 @@ enum Environment {
 /// Prints the handle of a token. The token comes from a file or a pipe, and not from the command line, where everybody on
 /// the machine could read it.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let keys = std::fs::read_to_string(&options.keys)
-        .with_context(|| format!("{} cannot be read", options.keys.display()))?;
+    let keys =
+        std::fs::read_to_string(&options.keys).with_context(|| format!("{} cannot be read", options.keys.display()))?;
     let mut token = String::new();
     match &options.file {
         Some(file) => std::fs::File::open(file)

@@ -140,7 +140,10 @@ impl Scene {
         scene.certify_publisher(&scene.ca)?;
         scene.folder.write("roots-of-contoso.pem", &scene.ca.pem())?;
         scene.folder.write("roots-of-publisher.pem", &scene.ca.pem())?;
-        scene.folder.write("users.toml", "[users.bob]\npassword = \"bob-builds\"\n[users.carol]\npassword = \"carol-builds\"\n")?;
+        scene.folder.write(
+            "users.toml",
+            "[users.bob]\npassword = \"bob-builds\"\n[users.carol]\npassword = \"carol-builds\"\n",
+        )?;
         scene.write_configurations(&RECORDS)?;
         scene.import("contoso", OURS)?;
         scene.import("edge", THEIRS)?;

@@ -456,11 +456,16 @@ impl Failure {
             Self::Throttled => (90108, Peer, true, "repeat after the time given in Retry-After, or ask for more"),
             Self::AppNotGranted => (90109, Configuration, false, "ask the publisher to add your domain to the app"),
             Self::NoSuchApp => (90110, Peer, false, "check the app's name and environment in the push identity"),
-            Self::CallMayHaveRung => {
-                (90162, Ours, false, "nothing: the clearing house was restored from a backup, and a call must not ring twice")
-            }
+            Self::CallMayHaveRung => (
+                90162,
+                Ours,
+                false,
+                "nothing: the clearing house was restored from a backup, and a call must not ring twice",
+            ),
             Self::PayloadTooLarge => (90163, Peer, false, "seal less: the provider's limit counts the whole payload"),
-            Self::HandleKeyGone => (90160, Peer, false, "have the device's app seal its token anew: it does so when opened"),
+            Self::HandleKeyGone => {
+                (90160, Peer, false, "have the device's app seal its token anew: it does so when opened")
+            }
             Self::HandleNotYours => {
                 (90161, Peer, false, "have the device's app seal its token for this organisation and this app")
             }

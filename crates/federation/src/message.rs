@@ -104,13 +104,7 @@ pub fn write(envelope: Envelope<'_>, body: &[u8]) -> Result<Bytes, PrintError> {
 
 /// The 202 for a MESSAGE with push requests, after the sync; with how long a single probe took, and the value of
 /// `Push-Quota` ([`crate::quota`]).
-pub fn taken(
-    request: &Message,
-    results: &[PushResult],
-    times: Option<Times>,
-    quota: Option<&str>,
-    tag: &str,
-) -> Bytes {
+pub fn taken(request: &Message, results: &[PushResult], times: Option<Times>, quota: Option<&str>, tag: &str) -> Bytes {
     let mut value = String::with_capacity(24 * results.len());
     push_result::write(results, &mut value);
     if let Some(times) = times {

@@ -42,8 +42,8 @@ pub use openapi::document;
 
 use pace::Pace;
 use problem::Problem;
-use seats::Seats;
 pub use seats::RUNNING_MAX;
+use seats::Seats;
 pub(crate) use throttle::Throttle;
 
 /// The admin API of one server, whatever its listeners are.

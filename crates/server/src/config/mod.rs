@@ -18,11 +18,11 @@ pub use av::{Av, AvServer};
 pub use check::{Fault, check, warnings};
 pub use handles::HandleKeys;
 pub use proxies::{Proxies, ProxyHop};
-pub use rest::{Rest, Webhooks};
 pub use raw::{
     App, ClearingHouse, Digest, Edge, EdgeLimits, Home, Hop, Log, LogFormat, Names, Ops, Raw, Resolver, RunOut,
     ServedDomain, SrvRecord, Store, Tls,
 };
+pub use rest::{Rest, Webhooks};
 use reveille_core::spelling::distance;
 
 /// Why a configuration cannot be used. The administrator's to mend; every variant names the key.

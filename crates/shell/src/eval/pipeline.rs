@@ -99,7 +99,8 @@ impl Evaluator<'_> {
         // All of them, and what the pipeline has come to goes before what could not be kept of it: a script that ends, ends.
         let mut closed = Ok(());
         for stage in &mut stages {
-            closed = closed.and(stage.close(self));
+            let this = stage.close(self);
+            closed = closed.and(this);
         }
         done.and(closed)
     }
