@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -101,6 +101,33 @@ pub(super) fn write_anew(db: &Connection, path: &Path, file: &Arc<str>) -> Resul
         Err(failure) => Err(StoreError::from_sqlite(file, &failure)),
     }
 }
+
+/// SQLite's index of the log, where it notes how much of the log has been moved into the file.
+///
+/// A checkpoint that comes to the end of the log syncs the file; one that a writer has outrun counts what it has moved as
+/// moved and leaves the sync to a later one (wal.c, walCheckpoint). If that later sync fails, the pages of both are lost,
+/// since they count as clean from then on (fsync(2), NOTES), and SQLite would move the second part again and not the first.
+/// So the count goes back to nothing: the next checkpoint moves the whole log, which is on the disk until it has.
+pub(super) struct Index {
+    /// Open for as long as any connection: closing it would undo SQLite's locks on it (fcntl(2)).
+    shm: File,
+}
+
+impl Index {
+    /// Opens the index, which the first connection has made.
+    pub(super) fn open(path: &Path, file: &Arc<str>) -> Result<Self, StoreError> {
+        let shm = OpenOptions::new().write(true).open(beside(path, "-shm"));
+        shm.map(|shm| Self { shm }).map_err(|failure| StoreError::from_io(file, &failure))
+    }
+
+    /// Has the next checkpoint move all of the log again. No checkpoint may be running.
+    pub(super) fn nothing_was_moved(&self) -> io::Result<()> {
+        self.shm.write_all_at(&[0; 4], BACKFILLED)
+    }
+}
+
+/// Where the index counts the frames of the log that were moved (sqlite.org/walformat.html §2.2, nBackfill).
+const BACKFILLED: u64 = 96;
 
 fn prepare(db: &Connection, layout: &Layout) -> rusqlite::Result<()> {
     // FULL syncs the log at each commit: what was acknowledged survives a power cut. A file that only one process

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::file;
+use super::file::{self, Index};
 use super::queue::Size;
 use crate::error::StoreError;
 
@@ -30,6 +30,7 @@ impl Keeper {
             state: Mutex::new(State { pages: 0, stop: false }),
             wake: Condvar::new(),
             log_is_long: AtomicBool::new(false),
+            index: Mutex::new(Index::open(path, file)?),
         });
         let work = Arc::clone(&duty);
         let thread = super::spawn(format!("{name}-keep"), file, move || work.run(&db))?;
@@ -64,6 +65,8 @@ pub(super) struct Duty {
     state: Mutex<State>,
     wake: Condvar,
     log_is_long: AtomicBool,
+    /// Whoever checkpoints has it.
+    index: Mutex<Index>,
 }
 
 struct State {
@@ -106,7 +109,20 @@ impl Duty {
         }
     }
 
+    /// Has the next checkpoint move all of the log again, and runs it, as the only one.
+    pub(super) fn move_all<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, StoreError>,
+        file: &Arc<str>,
+    ) -> Result<T, StoreError> {
+        let index = self.index.lock();
+        index.nothing_was_moved().map_err(|failure| StoreError::from_io(file, &failure))?;
+        run()
+    }
+
     fn checkpoint(&self, db: &Connection) {
+        // Whoever else is at it does it as well.
+        let Some(index) = self.index.try_lock() else { return };
         match file::checkpoint(db) {
             Ok(log) => {
                 metrics::gauge!("reveille_store_log_pages", "store" => self.name).set(log.pages as f64);
@@ -115,6 +131,9 @@ impl Duty {
             // The log stays as it is and grows; the next round tries again, and a full disk shows in the commits.
             Err(failure) => {
                 tracing::warn!(store = self.name, reason = %failure, "the log could not be moved into the file");
+                if let Err(failure) = index.nothing_was_moved() {
+                    tracing::error!(store = self.name, reason = %failure, "SQLite's index of the log could not be written");
+                }
             }
         }
     }

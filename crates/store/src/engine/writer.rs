@@ -44,7 +44,12 @@ impl<M: Memory> Writer<M> {
     /// unsynced, and we would answer "known already" to it without writing anything. Where that cannot be done, on a full
     /// disk for instance, the store can be read, and takes nothing until it can.
     pub(super) fn settle_log(&mut self) {
-        if let Err(reason) = file::write_anew(&self.db, &self.path, &self.file) {
+        let write_anew = || file::write_anew(&self.db, &self.path, &self.file);
+        let outcome = match &self.duty {
+            Some(duty) => duty.move_all(write_anew, &self.file),
+            None => write_anew(),
+        };
+        if let Err(reason) = outcome {
             tracing::error!(store = self.name, %reason, "the log cannot be made safe, and nothing is taken until it is");
             self.in_doubt = true;
         }
@@ -109,7 +114,11 @@ impl<M: Memory> Writer<M> {
             return Err(StoreError::Replaced { file: Arc::clone(&self.file) });
         }
         if self.in_doubt {
-            self.db = file::open_writer_anew(&self.path, &self.file, self.layout)?;
+            let open_anew = || file::open_writer_anew(&self.path, &self.file, self.layout);
+            self.db = match &self.duty {
+                Some(duty) => duty.move_all(open_anew, &self.file)?,
+                None => open_anew()?,
+            };
             self.in_doubt = false;
             tracing::warn!(store = self.name, "the disk syncs again, and what it may have lost was written anew");
         }
