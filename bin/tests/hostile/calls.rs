@@ -13,8 +13,9 @@ use crate::neighbour::{Neighbour, Served, ms};
 use crate::report::{Line, line, timed};
 use crate::world::{EVIL, FLOOD, INSIDE, STRANGER, World};
 
-/// What refused calls may add to the edge's memory.
-const GROWTH_MB: u64 = 8;
+/// What refused calls may add to the edge's memory: the answers that 8 connections may leave unread are 8 MB, and an
+/// allocator gives back in its own time. One kilobyte left of each call would be 100 MB.
+const GROWTH_MB: u64 = 16;
 /// What the calls may add that one partner lets ring.
 const RINGING_MB: u64 = 24;
 /// Requests of one partner that may wait for their answers (the default of `in_flight_per_partner`).

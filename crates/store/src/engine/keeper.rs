@@ -30,7 +30,7 @@ impl Keeper {
             state: Mutex::new(State { pages: 0, stop: false }),
             wake: Condvar::new(),
             log_is_long: AtomicBool::new(false),
-            index: Mutex::new(Index::open(path, file)?),
+            index: Mutex::new(Some(Index::open(path, file)?)),
         });
         let work = Arc::clone(&duty);
         let thread = super::spawn(format!("{name}-keep"), file, move || work.run(&db))?;
@@ -51,6 +51,11 @@ impl Keeper {
             tracing::error!(store = self.duty.name, "a store's keeper has panicked");
         }
     }
+
+    /// Closes SQLite's index of the log, after all connections to the file.
+    pub(super) fn let_go(&self) {
+        self.duty.index.lock().take();
+    }
 }
 
 impl Drop for Keeper {
@@ -65,8 +70,8 @@ pub(super) struct Duty {
     state: Mutex<State>,
     wake: Condvar,
     log_is_long: AtomicBool,
-    /// Whoever checkpoints has it.
-    index: Mutex<Index>,
+    /// Whoever checkpoints has it. None when the store is closed.
+    index: Mutex<Option<Index>>,
 }
 
 struct State {
@@ -116,6 +121,7 @@ impl Duty {
         file: &Arc<str>,
     ) -> Result<T, StoreError> {
         let index = self.index.lock();
+        let index = index.as_ref().ok_or_else(|| StoreError::Closed { file: Arc::clone(file) })?;
         index.nothing_was_moved().map_err(|failure| StoreError::from_io(file, &failure))?;
         run()
     }
@@ -123,6 +129,7 @@ impl Duty {
     fn checkpoint(&self, db: &Connection) {
         // Whoever else is at it does it as well.
         let Some(index) = self.index.try_lock() else { return };
+        let Some(index) = index.as_ref() else { return };
         match file::checkpoint(db) {
             Ok(log) => {
                 metrics::gauge!("reveille_store_log_pages", "store" => self.name).set(log.pages as f64);

@@ -154,6 +154,9 @@ impl<M: Memory> Engine<M> {
             keeper.stop();
         }
         self.readers.close();
+        if let Some(keeper) = &self.keeper {
+            keeper.let_go();
+        }
         self.lock.lock().take();
     }
 }
