@@ -2,8 +2,12 @@
 //! missing between the two organisations, and what contoso's own home shows of it.
 
 use anyhow::{Context as _, Result};
+use reveille_core::Reason;
 use reveille_core::delivery::PushState;
 use reveille_tests::{Agreement, PATIENCE, World};
+
+/// Why a push that waited did not go: a newer one of its conversation did.
+const COALESCED: Option<&str> = Some("coalesced");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Result<()> {
@@ -18,11 +22,11 @@ async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Re
 
     // 5 to 8: through both edges into the clearing house's journal, and the answer back.
     let known = world.until("the clearing house has all of it", |bob| {
-        bob.pushes.len() == 3 && bob.pushes.iter().all(|push| push.state == "journaled")
+        bob.pushes.len() == 3 && bob.pushes.iter().all(|push| push.state == "journaled" || push.reason == COALESCED)
     });
     let bob_at_home = known.await?;
     assert_eq!((bob_at_home.presence, bob_at_home.unread), ("away", 3));
-    assert!(bob_at_home.pushes.iter().all(|push| push.reason.is_none()));
+    assert!(bob_at_home.pushes.iter().all(|push| push.reason.is_none() || push.reason == COALESCED));
 
     // 9 to 11: APNs is asked, in Apple's words; a push is a bell and carries no message text.
     let push = world.shown_on_bobs_phone().await?;
@@ -30,7 +34,8 @@ async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Re
     let payload = push.payload();
     assert_eq!(payload["aps"]["alert"]["loc-key"], "IM_MSG");
     assert!(texts.iter().all(|text| !payload.to_string().contains(text)), "{payload}");
-    world.apns.recorder().wait_delivered(3).await;
+    // A push that still waits gives way to the next of its conversation: the bell that rings last says it all.
+    let mut rung = 0;
     for push in &bob_at_home.pushes {
         let id = push.push.parse().context("a push id")?;
         let traced = async {
@@ -42,8 +47,11 @@ async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Re
                 tokio::task::yield_now().await;
             }
         };
-        assert_eq!(tokio::time::timeout(PATIENCE, traced).await?, PushState::Accepted);
+        let state = tokio::time::timeout(PATIENCE, traced).await?;
+        assert!(matches!(state, PushState::Accepted | PushState::NotPushed(Reason::Coalesced)), "{state:?}");
+        rung += usize::from(state == PushState::Accepted);
     }
+    assert!(rung > 0, "the newest push gives way to nobody");
 
     // 12: Bob taps. His client comes back, fetches what was kept, and he is no longer away.
     bob.sign_in().await?;
@@ -52,7 +60,7 @@ async fn a_message_wakes_bobs_phone_and_is_fetched_in_order_when_he_taps() -> Re
     assert!(received.iter().all(|message| message.from.contains("alice@contoso.com")));
     let bob_at_home = world.until("everything is read", |bob| bob.unread == 0).await?;
     assert_eq!(bob_at_home.presence, "online");
-    assert_eq!(world.apns.recorder().counts().received, 3, "one bell for each message, and none rung twice");
+    assert_eq!(world.apns.recorder().counts().received as usize, rung, "none has rung twice");
 
     bob.shutdown().await;
     alice.shutdown().await;
