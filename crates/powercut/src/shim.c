@@ -77,6 +77,18 @@ REAL(int, fdatasync, int)
 REAL(int, unlink, const char *)
 REAL(int, rename, const char *, const char *)
 
+/* Whoever was killed in the middle of a note had not done what it says, and the next one must not begin within it. */
+static void end_with_a_whole_note(void) {
+    struct stat is;
+    if (notes < 0 || fstat(notes, &is) != 0) return;
+    struct note head;
+    for (off_t at = 0, next; at < is.st_size; at = next) {
+        next = at + (off_t)sizeof head;
+        if (pread(notes, &head, sizeof head, at) == (ssize_t)sizeof head) next += (off_t)head.bytes;
+        if (next > is.st_size && real_ftruncate(notes, at) != 0) abort();
+    }
+}
+
 __attribute__((constructor)) static void begin(void) {
     find_open(); find_openat(); find_close(); find_write(); find_pwrite(); find_ftruncate(); find_fsync();
     find_fdatasync(); find_unlink(); find_rename();
@@ -94,6 +106,7 @@ __attribute__((constructor)) static void begin(void) {
     number = (uint64_t)levers->life << 40;
     snprintf(path, sizeof path, "%s/notes", aside);
     notes = real_open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    end_with_a_whole_note();
     struct stat is;
     inherited = notes >= 0 && fstat(notes, &is) == 0 && is.st_size > 0;
     snprintf(graves, sizeof graves, "%s/graves", aside);
