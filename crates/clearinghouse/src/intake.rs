@@ -395,6 +395,7 @@ fn entry(
         received,
         expires,
         fingerprint: essence(request),
+        sending: false,
         request: body,
     }
 }

@@ -174,6 +174,7 @@ impl Work<'_> {
             received,
             expires: Timestamp::from_millis(1_700_086_400_000),
             fingerprint: fingerprint(&self.request),
+            sending: false,
             request: Arc::clone(&self.request),
         }
     }

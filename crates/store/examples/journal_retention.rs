@@ -133,6 +133,7 @@ fn entry(n: u64, at: Timestamp) -> JournalEntry {
         received: at,
         expires: at.plus(Duration::from_secs(3600)),
         fingerprint: fingerprint(&request),
+        sending: false,
         request,
     }
 }

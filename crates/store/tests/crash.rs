@@ -278,6 +278,7 @@ fn entry(n: u64) -> JournalEntry {
         received: at(1000 + n),
         expires: at(u64::MAX),
         fingerprint: fingerprint(&request),
+        sending: false,
         request,
     }
 }

@@ -82,6 +82,7 @@ fn append(journal: &SqliteJournal, n: u64) -> Result<Appended, StoreError> {
         received: Timestamp::from_millis(n),
         expires: Timestamp::from_millis(u64::MAX),
         fingerprint: n,
+        sending: false,
         request,
     };
     wait(|done| journal.append(vec![entry], done)).block().map(|answers| answers[0])

@@ -111,6 +111,7 @@ fn taken(journal: &SqliteJournal, n: u64) -> Result<Appended, StoreError> {
         received: Timestamp::from_millis(n),
         expires: Timestamp::from_millis(u64::MAX),
         fingerprint: n,
+        sending: false,
         request: Arc::from(n.to_string().repeat(3000).into_bytes()),
     };
     wait(|done| journal.append(vec![entry], done)).block().map(|mut answers| answers.remove(0))

@@ -126,6 +126,7 @@ async fn a_push_that_is_committed_before_it_is_handed_over_is_sent_once() {
         received: house.now(),
         expires: request.expires,
         fingerprint: 5,
+        sending: false,
         request: write_body(std::slice::from_ref(request)).into(),
     };
     let appended = wait(|done| house.journal.append(requests.iter().map(entry).collect(), done)).await.unwrap();

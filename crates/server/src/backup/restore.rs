@@ -229,6 +229,7 @@ mod tests {
             received: Timestamp::from_millis(1000),
             expires: Timestamp::from_millis(u64::MAX / 4),
             fingerprint: 7,
+            sending: false,
             request: b"{}".as_slice().into(),
         }
     }

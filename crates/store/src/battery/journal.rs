@@ -33,6 +33,7 @@ fn entry(origin: &str, n: u128) -> JournalEntry {
         received: at(1000 + n as u64),
         expires: at(900_000),
         fingerprint: fingerprint(&request),
+        sending: false,
         request,
     }
 }
@@ -190,6 +191,26 @@ pub(super) fn a_push_that_was_being_sent_reads_back_as_sending<B: Backend<Store:
     assert_eq!((traced.state, traced.at), (PushState::Sending, at(4000)));
     let again = append(&journal, vec![entry("a.example", 3)]);
     assert_eq!(again, [Appended::Duplicate { state: PushState::Sending, same_request: true }]);
+}
+
+pub(super) fn a_push_that_is_kept_as_being_sent_reads_back_so_and_can_be_put_back<B: Backend<Store: Journal>>(
+    backend: &B,
+) {
+    let journal = backend.open();
+    let sent = |n| JournalEntry { sending: true, ..entry("a.example", n) };
+    // In one batch with itself, and with one that is not sent yet.
+    let twice = append(&journal, vec![sent(1), entry("a.example", 3), sent(1)]);
+    let numbers = [seq_of(&twice[0]), seq_of(&twice[1]), seq_of(&append(&journal, vec![sent(5)])[0])];
+    assert_eq!(twice[2], Appended::Duplicate { state: PushState::Sending, same_request: true });
+    done(|done| journal.reschedule(numbers[2], at(8000), 1, done));
+    let journal = backend.reopen(journal);
+    let open = journal.open(0, 10).unwrap();
+    let told = open.iter().map(|entry| (entry.seq, entry.sending, entry.attempt)).collect::<Vec<_>>();
+    assert_eq!(told, [(numbers[0], true, 0), (numbers[1], false, 0), (numbers[2], false, 1)]);
+    let traced = journal.trace(&domain("a.example"), push(1)).unwrap().unwrap();
+    assert_eq!((traced.state, traced.at), (PushState::Sending, at(1001)));
+    done(|done| journal.complete(vec![ended(numbers[0], PushState::Accepted, at(9000))], done));
+    assert_eq!(seqs(&journal.open(0, 10).unwrap()), numbers[1..]);
 }
 
 pub(super) fn a_rescheduled_push_waits_with_its_new_time_and_attempt<B: Backend<Store: Journal>>(backend: &B) {

@@ -91,6 +91,7 @@ mod sqlite {
     pass! { journal on JournalFile:
         a_rescheduled_push_waits_with_its_new_time_and_attempt,
         a_push_that_was_being_sent_reads_back_as_sending,
+        a_push_that_is_kept_as_being_sent_reads_back_so_and_can_be_put_back,
         a_lane_is_read_in_the_order_in_which_it_was_accepted,
         an_ended_push_is_gone_from_the_open_ones_and_stays_in_the_trace,
         the_newest_pushes_and_all_of_one_id_can_be_looked_up,

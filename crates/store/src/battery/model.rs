@@ -18,7 +18,9 @@ pub(super) fn it_answers_as_the_simplest_journal_would<B: Backend<Store: Journal
         match dice.roll(12) {
             // Several calls at once, so that they share a batch.
             0..=4 => {
-                let calls = (0..1 + dice.roll(4)).map(|_| entries(&mut dice, now)).collect::<Vec<_>>();
+                let mut calls = (0..1 + dice.roll(4)).map(|_| entries(&mut dice, now)).collect::<Vec<_>>();
+                // What is nothing but calls goes before the others, if they still wait.
+                calls.sort_by_key(|call| !call.iter().all(|entry| entry.lane.channel == Channel::Voip));
                 let pending = calls.iter().map(|call| wait(|done| journal.append(call.clone(), done)));
                 let answers = pending.collect::<Vec<_>>().into_iter().map(|pending| pending.block().unwrap());
                 for (call, answers) in calls.iter().zip(answers.collect::<Vec<_>>()) {
@@ -109,7 +111,8 @@ impl Model {
         };
         self.last = seq;
         self.numbers.insert((entry.origin.clone(), entry.id), seq);
-        let push = Push { entry: entry.clone(), due: entry.received, attempt: 0, sending: None, end: None };
+        let sending = entry.sending.then_some(entry.received);
+        let push = Push { entry: entry.clone(), due: entry.received, attempt: 0, sending, end: None };
         self.pushes.insert(seq, push);
         self.recent.push_back(seq);
         if self.recent.len() > 300 {
@@ -233,6 +236,7 @@ fn entry(dice: &mut Dice, now: u64) -> JournalEntry {
         received: at(now),
         expires: at(now + 1000),
         fingerprint: fingerprint(&request[..request.len().min(1)]),
+        sending: channel == Channel::Voip && dice.roll(4) == 0,
         request,
     }
 }

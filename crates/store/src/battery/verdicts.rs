@@ -48,6 +48,7 @@ fn die_by(n: u128, journal: &(impl Journal + Verdicts), origin: &str, death: Dea
         received: at(20),
         expires: at(900_000),
         fingerprint: fingerprint(b"x"),
+        sending: false,
         request: Arc::from(&b"x"[..]),
     };
     let appended = done(|done| journal.append(vec![entry], done));

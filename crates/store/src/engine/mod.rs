@@ -25,6 +25,7 @@ pub use self::copies::{Inspected, copy_store, inspect_store, rest_store};
 pub(crate) use self::file::Layout;
 use self::file::RoleLock;
 use self::keeper::Keeper;
+pub(crate) use self::queue::Haste;
 use self::queue::{Queue, Size};
 use self::readers::Readers;
 pub use self::room::Room;
@@ -116,8 +117,17 @@ impl<M: Memory> Engine<M> {
         T: Send + 'static,
         W: FnMut(&mut M::Desk<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.submit_as(Haste::InTurn, records, bytes, work, done);
+    }
+
+    /// The same, and how soon. Jobs of one kind are written in the order in which they are handed over.
+    pub(crate) fn submit_as<T, W>(&self, haste: Haste, records: usize, bytes: usize, work: W, done: Completion<T>)
+    where
+        T: Send + 'static,
+        W: FnMut(&mut M::Desk<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
         let task = Task::new(work, done, Arc::clone(&self.file));
-        self.queue.push(Box::new(task), Size { records: records.max(1), bytes });
+        self.queue.push(Box::new(task), Size { records: records.max(1), bytes }, haste);
     }
 
     /// Reads on the calling thread, from the state of the last commit.

@@ -101,6 +101,58 @@ fn one_failing_job_does_not_take_its_batch_with_it_and_the_memory_stays_true() {
 }
 
 #[test]
+fn what_is_urgent_goes_with_the_batch_that_is_being_written_and_the_rest_of_that_waits() {
+    let folder = Folder::new();
+    // An eighth of a batch goes before it is cut short: one of these.
+    let limits = Limits { batch_records_max: 8, ..Limits::default() };
+    let engine = Arc::new(Engine::open(&path(&folder), &LAYOUT, limits).unwrap());
+    let go = busy(&engine);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let told = |name: &'static str| -> Completion<i64> {
+        let order = Arc::clone(&order);
+        Box::new(move |outcome| order.lock().push((name, outcome.unwrap())))
+    };
+    let (begun, has_begun) = mpsc::channel();
+    let (goes_on, may_go_on) = mpsc::channel::<()>();
+    let first = move |desk: &mut Desk<'_>| {
+        begun.send(()).unwrap();
+        may_go_on.recv().unwrap();
+        *desk.count += 1;
+        Ok(*desk.count)
+    };
+    let count = |desk: &mut Desk<'_>| {
+        *desk.count += 1;
+        Ok(*desk.count)
+    };
+    engine.submit(1, 0, first, told("first"));
+    engine.submit(1, 0, count, told("second"));
+    engine.submit(1, 0, count, told("third"));
+    drop(go);
+    has_begun.recv().unwrap();
+    engine.submit_as(Haste::Urgent, 1, 0, count, told("urgent"));
+    goes_on.send(()).unwrap();
+    engine.close();
+    assert_eq!(*order.lock(), [("first", 1), ("urgent", 2), ("second", 3), ("third", 4)]);
+}
+
+#[test]
+fn what_is_urgent_and_fails_takes_nobody_with_it_who_was_cut_off() {
+    let folder = Folder::new();
+    let limits = Limits { batch_records_max: 8, ..Limits::default() };
+    let engine = Engine::open(&path(&folder), &LAYOUT, limits).unwrap();
+    assert_eq!(added(&engine, 1, 1), Ok(1));
+    let go = busy(&engine);
+    let jobs = [2, 3, 4].map(|n| crate::wait(|done| add(&engine, n, 1, done)));
+    let twice = |desk: &mut Desk<'_>| desk.db.execute("INSERT INTO list VALUES (1, x'')", ());
+    let urgent = crate::wait(|done| engine.submit_as(Haste::Urgent, 1, 0, twice, done));
+    drop(go);
+    assert!(urgent.block().is_err());
+    assert_eq!(jobs.map(|job| job.block().is_ok()), [true; 3]);
+    assert_eq!(numbers(&engine), [1, 2, 3, 4]);
+    assert_eq!(added(&engine, 5, 1), Ok(5));
+}
+
+#[test]
 fn a_commit_is_synced_before_it_is_told() {
     let folder = Folder::new();
     let engine = open(&path(&folder)).unwrap();

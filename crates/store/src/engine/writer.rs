@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::Memory;
 use super::file::{self, Layout, Place};
 use super::keeper::Duty;
-use super::queue::{Batch, Job, Queue};
+use super::queue::{Batch, Job, Queue, Weighed};
 use crate::completion::Completion;
 use crate::error::StoreError;
 
@@ -62,42 +62,43 @@ impl<M: Memory> Writer<M> {
         while let Some(batch) = queue.next_batch(hold) {
             // Holding a batch open is only worth anybody's time when several write at once.
             hold = batch.jobs.len() > 1;
-            self.write(batch);
+            self.write(batch, queue);
             if let Some(duty) = &self.duty {
                 duty.after_batch(&self.db);
             }
         }
     }
 
-    fn write(&mut self, batch: Batch<M>) {
-        let Batch { mut jobs, size, left_records } = batch;
+    fn write(&mut self, mut batch: Batch<M>, queue: &Queue<M>) {
         let started = Instant::now();
-        let outcome = self.attempt(&mut jobs);
+        let outcome = self.attempt(&mut batch, Some(queue));
         metrics::histogram!("reveille_store_commit_seconds", "store" => self.name)
             .record(started.elapsed().as_secs_f64());
+        let Batch { jobs, size, .. } = batch;
         metrics::histogram!("reveille_store_commit_records", "store" => self.name).record(size.records as f64);
-        metrics::gauge!("reveille_store_queue_records", "store" => self.name).set(left_records as f64);
+        metrics::gauge!("reveille_store_queue_records", "store" => self.name).set(queue.records() as f64);
         metrics::counter!("reveille_store_commits_total", "store" => self.name).increment(1);
         if let Some(duty) = &self.duty {
             duty.written(size);
         }
         match outcome {
-            Ok(()) => jobs.into_iter().for_each(|job| job.tell(Ok(()))),
+            Ok(()) => jobs.into_iter().for_each(|(job, _)| job.tell(Ok(()))),
             // One job must not take the others down with it: each gets a transaction of its own.
             Err(Failure { only_its_own: true, .. }) if jobs.len() > 1 => {
-                for job in jobs {
-                    let mut alone = [job];
-                    let outcome = self.attempt(&mut alone).map_err(|failure| failure.error);
-                    let [job] = alone;
-                    self.report(outcome.as_ref().err());
-                    job.tell(outcome);
-                }
+                jobs.into_iter().for_each(|job| self.write_alone(job));
             }
             Err(failure) => {
                 self.report(Some(&failure.error));
-                jobs.into_iter().for_each(|job| job.tell(Err(failure.error.clone())));
+                jobs.into_iter().for_each(|(job, _)| job.tell(Err(failure.error.clone())));
             }
         }
+    }
+
+    fn write_alone(&mut self, job: Weighed<M>) {
+        let mut alone = Batch { size: job.1, jobs: vec![job], urgent: 0 };
+        let outcome = self.attempt(&mut alone, None).map_err(|failure| failure.error);
+        self.report(outcome.as_ref().err());
+        alone.jobs.into_iter().for_each(|(job, _)| job.tell(outcome.clone()));
     }
 
     fn report(&self, failure: Option<&StoreError>) {
@@ -125,10 +126,11 @@ impl<M: Memory> Writer<M> {
         Ok(())
     }
 
-    /// Runs the jobs in one transaction. On `Err` the file is as it was before.
-    fn attempt(&mut self, jobs: &mut [Box<dyn Job<M>>]) -> Result<(), Failure> {
+    /// Runs the jobs in one transaction. On `Err` the file is as it was before. What is urgent and comes into the queue
+    /// meanwhile may go with them, and some of them back into it.
+    fn attempt(&mut self, batch: &mut Batch<M>, queue: Option<&Queue<M>>) -> Result<(), Failure> {
         self.make_sure().map_err(|error| Failure { error, only_its_own: false })?;
-        let outcome = self.transact(jobs);
+        let outcome = self.transact(batch, queue);
         if let Err(failure) = outcome {
             // What the memory learnt in this batch is not in the file.
             self.memory = None;
@@ -148,7 +150,7 @@ impl<M: Memory> Writer<M> {
         Ok(())
     }
 
-    fn transact(&mut self, jobs: &mut [Box<dyn Job<M>>]) -> rusqlite::Result<()> {
+    fn transact(&mut self, batch: &mut Batch<M>, queue: Option<&Queue<M>>) -> rusqlite::Result<()> {
         // IMMEDIATE: a settings file may have another writer, and waiting is only possible before the first read.
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
         let memory = match &mut self.memory {
@@ -156,8 +158,13 @@ impl<M: Memory> Writer<M> {
             lost => lost.insert(M::load(&self.db)?),
         };
         let mut desk = memory.desk(&self.db);
-        for job in jobs {
+        let (mut ran, mut done) = (0, 0);
+        while let Some((job, size)) = batch.jobs.get_mut(ran) {
             job.run(&mut desk)?;
+            (ran, done) = (ran + 1, done + size.records);
+            if let Some(queue) = queue {
+                queue.cut_short(batch, ran, done);
+            }
         }
         M::settle(desk)?;
         self.db.prepare_cached("COMMIT")?.execute(())?;

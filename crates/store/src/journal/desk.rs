@@ -116,7 +116,8 @@ impl Desk<'_> {
             expires: entry.expires,
             request_bytes,
         });
-        self.gathering.states.push(State { code: Code::Open, at: entry.received });
+        let code = if entry.sending { Code::Sending } else { Code::Open };
+        self.gathering.states.push(State { code, at: entry.received });
         self.requests.extend_from_slice(&entry.request);
         if self.gathering.keys.len() == SLOTS || self.requests.len() >= BLOCK_BYTES {
             self.put_block()?;
@@ -133,10 +134,8 @@ impl Desk<'_> {
         })?;
         let same_request = fingerprint == entry.fingerprint;
         let (no, slot) = place(seq);
-        if no == self.numbers.next_block {
-            return Ok(Appended::Duplicate { state: PushState::Journaled, same_request });
-        }
-        let state = self.block(no)?.and_then(|block| block.states.get(slot).copied());
+        let block = if no == self.numbers.next_block { Some(&mut self.gathering) } else { self.block(no)? };
+        let state = block.and_then(|block| block.states.get(slot).copied());
         let state = state.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         let end = view::end_of(self.db, seq, state)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         Ok(Appended::Duplicate { state: end.state, same_request })

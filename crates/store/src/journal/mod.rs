@@ -33,11 +33,15 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// Whether an entry is new is decided by its origin and id inside of the transaction: of two equal entries in one
     /// call, or in two calls at once, exactly one is new.
+    ///
+    /// What is nothing but calls (the `voip` channel) is written before messages that wait to be, and so are
+    /// [`Journal::mark_sending`] and [`Journal::reschedule`], among each other in the order in which they were asked for.
     fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>);
 
     /// Notes that the first byte of these pushes is about to go out. After a crash they read back as `sending`.
     ///
-    /// A push on the `voip` channel must not be written before `done` was called (DESIGN.md §1, promise 1).
+    /// A push on the `voip` channel must not be written before `done` was called (DESIGN.md §1, promise 1), unless it was
+    /// kept as [`JournalEntry::sending`].
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>);
 
     /// Ends pushes, each with its outcome and the feedback owed for it, in one commit. The requests themselves are
@@ -132,6 +136,9 @@ pub struct JournalEntry {
     /// What a repetition must have in common with it to be the same request: [`fingerprint`] of what the origin does
     /// not renew at each transmission (`sent` is renewed).
     pub fingerprint: u64,
+    /// Whether its first byte goes out as soon as it is kept: as if [`Journal::mark_sending`] had been called for it at
+    /// once, without a sync more.
+    pub sending: bool,
     /// The request in the clearing house's own form.
     pub request: Arc<[u8]>,
 }
@@ -341,6 +348,7 @@ mod tests {
             received: at,
             expires: at,
             fingerprint: fingerprint(&request),
+            sending: false,
             request,
         };
         let open = OpenEntry {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use reveille_core::{PushId, SipDomain, Timestamp};
+use reveille_core::{Channel, PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
@@ -12,7 +12,7 @@ use super::{
     verdicts, view,
 };
 use crate::completion::Completion;
-use crate::engine::{Engine, Layout, Limits, Room};
+use crate::engine::{Engine, Haste, Layout, Limits, Room};
 use crate::error::StoreError;
 
 /// The clearing house's journal in a SQLite file that one process has open. Clones share it.
@@ -50,14 +50,17 @@ impl Journal for SqliteJournal {
     fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>) {
         let bytes = entries.iter().map(|entry| entry.request.len() + ROW_BYTES).sum();
         let records = entries.len();
+        // Among messages a call goes in its turn with them: who sends both must not get his flood before others'.
+        let calls = entries.iter().all(|entry| entry.lane.channel == Channel::Voip);
+        let haste = if calls { Haste::Urgent } else { Haste::InTurn };
         let work = move |desk: &mut Desk<'_>| entries.iter().map(|entry| desk.append(entry)).collect();
-        self.engine.submit(records, bytes, work, done);
+        self.engine.submit_as(haste, records, bytes, work, done);
     }
 
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>) {
         let records = seqs.len();
         let work = move |desk: &mut Desk<'_>| seqs.iter().try_for_each(|&seq| desk.mark_sending(seq, at));
-        self.engine.submit(records, records * ROW_BYTES, work, done);
+        self.engine.submit_as(Haste::Urgent, records, records * ROW_BYTES, work, done);
     }
 
     fn complete(&self, completed: Vec<Completed>, done: Completion<()>) {
@@ -69,7 +72,8 @@ impl Journal for SqliteJournal {
 
     fn reschedule(&self, seq: u64, due: Timestamp, attempt: u32, done: Completion<()>) {
         let work = move |desk: &mut Desk<'_>| desk.reschedule(seq, due, attempt);
-        self.engine.submit(1, ROW_BYTES, work, done);
+        // As urgent as a mark: a call's next mark must not come before this and be undone by it.
+        self.engine.submit_as(Haste::Urgent, 1, ROW_BYTES, work, done);
     }
 
     fn open(&self, after_seq: u64, limit: usize) -> Result<Vec<OpenEntry>, StoreError> {
@@ -258,7 +262,7 @@ mod tests {
     use crate::battery::{Folder, outcome};
     use crate::journal::fingerprint;
     use reveille_core::delivery::PushState;
-    use reveille_core::{AppKey, Channel, Environment, LaneKey, Provider};
+    use reveille_core::{AppKey, Environment, LaneKey, Provider};
     use rusqlite::Connection;
 
     fn entry(n: u64) -> JournalEntry {
@@ -272,6 +276,7 @@ mod tests {
             received: Timestamp::from_millis(n),
             expires: Timestamp::from_millis(u64::MAX),
             fingerprint: fingerprint(&request),
+            sending: false,
             request,
         }
     }
