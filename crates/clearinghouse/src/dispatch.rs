@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tracing::{debug, error, warn};
 
 use crate::court::{Case, Court, Ruling, Sitting, feedback_for};
-use crate::lane::{Arrival, Entry, Fate, Lane, LaneLoad, Left, Mark, Over, Window, lane_of};
+use crate::lane::{Arrival, Entry, Fate, Lane, LaneLoad, Mark, Over, Window, lane_of};
 use crate::notification::notification;
 use crate::outcome::Facts;
 use crate::replay::Scan;
@@ -79,6 +79,8 @@ pub struct Fresh {
     pub attempt: u32,
     /// When its device may get it, if not now. Known only until it has to wait on disk.
     pub due: Option<Timestamp>,
+    /// Whether it is a call that was journaled as being sent, as [`Dispatch::promise`] has allowed.
+    pub sending: bool,
 }
 
 /// The lanes, by number and by name.
@@ -154,7 +156,7 @@ impl Dispatch {
         let window = |channel| self.window_of(channel, messages);
         let lane = |(number, (key, outlet)): (u16, (LaneKey, _))| {
             let window = window(key.channel);
-            Lane::new(number, key, outlet, Arc::clone(&self.court), window)
+            Lane::new(number, key, outlet, Arc::clone(&self.court), self.me.clone(), window)
         };
         let all: Vec<_> = (0..).zip(outlets).map(lane).collect();
         let by_key = all.iter().enumerate().map(|(number, lane)| (lane.key.clone(), number)).collect();
@@ -274,9 +276,8 @@ impl Dispatch {
         }
         let entered = arrivals.len();
         if entered > 0 {
-            let Left { marks, coalesced } = lane.insert(arrivals);
+            let coalesced = lane.insert(arrivals);
             self.coalesce(coalesced, now, ended);
-            self.begin_calls(lane, marks, now);
         }
         over.into_iter().for_each(|flow| lane.release(flow, 1));
         entered
@@ -290,7 +291,7 @@ impl Dispatch {
         fresh: Fresh,
         now: Timestamp,
     ) -> Result<Arrival, Box<Completed>> {
-        let Fresh { seq, origin, request, lane, received, expires, attempt, due: _ } = fresh;
+        let Fresh { seq, origin, request, lane, received, expires, attempt, due: _, sending } = fresh;
         // Cut to the time of receipt: nobody can make a token younger than our news about it (DESIGN.md §5).
         let registered = request.registered.min(received);
         let Some(to) = &request.to else { return Err(Box::new(probe_without_target(seq, &request, now))) };
@@ -298,7 +299,7 @@ impl Dispatch {
             return Err(Box::new(dead_meanwhile(seq, (request.id, request.identity), died, now)));
         }
         let push = notification(&origin, request, seq, received, expires).expect("a request with a target");
-        Ok(Arrival { flow, seq, registered, attempt, push, due })
+        Ok(Arrival { flow, seq, registered, attempt, push, due, sending })
     }
 
     /// How a push ends that no lane takes.
@@ -322,11 +323,21 @@ impl Dispatch {
         }
     }
 
-    /// Marks calls as being sent, syncs that, and only then lets their lane give them out: nobody's phone rings twice.
-    fn begin_calls(&self, lane: &Arc<Lane>, marks: Vec<Mark>, now: Timestamp) {
-        if marks.is_empty() {
-            return;
+    /// Whether a call can be given out as soon as it is journaled: then it may be journaled as being sent, and needs no mark.
+    /// Each promise comes back with the push, or by [`Self::withdraw`].
+    pub(crate) fn promise(&self, lane: &LaneKey, origin: &SipDomain) -> bool {
+        self.lane(lane).is_some_and(|lane| lane.promise(origin))
+    }
+
+    /// Gives a promise back: its call was not journaled.
+    pub(crate) fn withdraw(&self, lane: &LaneKey) {
+        if let Some(lane) = self.lane(lane) {
+            lane.withdraw();
         }
+    }
+
+    /// Marks calls as being sent, syncs that, and only then lets their lane give them out: nobody's phone rings twice.
+    pub(crate) fn mark_calls(&self, lane: &Arc<Lane>, marks: Vec<Mark>) {
         let (keys, seqs): (Vec<u64>, Vec<u64>) = marks.into_iter().unzip();
         let (this, lane) = (self.me.clone(), Arc::clone(lane));
         let done = move |outcome: Result<(), StoreError>| {
@@ -336,12 +347,12 @@ impl Dispatch {
                 Err(reason) => {
                     // Nothing was sent, so nothing can ring twice: they are tried again while they are worth it.
                     warn!(%reason, pushes = keys.len(), "calls could not be marked as being sent");
-                    lane.put_off(keys, this.clock.now().plus(JOURNAL_PAUSE));
+                    lane.unmarked(keys, this.clock.now().plus(JOURNAL_PAUSE));
                     this.work.notify_one();
                 }
             }
         };
-        self.journal.mark_sending(seqs, now, Box::new(done));
+        self.journal.mark_sending(seqs, self.clock.now(), Box::new(done));
     }
 
     /// Has connections look that may have been away when they were called.
@@ -351,12 +362,7 @@ impl Dispatch {
 
     /// Sends again whatever is due. Answers when the next one is.
     pub(crate) fn send_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = self.all().iter().filter_map(|lane| {
-            let (marks, next) = lane.send_due(now);
-            self.begin_calls(lane, marks, now);
-            next
-        });
-        due.min()
+        self.all().iter().filter_map(|lane| lane.send_due(now)).min()
     }
 
     /// Ends what has waited in memory for longer than it was worth. Answers when the next one may.
@@ -491,7 +497,8 @@ impl Outcomes for Dispatch {
             // Whether this reaches the disk changes only how soon a restart tries again.
             self.journal.reschedule(seq, at, attempt, Box::new(drop));
         }
-        if settled.is_put_off {
+        let is_put_off = settled.is_put_off | lane.resume(settled.held, now);
+        if is_put_off {
             self.work.notify_one();
         }
         self.end(ended);

@@ -127,6 +127,16 @@ impl Intake {
 
     /// Takes everything that came in at once; each submission is answered after one common sync.
     pub fn accept(&self, batch: Vec<Submission>) {
+        let is_calls = |asked: &Submission| asked.requests.iter().all(|request| request.channel == Channel::Voip);
+        // Calls by themselves, since only so are they journaled before what else waits to be.
+        let (calls, others) = match batch.iter().any(is_calls) {
+            true => batch.into_iter().partition(is_calls),
+            false => (Vec::new(), batch),
+        };
+        [calls, others].into_iter().filter(|batch| !batch.is_empty()).for_each(|batch| self.accept_together(batch));
+    }
+
+    fn accept_together(&self, batch: Vec<Submission>) {
         let now = self.clock.now();
         let settings = Arc::clone(&self.settings.borrow());
         let mut desk = Desk { intake: self, settings: &settings, room: self.room(now), now, tenants: Vec::new() };
@@ -146,8 +156,12 @@ impl Intake {
                             false => write_body(std::slice::from_ref(&request)).into(),
                         };
                         let between = Between { origin, asked: &submission.asked };
-                        entries.push(entry(between, &request, lane.clone(), body, now, expires));
-                        kept.push(Some(Kept { origin: origin.clone(), request, lane, expires, due }));
+                        let mut entry = entry(between, &request, lane.clone(), body, now, expires);
+                        let is_call = lane.channel == Channel::Voip && due.is_none();
+                        entry.sending = is_call && self.dispatch.promise(&lane, origin);
+                        let sending = entry.sending;
+                        entries.push(entry);
+                        kept.push(Some(Kept { origin: origin.clone(), request, lane, expires, due, sending }));
                         Slot::Kept(entries.len() - 1)
                     }
                 });
@@ -165,10 +179,12 @@ impl Intake {
                 let refusal =
                     if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
                 waiting.into_iter().for_each(|asked| asked.answered(Err(refusal.clone()), &standings));
+                withdraw(&dispatch, &kept);
             }
             Ok(appended) => {
                 waiting.into_iter().for_each(|asked| asked.taken(&appended, &standings));
                 dispatch.take(fresh(&mut kept, &appended, now));
+                withdraw(&dispatch, &kept);
             }
         };
         self.journal.append(entries, Box::new(done));
@@ -360,6 +376,13 @@ struct Kept {
     lane: LaneKey,
     expires: Timestamp,
     due: Option<Timestamp>,
+    /// Whether it is a call that a connection waits for.
+    sending: bool,
+}
+
+/// Gives back what was promised to calls that are not new.
+fn withdraw(dispatch: &Dispatch, kept: &[Option<Kept>]) {
+    kept.iter().flatten().filter(|kept| kept.sending).for_each(|kept| dispatch.withdraw(&kept.lane));
 }
 
 /// Where a probe without a target is journaled: it is answered like any other, and goes nowhere.
@@ -432,9 +455,9 @@ fn results(slots: &[Slot], appended: &[Appended]) -> Vec<PushResult> {
 fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) -> Vec<Fresh> {
     let one = |(kept, appended): (&mut Option<Kept>, &Appended)| {
         let Appended::New { seq } = *appended else { return None };
-        let Kept { origin, request, lane, expires, due } = kept.take()?;
+        let Kept { origin, request, lane, expires, due, sending } = kept.take()?;
         debug!(push.id = %request.id, peer.domain = %origin, "journaled");
-        Some(Fresh { seq, origin, request, lane, received, expires, attempt: 0, due })
+        Some(Fresh { seq, origin, request, lane, received, expires, attempt: 0, due, sending })
     };
     kept.iter_mut().zip(appended).filter_map(one).collect()
 }

@@ -315,7 +315,7 @@ fn sort(open: Vec<OpenEntry>, now: Timestamp) -> ReadBack {
         } else if expires <= now {
             back.over.push(ended(seq, &request, Reason::Expired, now));
         } else {
-            let fresh = Fresh { seq, origin, request, lane, received, expires, attempt, due: None };
+            let fresh = Fresh { seq, origin, request, lane, received, expires, attempt, due: None, sending: false };
             back.go.push((waits(due, now, LATER_MAX).then_some(due), fresh));
         }
     }

@@ -5,6 +5,7 @@
 //! has room asks for pushes and gets them in turns of the organisations ([`crate::turns`]). Everything here is under one
 //! lock of the lane, taken once for each batch.
 
+mod calls;
 mod flows;
 mod shelf;
 mod spill;
@@ -18,12 +19,13 @@ use reveille_core::{Channel, LaneKey, SipDomain, Timestamp};
 use reveille_providers::{Notification, Outcome, Supply};
 use reveille_store::Stretch;
 
+use self::calls::Calls;
 use self::flows::{Flow, Flows};
 pub(crate) use self::shelf::{Entry, lane_of};
 use self::shelf::{Place, Shelf};
 use crate::alarms::Alarms;
 use crate::court::Court;
-use crate::dispatch::{Fresh, Outlet};
+use crate::dispatch::{Dispatch, Fresh, Outlet};
 use crate::replay::Scan;
 use crate::turns::Turns;
 
@@ -33,6 +35,8 @@ pub(crate) struct Lane {
     outlet: Box<dyn Outlet>,
     /// Knows whose tokens are dead.
     court: Arc<Court>,
+    /// Writes down that calls are being sent.
+    dispatch: Weak<Dispatch>,
     state: Mutex<State>,
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Arrival {
     pub(crate) push: Notification,
     /// When it is to be sent, if not now.
     pub(crate) due: Option<Timestamp>,
+    /// Whether it is a call that was journaled as being sent.
+    pub(crate) sending: bool,
 }
 
 /// A push that is over: its key, if it was in memory, its number, and how it ended.
@@ -62,7 +68,7 @@ pub(crate) enum Fate<T> {
     Over(T),
 }
 
-/// A call that may be handed to a connection when that is written down.
+/// A call that may be handed to a connection when that is written down: its key and its number.
 pub(crate) type Mark = (u64, u64);
 
 /// How much a lane may hold, and what of it is promised.
@@ -95,8 +101,9 @@ struct State {
     window: Window,
     channel: Channel,
     shelf: Shelf,
-    /// Places of the shelf, each with the ticket that was given out for it.
+    /// Places of the shelf, each with the ticket that was given out for it. Calls in it are not marked yet.
     turns: Turns<(u32, u32)>,
+    calls: Calls,
     tickets: u32,
     flows: Flows,
     /// Places that are kept for pushes which are on their way into memory.
@@ -117,15 +124,6 @@ struct State {
     condemned: Vec<Over<Timestamp>>,
 }
 
-/// What a batch of arrivals or answers leaves to be done.
-#[derive(Default)]
-pub(crate) struct Left {
-    /// Calls that are to be marked before they may be sent.
-    pub(crate) marks: Vec<Mark>,
-    /// Older pushes whose place a newer one has taken.
-    pub(crate) coalesced: Vec<Over<()>>,
-}
-
 /// What the answers of a provider have led to.
 pub(crate) struct Settled<T> {
     /// What is over, and how it was judged.
@@ -134,6 +132,9 @@ pub(crate) struct Settled<T> {
     pub(crate) coalesced: Vec<Over<()>>,
     /// What is sent again: its number, when, and the how manieth time that is.
     pub(crate) again: Vec<(u64, Timestamp, u32)>,
+    /// The keys of calls among them, and when. They stand still until [`Lane::resume`]: the next mark of a call must come
+    /// behind what is written down here, or that would undo it.
+    pub(crate) held: Vec<(u64, Timestamp)>,
     /// Whether anything waits for its time now that did not before.
     pub(crate) is_put_off: bool,
 }
@@ -144,6 +145,7 @@ impl Lane {
         key: LaneKey,
         outlet: Box<dyn Outlet>,
         court: Arc<Court>,
+        dispatch: Weak<Dispatch>,
         window: Window,
     ) -> Arc<Self> {
         let state = State {
@@ -151,6 +153,7 @@ impl Lane {
             channel: key.channel,
             shelf: Shelf::new(number),
             turns: Turns::new(),
+            calls: Calls::default(),
             tickets: 0,
             flows: Flows::new(),
             reserved: 0,
@@ -164,7 +167,7 @@ impl Lane {
             reader: 0,
             condemned: Vec::new(),
         };
-        Arc::new(Self { key, outlet, court, state: Mutex::new(state) })
+        Arc::new(Self { key, outlet, court, dispatch, state: Mutex::new(state) })
     }
 
     /// Lets the lane's connections come for pushes.
@@ -181,7 +184,11 @@ impl Lane {
         let behind = behind && state.channel == Channel::Message;
         for fresh in fresh {
             let flow = state.flows.of(&fresh.origin);
-            if !behind && state.admits(flow) {
+            state.calls.kept(usize::from(fresh.sending));
+            // A promise is kept beyond the window, but for a line on disk that has formed since: whoever overtook that would
+            // be found there again. The file says that such a call is being sent, and so it ends as outcome-unknown.
+            let promised = fresh.sending && !state.flows.look(flow).spill.is_active();
+            if !behind && (promised || state.admits(flow)) {
                 state.reserve(flow, 1);
                 here.push((flow, fresh));
                 continue;
@@ -196,20 +203,33 @@ impl Lane {
         (here, noted)
     }
 
-    /// Puts pushes into memory, each at a place that was kept for it.
-    pub(crate) fn insert(&self, arrivals: Vec<Arrival>) -> Left {
-        let mut left = Left::default();
+    /// Whether a call of this organisation that is journaled now can be given out as soon as it is: then it may be journaled
+    /// as being sent. Each promise comes back by [`Self::admit`] or [`Self::withdraw`].
+    pub(crate) fn promise(&self, origin: &SipDomain) -> bool {
+        let mut state = self.state.lock();
+        let spilled = state.flows.find(origin).is_some_and(|flow| flow.spill.is_active());
+        state.turns.len() == 0 && !spilled && state.calls.promise()
+    }
+
+    /// Gives a promise back: its call was not journaled.
+    pub(crate) fn withdraw(&self) {
+        self.state.lock().calls.kept(1);
+    }
+
+    /// Puts pushes into memory, each at a place that was kept for it. Answers older ones whose place a newer one has taken.
+    pub(crate) fn insert(&self, arrivals: Vec<Arrival>) -> Vec<Over<()>> {
+        let mut coalesced = Vec::new();
         let mut state = self.state.lock();
         state.reserved -= arrivals.len();
         for arrival in arrivals {
-            state.insert(arrival, &mut left);
+            state.insert(arrival, &mut coalesced);
         }
-        let waiting = state.turns.len() > 0;
+        let waiting = state.waits();
         drop(state);
         if waiting {
             self.outlet.wake();
         }
-        left
+        coalesced
     }
 
     /// Gives back places that were kept for pushes which have ended before they came.
@@ -221,25 +241,47 @@ impl Lane {
     }
 
     /// Calls that are marked as being sent may go.
-    pub(crate) fn marked(&self, keys: impl IntoIterator<Item = u64>) {
+    pub(crate) fn marked(&self, keys: Vec<u64>) {
         let mut state = self.state.lock();
+        state.calls.marked(keys.len());
         for key in keys {
             if let Some(slot) = state.shelf.find(key) {
-                state.enqueue(slot);
+                state.make_ready(slot);
             }
         }
         drop(state);
         self.outlet.wake();
     }
 
-    /// Puts pushes off until `at`.
-    pub(crate) fn put_off(&self, keys: impl IntoIterator<Item = u64>, at: Timestamp) {
+    /// Calls could not be marked, and wait until `at`.
+    pub(crate) fn unmarked(&self, keys: Vec<u64>, at: Timestamp) {
         let mut state = self.state.lock();
+        state.calls.marked(keys.len());
         for key in keys {
             if let Some(slot) = state.shelf.find(key) {
                 state.put_off(slot, at);
             }
         }
+    }
+
+    /// Calls that are sent again wait for their time, or for their turn if that has come. Answers whether any waits for its
+    /// time.
+    pub(crate) fn resume(&self, held: Vec<(u64, Timestamp)>, now: Timestamp) -> bool {
+        let mut state = self.state.lock();
+        let before = state.put_off;
+        for (key, at) in held {
+            match state.shelf.find(key) {
+                Some(slot) if at > now => state.put_off(slot, at),
+                Some(slot) => state.enqueue(slot),
+                None => {}
+            }
+        }
+        let (waiting, put_off) = (state.waits(), state.put_off != before);
+        drop(state);
+        if waiting {
+            self.outlet.wake();
+        }
+        put_off
     }
 
     /// Takes answers: `judge` says what each means.
@@ -249,14 +291,15 @@ impl Lane {
         mut judge: impl FnMut(&SipDomain, &Entry, &Outcome) -> Fate<T>,
     ) -> Settled<T> {
         let over = Vec::with_capacity(outcomes.len());
-        let mut settled = Settled { over, coalesced: Vec::new(), again: Vec::new(), is_put_off: false };
+        let (coalesced, again, held) = (Vec::new(), Vec::new(), Vec::new());
+        let mut settled = Settled { over, coalesced, again, held, is_put_off: false };
         let mut state = self.state.lock();
         let before = state.put_off;
         for outcome in outcomes {
             state.settle(&outcome, &mut judge, &mut settled);
         }
         settled.is_put_off = state.put_off != before;
-        let waiting = state.turns.len() > 0;
+        let waiting = state.waits();
         drop(state);
         if waiting {
             self.outlet.wake();
@@ -278,27 +321,22 @@ impl Lane {
         wanted
     }
 
-    /// Has pushes go again whose time has come. Answers calls that are to be marked first, and when the next is due.
-    pub(crate) fn send_due(&self, now: Timestamp) -> (Vec<Mark>, Option<Timestamp>) {
-        let mut marks = Vec::new();
+    /// Has pushes go again whose time has come. Answers when the next is due.
+    pub(crate) fn send_due(&self, now: Timestamp) -> Option<Timestamp> {
         let mut state = self.state.lock();
         while let Some((at, key)) = state.due.due(now) {
             let Some(slot) = state.shelf.find(key) else { continue };
-            if state.shelf.look(slot).is_none_or(|entry| entry.place != Place::Later(at)) {
-                continue;
-            }
-            match state.channel {
-                Channel::Message => state.enqueue(slot),
-                Channel::Voip => marks.extend(state.mark(slot)),
+            if state.shelf.look(slot).is_some_and(|entry| entry.place == Place::Later(at)) {
+                state.enqueue(slot);
             }
         }
         let next = state.due.next();
-        let waiting = state.turns.len() > 0;
+        let waiting = state.waits();
         drop(state);
         if waiting {
             self.outlet.wake();
         }
-        (marks, next)
+        next
     }
 
     /// Takes out pushes that were not given out since their tokens are dead, with since when.
@@ -326,7 +364,7 @@ impl Lane {
 
     /// Wakes a connection if anything waits: it may have been away when it was called.
     pub(crate) fn nudge(&self) {
-        if self.state.lock().turns.len() > 0 {
+        if self.state.lock().waits() {
             self.outlet.wake();
         }
     }
@@ -455,20 +493,33 @@ impl Supply for Door {
         let dead = |lane: &Lane, origin: &SipDomain, entry: &Entry| {
             lane.court.dead(origin, &lane.key.app, &entry.push.token, entry.registered)
         };
-        self.0.upgrade().is_some_and(|lane| lane.state.lock().take(room, |it, entry| dead(&lane, it, entry), give))
+        let Some(lane) = self.0.upgrade() else { return false };
+        let (more, marks) = lane.state.lock().take(room, |it, entry| dead(&lane, it, entry), give);
+        if !marks.is_empty()
+            && let Some(dispatch) = lane.dispatch.upgrade()
+        {
+            dispatch.mark_calls(&lane, marks);
+        }
+        more
     }
 }
 
 impl State {
-    /// Gives connections what they have room for. A push whose token is `dead` by now stays, and ends.
+    /// Gives connections what they have room for. A push whose token is `dead` by now stays, and ends. Answers whether more
+    /// wait, and which calls are to be marked for the room that is left.
     fn take(
         &mut self,
         room: usize,
         dead: impl Fn(&SipDomain, &Entry) -> Option<Timestamp>,
         give: &mut dyn FnMut(Arc<Notification>),
-    ) -> bool {
+    ) -> (bool, Vec<Mark>) {
+        let mut given = 0;
         for _ in 0..room {
-            let Some((slot, ticket)) = self.turns.pop() else { return false };
+            let next = match self.channel {
+                Channel::Message => self.turns.pop(),
+                Channel::Voip => self.calls.pop(),
+            };
+            let Some((slot, ticket)) = next else { break };
             // Who has ended while he waited has left an empty place behind.
             let Some(entry) = self.shelf.at(slot).filter(|entry| entry.waits_with(ticket)) else { continue };
             if let Some(died) = dead(&self.flows.look(entry.flow).origin, entry) {
@@ -479,9 +530,36 @@ impl State {
             entry.place = Place::UnderWay;
             self.under_way += 1;
             self.flows.at(entry.flow).under_way += 1;
+            given += 1;
             give(Arc::clone(&entry.push));
         }
-        self.turns.len() > 0
+        let marks = match self.channel {
+            Channel::Message => Vec::new(),
+            Channel::Voip => self.next_marks(room - given),
+        };
+        let waits = self.waits();
+        self.calls.came(if waits { 0 } else { room - given - marks.len() });
+        (waits, marks)
+    }
+
+    /// The calls whose turn it is, as many as a connection has room for: they are about to be sent.
+    fn next_marks(&mut self, room: usize) -> Vec<Mark> {
+        let (most, mut marks) = (self.calls.markable(room), Vec::new());
+        while marks.len() < most
+            && let Some((slot, ticket)) = self.turns.pop()
+        {
+            if let Some(entry) = self.shelf.at(slot).filter(|entry| entry.waits_with(ticket)) {
+                entry.place = Place::Marking;
+                marks.push((entry.push.key, entry.seq));
+            }
+        }
+        self.calls.mark(marks.len());
+        marks
+    }
+
+    /// Whether anything waits for a connection.
+    fn waits(&self) -> bool {
+        self.turns.len() > 0 || self.calls.are_ready()
     }
 
     /// How many pushes of one organisation may be in memory at this moment.
@@ -507,8 +585,8 @@ impl State {
         self.flows.at(flow).held += places;
     }
 
-    fn insert(&mut self, arrival: Arrival, left: &mut Left) {
-        let Arrival { flow, seq, registered, attempt, push, due } = arrival;
+    fn insert(&mut self, arrival: Arrival, coalesced: &mut Vec<Over<()>>) {
+        let Arrival { flow, seq, registered, attempt, push, due, sending } = arrival;
         let expires = push.expires;
         let (device, likeness) = self.likeness(flow, &push);
         let older = self.older(likeness, flow, &push);
@@ -534,7 +612,7 @@ impl State {
         };
         let slot = match older {
             Some((slot, place)) if place.is_queued() => {
-                self.take_place(slot, make, left);
+                coalesced.extend(self.take_place(slot, make));
                 if let Place::Later(_) = place {
                     self.begin(slot);
                 }
@@ -546,7 +624,7 @@ impl State {
                     older.superseded = true;
                 }
                 match self.channel {
-                    Channel::Voip if due.is_none() => left.marks.extend(self.mark(slot)),
+                    Channel::Voip if sending => self.make_ready(slot),
                     Channel::Message if last.is_some() => self.follow(slot, last),
                     Channel::Message | Channel::Voip => self.begin(slot),
                 }
@@ -595,15 +673,15 @@ impl State {
     }
 
     /// Puts a newer push into the place of an older one of its likeness, and into its turn.
-    fn take_place(&mut self, slot: u32, make: impl FnOnce(u64) -> Entry, left: &mut Left) {
-        let Some(older) = self.shelf.replace(slot, make) else { return };
+    fn take_place(&mut self, slot: u32, make: impl FnOnce(u64) -> Entry) -> Option<Over<()>> {
+        let older = self.shelf.replace(slot, make)?;
         if let Some(newer) = self.shelf.at(slot) {
             (newer.place, newer.ticket, newer.before, newer.after) =
                 (older.place, older.ticket, older.before, older.after);
         }
         // There is one of them from now on where places were kept for two.
         self.flows.at(older.flow).held -= 1;
-        left.coalesced.push(Over { key: None, seq: older.seq, push: older.push, how: () });
+        Some(Over { key: None, seq: older.seq, push: older.push, how: () })
     }
 
     /// Has a push wait for its turn, or for its time.
@@ -612,6 +690,14 @@ impl State {
             Some(at) => self.put_off(slot, at),
             None => self.enqueue(slot),
         }
+    }
+
+    /// A call is marked as being sent: the next connection may have it.
+    fn make_ready(&mut self, slot: u32) {
+        let Some(entry) = self.shelf.at(slot) else { return };
+        self.tickets = self.tickets.wrapping_add(1);
+        (entry.place, entry.ticket) = (Place::Waiting, self.tickets);
+        self.calls.push((slot, self.tickets));
     }
 
     fn enqueue(&mut self, slot: u32) {
@@ -637,13 +723,6 @@ impl State {
         self.due.set(at, key, live, is_live);
     }
 
-    /// A call that is about to be sent: that is written down first.
-    fn mark(&mut self, slot: u32) -> Option<Mark> {
-        let entry = self.shelf.at(slot)?;
-        entry.place = Place::Marking;
-        Some((entry.push.key, entry.seq))
-    }
-
     fn settle<T>(
         &mut self,
         outcome: &Outcome,
@@ -658,7 +737,13 @@ impl State {
             Fate::Again(at) if !entry.superseded => {
                 entry.attempt += 1;
                 settled.again.push((entry.seq, at, entry.attempt));
-                self.put_off(slot, at);
+                match self.channel {
+                    Channel::Message => self.put_off(slot, at),
+                    Channel::Voip => {
+                        entry.place = Place::Marking;
+                        settled.held.push((outcome.key, at));
+                    }
+                }
             }
             // Sent again it would overtake the newer one.
             Fate::Again(_) => settled.coalesced.extend(self.over(slot, ())),

@@ -49,7 +49,7 @@ pub(super) enum Place {
     Behind,
     /// It waits for its next attempt at this time.
     Later(Timestamp),
-    /// A call: that it is about to be sent is being written down.
+    /// A call: that it is about to be sent, or sent again, is being written down.
     Marking,
     /// A connection has it.
     UnderWay,

@@ -86,6 +86,54 @@ async fn a_call_that_could_not_be_marked_is_tried_again_and_not_sent_unmarked() 
 }
 
 #[tokio::test]
+async fn a_call_that_a_connection_waits_for_is_journaled_as_being_sent_and_needs_no_mark() {
+    let house = House::new().await;
+    // Nobody has come yet.
+    house.submit("contoso.com", &[call(1)]).await.unwrap();
+    assert_eq!(*house.journal.asked_to_mark.lock(), [1]);
+    house.submit("contoso.com", &[call(2)]).await.unwrap();
+    house.submit("fabrikam.com", &[message(3), call(4)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [1, 2, 4].map(id));
+    assert_eq!(*house.calls.marked.lock(), [true; 3], "the file said so before the lane was asked");
+    assert_eq!(*house.journal.asked_to_mark.lock(), [1]);
+    let restarted = house.restarted().await;
+    assert_eq!(restarted.calls.keys().len(), 0);
+    for (from, number) in [("contoso.com", 1), ("contoso.com", 2), ("fabrikam.com", 4)] {
+        assert_eq!(restarted.state(from, id(number)), not(Reason::OutcomeUnknown));
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_marked_only_when_a_connection_has_room_for_it() {
+    let house = House::new().await;
+    house.calls.room.store(0, Ordering::SeqCst);
+    house.submit("contoso.com", &[call(1), call(2), call(3)]).await.unwrap();
+    assert_eq!(*house.journal.asked_to_mark.lock(), [0; 0]);
+    house.calls.room.store(2, Ordering::SeqCst);
+    house.dispatch.pump();
+    house.settle().await;
+    assert_eq!((house.calls.pushes(), house.journal.asked_to_mark.lock().clone()), (vec![id(1), id(2)], vec![2]));
+    assert_eq!(house.state("contoso.com", id(3)), PushState::Journaled);
+    // What was never given out rings after a restart.
+    let house = house.restarted().await;
+    assert_eq!((house.calls.pushes(), house.calls.marked.lock().clone()), (vec![id(3)], vec![true]));
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_journaled_takes_no_other_calls_place() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[call(1)]).await.unwrap();
+    for number in 100..170 {
+        house.submit("contoso.com", &[call(number)]).await.unwrap();
+        house.submit("contoso.com", &[call(number)]).await.unwrap();
+        house.journal.refuse("append", disk_full());
+        house.submit("contoso.com", &[call(100 + number)]).await.unwrap_err();
+    }
+    house.submit("contoso.com", &[call(3)]).await.unwrap();
+    assert_eq!((house.calls.pushes().len(), house.journal.asked_to_mark.lock().clone()), (72, vec![1]));
+}
+
+#[tokio::test]
 async fn an_accepted_push_is_over_and_nobody_is_told() {
     let house = House::new().await;
     house.submit("contoso.com", &[message(1)]).await.unwrap();

@@ -192,6 +192,7 @@ async fn calls_are_never_replaced() {
     let ring = |number| PushRequest { collapse: Some("ring".into()), to: call(1).to, ..call(number) };
     house.submit("contoso.com", &[ring(1), ring(2)]).await.unwrap();
     allow(&house.calls, &house, 9);
+    house.settle().await;
     assert_eq!(house.calls.pushes(), [1, 2].map(id));
 }
 

@@ -104,6 +104,8 @@ struct Moody {
     real: SqliteJournal,
     /// What the next appends, marks and completions are answered instead of being made.
     refusals: Mutex<HashMap<&'static str, Vec<StoreError>>>,
+    /// How many calls were to be marked, each time.
+    asked_to_mark: Mutex<Vec<usize>>,
     /// Marks of calls that are held back, while they are.
     held: Mutex<Option<Vec<Mark>>>,
     /// How much room there is said to be, if not as much as there is.
@@ -118,6 +120,7 @@ impl Moody {
         Arc::new(Self {
             real,
             refusals: Mutex::default(),
+            asked_to_mark: Mutex::default(),
             held: Mutex::default(),
             room: Mutex::default(),
             completed: Mutex::default(),
@@ -152,6 +155,7 @@ impl Journal for Moody {
     }
 
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Done<()>) {
+        self.asked_to_mark.lock().push(seqs.len());
         if let Some(error) = self.refusal("mark") {
             return done(Err(error));
         }

@@ -87,6 +87,7 @@ async fn calls_that_no_connection_takes_wait_for_it_until_they_have_run_out_and_
     house.submit("contoso.com", &[PushRequest { sent, expires, ..call(7) }]).await.unwrap();
     house.calls.room.store(9, Ordering::SeqCst);
     house.dispatch.pump();
+    house.settle().await;
     assert_eq!((house.calls.pushes(), house.dispatch.load()), (vec![id(7)], (1, false)));
 }
 
@@ -137,7 +138,7 @@ async fn a_push_that_is_committed_before_it_is_handed_over_is_sent_once() {
         let Appended::New { seq } = appended else { panic!("{appended:?}") };
         let (origin, lane, received) = (domain("contoso.com"), lane_key(request.channel), house.now());
         let expires = request.expires;
-        Fresh { seq, origin, request, lane, received, expires, attempt: 0, due: None }
+        Fresh { seq, origin, request, lane, received, expires, attempt: 0, due: None, sending: false }
     });
     house.dispatch.take(fresh.collect());
     house.settle().await;
@@ -167,9 +168,11 @@ async fn after_a_restart_a_message_is_offered_again_under_the_same_name() {
 #[tokio::test]
 async fn after_a_restart_a_call_that_may_have_rung_is_over_and_one_that_was_not_marked_rings() {
     let house = House::new().await;
+    house.calls.room.store(1, Ordering::SeqCst);
     house.submit("contoso.com", &[call(1)]).await.unwrap();
-    house.journal.hold_marks();
+    // The connection is full with that one.
     house.submit("contoso.com", &[call(2)]).await.unwrap();
+    assert_eq!((house.calls.pushes(), house.state("contoso.com", id(2))), (vec![id(1)], PushState::Journaled));
     let house = house.restarted().await;
     assert_eq!(house.calls.pushes(), [id(2)]);
     assert_eq!(*house.calls.marked.lock(), [true]);
