@@ -16,7 +16,7 @@ use reveille_sim::apns::ApnsSimulator;
 use reveille_sim::recorder::{Keep, Query};
 use tokio_util::sync::CancellationToken;
 
-use super::clearinghouse::{is_journaled, message, request};
+use super::clearinghouse::{CONNECTIONS, is_journaled, message, request};
 use super::source::Source;
 use super::yard::{LOUD, Metronome, QUIET, Yard};
 use super::{Outcome, rounded};
@@ -101,7 +101,7 @@ pub(super) async fn measure(load: &Load, dir: &Path) -> Result<Outcome> {
 }
 
 async fn figures(load: &Load, dir: &Path) -> Result<Figures> {
-    let mut yard = Yard::new(dir, &[DOWN[0], DOWN[1], UP]).await?;
+    let mut yard = Yard::new(dir, &[DOWN[0], DOWN[1], UP], CONNECTIONS).await?;
     let up = yard.service(UP, 1000, Keep::default()).await?;
     yard.open().await?;
     let mb = |bytes: u64| bytes as f64 / 1_048_576.0;

@@ -33,13 +33,33 @@ pub(super) async fn first_line(child: &mut Child) -> Result<String> {
 
 /// One JSON value from a listener of our own.
 pub(super) async fn get(address: SocketAddr, path: &str) -> Result<serde_json::Value> {
+    let body = ask(address, "GET", path).await?;
+    serde_json::from_str(&body).with_context(|| format!("{path} did not answer with JSON"))
+}
+
+/// Has a listener of our own do something.
+pub(super) async fn post(address: SocketAddr, path: &str) -> Result<()> {
+    ask(address, "POST", path).await.map(drop)
+}
+
+/// The body of the answer to a request without one.
+async fn ask(address: SocketAddr, method: &str, path: &str) -> Result<String> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-    serde_json::from_str(body).with_context(|| format!("{path} did not answer with JSON"))
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    ensure!(head.starts_with("HTTP/1.1 200"), "{method} {path} was answered: {text}");
+    Ok(body.to_owned())
+}
+
+/// The memory that a process holds now, in bytes.
+pub(super) fn resident(pid: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("the system tells a process's memory")? * 1024)
 }
 
 /// A port of this machine that nobody uses now.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
@@ -13,16 +13,15 @@ use reveille_server::settings_file;
 use reveille_sim::certs::Ca;
 use reveille_sip::{Method, Name, RequestBuilder};
 use reveille_sip_net::{
-    ClientAuth, Flow, Identity, ListenLimits, Listener, Parcel, Pool, PoolLimits, Target, TlsClient, TlsServer,
-    Transport, TrustRoots,
+    ClientAuth, Identity, ListenLimits, Listener, Pool, PoolLimits, Target, TlsClient, TlsServer, Transport, TrustRoots,
 };
 use reveille_store::SqliteSettings;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::child::{free_port, serve};
+use super::child::{free_port, resident, serve};
 use super::kamailio::Kamailio;
-use super::source::{BRANCH, Beyond, Source};
+use super::source::{BRANCH, Beyond, Source, connected};
 use super::{Outcome, rounded};
 use crate::demo::layout::{Files, Office};
 use crate::simulate::write;
@@ -36,8 +35,6 @@ const THEIRS: &str = "fabrikam.example";
 const PARTNER: &str = "edge.fabrikam.example";
 /// Sent before anything is measured: connections are made, paths and buffers warm.
 const WARM_UP: usize = 5_000;
-/// For a connection to be there.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How much.
 #[derive(Args, Debug)]
@@ -213,7 +210,7 @@ impl<'a> Scene<'a> {
         };
         let tls = Some(Arc::clone(&self.sender));
         let pool = Pool::new(Arc::clone(&source) as _, Arc::clone(&source) as _, tls, None, limits, stop.clone());
-        let flows = connected(&pool, at, load.connections).await?;
+        let flows = connected(&pool, &Target::at(EDGE, at, Transport::Tls), PARTNER, load.connections).await?;
         source.push_over(&flows, WARM_UP, load.in_flight).await;
         let (before, begun) = (usage(), Instant::now());
         source.push_over(&flows, WARM_UP + load.messages, load.in_flight).await;
@@ -240,7 +237,7 @@ impl<'a> Scene<'a> {
         let tls = Some(Arc::clone(&self.sender));
         let pool = Pool::new(Arc::clone(&source) as _, source, tls, None, limits, stop.clone());
         let before = resident(pid)?;
-        connected(&pool, at, load.idle).await?;
+        connected(&pool, &Target::at(EDGE, at, Transport::Tls), PARTNER, load.idle).await?;
         let bytes = resident(pid)?.saturating_sub(before);
         stop.cancel();
         pool.finish().await;
@@ -296,29 +293,6 @@ impl Figures {
     }
 }
 
-/// Waits until a pool has so many connections to the relay. Each question asks it for one more.
-async fn connected(pool: &Pool, at: SocketAddr, count: usize) -> Result<Vec<Arc<Flow>>> {
-    let target = Target::at(EDGE, at, Transport::Tls);
-    let begun = Instant::now();
-    let mut asked = 0;
-    loop {
-        let flows = pool.flows(&target);
-        if flows.len() >= count {
-            return Ok(flows);
-        }
-        if begun.elapsed() > PATIENCE + Duration::from_millis(10) * u32::try_from(count)? {
-            bail!("only {} of {count} connections to the relay were made", flows.len());
-        }
-        // One for the first; then as many as may well be under way at once.
-        let more = if flows.is_empty() { usize::from(asked == 0) } else { (count - flows.len()).min(64) };
-        for _ in 0..more {
-            pool.send(&target, Parcel::new(u64::MAX, question()))?;
-        }
-        asked += more;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A MESSAGE with a number, as a server sends it to an edge.
 fn request(index: usize, from: &str, to: &str, body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(600 + body.len());
@@ -336,21 +310,6 @@ fn request(index: usize, from: &str, to: &str, body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// What makes a pool connect, and what every relay answers by itself.
-fn question() -> Bytes {
-    let mut out = BytesMut::new();
-    let written = RequestBuilder::new(&mut out, Method::Options, &format!("sip:{EDGE}"))
-        .header(Name::Via, "SIP/2.0/TLS asks.example;branch=z9hG4bKq")
-        .header(Name::MaxForwards, "1")
-        .header(Name::From, format_args!("<sip:asks@{PARTNER}>;tag=1"))
-        .header(Name::To, format_args!("<sip:{EDGE}>"))
-        .header(Name::CallId, "question")
-        .header(Name::CSeq, "1 OPTIONS")
-        .finish();
-    written.expect("the bench's own request can be written");
-    out.freeze()
-}
-
 /// A loopback address on which nobody uses port 5061.
 fn partner_address() -> Result<SocketAddr> {
     for _ in 0..100 {
@@ -360,14 +319,6 @@ fn partner_address() -> Result<SocketAddr> {
         }
     }
     bail!("no free loopback address was found for port 5061")
-}
-
-/// The memory that a process holds now, in bytes.
-fn resident(pid: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("the system tells a process's memory")? * 1024)
 }
 
 const SETTINGS: &str = r#"{"settings": [

@@ -16,9 +16,10 @@ use reveille_server::SystemClock;
 use reveille_sim::apns::ApnsSimulator;
 use reveille_sim::recorder::Keep;
 use reveille_sip_net::{Pool, Target};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::clearinghouse::{is_journaled, message, request};
+use super::clearinghouse::{CONNECTIONS, is_journaled, message, request};
 use super::source::Source;
 use super::yard::{LOUD, Metronome, QUIET, Yard, arrivals, percentile};
 use super::{Outcome, rounded};
@@ -28,6 +29,8 @@ const SHARED: &str = "org.reveille.shared";
 const STILL: &str = "org.reveille.still";
 /// What the flood is kept at, of pushes that were accepted and have not arrived.
 const BACKLOG: u64 = 100_000;
+/// How long that may take to be queued.
+const FLOODED: Duration = Duration::from_secs(60);
 
 /// How much.
 #[derive(Args, Debug)]
@@ -63,7 +66,7 @@ struct Phase {
 
 /// Measures.
 pub(super) async fn measure(load: &Load, dir: &Path) -> Result<Outcome> {
-    let mut yard = Yard::new(dir, &[SHARED, STILL]).await?;
+    let mut yard = Yard::new(dir, &[SHARED, STILL], CONNECTIONS).await?;
     let keep = Keep::Newest { entries_max: 4_000_000, bytes_max: 3 << 30 };
     let shared = yard.service(SHARED, load.streams, keep).await?;
     shared.delay(Duration::from_millis(load.answer_ms));
@@ -133,7 +136,7 @@ async fn phase(
     flooded: Option<(&'static str, &ApnsSimulator)>,
 ) -> Result<Phase> {
     let stop = CancellationToken::new();
-    let over = AtomicBool::new(false);
+    let (over, queued) = (AtomicBool::new(false), Notify::new());
     let (messages, calls) = (Arc::new(Metronome::default()), Arc::new(Metronome::default()));
     let each = Duration::from_secs(1) / load.rate.max(1);
     let beat = async |metronome: &Arc<Metronome>, channel| {
@@ -143,23 +146,21 @@ async fn phase(
     };
     let flood = async {
         match flooded {
-            Some((app, service)) => flood(yard, app, service, &over, &stop).await,
+            Some((app, service)) => flood(yard, (app, service), &queued, &over, &stop).await,
             None => Ok(()),
         }
     };
     let quiet = async {
         if flooded.is_some() {
-            // The flood comes first.
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::timeout(FLOODED, queued.notified()).await.context("the flood does not queue")?;
         }
         let both = tokio::join!(beat(&messages, Channel::Message), beat(&calls, Channel::Voip));
         over.store(true, Ordering::Release);
-        both
+        anyhow::Ok(both)
     };
-    let (((first, sent), (second, rung)), flooded) = tokio::join!(quiet, flood);
+    let (((first, sent), (second, rung)), ()) = tokio::try_join!(quiet, flood)?;
     sent?;
     rung?;
-    flooded?;
     let arrived = settle(shared, name, load.samples).await;
     stop.cancel();
     tokio::join!(first.finish(), second.finish());
@@ -195,11 +196,11 @@ async fn settle(shared: &ApnsSimulator, name: &str, samples: usize) -> std::coll
     arrivals(shared, |token| token.starts_with(&prefix))
 }
 
-/// Keeps a hundred thousand pushes of the loud organisation waiting until the phase is over.
+/// Keeps a hundred thousand pushes of the loud organisation waiting until the phase is over; says when they are.
 async fn flood(
     yard: &Yard,
-    app: &'static str,
-    service: &ApnsSimulator,
+    (app, service): (&'static str, &ApnsSimulator),
+    queued: &Notify,
     over: &AtomicBool,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -210,6 +211,7 @@ async fn flood(
     while !over.load(Ordering::Acquire) {
         let waiting = source.answers().0.saturating_sub(service.recorder().counts().delivered - before);
         if waiting >= BACKLOG {
+            queued.notify_one();
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use anyhow::{Result, bail};
+use bytes::{Bytes, BytesMut};
 use reveille_federation::message;
-use reveille_sip::Message;
+use reveille_sip::{Message, Method, Name, RequestBuilder};
 use reveille_sip_net::{CloseReason, ConnectError, Flow, Handler, Parcel, Pool, Senders, Target};
 use tokio::sync::Notify;
 
@@ -17,6 +18,9 @@ pub(super) const BRANCH: &str = "z9hG4bKb";
 
 /// Without any answer for so long, the rest is lost.
 const STALLED: Duration = Duration::from_secs(10);
+
+/// For a connection to be there.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Writes the request of a number, whose branch is [`BRANCH`] and that number.
 type Write = Box<dyn Fn(usize) -> Bytes + Send + Sync>;
@@ -137,9 +141,7 @@ impl Source {
 impl Handler for Source {
     fn messages(&self, flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         for response in batch.drain(..) {
-            let branch = response.top_via().ok().and_then(|via| via.branch());
-            let index = branch.and_then(|branch| branch.strip_prefix(BRANCH)?.parse().ok());
-            let Some(index) = index else { continue };
+            let Some(index) = number(&response) else { continue };
             self.answered(index, (self.is_right)(&response));
             if let Some((index, bytes)) = self.next()
                 && flow.send(bytes).is_err()
@@ -161,6 +163,49 @@ impl Senders for Source {
         out::note(&format!("a request was not sent: {error}"));
         self.answered(token as usize, false);
     }
+}
+
+/// The number of the request that this answers, if it is one of ours.
+pub(super) fn number(response: &Message) -> Option<usize> {
+    let branch = response.top_via().ok().and_then(|via| via.branch());
+    branch?.strip_prefix(BRANCH)?.parse().ok()
+}
+
+/// Waits until a pool has so many connections to a target. Each question, from somebody at `from`, asks it for one more.
+pub(super) async fn connected(pool: &Pool, target: &Target, from: &str, count: usize) -> Result<Vec<Arc<Flow>>> {
+    let begun = Instant::now();
+    let mut asked = 0;
+    loop {
+        let flows = pool.flows(target);
+        if flows.len() >= count {
+            return Ok(flows);
+        }
+        if begun.elapsed() > PATIENCE + Duration::from_millis(10) * u32::try_from(count)? {
+            bail!("only {} of {count} connections to {} were made", flows.len(), target.name());
+        }
+        // One for the first; then as many as may well be under way at once.
+        let more = if flows.is_empty() { usize::from(asked == 0) } else { (count - flows.len()).min(64) };
+        for _ in 0..more {
+            pool.send(target, Parcel::new(u64::MAX, question(target.name(), from)))?;
+        }
+        asked += more;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What makes a pool connect, and what every server answers by itself.
+fn question(to: &str, from: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    let written = RequestBuilder::new(&mut out, Method::Options, &format!("sip:{to}"))
+        .header(Name::Via, "SIP/2.0/TLS asks.example;branch=z9hG4bKq")
+        .header(Name::MaxForwards, "1")
+        .header(Name::From, format_args!("<sip:asks@{from}>;tag=1"))
+        .header(Name::To, format_args!("<sip:{to}>"))
+        .header(Name::CallId, "question")
+        .header(Name::CSeq, "1 OPTIONS")
+        .finish();
+    written.expect("the bench's own request can be written");
+    out.freeze()
 }
 
 /// Answers every request with 202 at once.

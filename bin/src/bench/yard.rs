@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,9 +24,9 @@ use reveille_store::SqliteSettings;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::child::{free_port, get, serve};
+use super::child::{free_port, get, resident, serve};
 use super::clearinghouse::{configuration, is_journaled};
-use super::source::BRANCH;
+use super::source::number;
 use crate::demo::layout::Office;
 use crate::simulate::{KEY_ID, TEAM, write};
 
@@ -46,8 +47,8 @@ pub(super) struct Yard {
 }
 
 impl Yard {
-    /// A yard for these apps, whose services are not there yet.
-    pub(super) async fn new(dir: &Path, apps: &[&'static str]) -> Result<Self> {
+    /// A yard for these apps, whose services are not there yet; with so many connections in each lane.
+    pub(super) async fn new(dir: &Path, apps: &[&'static str], connections: RangeInclusive<usize>) -> Result<Self> {
         let ca = Ca::new("Reveille bench authority")?;
         write(dir, "ca.pem", &ca.pem())?;
         let apns = dir.join("apns");
@@ -59,7 +60,7 @@ impl Yard {
         let office = Office { ca: &ca, dir };
         let (listen, ops) = (free_port()?, free_port()?);
         let served_at: Vec<_> = apps.iter().map(|app| (*app, services[app].to_string())).collect();
-        let raw = configuration(&office, listen, ops, &served_at)?;
+        let raw = configuration(&office, listen, ops, &served_at, connections)?;
         write(dir, "clearinghouse.toml", &toml::to_string_pretty(&raw)?)?;
         std::fs::create_dir_all(&raw.store.dir)?;
         let settings = SqliteSettings::open(&raw.settings_path())?;
@@ -104,10 +105,7 @@ impl Yard {
     /// The most memory that it has held, and what it holds now.
     pub(super) fn memory(&self) -> Result<(u64, u64)> {
         let pid = self.pid()?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let now = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: u64 = now.and_then(|value| value.split_whitespace().next()?.parse().ok()).context("VmRSS")?;
-        Ok((process::usage_of(&pid).peak_rss_bytes, kib * 1024))
+        Ok((process::usage_of(&pid).peak_rss_bytes, resident(&pid)?))
     }
 
     /// How many bytes its journal takes on disk.
@@ -184,10 +182,7 @@ impl Handler for Metronome {
     fn messages(&self, _flow: &Arc<Flow>, batch: &mut Vec<Message>) {
         let now = micros();
         for response in batch.drain(..) {
-            let branch = response.top_via().ok().and_then(|via| via.branch());
-            let Some(index) = branch.and_then(|branch| branch.strip_prefix(BRANCH)?.parse::<usize>().ok()) else {
-                continue;
-            };
+            let Some(index) = number(&response) else { continue };
             if !is_journaled(&response) {
                 *self.refused.lock() = Some(format!("{:?}", response.status()));
             } else if let Some(time) = self.times.lock().get_mut(index) {
