@@ -1,7 +1,8 @@
 //! `cargo xtask peers`: what a push to APNs costs others and us, on the same simulator in the same run.
 //!
 //! The others only send. Ours takes a SIP request over mutual TLS, syncs it to disk, sends it, and writes down what
-//! became of it. What counts is the processor's time for each push, which a busy machine changes least.
+//! became of it. What counts is the processor's time for each push, which a busy machine changes least; several rounds
+//! are run, and medians told.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use crate::shell::{run as execute, say};
 
 /// What the clearing house may cost, against the bare loop around the h2 crate.
 const RATIO_MAX: f64 = 2.2;
+/// A noisy moment of the machine decides nothing: medians are told.
+const ROUNDS: usize = 3;
+/// The place of the bare loop among the senders.
+const BARE: usize = 3;
 /// Pushes under way at once: what APNs allows on one connection.
 const IN_FLIGHT: usize = 1000;
 /// The alert that each of them sends: 306 bytes as JSON.
@@ -45,24 +50,45 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let folder = partners::install_peers()?;
     execute(&root, "cargo", &["build", "--release", "--package", "reveille", "--package", "bare-h2"], &[])?;
     let bench = Bench::start(root.join("target/release"), folder)?;
-    let costs = [
-        bench.h2load(pushes)?,
-        bench.told("the h2 crate, bare", &bench.release.join("bare-h2"), &[], pushes)?,
-        // These take far longer for each.
-        bench.told("node-apn", Path::new("node"), &["node-apn/send.js"], pushes / 5)?,
-        bench.told("aioapns", &bench.folder.join("aioapns/venv/bin/python"), &["aioapns/send.py"], pushes / 10)?,
-        bench.ours(pushes)?,
-    ];
-    let [_, bare, .., ours] = &costs;
-    let mut table = format!("{:<48}{:>10}{:>12}{:>10}\n", "", "CPU µs", "pushes/s", "× bare h2");
-    for cost in &costs {
-        let rate = cost.pushes as f64 / cost.seconds;
-        table += &format!("{:<48}{:>10.1}{rate:>12.0}{:>10.2}\n", cost.name, cost.each(), cost.each() / bare.each());
+    let mut rounds = Vec::new();
+    for round in 1..=ROUNDS {
+        say(&format!("── round {round} of {ROUNDS}"));
+        rounds.push([
+            bench.h2load(pushes)?,
+            // These take far longer for each.
+            bench.told("node-apn", Path::new("node"), &["node-apn/send.js"], pushes / 5)?,
+            bench.told("aioapns", &bench.folder.join("aioapns/venv/bin/python"), &["aioapns/send.py"], pushes / 10)?,
+            // One right after the other: what else the machine does falls on both.
+            bench.told("the h2 crate, bare", &bench.release.join("bare-h2"), &[], pushes)?,
+            bench.ours(pushes)?,
+        ]);
     }
+    let (table, ratio) = told(&rounds);
     say(&table);
-    let ratio = ours.each() / bare.each();
     ensure!(ratio <= RATIO_MAX, "ours costs {ratio:.2} times the bare loop; at most {RATIO_MAX} are meant");
+    say(&format!("ours costs {ratio:.2} times the bare loop; at most {RATIO_MAX} are meant"));
     Ok(())
+}
+
+/// The table of medians, and how many times the bare loop ours costs: the median of what each round says.
+fn told(rounds: &[[Cost; 5]]) -> (String, f64) {
+    let mut table = format!("{:<48}{:>10}{:>12}{:>10}   each round\n", "", "CPU µs", "pushes/s", "× bare h2");
+    let mut ratio = 0.0;
+    for (sender, first) in rounds[0].iter().enumerate() {
+        let of = |figure: &dyn Fn(&[Cost; 5]) -> f64| median(rounds.iter().map(figure).collect());
+        let each = of(&|round| round[sender].each());
+        let rate = of(&|round| round[sender].pushes as f64 / round[sender].seconds);
+        // The last one is ours in the end.
+        ratio = of(&|round| round[sender].each() / round[BARE].each());
+        let single: Vec<String> = rounds.iter().map(|round| format!("{:.1}", round[sender].each())).collect();
+        table += &format!("{:<48}{each:>10.1}{rate:>12.0}{ratio:>10.2}   {}\n", first.name, single.join(" "));
+    }
+    (table, ratio)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// The simulator, and what every sender is told of it.
@@ -180,4 +206,26 @@ fn alert() -> String {
             .to_string()
     };
     text(BODY_BYTES - text(0).len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_noisy_round_decides_nothing() {
+        let round = |bare: f64, ours: f64| {
+            let cost = |name, each| Cost { name, pushes: 1000, cpu_us: each * 1000.0, seconds: 0.1 };
+            [cost("h2load", 2.0), cost("node", 80.0), cost("aio", 200.0), cost("bare", bare), cost("ours", ours)]
+        };
+        let (table, ratio) = told(&[round(10.0, 20.0), round(30.0, 90.0), round(10.0, 21.0)]);
+        assert!((ratio - 2.1).abs() < 1e-9, "{ratio}");
+        let ours = table.lines().last().unwrap();
+        assert!(ours.contains("21.0") && ours.ends_with("20.0 90.0 21.0"), "{ours}");
+    }
+
+    #[test]
+    fn the_alert_has_the_size_that_is_meant() {
+        assert_eq!(alert().len(), BODY_BYTES);
+    }
 }
