@@ -131,13 +131,16 @@ pub(crate) async fn run(
     }
 }
 
-/// Jobs of one shard for one clearing house travel together, as many as one body may hold.
+/// Jobs of one shard for one clearing house travel together, as many as one body may hold; calls by themselves, since
+/// what has nothing else in it goes first there.
 fn grouped(batch: &mut Vec<Job>) -> Vec<Vec<Job>> {
     let mut groups: Vec<(usize, Vec<Job>)> = Vec::new();
     for job in batch.drain(..) {
         let bytes = write_body(std::slice::from_ref(&job.request)).len() + 2;
         let fits = |(size, group): &&mut (usize, Vec<Job>)| {
-            group[0].shard == job.shard && group[0].to == job.to && *size + bytes <= BODY_BYTES_MAX
+            let beside = &group[0];
+            let channel = beside.request.channel == job.request.channel;
+            channel && beside.shard == job.shard && beside.to == job.to && *size + bytes <= BODY_BYTES_MAX
         };
         match groups.iter_mut().find(fits) {
             Some((size, group)) => {
@@ -248,6 +251,7 @@ fn seconds(value: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use reveille_core::{Event, IdentityId};
     use reveille_sip::{Limits, parse_datagram};
 
     use super::*;
@@ -341,5 +345,39 @@ mod tests {
         let answers = read_answer(&response(202, text), 2);
         assert!(matches!(&answers[..], [Answered::Taken, Answered::Refused { reason: Reason::NoSuchApp, .. }]));
         assert!(matches!(read_answer(&response(503, ""), 3)[..], [Answered::Later { .. }, _, _]));
+    }
+
+    fn job(number: u128, channel: Channel, shard: usize) -> Job {
+        let event = if channel == Channel::Voip { Event::Call } else { Event::Message };
+        let request = PushRequest {
+            id: PushId::from_u128(number),
+            identity: IdentityId::from_u128(number),
+            event,
+            channel,
+            to: None,
+            sent: Timestamp::from_millis(1),
+            expires: Timestamp::from_millis(2),
+            priority: None,
+            collapse: None,
+            badge: None,
+            alert: None,
+            sound: None,
+            call: None,
+            sealed: None,
+            registered: Timestamp::from_millis(1),
+            traceparent: None,
+            must_understand: Vec::new(),
+        };
+        let user = Aor::new("bob", "contoso.com".parse().unwrap()).unwrap();
+        Job { request, to: "sip:push@push.example.net".into(), user, shard }
+    }
+
+    #[test]
+    fn calls_travel_by_themselves() {
+        let (message, call) = (Channel::Message, Channel::Voip);
+        let mut batch = vec![job(1, message, 0), job(2, call, 0), job(3, message, 0), job(4, call, 1), job(5, call, 0)];
+        let groups = grouped(&mut batch);
+        let numbers = |group: &Vec<Job>| group.iter().map(|job| job.request.id.to_u128()).collect::<Vec<_>>();
+        assert_eq!(groups.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 3], vec![2, 5], vec![4]]);
     }
 }
