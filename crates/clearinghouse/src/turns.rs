@@ -93,7 +93,42 @@ impl<T> Turns<T> {
     }
 }
 
+impl<T> Turns<T> {
+    /// Takes out what is next of those flows that are `chosen`, while others wait on: out of the turn that they have, so that
+    /// in the end nobody is served more for it.
+    pub(crate) fn pop_of(&mut self, chosen: impl Fn(u32) -> bool) -> Option<T> {
+        let place = self.place_of(chosen)?;
+        let line = &mut self.lines[self.ring[place] as usize];
+        if !line.served {
+            (line.served, line.deficit) = (true, line.deficit + QUANTUM);
+        }
+        let (cost, item) = line.waiting.pop_front()?;
+        line.deficit -= cost;
+        self.len -= 1;
+        if line.waiting.is_empty() {
+            line.rest();
+            self.ring.remove(place);
+        }
+        Some(item)
+    }
+
+    /// Whether [`Self::pop_of`] would find something.
+    pub(crate) fn has(&self, chosen: impl Fn(u32) -> bool) -> bool {
+        self.place_of(chosen).is_some()
+    }
+
+    fn place_of(&self, chosen: impl Fn(u32) -> bool) -> Option<usize> {
+        self.ring.iter().position(|&flow| chosen(flow) && self.lines[flow as usize].may_go())
+    }
+}
+
 impl<T> Line<T> {
+    /// Whether its first one has its turn, or would have it now.
+    fn may_go(&self) -> bool {
+        let deficit = if self.served { self.deficit } else { self.deficit + QUANTUM };
+        self.waiting.front().is_some_and(|(cost, _)| *cost <= deficit)
+    }
+
     const fn new() -> Self {
         Self { waiting: VecDeque::new(), deficit: 0, served: false }
     }
@@ -181,6 +216,24 @@ mod tests {
         turns.push(1, 1, (1, 9));
         let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(order, [(0, 0), (2, 0), (1, 9), (0, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn who_is_let_through_uses_up_his_own_turn_and_the_others_keep_theirs() {
+        let half = QUANTUM / 2;
+        let mut turns = Turns::new();
+        for (flow, count) in [(0, 5), (1, 4), (2, 5)] {
+            (0..count).for_each(|number| turns.push(flow, half, (flow, number)));
+        }
+        assert_eq!(turns.pop(), Some((0, 0)), "flow 0 has its turn");
+        assert_eq!(turns.pop_of(|flow| flow == 1), Some((1, 0)));
+        assert_eq!(turns.pop_of(|flow| flow == 1), Some((1, 1)));
+        assert!(!turns.has(|flow| flow == 1), "its turn is used up");
+        assert_eq!((turns.pop_of(|flow| flow == 1), turns.len()), (None, 11));
+        let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(flows(&order), [0, 2, 2, 0, 0, 1, 1, 2, 2, 0, 2]);
+        turns.push(3, 1, (3, 0));
+        assert_eq!((turns.pop_of(|flow| flow == 3), turns.len(), turns.ring.len()), (Some((3, 0)), 0, 0));
     }
 
     /// Numbers that look random and are the same in every run.

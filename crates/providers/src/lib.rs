@@ -15,7 +15,9 @@ mod replies;
 mod sender;
 pub mod tls;
 
-pub use notification::{Alert, Call, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes, Supply};
+pub use notification::{
+    Alert, Call, Demand, EXPIRED_BEFORE_SENDING, Media, Notification, Outcome, Outcomes, Room, Supply,
+};
 pub use sender::{
     Access, Breakers, Broken, Circuits, Health, Patience, Proxy, Sender, SenderConfig, SenderFault, State, Target,
     Which,

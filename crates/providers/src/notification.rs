@@ -179,11 +179,61 @@ pub trait Outcomes: Send + Sync + 'static {
 
 /// Where the pushes of a lane wait until one of its connections has room for them.
 pub trait Supply: Send + Sync + 'static {
-    /// Gives up to `room` pushes in the order in which they are to be sent, and answers whether more wait. Each has its
+    /// Gives up to `room.places` pushes in the order in which they are to be sent, and answers who still waits. Each has its
     /// [`Outcome`], as if it had been offered. Called on a connection's own task: it must neither block nor ask the
     /// sender for anything.
-    fn take(&self, room: usize, give: &mut dyn FnMut(std::sync::Arc<Notification>)) -> bool;
+    fn take(&self, room: Room, give: &mut dyn FnMut(std::sync::Arc<Notification>)) -> Demand;
 }
+
+/// What a connection has room for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// How many pushes.
+    pub places: usize,
+    /// The last of these places, which are kept for organisations that have little under way: a flood that may be answered
+    /// slowly shall not fill every connection, and have others wait for its answers.
+    pub kept: usize,
+}
+
+impl Room {
+    /// What is left of a connection which may have `cap` pushes under way, and is to take no more than `most` at once.
+    pub const fn left(cap: usize, under_way: usize, most: usize) -> Self {
+        let (left, kept) = (cap.saturating_sub(under_way), Self::kept_of(cap));
+        let places = if left < most { left } else { most };
+        Self { places, kept: kept.saturating_sub(left - places) }
+    }
+
+    /// Room for everybody.
+    pub const fn for_all(places: usize) -> Self {
+        Self { places, kept: 0 }
+    }
+
+    /// Whether there are places, and all of them are kept.
+    pub const fn is_kept(self) -> bool {
+        self.places > 0 && self.places <= self.kept
+    }
+
+    /// How many places of a connection are kept; none of one that is as good as closed until it is proven.
+    pub const fn kept_of(cap: usize) -> usize {
+        let share = cap / KEPT_SHARE;
+        if share < KEPT_MAX { share } else { KEPT_MAX }
+    }
+}
+
+/// Who waits in a supply for a connection.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Demand {
+    /// Nobody.
+    None,
+    /// Only organisations that have much under way already.
+    Crowd,
+    /// Somebody for whom places are kept.
+    Quiet,
+}
+
+/// One place in so many is kept, and never more than so many of one connection.
+const KEPT_SHARE: usize = 16;
+const KEPT_MAX: usize = 16;
 
 /// 16 bytes as a lower-case UUID, 8-4-4-4-12 (RFC 9562 §4).
 pub(crate) fn uuid(id: &[u8; 16], out: &mut [u8; 36]) {

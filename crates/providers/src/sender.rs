@@ -29,7 +29,7 @@ pub use gates::{Breakers, Broken, Circuits, Which};
 pub use health::{Health, State};
 pub use proxy::Proxy;
 
-use crate::notification::{Notification, Outcomes, Supply};
+use crate::notification::{Demand, Notification, Outcomes, Supply};
 use crate::tls::{Trust, TrustFault};
 use crate::{apns, fcm};
 
@@ -171,10 +171,10 @@ impl Sender {
         self.lane.queue.serve(supply);
     }
 
-    /// The supply has something: an idle connection, if there is one, comes for it. Not to be called under a lock that
-    /// [`Supply::take`] needs.
-    pub fn wake(&self) {
-        self.lane.queue.wake();
+    /// The supply has something for whoever waits there: an idle connection with room for it, if there is one, comes. Not
+    /// to be called under a lock that [`Supply::take`] needs.
+    pub fn wake(&self, demand: Demand) {
+        self.lane.queue.wake(demand);
     }
 
     /// Takes a push to send; gives it back if the queue is full or the sender has stopped.

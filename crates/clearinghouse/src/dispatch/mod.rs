@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reveille_core::{Channel, Clock, LaneKey, Reason, SipDomain, Timestamp};
 use reveille_federation::PushRequest;
-use reveille_providers::{Sender, Supply};
+use reveille_providers::{Demand, Sender, Supply};
 use reveille_store::{Completed, Journal, StoreError};
 use tokio::sync::Notify;
 use tracing::warn;
@@ -48,8 +48,8 @@ pub trait Outlet: Send + Sync + 'static {
     /// Takes its pushes from `supply` from now on, as it has room for them. Called once.
     fn serve(&self, supply: Arc<dyn Supply>);
 
-    /// The supply has something, for whoever found nothing there before.
-    fn wake(&self);
+    /// The supply may have something, for whoever found nothing there before.
+    fn wake(&self, demand: Demand);
 }
 
 impl Outlet for Arc<Sender> {
@@ -57,8 +57,8 @@ impl Outlet for Arc<Sender> {
         Sender::serve(self, supply);
     }
 
-    fn wake(&self) {
-        Sender::wake(self);
+    fn wake(&self, demand: Demand) {
+        Sender::wake(self, demand);
     }
 }
 

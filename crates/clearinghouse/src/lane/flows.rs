@@ -16,6 +16,9 @@ pub(super) struct Flow {
     pub(super) spill: Spill,
 }
 
+/// Who has fewer pushes under way in one lane is never made to wait until a flood's have been answered.
+const QUIET: usize = 8;
+
 /// Flows by their numbers, which are small and are used again.
 pub(super) struct Flows {
     known: Vec<Option<Flow>>,
@@ -70,6 +73,12 @@ impl Flows {
 
     pub(super) fn look(&self, number: u32) -> &Flow {
         self.known[number as usize].as_ref().expect("a flow is kept while it has pushes")
+    }
+
+    /// Whether a flow has so little under way that a place which is kept is for it. So has one that is gone: what it has left
+    /// in a line is cleared away then.
+    pub(super) fn is_quiet(&self, number: u32) -> bool {
+        self.known[number as usize].as_ref().is_none_or(|flow| flow.under_way < QUIET)
     }
 
     /// All, with their numbers.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use reveille_core::{Channel, LaneKey, SipDomain, Timestamp};
-use reveille_providers::{Notification, Outcome, Supply};
+use reveille_providers::{Demand, Notification, Outcome, Room, Supply};
 
 use self::calls::Calls;
 use self::flows::{Flow, Flows};
@@ -198,11 +198,9 @@ impl Lane {
         for arrival in arrivals {
             state.insert(arrival, &mut coalesced);
         }
-        let waiting = state.waits();
+        let demand = state.demand();
         drop(state);
-        if waiting {
-            self.outlet.wake();
-        }
+        self.outlet.wake(demand);
         coalesced
     }
 
@@ -223,8 +221,9 @@ impl Lane {
                 state.make_ready(slot);
             }
         }
+        let demand = state.demand();
         drop(state);
-        self.outlet.wake();
+        self.outlet.wake(demand);
     }
 
     /// Calls could not be marked, and wait until `at`.
@@ -250,11 +249,9 @@ impl Lane {
                 None => {}
             }
         }
-        let (waiting, put_off) = (state.waits(), state.put_off != before);
+        let (demand, put_off) = (state.demand(), state.put_off != before);
         drop(state);
-        if waiting {
-            self.outlet.wake();
-        }
+        self.outlet.wake(demand);
         put_off
     }
 
@@ -273,11 +270,9 @@ impl Lane {
             state.settle(&outcome, &mut judge, &mut settled);
         }
         settled.is_put_off = state.put_off != before;
-        let waiting = state.waits();
+        let demand = state.demand();
         drop(state);
-        if waiting {
-            self.outlet.wake();
-        }
+        self.outlet.wake(demand);
         settled
     }
 
@@ -305,11 +300,9 @@ impl Lane {
             }
         }
         let next = state.due.next();
-        let waiting = state.waits();
+        let demand = state.demand();
         drop(state);
-        if waiting {
-            self.outlet.wake();
-        }
+        self.outlet.wake(demand);
         next
     }
 
@@ -338,9 +331,8 @@ impl Lane {
 
     /// Wakes a connection if anything waits: it may have been away when it was called.
     pub(crate) fn nudge(&self) {
-        if self.state.lock().waits() {
-            self.outlet.wake();
-        }
+        let demand = self.state.lock().demand();
+        self.outlet.wake(demand);
     }
 
     /// How many pushes are in memory, and whether any is on disk only.
@@ -374,18 +366,18 @@ impl Lane {
 struct Door(Weak<Lane>);
 
 impl Supply for Door {
-    fn take(&self, room: usize, give: &mut dyn FnMut(Arc<Notification>)) -> bool {
+    fn take(&self, room: Room, give: &mut dyn FnMut(Arc<Notification>)) -> Demand {
         let dead = |lane: &Lane, origin: &SipDomain, entry: &Entry| {
             lane.court.dead(origin, &lane.key.app, &entry.push.token, entry.registered)
         };
-        let Some(lane) = self.0.upgrade() else { return false };
-        let (more, marks) = lane.state.lock().take(room, |it, entry| dead(&lane, it, entry), give);
+        let Some(lane) = self.0.upgrade() else { return Demand::None };
+        let (demand, marks) = lane.state.lock().take(room, |it, entry| dead(&lane, it, entry), give);
         if !marks.is_empty()
             && let Some(dispatch) = lane.dispatch.upgrade()
         {
             dispatch.mark_calls(&lane, marks);
         }
-        more
+        demand
     }
 }
 

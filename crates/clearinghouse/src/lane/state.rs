@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
 use reveille_core::{Channel, SipDomain, Timestamp};
-use reveille_providers::{Notification, Outcome};
+use reveille_providers::{Demand, Notification, Outcome, Room};
 use reveille_store::Stretch;
 
 use super::calls::Calls;
@@ -43,18 +43,18 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Gives connections what they have room for. A push whose token is `dead` by now stays, and ends. Answers whether more
-    /// wait, and which calls are to be marked for the room that is left.
+    /// Gives connections what they have room for. A push whose token is `dead` by now stays, and ends. Answers who waits
+    /// still, and which calls are to be marked for the room that is left.
     pub(super) fn take(
         &mut self,
-        room: usize,
+        room: Room,
         dead: impl Fn(&SipDomain, &Entry) -> Option<Timestamp>,
         give: &mut dyn FnMut(Arc<Notification>),
-    ) -> (bool, Vec<Mark>) {
+    ) -> (Demand, Vec<Mark>) {
         let mut given = 0;
-        for _ in 0..room {
+        while given < room.places {
             let next = match self.channel {
-                Channel::Message => self.turns.pop(),
+                Channel::Message => self.next(room.places - given > room.kept),
                 Channel::Voip => self.calls.pop(),
             };
             let Some((slot, ticket)) = next else { break };
@@ -71,20 +71,36 @@ impl State {
             given += 1;
             give(Arc::clone(&entry.push));
         }
-        let marks = match self.channel {
-            Channel::Message => Vec::new(),
-            Channel::Voip => self.next_marks(room - given),
-        };
-        let waits = self.waits();
-        self.calls.came(if waits { 0 } else { room - given - marks.len() });
-        (waits, marks)
+        match self.channel {
+            Channel::Message => (self.demand(), Vec::new()),
+            Channel::Voip => self.take_marks(Room { places: room.places - given, ..room }, given),
+        }
+    }
+
+    /// The calls that are to be marked for the room that is left where so many were `given`, and who waits still.
+    fn take_marks(&mut self, room: Room, given: usize) -> (Demand, Vec<Mark>) {
+        let marks = self.next_marks(room);
+        let demand = self.demand();
+        let free = room.places.saturating_sub(room.kept + marks.len());
+        self.calls.came(if demand == Demand::None { free } else { 0 });
+        if given + marks.len() == 0 && room.places > room.kept {
+            // Nothing more is marked until what is being marked has been: then somebody is woken.
+            return (Demand::None, marks);
+        }
+        (demand, marks)
+    }
+
+    /// Who is next: with `all` whoever has his turn, otherwise of those only who have little under way.
+    fn next(&mut self, all: bool) -> Option<(u32, u32)> {
+        let Self { turns, flows, .. } = self;
+        if all { turns.pop() } else { turns.pop_of(|flow| flows.is_quiet(flow)) }
     }
 
     /// The calls whose turn it is, as many as a connection has room for: they are about to be sent.
-    fn next_marks(&mut self, room: usize) -> Vec<Mark> {
-        let (most, mut marks) = (self.calls.markable(room), Vec::new());
+    fn next_marks(&mut self, room: Room) -> Vec<Mark> {
+        let (most, mut marks) = (self.calls.markable(room.places), Vec::new());
         while marks.len() < most
-            && let Some((slot, ticket)) = self.turns.pop()
+            && let Some((slot, ticket)) = self.next(most - marks.len() > room.kept)
         {
             if let Some(entry) = self.shelf.at(slot).filter(|entry| entry.waits_with(ticket)) {
                 entry.place = Place::Marking;
@@ -95,9 +111,15 @@ impl State {
         marks
     }
 
-    /// Whether anything waits for a connection.
-    pub(super) fn waits(&self) -> bool {
-        self.turns.len() > 0 || self.calls.are_ready()
+    /// Who waits for a connection. A call that is marked takes any place.
+    pub(super) fn demand(&self) -> Demand {
+        if self.turns.len() == 0 && !self.calls.are_ready() {
+            Demand::None
+        } else if self.calls.are_ready() || self.turns.has(|flow| self.flows.is_quiet(flow)) {
+            Demand::Quiet
+        } else {
+            Demand::Crowd
+        }
     }
 
     /// How many pushes of one organisation may be in memory at this moment.

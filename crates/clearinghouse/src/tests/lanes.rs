@@ -41,6 +41,30 @@ async fn a_push_of_a_quiet_organisation_waits_for_one_turn_of_a_flood_and_not_fo
 }
 
 #[tokio::test]
+async fn a_flood_that_waits_for_its_answers_leaves_places_and_a_quiet_organisation_waits_for_none_of_them() {
+    let house = House::new().await;
+    house.messages.kept.store(6, Ordering::SeqCst);
+    house.messages.room.store(100, Ordering::SeqCst);
+    let flood: Vec<PushRequest> = (1..=300).map(message).collect();
+    house.flood("contoso.com", &flood).await;
+    assert_eq!(house.messages.keys().len(), 94, "the flood has what is not kept, and no answer has come");
+    for number in 1001..=1003 {
+        house.submit("fabrikam.com", &[message(number)]).await.unwrap();
+    }
+    assert_eq!(house.messages.pushes()[94..], [1001, 1002, 1003].map(id), "at once, each");
+    // What is kept is for whoever has little under way, and not for another flood.
+    house.messages.room.store(50, Ordering::SeqCst);
+    house.messages.kept.store(50, Ordering::SeqCst);
+    let second: Vec<PushRequest> = (2001..=2100).map(message).collect();
+    house.flood("fabrikam.com", &second).await;
+    assert_eq!(house.messages.pushes()[97..], [2001, 2002, 2003, 2004, 2005].map(id));
+    // Answers make room: the turns go on where they were, and nobody is left behind.
+    house.messages.room.store(1000, Ordering::SeqCst);
+    house.dispatch.pump();
+    assert_eq!(house.messages.keys().len(), 403);
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_of_one_organisation_leave_the_others_their_places_and_their_order() {
     let house = House::with_window(1000).await;
     house.messages.room.store(0, Ordering::SeqCst);

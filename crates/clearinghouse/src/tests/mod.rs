@@ -28,7 +28,7 @@ use reveille_core::{
 use reveille_federation::policy::{readmit, trusted_edge};
 use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
-use reveille_providers::{Notification, Outcome, Outcomes as _, Supply};
+use reveille_providers::{Demand, Notification, Outcome, Outcomes as _, Room as Places, Supply};
 use reveille_store::{
     Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Room,
     SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
@@ -251,6 +251,8 @@ struct FakeLane {
     journal: Arc<Moody>,
     supply: Arc<OnceLock<Arc<dyn Supply>>>,
     room: Arc<AtomicUsize>,
+    /// How much of that is kept for organisations with little under way.
+    kept: Arc<AtomicUsize>,
     offered: Arc<Mutex<Vec<Notification>>>,
     /// For each push in `offered`: whether the file said that it may be on its way.
     marked: Arc<Mutex<Vec<bool>>>,
@@ -261,9 +263,13 @@ impl Outlet for FakeLane {
         assert!(self.supply.set(supply).is_ok(), "it is served once");
     }
 
-    fn wake(&self) {
+    fn wake(&self, demand: Demand) {
+        if demand == Demand::None {
+            return;
+        }
         let mut taken = Vec::new();
-        let room = self.room.load(Ordering::SeqCst);
+        let (places, kept) = (self.room.load(Ordering::SeqCst), self.kept.load(Ordering::SeqCst));
+        let room = Places { places, kept };
         self.supply.get().expect("it is served before it is woken").take(room, &mut |push| taken.push(push));
         self.room.fetch_sub(taken.len(), Ordering::SeqCst);
         for push in taken {
@@ -326,6 +332,7 @@ impl House {
             journal: Arc::clone(&journal),
             supply: Arc::default(),
             room: Arc::new(AtomicUsize::new(1_000_000)),
+            kept: Arc::default(),
             offered: Arc::default(),
             marked: Arc::default(),
         };

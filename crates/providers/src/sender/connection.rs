@@ -26,7 +26,7 @@ use super::gates::Lesson;
 use super::papers::Papers;
 use super::pool::Lane;
 use super::queue::Waiting;
-use crate::notification::{EXPIRED_BEFORE_SENDING, Outcome};
+use crate::notification::{EXPIRED_BEFORE_SENDING, Outcome, Room};
 use times::Times;
 
 /// The task of one connection. It ends when the connection has.
@@ -121,13 +121,13 @@ impl Connection {
         }
         self.cap = requests.current_max_send_streams();
         let cap = self.cap.min(self.lane.config.in_flight_max);
-        let room = cap.saturating_sub(self.flights.len());
-        if room == 0 || self.rests() {
+        let room = Room::left(cap, self.flights.len(), BATCH_MAX);
+        if room.places == 0 || self.rests() {
             return false;
         }
         let (room, probe) = match self.way(cx) {
-            Way::Free => (room.min(BATCH_MAX), false),
-            Way::Probe => (1, true),
+            Way::Free => (room, false),
+            Way::Probe => (Room::for_all(1), true),
             Way::Shut => return false,
         };
         let now = self.lane.clock.now();
@@ -136,7 +136,7 @@ impl Connection {
             return false;
         };
         let mut taken = std::mem::take(&mut self.taken);
-        self.lane.queue.take(room, &mut taken, self.number, cx.waker());
+        let more = self.lane.queue.take(room, &mut taken, self.number, cx.waker());
         let (count, before) = (taken.len(), self.flights.len());
         if count > 0 {
             self.write(&mut taken, &authorization, now, probe, cx);
@@ -147,11 +147,11 @@ impl Connection {
             return false;
         }
         // APNs allows one stream before the first answer: that is no sign of a crowd.
-        if count == room && self.proven && self.flights.len() >= cap {
+        if more && self.proven && self.flights.len() + Room::kept_of(cap) >= cap {
             self.lane.crowded();
         }
         // All that was asked for has come, and there is room left: the batch was small, or some were not sent.
-        count == room && (room == BATCH_MAX || self.flights.len() < before + count)
+        count == room.places && (count == BATCH_MAX || self.flights.len() < before + count)
     }
 
     /// Whether circuits let pushes through. Where they do not, whoever closes them wakes us by way of the queue.
@@ -178,7 +178,7 @@ impl Connection {
         let now = self.lane.clock.now();
         loop {
             let mut taken = std::mem::take(&mut self.taken);
-            self.lane.queue.take(BATCH_MAX, &mut taken, self.number, cx.waker());
+            self.lane.queue.take(Room::for_all(BATCH_MAX), &mut taken, self.number, cx.waker());
             let more = !taken.is_empty();
             self.done.extend(taken.drain(..).map(|Waiting { push, .. }| {
                 let reason = format!("{word}: not sent, since the provider has refused the app");

@@ -9,7 +9,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::notification::{Notification, Supply};
+use crate::notification::{Demand, Notification, Room, Supply};
 
 /// A lane's queue. Connections that find it empty leave their waker, and each offer wakes one of them.
 pub(super) struct Queue {
@@ -21,8 +21,17 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct Inner {
     waiting: VecDeque<Waiting>,
-    idle: Vec<(usize, Waker)>,
+    idle: Vec<Idle>,
     open: bool,
+}
+
+/// A connection that has found nothing.
+#[derive(Debug)]
+struct Idle {
+    number: usize,
+    waker: Waker,
+    /// Whether all the room that it had is kept for organisations with little under way.
+    is_kept: bool,
 }
 
 /// One push and since when it waits.
@@ -41,14 +50,14 @@ impl Queue {
     /// Where pushes are to be had besides those that are offered. The first call counts.
     pub(super) fn serve(&self, supply: Arc<dyn Supply>) {
         if self.supply.set(supply).is_ok() {
-            self.wake();
+            self.wake(Demand::Quiet);
         }
     }
 
-    /// Wakes one idle connection: the supply has something.
-    pub(super) fn wake(&self) {
-        let woken = self.inner.lock().idle.pop();
-        if let Some((_, waker)) = woken {
+    /// Wakes one idle connection that has room for whoever waits in the supply.
+    pub(super) fn wake(&self, demand: Demand) {
+        let woken = self.inner.lock().idle_for(demand);
+        if let Some(waker) = woken {
             waker.wake();
         }
     }
@@ -60,46 +69,49 @@ impl Queue {
             return Err(push);
         }
         inner.waiting.push_back(Waiting { push: Arc::new(push), since: now });
-        let woken = inner.idle.pop();
+        let woken = inner.idle_for(Demand::Quiet);
         drop(inner);
-        if let Some((_, waker)) = woken {
+        if let Some(waker) = woken {
             waker.wake();
         }
         Ok(())
     }
 
-    /// Moves up to `room` pushes into `into`: what was offered first, then from the supply. If there is none, `waker`
-    /// is kept under the number of its connection and woken when one comes.
-    pub(super) fn take(&self, room: usize, into: &mut VecDeque<Waiting>, connection: usize, waker: &Waker) {
+    /// Moves as many pushes into `into` as there is room for: what was offered first, then from the supply, whose last
+    /// places are kept. If there is none, `waker` is kept under the number of its connection and woken when one comes.
+    /// Answers whether more wait.
+    pub(super) fn take(&self, room: Room, into: &mut VecDeque<Waiting>, connection: usize, waker: &Waker) -> bool {
         // The supply is asked under this lock, and rings only after it has let go of its own: whoever finds nothing is
         // on the list before the ring can come.
         let mut inner = self.inner.lock();
-        let count = room.min(inner.waiting.len());
+        let count = room.places.min(inner.waiting.len());
         into.extend(inner.waiting.drain(..count));
-        let mut more = !inner.waiting.is_empty();
-        if count < room
+        let mut demand = if inner.waiting.is_empty() { Demand::None } else { Demand::Quiet };
+        if count < room.places
             && inner.open
             && let Some(supply) = self.supply.get()
         {
             let since = Instant::now();
-            more = supply.take(room - count, &mut |push| into.push_back(Waiting { push, since }));
+            let room = Room { places: room.places - count, kept: room.kept };
+            demand = supply.take(room, &mut |push| into.push_back(Waiting { push, since }));
         }
         // A bell that rang for a connection which is at work, and may be full by now, would be lost.
-        inner.idle.retain(|(idle, _)| *idle != connection);
+        inner.idle.retain(|idle| idle.number != connection);
         // What one connection has no room for, another may have.
-        let woken = if more { inner.idle.pop() } else { None };
+        let woken = inner.idle_for(demand);
         if into.is_empty() {
-            inner.wait(connection, waker);
+            inner.wait(connection, waker, room.is_kept());
         }
         drop(inner);
-        if let Some((_, waker)) = woken {
+        if let Some(waker) = woken {
             waker.wake();
         }
+        demand != Demand::None
     }
 
     /// Keeps `waker` without taking anything: the connection cannot send yet.
     pub(super) fn wait(&self, connection: usize, waker: &Waker) {
-        self.inner.lock().wait(connection, waker);
+        self.inner.lock().wait(connection, waker, false);
     }
 
     /// Puts back what was taken and not written, in its old order, in front.
@@ -113,8 +125,8 @@ impl Queue {
     /// Wakes every idle connection but `gone`, whose waker is thrown away.
     pub(super) fn nudge(&self, gone: Option<usize>) {
         let idle = std::mem::take(&mut self.inner.lock().idle);
-        for (connection, waker) in idle {
-            if Some(connection) != gone {
+        for Idle { number, waker, .. } in idle {
+            if Some(number) != gone {
                 waker.wake();
             }
         }
@@ -154,11 +166,25 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Inner {
-    fn wait(&mut self, connection: usize, waker: &Waker) {
-        match self.idle.iter_mut().find(|(known, _)| *known == connection) {
-            Some((_, kept)) => kept.clone_from(waker),
-            None => self.idle.push((connection, waker.clone())),
+    fn wait(&mut self, number: usize, waker: &Waker, is_kept: bool) {
+        match self.idle.iter_mut().find(|idle| idle.number == number) {
+            Some(idle) => {
+                idle.waker.clone_from(waker);
+                idle.is_kept = is_kept;
+            }
+            None => self.idle.push(Idle { number, waker: waker.clone(), is_kept }),
         }
+    }
+
+    /// Takes out an idle connection that has room for whoever waits, the one with room for everybody first.
+    fn idle_for(&mut self, demand: Demand) -> Option<Waker> {
+        let free = || self.idle.iter().rposition(|idle| !idle.is_kept);
+        let found = match demand {
+            Demand::None => None,
+            Demand::Crowd => free(),
+            Demand::Quiet => free().or_else(|| self.idle.len().checked_sub(1)),
+        };
+        Some(self.idle.swap_remove(found?).waker)
     }
 }
 
@@ -201,7 +227,7 @@ mod tests {
         queue.offer(push(2), Instant::now()).unwrap();
         assert_eq!(queue.offer(push(3), Instant::now()).unwrap_err().key, 3);
         let mut taken = VecDeque::new();
-        queue.take(1, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(1), &mut taken, 0, Waker::noop());
         assert_eq!((queue.room(), queue.len()), (1, 1));
         queue.close();
         assert_eq!((queue.offer(push(3), Instant::now()).unwrap_err().key, queue.room()), (3, 0));
@@ -212,10 +238,10 @@ mod tests {
         let queue = Queue::new(9);
         (1..=4).for_each(|key| queue.offer(push(key), Instant::now()).unwrap());
         let mut taken = VecDeque::new();
-        queue.take(3, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(3), &mut taken, 0, Waker::noop());
         taken.pop_front();
         queue.give_back(&mut taken);
-        queue.take(9, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(9), &mut taken, 0, Waker::noop());
         assert_eq!(keys(taken), [2, 3, 4]);
     }
 
@@ -224,9 +250,9 @@ mod tests {
         let queue = Queue::new(9);
         let ((first, first_waker), (second, second_waker)) = (bell(), bell());
         let mut none = VecDeque::new();
-        queue.take(9, &mut none, 0, &first_waker);
-        queue.take(9, &mut none, 0, &first_waker);
-        queue.take(9, &mut none, 1, &second_waker);
+        queue.take(Room::for_all(9), &mut none, 0, &first_waker);
+        queue.take(Room::for_all(9), &mut none, 0, &first_waker);
+        queue.take(Room::for_all(9), &mut none, 1, &second_waker);
         let rung = || first.0.load(Ordering::Relaxed) + second.0.load(Ordering::Relaxed);
         for (key, expected) in [(1, 1), (2, 2), (3, 2)] {
             queue.offer(push(key), Instant::now()).unwrap();
@@ -260,12 +286,12 @@ mod tests {
     struct Numbers(Mutex<std::ops::Range<u64>>);
 
     impl Supply for Numbers {
-        fn take(&self, room: usize, give: &mut dyn FnMut(Arc<Notification>)) -> bool {
+        fn take(&self, room: Room, give: &mut dyn FnMut(Arc<Notification>)) -> Demand {
             let mut numbers = self.0.lock();
-            for key in numbers.by_ref().take(room) {
+            for key in numbers.by_ref().take(room.places - room.kept) {
                 give(Arc::new(push(key)));
             }
-            !numbers.is_empty()
+            if numbers.is_empty() { Demand::None } else { Demand::Crowd }
         }
     }
 
@@ -275,9 +301,9 @@ mod tests {
         queue.serve(Arc::new(Numbers(Mutex::new(1..10))));
         queue.offer(push(100), Instant::now()).unwrap();
         let mut taken = VecDeque::new();
-        queue.take(4, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(4), &mut taken, 0, Waker::noop());
         assert_eq!(keys(std::mem::take(&mut taken)), [100, 1, 2, 3]);
-        queue.take(9, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(9), &mut taken, 0, Waker::noop());
         assert_eq!((keys(taken), queue.len()), (vec![4, 5, 6, 7, 8, 9], 0));
     }
 
@@ -286,17 +312,17 @@ mod tests {
         let queue = Queue::new(9);
         let ((first, first_waker), (second, second_waker)) = (bell(), bell());
         let mut taken = VecDeque::new();
-        queue.take(9, &mut taken, 1, &second_waker);
+        queue.take(Room::for_all(9), &mut taken, 1, &second_waker);
         queue.serve(Arc::new(Numbers(Mutex::new(1..4))));
         assert_eq!(second.0.load(Ordering::Relaxed), 1, "whoever waits already is told of the supply");
-        queue.take(0, &mut taken, 1, &second_waker);
-        queue.take(2, &mut taken, 0, &first_waker);
+        queue.take(Room::for_all(0), &mut taken, 1, &second_waker);
+        queue.take(Room::for_all(2), &mut taken, 0, &first_waker);
         assert_eq!((taken.len(), second.0.load(Ordering::Relaxed)), (2, 2));
-        queue.take(9, &mut taken, 1, &second_waker);
+        queue.take(Room::for_all(9), &mut taken, 1, &second_waker);
         assert_eq!(taken.len(), 3);
         taken.clear();
-        queue.take(9, &mut taken, 0, &first_waker);
-        queue.wake();
+        queue.take(Room::for_all(9), &mut taken, 0, &first_waker);
+        queue.wake(Demand::Crowd);
         assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (1, 2));
     }
 
@@ -306,7 +332,25 @@ mod tests {
         queue.serve(Arc::new(Numbers(Mutex::new(1..10))));
         queue.close();
         let mut taken = VecDeque::new();
-        queue.take(9, &mut taken, 0, Waker::noop());
+        queue.take(Room::for_all(9), &mut taken, 0, Waker::noop());
         assert_eq!(taken.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_whose_room_is_kept_is_woken_for_the_quiet_and_for_nobody_else() {
+        let queue = Queue::new(9);
+        let ((first, first_waker), (second, second_waker)) = (bell(), bell());
+        let rung = || (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed));
+        queue.serve(Arc::new(Numbers(Mutex::new(1..10))));
+        let mut taken = VecDeque::new();
+        assert!(queue.take(Room { places: 3, kept: 3 }, &mut taken, 0, &first_waker), "more wait");
+        assert_eq!(taken.len(), 0);
+        queue.wake(Demand::Crowd);
+        assert_eq!(rung(), (0, 0));
+        queue.wait(1, &second_waker);
+        queue.wake(Demand::Quiet);
+        assert_eq!(rung(), (0, 1), "whoever has room for everybody comes first");
+        queue.wake(Demand::Quiet);
+        assert_eq!(rung(), (1, 1));
     }
 }
