@@ -14,7 +14,7 @@ pub(super) async fn serve(config: &Path) -> Result<Child> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["serve", "--ready-fd", "1", "--config"])
         .arg(config)
-        .env("REVEILLE_LOG", "warn")
+        .env("REVEILLE_LOG", std::env::var_os("REVEILLE_LOG").unwrap_or_else(|| "warn".into()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

@@ -26,6 +26,11 @@ use crate::server::{Part, StartError};
 use crate::tls::Side;
 use crate::vitals::Doors;
 
+/// Answers that wait for one of our edges to read them. What the journal takes in one sync is answered at one instant, and
+/// under load that is as many as may wait for it (32,768), all of which may have come over one connection: that many
+/// answers are no sign that the edge has stopped reading.
+const ANSWERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Starts a clearing house; answers its part and what status pages show of it.
 pub(crate) fn start(
     config: &Config,
@@ -35,7 +40,7 @@ pub(crate) fn start(
 ) -> Result<(Part, House), StartError> {
     let tls = Side::read("clearinghouse.tls", &config.tls, ClientAuth::Required)?.known_as([&config.name]);
     let at = config.listen;
-    let limits = ListenLimits::default();
+    let limits = ListenLimits { queued_bytes_max: ANSWERS_BYTES_MAX, ..ListenLimits::default() };
     let mut doors = Doors::default();
     let listener = doors.open("clearinghouse.listen", at, Listener::tls(at, Arc::clone(&tls.server), limits))?;
     let rest = config.rest.as_ref().map(|rest| rest::open(rest, &config.domain, &store.dir)).transpose()?;

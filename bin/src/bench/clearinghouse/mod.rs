@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 pub(super) use house::configuration;
 pub(super) use push::{is_journaled, message, request};
@@ -37,7 +37,10 @@ pub(crate) struct Load {
     /// Over how many connections
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Then also: at half that rate, at twice that rate, pushes that queue, and a push service that is far away
+    /// What else is measured then
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PHASE")]
+    also: Vec<Phase>,
+    /// All of them
     #[arg(long)]
     all: bool,
     /// How long half and twice the rate are offered
@@ -57,7 +60,25 @@ pub(crate) struct Load {
     pub(super) json: bool,
 }
 
+/// What can be measured besides as much as goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Phase {
+    /// At half the rate that goes
+    Half,
+    /// Pushes that wait, their push service being away
+    Queued,
+    /// At twice the rate that goes
+    Overload,
+    /// With a push service that is far away
+    Distance,
+}
+
 impl Load {
+    /// What is measured besides.
+    fn also(&self) -> &[Phase] {
+        if self.all { Phase::value_variants() } else { &self.also }
+    }
+
     /// Over how many connections an edge comes, with how many requests under way.
     fn wide(&self) -> (usize, usize) {
         (self.connections, self.in_flight)
@@ -116,18 +137,17 @@ pub(super) async fn measure(load: &Load, dir: &Path) -> Result<Outcome> {
     let most = most(load, &dir.join("most")).await?;
     let complete = most.accepted == load.pushes as u64;
     let mut whole = Outcome { text: most.to_text(load), json: most.to_json(load), complete };
-    if load.all {
-        for (name, part) in [
-            ("half", steady::measure(load, &dir.join("half"), most.rate() / 2.0).await?),
-            ("queued", steady::queue(load, &dir.join("queued")).await?),
-            ("overload", overload::measure(load, &dir.join("overload"), most.rate()).await?),
-            ("distance", distance::measure(load, &dir.join("distance")).await?),
-        ] {
-            whole.text.push('\n');
-            whole.text.push_str(&part.text);
-            whole.json[name] = part.json;
-            whole.complete &= part.complete;
-        }
+    for phase in load.also() {
+        let (name, part) = match phase {
+            Phase::Half => ("half", steady::measure(load, &dir.join("half"), most.rate() / 2.0).await?),
+            Phase::Queued => ("queued", steady::queue(load, &dir.join("queued")).await?),
+            Phase::Overload => ("overload", overload::measure(load, &dir.join("overload"), most.rate()).await?),
+            Phase::Distance => ("distance", distance::measure(load, &dir.join("distance")).await?),
+        };
+        whole.text.push('\n');
+        whole.text.push_str(&part.text);
+        whole.json[name] = part.json;
+        whole.complete &= part.complete;
     }
     Ok(whole)
 }
