@@ -3,35 +3,34 @@
 
 #![allow(clippy::disallowed_methods, reason = "the test plays a partner, and partners have the wall clock")]
 
+#[path = "support/house.rs"]
+mod house;
 #[path = "backup/load.rs"]
 mod load;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use reveille_core::delivery::PushState;
 use reveille_core::{Channel, Reason, Timestamp};
-use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, ProviderKey};
-use reveille_sim::certs::{Ca, Leaf, apns_key};
+use reveille_sim::apns::{ApnsPush, ApnsSimulator};
 use reveille_sim::phone::{Phone, PhoneOptions, RawSip};
 use reveille_sim::recorder::{Entry, Push as _, Query};
-use reveille_sip_net::{Identity, TlsClient, TrustRoots};
+use reveille_sip_net::TlsClient;
 use reveille_store::{HomeStore as _, Journal as _, SqliteHome, SqliteJournal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use house::{App, House, app_of, free_address};
 use load::Load;
-use support::{Demo, Finished, Folder, Process, STEP, json, reveille, run};
+use support::{Demo, Finished, STEP, run};
 
 const TEAM: &str = "BACKUPTEAM";
 const KEY_ID: &str = "BACKUPKEY1";
 const APP: &str = "org.reveille.backup";
-const HOUSE: &str = "house.push.example.net";
-const EDGE: &str = "edge.push.example.net";
 /// A device whose app seals.
 const TOKEN: &str = "5ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea15ea1";
 /// Whatever happens, the test ends.
@@ -65,18 +64,18 @@ async fn under_load() -> Result<()> {
     let before = world.apns.recorder().latest();
     world.apns.release();
     timeout(STEP, world.apns.recorder().wait(Query { after: before + 300, ..Query::default() })).await?;
-    world.kill()?;
+    world.house.kill()?;
     stop.cancel();
     let mut load = load.await?;
 
-    let verified = world.run(&["backup", "verify", "BACKUP"]).await?;
+    let verified = world.house.run(&["backup", "verify", "BACKUP"]).await?;
     ensure!(verified.code == 0 && verified.out.contains("is good"), "{} {}", verified.out, verified.err);
     let exists = world.reveille(&["restore", "--from", "BACKUP"]).await?;
     ensure!(exists.code == 1 && exists.err.contains("--force"), "{}", exists.err);
     let restored = world.reveille(&["restore", "--force", "--from", "BACKUP"]).await?;
     ensure!(restored.code == 0, "not restored: {}", restored.err);
     ensure!(restored.err.contains("end as outcome-unknown"), "the backup met no open call: {}", restored.err);
-    world.revive().await?;
+    world.house.start()?;
     world.until_idle().await?;
     let link = world.connect().await?;
     let repeated = load.repeat_unanswered(link).await?;
@@ -91,8 +90,8 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
     let handle = world.sealed().await?;
     let taken = world.reveille(&["backup", "--to", "BACKUP"]).await?;
     ensure!(taken.code == 0, "no backup: {}", taken.err);
-    world.kill()?;
-    let (backup, store) = (world.folder.path().join("BACKUP"), world.folder.path().join("store"));
+    world.house.kill()?;
+    let (backup, store) = (world.house.folder.path().join("BACKUP"), world.house.folder.path().join("store"));
     let there = std::fs::read(store.join("clearinghouse.db"))?;
     let (manifest, journal) = (backup.join("manifest.json"), backup.join("clearinghouse.db"));
     let (written, whole) = (std::fs::read_to_string(&manifest)?, std::fs::read(&journal)?);
@@ -111,7 +110,7 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
         put(&manifest, manifest_now.as_deref().map(str::as_bytes))?;
         put(&journal, journal_now.as_deref())?;
         for args in [&["backup", "verify", "BACKUP"][..], &["restore", "--force", "--from", "BACKUP"][..]] {
-            let ended = if args[0] == "backup" { world.run(args).await? } else { world.reveille(args).await? };
+            let ended = if args[0] == "backup" { world.house.run(args).await? } else { world.reveille(args).await? };
             // Of whom it is matters to whoever puts it back.
             if args[0] == "backup" && part.starts_with("of fabrikam.com") {
                 continue;
@@ -123,14 +122,14 @@ async fn a_backup_that_is_not_whole_or_not_as_it_was_is_said_to_be_so_and_change
     put(&manifest, Some(written.as_bytes()))?;
     put(&journal, Some(&whole))?;
     // An empty store needs no force, and comes up with what was wanted and with its keys.
-    std::fs::rename(&store, world.folder.path().join("lost"))?;
-    std::fs::remove_dir_all(world.folder.path().join("handle-keys"))?;
+    std::fs::rename(&store, world.house.folder.path().join("lost"))?;
+    std::fs::remove_dir_all(world.house.folder.path().join("handle-keys"))?;
     let restored = world.reveille(&["restore", "--from", "BACKUP"]).await?;
     ensure!(restored.code == 0, "not restored: {}", restored.err);
-    world.revive().await?;
-    let keys = world.shell("Get-CsPushHandleKey").await?;
+    world.house.start()?;
+    let keys = world.house.shell("Get-CsPushHandleKey").await?;
     ensure!(keys.contains("sealing"), "{keys}");
-    let app = world.shell("Get-CsPushApp").await?;
+    let app = world.house.shell("Get-CsPushApp").await?;
     ensure!(app.contains(APP), "{app}");
     // A handle that was sealed before still opens.
     let mut load = Load::to(&handle);
@@ -208,155 +207,59 @@ fn put(path: &std::path::Path, bytes: Option<&[u8]>) -> Result<()> {
 
 /// The provider, the clearing house, and the edge's identity.
 struct World {
-    folder: Folder,
+    house: House,
     apns: ApnsSimulator,
-    house: Option<Process>,
-    listen: SocketAddr,
-    ops: SocketAddr,
     edge: TlsClient,
 }
 
 impl World {
     async fn start() -> Result<Self> {
-        let folder = Folder::new("backup")?;
-        let ca = Ca::new("Backup test authority")?;
-        folder.write("ca.pem", &ca.pem())?;
-        let key = apns_key()?;
-        folder.write("apns.p8", &key.p8_pem)?;
-        let mut options = ApnsOptions::new(ca.issue(Leaf::new("localhost", &["localhost", "127.0.0.1"]))?);
-        options.keys = vec![ProviderKey::new(TEAM, KEY_ID, key.public_key)];
-        let apns = ApnsSimulator::start(options).await?;
-        let house = ca.issue(Leaf::new(HOUSE, &[HOUSE]))?;
-        folder.write("house.pem", &house.chain_pem())?;
-        folder.write("house.key", &house.key_pem())?;
-        let edge = ca.issue(Leaf::new(EDGE, &[EDGE]))?;
-        let identity = Identity::from_pem(edge.chain_pem().as_bytes(), edge.key_pem().as_bytes())?;
-        let edge = TlsClient::new(Some(&identity), &TrustRoots::from_pem(ca.pem().as_bytes())?);
-        let (listen, ops, nobody) = (free_address()?, free_address()?, free_address()?);
-        let config = format!(
-            r#"
-            [store]
-            dir = "store"
-            [admin]
-            socket = "s/a.sock"
-            [ops]
-            listen = "{ops}"
-            [clearinghouse]
-            name = "{HOUSE}"
-            domain = "push.example.net"
-            tls = {{ certificate = "house.pem", key = "house.key", roots = "ca.pem" }}
-            listen = "{listen}"
-            edges = ["{EDGE}"]
-            edge = {{ name = "{EDGE}", address = "{nobody}" }}
-            handles = {{ keys = "handle-keys" }}
-            [[clearinghouse.apps]]
-            provider = "apns"
-            app = "{APP}"
-            credential = "apns.p8"
-            team = "{TEAM}"
-            key_id = "{KEY_ID}"
-            server = "{}"
-            roots = "ca.pem"
-            "#,
-            apns.addr()
-        );
-        folder.write("clearinghouse.toml", &config)?;
-        let app = format!(r#"{{"settings": [{{"Kind": "PushApp", "Identity": "{APP}", "Serves": ["contoso.com"]}}]}}"#);
-        let wanted = folder.write("settings.json", &app)?;
-        let mut world = Self { folder, apns, house: None, listen, ops, edge };
-        let wanted = wanted.display().to_string();
-        let imported = world.run(&["settings", "import", "-c", "CONFIG", &wanted]).await?;
-        ensure!(imported.code == 0, "the settings are not imported: {}", imported.err);
-        world.revive().await?;
-        world.shell("New-CsPushHandleKey").await?;
-        Ok(world)
-    }
-
-    async fn revive(&mut self) -> Result<()> {
-        let mut command = reveille();
-        command.args(["serve", "--ready-fd", "1", "-c"]).arg(self.config());
-        let mut house = Process::start(command)?;
-        let ready = |said: &str| said.lines().any(|line| line == "ready").then_some(());
-        tokio::task::block_in_place(|| house.until("it becomes ready", ready))?;
-        self.house = Some(house);
-        Ok(())
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("clearinghouse.toml")
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        let house = self.house.take().context("a clearing house to kill")?;
-        tokio::task::block_in_place(|| house.kill())
-    }
-
-    /// Runs a command to its end. BACKUP and CONFIG stand for where these are.
-    async fn run(&self, args: &[&str]) -> Result<Finished> {
-        let args: Vec<PathBuf> = args
-            .iter()
-            .map(|&arg| match arg {
-                "BACKUP" => self.folder.path().join("BACKUP"),
-                "CONFIG" => self.config(),
-                other => other.into(),
-            })
-            .collect();
-        tokio::task::spawn_blocking(move || run(args)).await?
+        let mut house = House::new("backup")?;
+        let apns = house.apple(TEAM, KEY_ID).await?;
+        let handles = "[clearinghouse.handles]\nkeys = \"handle-keys\"";
+        house.configure("dir = \"store\"", free_address()?, &App::of(APP, TEAM, KEY_ID, &apns), handles)?;
+        house.wants(&app_of(APP)).await?;
+        house.start()?;
+        house.shell("New-CsPushHandleKey").await?;
+        let edge = house.edge_client()?;
+        Ok(Self { house, apns, edge })
     }
 
     /// The same with this configuration.
     async fn reveille(&self, args: &[&str]) -> Result<Finished> {
         let (first, rest) = args.split_first().context("a command")?;
-        self.run(&[&[*first, "-c", "CONFIG"][..], rest].concat()).await
-    }
-
-    async fn shell(&self, line: &str) -> Result<String> {
-        let socket = self.folder.path().join("s/a.sock").display().to_string();
-        let said = self.run(&["shell", "--socket", &socket, "-c", line]).await?;
-        ensure!(said.code == 0, "{line}: {}", said.err);
-        Ok(said.out)
+        self.house.run(&[&[*first, "-c", "CONFIG"][..], rest].concat()).await
     }
 
     /// A handle for [`TOKEN`], made as an app's developer makes one.
     async fn sealed(&self) -> Result<String> {
-        let document = self.shell("Get-CsPushHandleKey -Document | Select-Object -ExpandProperty Document").await?;
+        let document =
+            self.house.shell("Get-CsPushHandleKey -Document | Select-Object -ExpandProperty Document").await?;
         let path = |path: PathBuf| path.display().to_string();
-        let keys = path(self.folder.write("keys.json", &document)?);
-        let token = path(self.folder.write("token.txt", TOKEN)?);
+        let keys = path(self.house.folder.write("keys.json", &document)?);
+        let token = path(self.house.folder.write("token.txt", TOKEN)?);
         let sealed = ["seal-handle", "--keys", &keys, "--provider", "apns", "--app", APP, "--origin", "contoso.com"];
-        let sealed = self.run(&[&sealed[..], &[&token]].concat()).await?;
+        let sealed = self.house.run(&[&sealed[..], &[&token]].concat()).await?;
         ensure!(sealed.code == 0 && !sealed.out.contains(TOKEN), "{} {}", sealed.out, sealed.err);
         Ok(sealed.out.trim().to_owned())
     }
 
     async fn connect(&self) -> Result<RawSip> {
-        Ok(RawSip::tls(self.listen, &self.edge, HOUSE).await?)
+        self.house.connect(&self.edge).await
     }
 
     async fn until_idle(&self) -> Result<()> {
-        let url = format!("http://{}/status", self.ops);
-        let end = Instant::now() + 2 * STEP;
-        loop {
-            let status = tokio::task::block_in_place(|| json(&url))?;
-            let house = &status["clearinghouse"];
-            if house["open_in_memory"] == 0 && house["more_on_disk"] == false {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "the clearing house does not come to rest: {house}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.house.until_idle(2 * STEP).await
     }
 
     /// Compares what was answered with what the provider saw and the restored journal knows.
     fn audit(mut self, load: &Load, begun: Instant) -> Result<()> {
-        let mut house = self.house.take().context("a clearing house")?;
-        let status = tokio::task::block_in_place(|| house.terminate())?;
-        ensure!(status.success(), "the clearing house ended with {status}");
+        self.house.stop()?;
         let mut seen: BTreeMap<String, Vec<Entry<ApnsPush>>> = BTreeMap::new();
         for entry in self.apns.recorder().entries(Query::default(), usize::MAX) {
             seen.entry(entry.push.token.to_string()).or_default().push(entry);
         }
-        let journal = SqliteJournal::open(&self.folder.path().join("store/clearinghouse.db"))?;
+        let journal = SqliteJournal::open(&self.house.folder.path().join("store/clearinghouse.db"))?;
         let origin = "contoso.com".parse()?;
         let (mut kept, mut again, mut calls, mut unknown) = (0, 0, 0, 0);
         for batch in &load.batches {
@@ -391,21 +294,14 @@ impl World {
              under their old name; {calls} calls, none rang twice, {unknown} ended as outcome-unknown",
             load.batches.iter().map(|batch| batch.requests.len()).sum::<usize>()
         ));
-        self.folder.remove()
+        self.house.folder.remove()
     }
 
     fn finish(mut self) -> Result<()> {
-        let mut house = self.house.take().context("a clearing house")?;
-        tokio::task::block_in_place(|| house.terminate())?;
-        ensure!(!house.said().contains(TOKEN), "the log holds a token: {}", house.said());
-        self.folder.remove()
+        let said = self.house.stop()?;
+        ensure!(!said.contains(TOKEN), "the log holds a token: {said}");
+        self.house.folder.remove()
     }
-}
-
-/// An address of this machine that nobody uses: on a loopback net of its own, so that no other test takes it meanwhile.
-fn free_address() -> Result<SocketAddr> {
-    let net: (u8, u8) = (rand::random_range(16..250), rand::random_range(1..250));
-    Ok(TcpListener::bind((std::net::Ipv4Addr::new(127, net.0, net.1, 9), 0))?.local_addr()?)
 }
 
 #[allow(clippy::print_stdout, reason = "figures are what a person wants to see of this test")]

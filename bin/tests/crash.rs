@@ -5,12 +5,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "the test plays a partner, and partners have the wall clock")]
 
+#[path = "support/house.rs"]
+mod house;
 mod support;
 #[path = "crash/world.rs"]
 mod world;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,14 +25,13 @@ use reveille_sim::recorder::{Push as _, Query};
 use reveille_sip::{Message, Method, Name, RequestBuilder};
 use tokio::time::timeout;
 
+use house::EDGE;
 use support::STEP;
 use world::World;
 
 const TEAM: &str = "CRASHTEAM1";
 const KEY_ID: &str = "CRASHKEY01";
 const APP: &str = "org.reveille.crash";
-const HOUSE: &str = "house.push.example.net";
-const EDGE: &str = "edge.push.example.net";
 /// The most push requests of one MESSAGE.
 const BATCH_MAX: usize = 32;
 /// MESSAGEs that wait for their answer at once.
@@ -327,12 +327,6 @@ fn request(number: usize, dice: &mut StdRng) -> PushRequest {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(since.as_millis() as u64)
-}
-
-/// An address of this machine that nobody uses: on a loopback net of its own, so that no other test takes it meanwhile.
-fn free_address() -> Result<SocketAddr> {
-    let net: (u8, u8) = (rand::random_range(16..250), rand::random_range(1..250));
-    Ok(TcpListener::bind((std::net::Ipv4Addr::new(127, net.0, net.1, 9), 0))?.local_addr()?)
 }
 
 /// Randomness that can be had again with REVEILLE_CRASH_SEED.

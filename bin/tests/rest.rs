@@ -5,6 +5,8 @@
 
 #[path = "rest/client.rs"]
 mod client;
+#[path = "support/house.rs"]
+mod house;
 #[path = "partners/presence.rs"]
 mod presence;
 mod support;
@@ -259,7 +261,7 @@ async fn until(client: &mut Client, bearer: &str, status: u16) -> Result<()> {
 async fn a_dead_token_is_told_to_the_organisation_s_webhook_signed() -> Result<()> {
     let world = World::start("rest-webhook").await?;
     let secret = world.account("contoso-mcx", "contoso.com").await?;
-    let receiver = world.ca.issue(Leaf::new("localhost", &["localhost"]))?;
+    let receiver = world.house.ca.issue(Leaf::new("localhost", &["localhost"]))?;
     let acceptor = TlsAcceptor::from(Arc::new(receiver.server_config(&[])?));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let webhook = format!("https://localhost:{}/feedback", listener.local_addr()?.port());
@@ -314,9 +316,9 @@ async fn schemathesis_finds_no_fault_of_ours_and_nothing_that_is_not_described()
     let mut command = Command::new(program);
     command.arg("--config-file").arg(root.join("tests/partners/schemathesis/schemathesis.toml"));
     command.arg("run").arg(format!("{}/openapi.json", world.issuer()));
-    command.arg("--tls-verify").arg(world.folder.path().join("ca.pem"));
+    command.arg("--tls-verify").arg(world.house.folder.path().join("ca.pem"));
     command.arg("-H").arg(format!("Authorization: {bearer}")).args(["--max-time", "40", "--seed", "1"]);
-    command.current_dir(world.folder.path());
+    command.current_dir(world.house.folder.path());
     for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(proxy);
     }

@@ -12,8 +12,9 @@ use reveille_sim::phone::RawSip;
 use reveille_sip::{Message, Method, Name, RequestBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::APP;
+use crate::house::EDGE;
 use crate::support::STEP;
-use crate::{APP, EDGE};
 
 /// Requests of one MESSAGE, one in five of them a call.
 const BATCH: usize = 10;

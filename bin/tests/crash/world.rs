@@ -2,22 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use reveille_core::delivery::PushState;
 use reveille_core::{Channel, Reason};
 use reveille_federation::PushRequest;
-use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, Outcome, ProviderKey};
-use reveille_sim::certs::{Ca, Leaf, apns_key};
+use reveille_sim::apns::{ApnsPush, ApnsSimulator, Outcome};
 use reveille_sim::phone::RawSip;
 use reveille_sim::recorder::{Entry, Push as _, Query};
-use reveille_sip_net::{Identity, TlsClient, TrustRoots};
+use reveille_sip_net::TlsClient;
 use reveille_store::{Journal as _, SqliteJournal};
 
-use super::support::{Folder, Process, STEP, json, reveille};
-use super::{APP, EDGE, HOUSE, KEY_ID, TEAM, Told, free_address};
+use super::house::{App, House, app_of, free_address};
+use super::support::STEP;
+use super::{APP, KEY_ID, TEAM, Told};
 
 /// What was found in the end.
 #[derive(Default)]
@@ -47,109 +45,36 @@ impl std::fmt::Display for Figures {
 
 /// The provider, the clearing house, and the edge's identity.
 pub(crate) struct World {
-    folder: Folder,
+    house: House,
     pub(crate) apns: ApnsSimulator,
-    house: Option<Process>,
-    listen: SocketAddr,
-    ops: SocketAddr,
     edge: TlsClient,
 }
 
 impl World {
     pub(crate) async fn start(name: &str) -> Result<Self> {
-        let folder = Folder::new(name)?;
-        let ca = Ca::new("Crash test authority")?;
-        folder.write("ca.pem", &ca.pem())?;
-        let key = apns_key()?;
-        folder.write("apns.p8", &key.p8_pem)?;
-        let mut options = ApnsOptions::new(ca.issue(Leaf::new("localhost", &["localhost", "127.0.0.1"]))?);
-        options.keys = vec![ProviderKey::new(TEAM, KEY_ID, key.public_key)];
-        let apns = ApnsSimulator::start(options).await?;
-        let house = ca.issue(Leaf::new(HOUSE, &[HOUSE]))?;
-        folder.write("house.pem", &house.chain_pem())?;
-        folder.write("house.key", &house.key_pem())?;
-        let edge = ca.issue(Leaf::new(EDGE, &[EDGE]))?;
-        let identity = Identity::from_pem(edge.chain_pem().as_bytes(), edge.key_pem().as_bytes())?;
-        let edge = TlsClient::new(Some(&identity), &TrustRoots::from_pem(ca.pem().as_bytes())?);
-        let (listen, ops, nobody) = (free_address()?, free_address()?, free_address()?);
-        folder.write(
-            "clearinghouse.toml",
-            &format!(
-                r#"
-                [store]
-                dir = "store"
-                [log]
-                filter = "info"
-                [ops]
-                listen = "{ops}"
-                [clearinghouse]
-                name = "{HOUSE}"
-                domain = "push.example.net"
-                tls = {{ certificate = "house.pem", key = "house.key", roots = "ca.pem" }}
-                listen = "{listen}"
-                edges = ["{EDGE}"]
-                edge = {{ name = "{EDGE}", address = "{nobody}" }}
-                [[clearinghouse.apps]]
-                provider = "apns"
-                app = "{APP}"
-                credential = "apns.p8"
-                team = "{TEAM}"
-                key_id = "{KEY_ID}"
-                server = "{}"
-                roots = "ca.pem"
-                "#,
-                apns.addr()
-            ),
-        )?;
-        let wanted = folder.write(
-            "settings.json",
-            &format!(r#"{{"settings": [{{"Kind": "PushApp", "Identity": "{APP}", "Serves": ["contoso.com"]}}]}}"#),
-        )?;
-        let mut import = reveille();
-        import.args(["settings", "import", "-c"]).arg(folder.path().join("clearinghouse.toml")).arg(wanted);
-        let mut import = Process::start(import)?;
-        ensure!(import.wait(STEP)?.success(), "the settings are not imported: {}", import.said());
-        let mut world = Self { folder, apns, house: None, listen, ops, edge };
-        world.revive()?;
-        Ok(world)
-    }
-
-    /// Starts the clearing house, and waits until it is ready.
-    pub(crate) fn revive(&mut self) -> Result<()> {
-        let mut command = reveille();
-        command.args(["serve", "--ready-fd", "1", "-c"]).arg(self.folder.path().join("clearinghouse.toml"));
-        let mut house = Process::start(command)?;
-        tokio::task::block_in_place(|| {
-            house.until("it becomes ready", |said| said.lines().any(|line| line == "ready").then_some(()))
-        })?;
-        self.house = Some(house);
-        Ok(())
+        let mut house = House::new(name)?;
+        let apns = house.apple(TEAM, KEY_ID).await?;
+        let filter = "[log]\nfilter = \"info\"";
+        house.configure("dir = \"store\"", free_address()?, &App::of(APP, TEAM, KEY_ID, &apns), filter)?;
+        house.wants(&app_of(APP)).await?;
+        house.start()?;
+        let edge = house.edge_client()?;
+        Ok(Self { house, apns, edge })
     }
 
     pub(crate) fn kill_and_revive(&mut self) -> Result<()> {
-        let house = self.house.take().context("a clearing house to kill")?;
-        tokio::task::block_in_place(|| house.kill())?;
-        self.revive()
+        self.house.kill()?;
+        self.house.start()
     }
 
     /// A connection of the edge.
     pub(crate) async fn connect(&self) -> Result<RawSip> {
-        Ok(RawSip::tls(self.listen, &self.edge, HOUSE).await?)
+        self.house.connect(&self.edge).await
     }
 
     /// Waits until the clearing house has nothing left to do.
     pub(crate) async fn until_idle(&self) -> Result<()> {
-        let url = format!("http://{}/status", self.ops);
-        let end = Instant::now() + 2 * STEP;
-        loop {
-            let status = tokio::task::block_in_place(|| json(&url))?;
-            let house = &status["clearinghouse"];
-            if house["open_in_memory"] == 0 && house["more_on_disk"] == false {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "the clearing house does not come to rest: {house}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.house.until_idle(2 * STEP).await
     }
 
     /// What the provider saw of one request.
@@ -160,14 +85,12 @@ impl World {
 
     /// Stops everything, and compares what was answered with what the provider saw and the journal knows.
     pub(crate) fn finish(mut self, told: &Told) -> Result<Figures> {
-        let mut house = self.house.take().context("a clearing house")?;
-        let status = tokio::task::block_in_place(|| house.terminate())?;
-        ensure!(status.success(), "the clearing house ended with {status}");
+        self.house.stop()?;
         let mut seen: BTreeMap<String, Vec<Entry<ApnsPush>>> = BTreeMap::new();
         for entry in self.apns.recorder().entries(Query::default(), usize::MAX) {
             seen.entry(entry.push.token.to_string()).or_default().push(entry);
         }
-        let journal = SqliteJournal::open(&self.folder.path().join("store/clearinghouse.db"))?;
+        let journal = SqliteJournal::open(&self.house.folder.path().join("store/clearinghouse.db"))?;
         let origin = "contoso.com".parse()?;
         let (mut ids, mut faults) = (BTreeSet::new(), String::new());
         let mut figures = Figures::default();
@@ -209,10 +132,9 @@ impl World {
             }
         }
         journal.close();
-        let Self { folder, .. } = self;
         ensure!(faults.is_empty(), "against the promise:\n{faults}");
         ensure!(seen.is_empty(), "pushes that nobody asked for: {seen:?}");
-        folder.remove()?;
+        self.house.folder.remove()?;
         Ok(figures)
     }
 }
