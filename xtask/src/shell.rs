@@ -35,3 +35,22 @@ pub(crate) fn run(folder: &Path, program: &str, args: &[&str], env: &[(&str, &st
     }
     Ok(())
 }
+
+/// Runs a program beside others: what it prints is shown when it has failed, and not in the middle of theirs.
+pub(crate) fn run_aside(folder: &Path, program: &str, args: &[&str]) -> Result<()> {
+    let line = format!("{program} {}", args.join(" "));
+    say(&format!("── {line}, beside the others"));
+    let begun = Instant::now();
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .with_context(|| format!("{program} cannot be started"))?;
+    say(&format!("── {line}: {} s", begun.elapsed().as_secs()));
+    if !output.status.success() {
+        say(&String::from_utf8_lossy(&output.stdout));
+        say(&String::from_utf8_lossy(&output.stderr));
+        bail!("`{line}` failed with {}", output.status);
+    }
+    Ok(())
+}

@@ -1,6 +1,10 @@
 //! `cargo xtask test`: everything that must hold, in the order that fails soonest.
 
-use anyhow::Result;
+use std::num::NonZero;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Result, anyhow};
 
 use crate::shell::{self, has};
 
@@ -10,10 +14,7 @@ pub(crate) fn run() -> Result<()> {
     let cargo = |args: &[&str], env: &[(&str, &str)]| shell::run(&root, "cargo", args, env);
     cargo(&["fmt", "--all", "--check"], &[])?;
     crate::deny::run()?;
-    crate::partners::install()?;
-    // The release build first: the tests that start whole processes use it, as a user would.
-    cargo(&["build", "--release", "--package", "reveille"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    build(&root)?;
     crate::torture::run(&[])?;
     let binary = root.join("target/release/reveille");
     let binary = binary.to_string_lossy();
@@ -21,10 +22,34 @@ pub(crate) fn run() -> Result<()> {
     if has("cargo-nextest") {
         // What failed is told at the end, and those that passed not at all: records are cut in the middle.
         let told = ["--status-level", "slow", "--final-status-level", "fail", "--failure-output", "immediate-final"];
-        let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        let threads = threads().to_string();
+        let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];
         cargo(&[&run[..], &told].concat(), &env)?;
         cargo(&["test", "--workspace", "--doc", "--quiet"], &env)
     } else {
         cargo(&["test", "--workspace", "--no-fail-fast"], &env)
     }
+}
+
+/// Everything that is compiled and installed. The release build, which the tests that start whole processes use as a
+/// user would, goes beside lints and tests, since its last and longest steps leave processors idle; partners come over
+/// the network meanwhile.
+fn build(root: &Path) -> Result<()> {
+    let release = ["build", "--release", "--package", "reveille"];
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    thread::scope(|scope| {
+        let beside = [scope.spawn(|| shell::run_aside(root, "cargo", &release)), scope.spawn(crate::partners::install)];
+        let lints = shell::run(root, "cargo", &lints, &[]);
+        let tests =
+            lints.and_then(|()| shell::run(root, "cargo", &["test", "--workspace", "--no-run", "--quiet"], &[]));
+        let ended =
+            beside.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread of ours has panicked"))));
+        ended.into_iter().fold(tests, |told, ended| told.and(ended))
+    })
+}
+
+/// How many tests run at once. Most of them wait for something most of the time: half as many more than processors.
+fn threads() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    processors + processors / 2
 }
