@@ -111,6 +111,14 @@ impl Disk {
 
     /// Lets the next so many syncs fail, with what they should have made safe.
     pub fn fail_syncs(&self, count: u32) -> Result<(), DiskError> {
+        self.set(7, 0)?;
+        self.set(1, count.into())
+    }
+
+    /// The same for syncs of databases only, and not of their logs (`-wal`): what fails then is not a commit but what
+    /// moves the log.
+    pub fn fail_syncs_of_files(&self, count: u32) -> Result<(), DiskError> {
+        self.set(7, 1)?;
         self.set(1, count.into())
     }
 

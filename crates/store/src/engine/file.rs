@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -52,10 +52,39 @@ impl RoleLock {
     }
 }
 
+/// One of the processes that share a file. As long as any is there that has found the log safe, those that come need not
+/// make it safe; whoever comes when there is none does.
+#[derive(Debug)]
+pub(super) struct Presence {
+    held: File,
+}
+
+impl Presence {
+    /// Comes in, and says whether nobody else is there; waits for whoever is making the log safe.
+    pub(super) fn take(path: &Path, file: &Arc<str>) -> Result<(Self, bool), StoreError> {
+        let failed = |failure: io::Error| StoreError::from_io(file, &failure);
+        let held = private(&beside(path, ".lock")).map_err(failed)?;
+        let first = match held.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(failure)) => return Err(failed(failure)),
+        };
+        if !first {
+            held.lock_shared().map_err(failed)?;
+        }
+        Ok((Self { held }, first))
+    }
+
+    /// The first has made the log safe, or could not; whoever comes while it is not safe has to try as well.
+    pub(super) fn settled(&self, safe: bool, file: &Arc<str>) -> Result<(), StoreError> {
+        let changed = if safe { self.held.lock_shared() } else { self.held.unlock() };
+        changed.map_err(|failure| StoreError::from_io(file, &failure))
+    }
+}
+
 /// Opens the one connection that writes.
 pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Result<Connection, StoreError> {
-    let made = make(path).and_then(|()| if layout.one_process { Ok(()) } else { make_safe(path) });
-    made.map_err(|failure| StoreError::from_io(file, &failure))?;
+    make(path).map_err(|failure| StoreError::from_io(file, &failure))?;
     let failed = |failure: rusqlite::Error| StoreError::from_sqlite(file, &failure);
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     // SQLite is content with a file that it may only read, and would say so at the first commit.
@@ -72,16 +101,18 @@ pub(super) fn open_writer(path: &Path, file: &Arc<str>, layout: &Layout) -> Resu
     if mode != "wal" {
         return Err(StoreError::ReadOnly { file: Arc::clone(file) });
     }
-    prepare(&db, layout).map_err(failed)?;
+    prepare(&db).map_err(failed)?;
     migrate(&db, file, layout, found)?;
+    // SQLite makes the log and its index when it first reads, and both are looked at from here on.
+    db.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0)).map_err(failed)?;
     Ok(db)
 }
 
 /// Opens the writing connection anew, after the disk has failed to sync: nothing that the old one remembers is trusted.
-pub(super) fn open_writer_anew(path: &Path, file: &Arc<str>, layout: &Layout) -> Result<Connection, StoreError> {
+pub(super) fn open_writer_anew(path: &Path, file: &Arc<str>) -> Result<Connection, StoreError> {
     let open = || {
         let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        prepare(&db, layout)?;
+        prepare(&db)?;
         Ok(db)
     };
     let db = open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))?;
@@ -102,41 +133,13 @@ pub(super) fn write_anew(db: &Connection, path: &Path, file: &Arc<str>) -> Resul
     }
 }
 
-/// SQLite's index of the log, where it notes how much of the log has been moved into the file.
-///
-/// A checkpoint that comes to the end of the log syncs the file; one that a writer has outrun counts what it has moved as
-/// moved and leaves the sync to a later one (wal.c, walCheckpoint). If that later sync fails, the pages of both are lost,
-/// since they count as clean from then on (fsync(2), NOTES), and SQLite would move the second part again and not the first.
-/// So the count goes back to nothing: the next checkpoint moves the whole log, which is on the disk until it has.
-pub(super) struct Index {
-    /// Open for as long as any connection: closing it would undo SQLite's locks on it (fcntl(2)).
-    shm: File,
-}
-
-impl Index {
-    /// Opens the index, which the first connection has made.
-    pub(super) fn open(path: &Path, file: &Arc<str>) -> Result<Self, StoreError> {
-        let shm = OpenOptions::new().write(true).open(beside(path, "-shm"));
-        shm.map(|shm| Self { shm }).map_err(|failure| StoreError::from_io(file, &failure))
-    }
-
-    /// Has the next checkpoint move all of the log again. No checkpoint may be running.
-    pub(super) fn nothing_was_moved(&self) -> io::Result<()> {
-        self.shm.write_all_at(&[0; 4], BACKFILLED)
-    }
-}
-
-/// Where the index counts the frames of the log that were moved (sqlite.org/walformat.html §2.2, nBackfill).
-const BACKFILLED: u64 = 96;
-
-fn prepare(db: &Connection, layout: &Layout) -> rusqlite::Result<()> {
-    // FULL syncs the log at each commit: what was acknowledged survives a power cut. A file that only one process
-    // writes is checkpointed by its keeper, the others inside of a commit.
-    let own_pace = if layout.one_process { 0 } else { 1000 };
-    db.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {own_pace}; PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
-    ))?;
+fn prepare(db: &Connection) -> rusqlite::Result<()> {
+    // FULL syncs the log at each commit: what was acknowledged survives a power cut. When the log is moved into the file
+    // is our own affair (keeper.rs): SQLite would trust what it has not synced.
+    db.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
+    )?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -180,15 +183,17 @@ pub(super) fn open_keeper(path: &Path, file: &Arc<str>) -> Result<Connection, St
     open().map_err(|failure: rusqlite::Error| StoreError::from_sqlite(file, &failure))
 }
 
-/// How long the log was after a checkpoint, in pages.
+/// The log after a checkpoint, in pages.
 pub(super) struct Log {
     pub(super) pages: i64,
+    /// How many of them stand in the file now; it was synced if that is all of them.
+    pub(super) moved: i64,
 }
 
 /// Moves as much of the log into the file as nobody is reading, waiting for no one.
 pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<Log> {
     // The row is: whether it was kept from it, pages in the log, pages of them moved.
-    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| Ok(Log { pages: row.get(1)? }))
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |row| Ok(Log { pages: row.get(1)?, moved: row.get(2)? }))
 }
 
 /// Writes a complete, compact copy of what `db` sees to `to`, which must not exist. It appears there whole or not at all.
@@ -300,7 +305,8 @@ impl Place {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Device and number of a file.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|is| (is.dev(), is.ino()))
 }
 
@@ -321,7 +327,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

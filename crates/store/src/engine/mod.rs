@@ -5,6 +5,7 @@
 
 mod copies;
 mod file;
+mod index;
 mod keeper;
 mod queue;
 mod readers;
@@ -23,8 +24,8 @@ use rusqlite::Connection;
 
 pub use self::copies::{Inspected, copy_store, inspect_store, rest_store};
 pub(crate) use self::file::Layout;
-use self::file::RoleLock;
-use self::keeper::Keeper;
+use self::file::{Presence, RoleLock};
+use self::keeper::{Duty, Keeper};
 pub(crate) use self::queue::Haste;
 use self::queue::{Queue, Size};
 use self::readers::Readers;
@@ -84,28 +85,47 @@ pub(crate) struct Engine<M: Memory> {
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     keeper: Option<Keeper>,
-    lock: Mutex<Option<RoleLock>>,
+    duty: Arc<Duty>,
+    lock: Mutex<Option<Lock>>,
+}
+
+/// What keeps other processes from the file, or tells them that we are there; given back when it is dropped.
+enum Lock {
+    Alone { _held: RoleLock },
+    Shared { held: Presence },
 }
 
 impl<M: Memory> Engine<M> {
     /// Opens or makes the file and brings its layout up to date.
     pub(crate) fn open(path: &Path, layout: &'static Layout, limits: Limits) -> Result<Self, StoreError> {
         let file: Arc<str> = path.to_string_lossy().into();
-        let lock = layout.one_process.then(|| RoleLock::take(path, &file)).transpose()?;
+        let (lock, first) = match layout.one_process {
+            true => (Lock::Alone { _held: RoleLock::take(path, &file)? }, true),
+            false => {
+                let (presence, first) = Presence::take(path, &file)?;
+                (Lock::Shared { held: presence }, first)
+            }
+        };
         let db = file::open_writer(path, &file, layout)?;
         let memory = M::load(&db).map_err(|failure| StoreError::from_sqlite(&file, &failure))?;
         let queue = Arc::new(Queue::new(Arc::clone(&file), limits));
         let keeper = layout.one_process.then(|| Keeper::start(path, &file, layout.name)).transpose()?;
-        let duty = keeper.as_ref().map(Keeper::duty);
-        let mut writer = Writer::new(db, memory, Arc::clone(&file), (path, layout), duty);
-        if layout.one_process {
-            writer.settle_log();
+        let duty = match &keeper {
+            Some(keeper) => keeper.duty(),
+            None => Duty::new(path, &file, layout.name, true)?,
+        };
+        let mut writer = Writer::new(db, memory, Arc::clone(&file), (path, layout), Arc::clone(&duty));
+        if first {
+            let safe = writer.settle_log();
+            if let Lock::Shared { held: presence } = &lock {
+                presence.settled(safe, &file)?;
+            }
         }
         let tasks = Arc::clone(&queue);
         let writer = spawn(format!("{}-write", layout.name), &file, move || writer.run(&tasks))?;
         let readers = Readers::new(path.to_owned(), Arc::clone(&file));
-        let (writer, lock) = (Mutex::new(Some(writer)), Mutex::new(lock));
-        Ok(Self { file, path: path.to_owned(), queue, readers, writer, keeper, lock })
+        let (writer, lock) = (Mutex::new(Some(writer)), Mutex::new(Some(lock)));
+        Ok(Self { file, path: path.to_owned(), queue, readers, writer, keeper, duty, lock })
     }
 
     /// Queues a change of `records` records and about `bytes` bytes. Never blocks for longer than a push to a list.
@@ -164,9 +184,7 @@ impl<M: Memory> Engine<M> {
             keeper.stop();
         }
         self.readers.close();
-        if let Some(keeper) = &self.keeper {
-            keeper.let_go();
-        }
+        self.duty.let_go();
         self.lock.lock().take();
     }
 }

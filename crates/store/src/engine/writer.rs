@@ -20,12 +20,11 @@ pub(super) struct Writer<M: Memory> {
     memory: Option<M>,
     file: Arc<str>,
     path: PathBuf,
-    layout: &'static Layout,
     name: &'static str,
     place: Place,
     /// A sync has failed, and nothing is taken until the log was written anew.
     in_doubt: bool,
-    duty: Option<Arc<Duty>>,
+    duty: Arc<Duty>,
 }
 
 impl<M: Memory> Writer<M> {
@@ -34,25 +33,23 @@ impl<M: Memory> Writer<M> {
         memory: M,
         file: Arc<str>,
         (path, layout): (&Path, &'static Layout),
-        duty: Option<Arc<Duty>>,
+        duty: Arc<Duty>,
     ) -> Self {
         let (place, path, name) = (Place::of(path), path.to_owned(), layout.name);
-        Self { db, memory: Some(memory), file, path, layout, name, place, in_doubt: false, duty }
+        Self { db, memory: Some(memory), file, path, name, place, in_doubt: false, duty }
     }
 
     /// Before the first batch: what the log holds is written anew, since a process that was killed may have left it there
     /// unsynced, and we would answer "known already" to it without writing anything. Where that cannot be done, on a full
-    /// disk for instance, the store can be read, and takes nothing until it can.
-    pub(super) fn settle_log(&mut self) {
+    /// disk for instance, the store can be read, and takes nothing until it can. Whether it could.
+    pub(super) fn settle_log(&mut self) -> bool {
         let write_anew = || file::write_anew(&self.db, &self.path, &self.file);
-        let outcome = match &self.duty {
-            Some(duty) => duty.move_all(write_anew, &self.file),
-            None => write_anew(),
-        };
+        let outcome = self.duty.move_all(write_anew, &self.file);
         if let Err(reason) = outcome {
             tracing::error!(store = self.name, %reason, "the log cannot be made safe, and nothing is taken until it is");
             self.in_doubt = true;
         }
+        !self.in_doubt
     }
 
     /// Writes until the queue is closed and empty.
@@ -63,10 +60,9 @@ impl<M: Memory> Writer<M> {
             // Holding a batch open is only worth anybody's time when several write at once.
             hold = batch.jobs.len() > 1;
             self.write(batch, queue);
-            if let Some(duty) = &self.duty {
-                duty.after_batch(&self.db);
-            }
+            self.duty.after_batch(&self.db);
         }
+        self.duty.before_close();
     }
 
     fn write(&mut self, mut batch: Batch<M>, queue: &Queue<M>) {
@@ -78,9 +74,7 @@ impl<M: Memory> Writer<M> {
         metrics::histogram!("reveille_store_commit_records", "store" => self.name).record(size.records as f64);
         metrics::gauge!("reveille_store_queue_records", "store" => self.name).set(queue.records() as f64);
         metrics::counter!("reveille_store_commits_total", "store" => self.name).increment(1);
-        if let Some(duty) = &self.duty {
-            duty.written(size);
-        }
+        self.duty.written(size);
         match outcome {
             Ok(()) => jobs.into_iter().for_each(|(job, _)| job.tell(Ok(()))),
             // One job must not take the others down with it: each gets a transaction of its own.
@@ -115,11 +109,8 @@ impl<M: Memory> Writer<M> {
             return Err(StoreError::Replaced { file: Arc::clone(&self.file) });
         }
         if self.in_doubt {
-            let open_anew = || file::open_writer_anew(&self.path, &self.file, self.layout);
-            self.db = match &self.duty {
-                Some(duty) => duty.move_all(open_anew, &self.file)?,
-                None => open_anew()?,
-            };
+            let open_anew = || file::open_writer_anew(&self.path, &self.file);
+            self.db = self.duty.move_all(open_anew, &self.file)?;
             self.in_doubt = false;
             tracing::warn!(store = self.name, "the disk syncs again, and what it may have lost was written anew");
         }
