@@ -7,15 +7,14 @@ mod encode;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Request;
 use reveille_core::{Channel, Timestamp, Verdict};
+use reveille_http2::Request;
 
 pub use credentials::{KeyFault, Keyring, Signer};
 pub(crate) use encode::fits;
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};
+use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply};
 use crate::tls::ClientIdentity;
 
 /// The host of store apps, port 443 or 2197.
@@ -58,9 +57,9 @@ impl Dialect for Apns {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Result<(Request<()>, Bytes), Verdict> {
-        self.encoder.encode(push, authorization, now, scratch)
+        request: &mut Request,
+    ) -> Result<(), Verdict> {
+        self.encoder.encode(push, authorization, now, request)
     }
 
     fn decode(&self, answer: &Answer<'_>, now: Timestamp) -> Reply {

@@ -6,15 +6,14 @@ mod encode;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Request;
 use reveille_core::{Channel, Clock, Timestamp, Verdict};
+use reveille_http2::Request;
 
 pub use credentials::{Account, AccountFault};
 pub(crate) use encode::fits;
 
 use crate::notification::Notification;
-use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply, Scratch};
+use crate::sender::dialect::{Answer, Authorization, Blame, Dialect, Keeping, Reply};
 
 /// The host, port 443.
 pub const HOST: &str = "fcm.googleapis.com";
@@ -48,9 +47,9 @@ impl Dialect for Fcm {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Result<(Request<()>, Bytes), Verdict> {
-        self.encoder.encode(push, authorization, now, scratch)
+        request: &mut Request,
+    ) -> Result<(), Verdict> {
+        self.encoder.encode(push, authorization, now, request)
     }
 
     fn decode(&self, answer: &Answer<'_>, now: Timestamp) -> Reply {

@@ -250,6 +250,19 @@ pub(crate) fn uuid(id: &[u8; 16], out: &mut [u8; 36]) {
     }
 }
 
+/// A number in decimal digits.
+pub(crate) fn decimal(mut number: u64, out: &mut [u8; 20]) -> &[u8] {
+    let mut at = out.len();
+    loop {
+        at -= 1;
+        out[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &out[at..];
+        }
+    }
+}
+
 /// `text` without so much of its end that its JSON form loses `over` bytes, with an ellipsis instead; `None` if nothing
 /// would remain.
 pub(crate) fn shorten(text: &str, over: usize) -> Option<String> {
@@ -326,6 +339,13 @@ mod tests {
         let mut out = [0; 36];
         uuid(&message().provider_id, &mut out);
         assert_eq!(std::str::from_utf8(&out).unwrap(), "123e4567-e89b-12d3-a456-426655440000");
+    }
+
+    #[test]
+    fn a_number_prints_in_decimal_digits() {
+        for number in [0, 7, 10, 1_700_003_600, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use reveille_core::{Timestamp, Verdict};
+use reveille_http2::Fields;
 use serde::Deserialize;
 
 use crate::notification::samples::NOW;
@@ -69,13 +69,9 @@ pub(crate) fn check(provider: &str, decode: impl Fn(&Answer<'_>) -> Reply) -> Ve
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let fixture: Fixture = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let headers = fixture
-            .headers
-            .iter()
-            .map(|(key, value)| (HeaderName::try_from(&**key).unwrap(), HeaderValue::try_from(&**value).unwrap()));
-        let headers = HeaderMap::from_iter(headers);
+        let fields: Fields = fixture.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let body = fixture.body.map_or_else(Vec::new, |body| serde_json::to_vec(&body).unwrap());
-        let answer = Answer { status: fixture.status, headers: &headers, body: &body, minted: NOW, proven: false };
+        let answer = Answer { status: fixture.status, fields: &fields, body: &body, minted: NOW, proven: false };
         assert_eq!(decode(&answer), fixture.means.reply(fixture.status), "{name}");
         names.push(name);
     }

@@ -11,13 +11,13 @@ use crate::sender::dialect::{Answer, Blame, Reply, Then, retry, retry_after, wor
 /// Reads one answer. `may_sign_again` is asked about an expired token only; see [`super::Signer`].
 pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_sign_again: impl FnOnce(Timestamp) -> bool) -> Reply {
     if answer.status == 200 {
-        let provider_id = answer.headers.get("apns-unique-id").and_then(|id| id.to_str().ok()).map(word);
+        let provider_id = answer.fields.get("apns-unique-id").map(word);
         return Reply { verdict: Verdict::Accepted, provider_id, then: Then::Continue };
     }
     let said: Said = serde_json::from_slice(answer.body).unwrap_or_default();
     let text = &*said.reason;
     let reason = || word(text);
-    let after = retry_after(answer.headers, now);
+    let after = retry_after(answer.fields, now);
     match Consequence::of(answer.status, text) {
         Consequence::Configuration => Reply::of(Verdict::Configuration { reason: reason() }),
         Consequence::Reject => Reply::of(Verdict::Reject { reason: reason() }),
@@ -142,7 +142,7 @@ const DEVICE_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use reveille_http2::Fields;
 
     use super::*;
     use crate::notification::samples::NOW;
@@ -196,33 +196,33 @@ mod tests {
         }
     }
 
-    fn answer<'a>(headers: &'a HeaderMap, body: &'a str, status: u16, proven: bool) -> Answer<'a> {
-        Answer { status, headers, body: body.as_bytes(), minted: NOW, proven }
+    fn answer<'a>(fields: &'a Fields, body: &'a str, status: u16, proven: bool) -> Answer<'a> {
+        Answer { status, fields, body: body.as_bytes(), minted: NOW, proven }
     }
 
     #[test]
     fn an_expired_token_that_is_young_is_a_matter_of_clocks() {
-        let headers = HeaderMap::new();
-        let reply = decode(&answer(&headers, r#"{"reason":"ExpiredProviderToken"}"#, 403, true), NOW, |_| false);
+        let fields = Fields::new();
+        let reply = decode(&answer(&fields, r#"{"reason":"ExpiredProviderToken"}"#, 403, true), NOW, |_| false);
         let Verdict::Configuration { reason } = reply.verdict else { panic!("{reply:?}") };
         assert!(reason.starts_with("ExpiredProviderToken: ") && reason.contains("clock"), "{reason}");
     }
 
     #[test]
     fn an_unrelated_key_is_a_matter_of_the_connection_if_it_has_served_before() {
-        let headers = HeaderMap::new();
+        let fields = Fields::new();
         let body = r#"{"reason":"UnrelatedKeyIdInToken"}"#;
-        let reply = decode(&answer(&headers, body, 403, true), NOW, |_| true);
+        let reply = decode(&answer(&fields, body, 403, true), NOW, |_| true);
         assert_eq!((reply.verdict, reply.then), (retry("UnrelatedKeyIdInToken", None, true), Then::Retire));
     }
 
     #[test]
     fn a_body_that_cannot_be_read_leaves_the_status_to_speak() {
-        let headers = HeaderMap::new();
+        let fields = Fields::new();
         for body in ["", "<html>", r#"{"reason":7}"#, r#"{"reason":"x","timestamp":"now"}"#, "\u{0}"] {
-            let verdict = decode(&answer(&headers, body, 418, true), NOW, |_| true).verdict;
+            let verdict = decode(&answer(&fields, body, 418, true), NOW, |_| true).verdict;
             assert_eq!(verdict, Verdict::Unknown { status: 418, reason: "".into() }, "{body}");
-            let verdict = decode(&answer(&headers, body, 410, true), NOW, |_| true).verdict;
+            let verdict = decode(&answer(&fields, body, 410, true), NOW, |_| true).verdict;
             assert!(matches!(verdict, Verdict::Forget { since: None, .. }), "{body}");
         }
     }

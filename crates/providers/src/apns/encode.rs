@@ -6,17 +6,16 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::HeaderValue;
+use http::uri::Authority;
 use reveille_core::event::Priority;
 use reveille_core::{Channel, Event, Timestamp, Verdict};
+use reveille_http2::{Keep, Name, Request, name};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::notification::{Alert, Call, Notification, uuid};
-use crate::sender::dialect::{Authorization, Scratch};
+use crate::notification::{Alert, Call, Notification, decimal, uuid};
+use crate::sender::dialect::Authorization;
 
 /// What is the same for all pushes of a lane.
 pub(super) struct Encoder {
@@ -39,54 +38,51 @@ impl Encoder {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Result<(Request<()>, Bytes), Verdict> {
+        request: &mut Request,
+    ) -> Result<(), Verdict> {
         let kind = kind(push, self.channel)?;
-        let body = payload(push, kind, scratch)?;
-        let uri = self.uri(push, scratch)?;
-
-        let mut headers = HeaderMap::with_capacity(8);
-        if let Some(header) = &authorization.header {
-            headers.insert(AUTHORIZATION, header.clone());
-        }
-        headers.insert(TOPIC, self.topic.clone());
-        headers.insert(PUSH_TYPE, HeaderValue::from_static(kind.as_str()));
-        headers.insert(PRIORITY, HeaderValue::from_static(priority(push, kind)));
-        let mut id = [0; 36];
-        uuid(&push.provider_id, &mut id);
-        let id = scratch.passing(&id);
-        if let Some(collapse) = collapse(push, kind, &id, scratch) {
-            headers.insert(COLLAPSE_ID, collapse);
-        }
-        headers.insert(ID, id);
-        headers.insert(EXPIRATION, expiration(push, kind, now));
-
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = headers;
-        Ok((request, body))
-    }
-
-    fn uri(&self, push: &Notification, scratch: &mut Scratch) -> Result<Uri, Verdict> {
         let token = push.token.expose();
         // A token is hexadecimal; its length is Apple's affair. Anything else could reach into the path.
         if token.is_empty() || token.len() > TOKEN_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Verdict::Forget { reason: "BadDeviceToken (not hexadecimal, not sent)".into(), since: None });
         }
-        let path = PathAndQuery::from_maybe_shared(scratch.piece(&[b"/3/device/", token.as_bytes()]));
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path.expect("hexadecimal digits make a path"));
-        Ok(Uri::from_parts(parts).expect("scheme, authority and path make a URI"))
+        payload(push, kind, &mut request.body)?;
+
+        request.field(name::METHOD, b"POST", Keep::Table);
+        request.field(name::SCHEME, b"https", Keep::Table);
+        request.field(name::AUTHORITY, self.authority.as_str().as_bytes(), Keep::Table);
+        request.field_of(name::PATH, &[b"/3/device/", token.as_bytes()], Keep::Secret);
+        if let Some(header) = &authorization.header {
+            request.field(name::AUTHORIZATION, header.as_bytes(), Keep::Table);
+        }
+        request.field(TOPIC, self.topic.as_bytes(), Keep::Table);
+        request.field(PUSH_TYPE, kind.as_str().as_bytes(), Keep::Table);
+        request.field(PRIORITY, priority(push, kind).as_bytes(), Keep::Table);
+        let mut id = [0; 36];
+        uuid(&push.provider_id, &mut id);
+        request.field(ID, &id, Keep::Passing);
+        let mut digits = [0; 20];
+        request.field(EXPIRATION, decimal(expiration(push, kind, now), &mut digits), Keep::Passing);
+        // What a newer push replaces it by. A push without one takes its own id, so that a repeat replaces the first. A
+        // call has none: every VoIP push is a call.
+        match push.collapse.as_deref() {
+            _ if kind == Kind::Voip => {}
+            None => request.field(COLLAPSE_ID, &id, Keep::Passing),
+            Some(text) if text.len() <= COLLAPSE_MAX && is_plain(text) => {
+                request.field(COLLAPSE_ID, text.as_bytes(), Keep::Passing);
+            }
+            Some(text) => {
+                let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()));
+                request.field(COLLAPSE_ID, hash.as_bytes(), Keep::Passing);
+            }
+        }
+        Ok(())
     }
 }
 
 /// Whether Apple takes a push of this size; else the refusal, with size and limit.
 pub(crate) fn fits(push: &Notification) -> Result<(), Verdict> {
-    payload(push, kind(push, push.channel)?, &mut Scratch::new()).map(drop)
+    payload(push, kind(push, push.channel)?, &mut Vec::with_capacity(PAYLOAD_USUAL))
 }
 
 /// `apns-push-type`, of which three are of use to us.
@@ -136,30 +132,11 @@ const fn priority(push: &Notification, kind: Kind) -> &'static str {
 }
 
 /// Until when Apple may keep it. A call that rings late is worse than one missed: Apple asks for zero or a few seconds.
-fn expiration(push: &Notification, kind: Kind, now: Timestamp) -> HeaderValue {
-    let until = match kind {
-        Kind::Alert | Kind::Background => push.expires,
-        Kind::Voip => push.expires.min(now.plus(RING_MAX)),
-    };
-    let mut value = HeaderValue::from(until.secs());
-    value.set_sensitive(true);
-    value
-}
-
-/// What a newer push replaces it by. A push without one takes its own id, so that a repeat replaces the first. A call
-/// has none: every VoIP push is a call.
-fn collapse(push: &Notification, kind: Kind, id: &HeaderValue, scratch: &mut Scratch) -> Option<HeaderValue> {
-    if kind == Kind::Voip {
-        return None;
+fn expiration(push: &Notification, kind: Kind, now: Timestamp) -> u64 {
+    match kind {
+        Kind::Alert | Kind::Background => push.expires.secs(),
+        Kind::Voip => push.expires.min(now.plus(RING_MAX)).secs(),
     }
-    Some(match push.collapse.as_deref() {
-        None => id.clone(),
-        Some(text) if text.len() <= COLLAPSE_MAX && is_plain(text) => scratch.passing(text.as_bytes()),
-        Some(text) => {
-            let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()));
-            scratch.passing(hash.as_bytes())
-        }
-    })
 }
 
 fn is_plain(text: &str) -> bool {
@@ -168,24 +145,26 @@ fn is_plain(text: &str) -> bool {
 
 /// Writes the payload, and shortens a clear text that is too long for it. Nothing else is ever shortened: a key, a
 /// sealed payload or a call's id is of no use in part.
-fn payload(push: &Notification, kind: Kind, scratch: &mut Scratch) -> Result<Bytes, Verdict> {
+fn payload(push: &Notification, kind: Kind, out: &mut Vec<u8>) -> Result<(), Verdict> {
     let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
-    let written = write(push, kind, body, scratch);
-    let Some(over) = written.len().checked_sub(kind.bytes_max()).filter(|over| *over > 0) else {
-        return Ok(written);
+    write(push, kind, body, out);
+    let Some(over) = out.len().checked_sub(kind.bytes_max()).filter(|over| *over > 0) else {
+        return Ok(());
     };
     if let Some(short) = body.and_then(|body| crate::notification::shorten(body, over)) {
-        let written = write(push, kind, Some(&short), scratch);
-        if written.len() <= kind.bytes_max() {
-            return Ok(written);
+        write(push, kind, Some(&short), out);
+        if out.len() <= kind.bytes_max() {
+            return Ok(());
         }
     }
-    let reason = format!("the payload has {} bytes, and APNs takes {}", written.len(), kind.bytes_max());
+    let reason = format!("the payload has {} bytes, and APNs takes {}", out.len(), kind.bytes_max());
     Err(Verdict::Reject { reason: reason.into() })
 }
 
-fn write(push: &Notification, kind: Kind, body: Option<&str>, scratch: &mut Scratch) -> Bytes {
-    scratch.json(&Payload { aps: Aps { push, kind, body }, reveille: Custom { push } })
+fn write(push: &Notification, kind: Kind, body: Option<&str>, out: &mut Vec<u8>) {
+    out.clear();
+    let payload = Payload { aps: Aps { push, kind, body }, reveille: Custom { push } };
+    serde_json::to_writer(out, &payload).expect("memory takes all, and all keys are strings");
 }
 
 #[derive(Serialize)]
@@ -304,15 +283,17 @@ impl Serialize for Ringing<'_> {
     }
 }
 
-const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
-const PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
-const PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
-const ID: HeaderName = HeaderName::from_static("apns-id");
-const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
-const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+const TOPIC: Name = Name::new("apns-topic");
+const PUSH_TYPE: Name = Name::new("apns-push-type");
+const PRIORITY: Name = Name::new("apns-priority");
+const ID: Name = Name::new("apns-id");
+const EXPIRATION: Name = Name::new("apns-expiration");
+const COLLAPSE_ID: Name = Name::new("apns-collapse-id");
 
 /// `apns-collapse-id` in bytes.
 const COLLAPSE_MAX: usize = 64;
+/// More than most payloads take, in bytes.
+const PAYLOAD_USUAL: usize = 512;
 /// Far longer than any token seen, and short enough for a header block.
 const TOKEN_MAX: usize = 512;
 /// Nobody lets it ring longer.

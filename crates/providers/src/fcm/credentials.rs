@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-use bytes::Bytes;
 use futures_util::future::poll_fn;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
 use reveille_core::{Clock, Timestamp};
+use reveille_http2::{Keep, Request, name};
 use rustls::ClientConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::jwt;
 use crate::sender::dial::dial;
 use crate::sender::dialect::{Authorization, word};
+use crate::sender::line::Line;
 use crate::sender::{Proxy, Target};
 use crate::tls::{Trust, TrustFault};
 
@@ -221,7 +222,7 @@ impl Account {
         let assertion = self.assertion(now)?;
         let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let exchange = async {
-            match tokio::time::timeout(FETCH_TIMEOUT, self.post(form.into())).await {
+            match tokio::time::timeout(FETCH_TIMEOUT, self.post(form.as_bytes())).await {
                 Ok(answered) => answered,
                 Err(_) => Err(TokenFault::Unreachable { fault: "no answer in time".into() }),
             }
@@ -264,40 +265,30 @@ impl Account {
         .map_err(|_| TokenFault::Signing)
     }
 
-    async fn post(&self, body: Bytes) -> Result<(u16, Vec<u8>), TokenFault> {
-        let unreachable = |fault: String| TokenFault::Unreachable { fault: fault.into() };
-        let (mut requests, moving) =
-            dial(&self.target, &self.tls, FETCH_TIMEOUT).await.map_err(|fault| unreachable(fault.to_string()))?;
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(self.token_uri.clone())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(())
-            .map_err(|fault| unreachable(fault.to_string()))?;
-        let exchange = async {
-            poll_fn(|cx| requests.poll_ready(cx)).await?;
-            let (response, mut stream) = requests.send_request(request, false)?;
-            stream.send_data(body, true)?;
-            let (head, mut rest) = response.await?.into_parts();
-            let mut body = Vec::new();
-            while let Some(part) = rest.data().await {
-                let part = part?;
-                if body.len() + part.len() > ANSWER_MAX {
-                    break;
-                }
-                body.extend_from_slice(&part);
-                rest.flow_control().release_capacity(part.len())?;
+    async fn post(&self, body: &[u8]) -> Result<(u16, Vec<u8>), TokenFault> {
+        let unreachable = |fault: &str| TokenFault::Unreachable { fault: word(fault) };
+        let transport =
+            dial(&self.target, &self.tls, FETCH_TIMEOUT).await.map_err(|fault| unreachable(&fault.to_string()))?;
+        let mut request = Request::new();
+        request.field(name::METHOD, b"POST", Keep::Table);
+        request.field(name::SCHEME, b"https", Keep::Table);
+        request.field(name::AUTHORITY, self.target.authority().as_bytes(), Keep::Table);
+        let path = self.token_uri.path_and_query().map_or("/", |path| path.as_str());
+        request.field(name::PATH, path.as_bytes(), Keep::Table);
+        request.field(name::CONTENT_TYPE, b"application/x-www-form-urlencoded", Keep::Table);
+        request.body.extend_from_slice(body);
+        let mut line = Line::new(transport);
+        line.client.send((), &request).map_err(|()| unreachable("the connection takes no request"))?;
+        let how = poll_fn(|cx| {
+            let moved = line.poll(cx);
+            match (line.client.next_ended(), moved) {
+                (Some(ended), _) => Poll::Ready(ended.how.map_err(|lost| unreachable(&lost.why))),
+                (None, Poll::Ready(why)) => Poll::Ready(Err(unreachable(&why))),
+                (None, Poll::Pending) => Poll::Pending,
             }
-            Ok::<_, h2::Error>((head.status.as_u16(), body))
-        };
-        tokio::select! {
-            biased;
-            answered = exchange => answered.map_err(|fault| unreachable(fault.to_string())),
-            ended = moving => match ended {
-                Ok(()) => Err(unreachable("the connection was closed before the answer".to_owned())),
-                Err(fault) => Err(unreachable(fault.to_string())),
-            },
-        }
+        });
+        let answer = how.await?;
+        Ok((answer.status, answer.body))
     }
 }
 
@@ -385,7 +376,6 @@ const DROP_AGAIN: Duration = Duration::from_secs(5 * 60);
 const FETCH_AGAIN: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-const ANSWER_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ pub(super) fn decode(answer: &Answer<'_>, now: Timestamp, may_fetch_again: impl 
     let code = error.details.iter().find_map(|detail| detail.fcm_code());
     let said = code.filter(|code| *code != "UNSPECIFIED_ERROR").unwrap_or(&error.status);
     let reason = || if said.is_empty() { format!("status {}", answer.status).into() } else { word(said) };
-    let asked = retry_after(answer.headers, now);
+    let asked = retry_after(answer.fields, now);
     let failed = |unprocessed| {
         let verdict = retry(reason(), Some(asked.unwrap_or(FIRST_PAUSE)), unprocessed);
         Reply { verdict, provider_id: None, then: Then::Suspect }
@@ -129,7 +129,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use reveille_http2::Fields;
 
     use super::*;
     use crate::notification::samples::NOW;
@@ -156,18 +156,18 @@ mod tests {
 
     #[test]
     fn a_fresh_access_token_that_is_refused_too_is_a_matter_of_configuration() {
-        let headers = HeaderMap::new();
+        let fields = Fields::new();
         let body = br#"{"error":{"code":401,"status":"UNAUTHENTICATED"}}"#;
-        let answer = Answer { status: 401, headers: &headers, body, minted: NOW, proven: true };
+        let answer = Answer { status: 401, fields: &fields, body, minted: NOW, proven: true };
         let Verdict::Configuration { reason } = decode(&answer, NOW, |_| false).verdict else { panic!() };
         assert_eq!(&*reason, "UNAUTHENTICATED: a fresh access token was refused too");
     }
 
     #[test]
     fn a_body_that_cannot_be_read_leaves_the_status_to_speak() {
-        let headers = HeaderMap::new();
+        let fields = Fields::new();
         for body in ["", "<html>", r#"{"error":"x"}"#, "[]", r#"{"error":{"details":{}}}"#] {
-            let answer = Answer { status: 404, headers: &headers, body: body.as_bytes(), minted: NOW, proven: true };
+            let answer = Answer { status: 404, fields: &fields, body: body.as_bytes(), minted: NOW, proven: true };
             let verdict = decode(&answer, NOW, |_| true).verdict;
             assert_eq!(verdict, Verdict::Unknown { status: 404, reason: "status 404".into() }, "{body}");
         }

@@ -8,28 +8,30 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::Uri;
 use reveille_core::event::Priority;
 use reveille_core::{Channel, Event, Timestamp, Verdict};
+use reveille_http2::{Keep, Request, name};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use crate::notification::{Alert, Notification, shorten, uuid};
-use crate::sender::dialect::{Authorization, Scratch};
+use crate::sender::dialect::Authorization;
 
 /// What is the same for all pushes of a lane.
 pub(super) struct Encoder {
     channel: Channel,
-    uri: Uri,
+    authority: Box<str>,
+    path: Box<str>,
 }
 
 impl Encoder {
     pub(super) fn new(project: &str, channel: Channel, authority: &str) -> Result<Self, http::Error> {
         let path = format!("/v1/projects/{project}/messages:send");
         let uri = Uri::builder().scheme("https").authority(authority).path_and_query(path).build()?;
-        Ok(Self { channel, uri })
+        // What makes a URI can stand in the fields.
+        let text = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self { channel, authority: authority.into(), path: text.into() })
     }
 
     pub(super) fn encode(
@@ -37,8 +39,8 @@ impl Encoder {
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Result<(Request<()>, Bytes), Verdict> {
+        request: &mut Request,
+    ) -> Result<(), Verdict> {
         let reject = |reason: &str| Err(Verdict::Reject { reason: reason.into() });
         if push.channel != self.channel {
             return reject("the push is for another channel than its lane");
@@ -46,42 +48,42 @@ impl Encoder {
         if push.channel == Channel::Voip && push.event != Event::Call {
             return reject("only a call may take the voip channel");
         }
-        let body = payload(push, now, scratch)?;
+        payload(push, now, &mut request.body)?;
 
-        let mut headers = HeaderMap::with_capacity(2);
+        request.field(name::METHOD, b"POST", Keep::Table);
+        request.field(name::SCHEME, b"https", Keep::Table);
+        request.field(name::AUTHORITY, self.authority.as_bytes(), Keep::Table);
+        request.field(name::PATH, self.path.as_bytes(), Keep::Table);
         if let Some(header) = &authorization.header {
-            headers.insert(AUTHORIZATION, header.clone());
+            request.field(name::AUTHORIZATION, header.as_bytes(), Keep::Table);
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = headers;
-        Ok((request, body))
+        request.field(name::CONTENT_TYPE, b"application/json", Keep::Table);
+        Ok(())
     }
 }
 
 /// Whether Google takes a push of this size; else the refusal, with size and limit.
 pub(crate) fn fits(push: &Notification) -> Result<(), Verdict> {
-    payload(push, push.created, &mut Scratch::new()).map(drop)
+    payload(push, push.created, &mut Vec::with_capacity(PAYLOAD_USUAL))
 }
 
-fn payload(push: &Notification, now: Timestamp, scratch: &mut Scratch) -> Result<Bytes, Verdict> {
+fn payload(push: &Notification, now: Timestamp, out: &mut Vec<u8>) -> Result<(), Verdict> {
     let body = push.alert.as_ref().and_then(|alert| alert.body.as_deref());
     let size = Parts::of(push, body).bytes();
     let Some(over) = size.checked_sub(PAYLOAD_MAX).filter(|over| *over > 0) else {
-        return Ok(write(push, body, now, scratch));
+        write(push, body, now, out);
+        return Ok(());
     };
     if let Some(short) = body.and_then(|body| shorten(body, over))
         && Parts::of(push, Some(&short)).bytes() <= PAYLOAD_MAX
     {
-        return Ok(write(push, Some(&short), now, scratch));
+        write(push, Some(&short), now, out);
+        return Ok(());
     }
     Err(Verdict::Reject { reason: format!("the payload has {size} bytes, and FCM takes {PAYLOAD_MAX}").into() })
 }
 
-fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut Scratch) -> Bytes {
+fn write(push: &Notification, body: Option<&str>, now: Timestamp, out: &mut Vec<u8>) {
     let parts = Parts::of(push, body);
     let ttl = format!("{}s", push.expires.since(now).min(TTL_MAX).as_secs());
     let message = Envelope {
@@ -97,7 +99,7 @@ fn write(push: &Notification, body: Option<&str>, now: Timestamp, scratch: &mut 
             },
         },
     };
-    scratch.json(&message)
+    serde_json::to_writer(out, &message).expect("memory takes all, and all keys are strings");
 }
 
 /// HIGH is for what is shown at once: Google watches, and lowers the priority of apps that wake phones for nothing.
@@ -280,21 +282,26 @@ struct Shown<'a> {
 /// Keys and values together.
 const PAYLOAD_MAX: usize = 4096;
 const TAG_MAX: usize = 64;
+/// More than most payloads take, in bytes.
+const PAYLOAD_USUAL: usize = 1024;
 /// Four weeks.
 const TTL_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::notification::samples::{NOW, call, message};
 
-    fn encoded(push: &Notification) -> Result<(Request<()>, Value), Verdict> {
+    fn encoded(push: &Notification) -> Result<(Request, Value), Verdict> {
         let encoder = Encoder::new("demo", push.channel, "fcm.googleapis.com").unwrap();
         let authorization = Authorization { header: Some(HeaderValue::from_static("Bearer t")), minted: NOW };
-        let (request, body) = encoder.encode(push, &authorization, NOW, &mut Scratch::new())?;
-        Ok((request, serde_json::from_slice(&body).unwrap()))
+        let mut request = Request::new();
+        encoder.encode(push, &authorization, NOW, &mut request)?;
+        let body = serde_json::from_slice(&request.body).unwrap();
+        Ok((request, body))
     }
 
     fn at_device(push: Notification) -> Notification {
@@ -306,8 +313,17 @@ mod tests {
         let alert = Alert { loc_args: vec!["Alice".into()], ..Alert::default() };
         let push = Notification { badge: Some(3), sound: Some("default".into()), alert: Some(alert), ..message() };
         let (request, body) = encoded(&at_device(push)).unwrap();
-        assert_eq!(request.uri(), "https://fcm.googleapis.com/v1/projects/demo/messages:send");
-        assert_eq!(request.headers()["content-type"], "application/json");
+        for (name, value) in [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "fcm.googleapis.com"),
+            (":path", "/v1/projects/demo/messages:send"),
+            ("authorization", "Bearer t"),
+            ("content-type", "application/json"),
+        ] {
+            assert_eq!(request.get(name), Some(value.as_bytes()), "{name}");
+        }
+        assert_eq!(request.fields().count(), 6);
         assert_eq!(
             body,
             json!({"message": {
@@ -413,6 +429,6 @@ mod tests {
         assert!(encoded(&Notification { event: Event::MissedCall, ..call() }).is_err());
         let encoder = Encoder::new("demo", Channel::Voip, "a").unwrap();
         let authorization = Authorization { header: None, minted: NOW };
-        assert!(encoder.encode(&message(), &authorization, NOW, &mut Scratch::new()).is_err());
+        assert!(encoder.encode(&message(), &authorization, NOW, &mut Request::new()).is_err());
     }
 }

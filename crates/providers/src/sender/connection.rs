@@ -9,20 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
-use h2::PingPong;
-use h2::client::SendRequest;
 use reveille_core::{Channel, Timestamp, Verdict};
+use reveille_http2::Request;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::circuit::Way;
-use super::dial::{Moving, Open};
-use super::dialect::{Authorization, Scratch, retry};
-use super::exchange::{Exchange, Flight, Probe, sentence};
+use super::dial::Transport;
+use super::dialect::{Authorization, retry, word};
+use super::flight::{Flight, Probe};
 use super::gates::Lesson;
+use super::line::Line;
 use super::papers::Papers;
 use super::pool::Lane;
 use super::queue::Waiting;
@@ -36,16 +34,15 @@ pub(super) struct Connection {
     papers: Arc<Papers>,
     /// Unique within the lane, for the queue's list of idle connections.
     number: usize,
-    moving: Moving,
-    /// Gone once the connection takes no more pushes; h2 then closes it after the last answer.
-    requests: Option<SendRequest<Bytes>>,
+    line: Line<Flight>,
+    /// It takes pushes. Once it does not, it is closed after the last answer.
+    open: bool,
     /// Told when the connection takes no more pushes, so that another can be opened while answers still come.
     retired: Option<oneshot::Sender<Retired>>,
-    pings: Option<PingPong>,
-    flights: FuturesUnordered<Exchange>,
     taken: VecDeque<Waiting>,
     done: Vec<Outcome>,
-    scratch: Scratch,
+    /// The request that is being written.
+    request: Request,
     /// What a batch of answers says of the provider.
     lesson: Lesson,
     times: Times,
@@ -53,8 +50,8 @@ pub(super) struct Connection {
     alarm: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// The streams that the peer allowed when last looked at.
-    cap: usize,
+    /// It had no room for another push when last looked at.
+    full: bool,
     /// Whether a push has been accepted here.
     proven: bool,
     /// Suspicious answers in a row.
@@ -76,29 +73,27 @@ impl Connection {
         papers: Arc<Papers>,
         number: usize,
         spare: bool,
-        (requests, mut moving): Open,
+        transport: Transport,
     ) -> (Self, oneshot::Receiver<Retired>) {
         let (retired, told) = oneshot::channel();
         let now = Instant::now();
         lane.opened();
         let mut connection = Self {
-            pings: moving.ping_pong(),
             alarm: Box::pin(tokio::time::sleep_until(now + lane.config.idle_ping)),
             stop: Box::pin(lane.stop.clone().cancelled_owned()),
             replaced: Box::pin(papers.replaced.clone().cancelled_owned()),
             lane,
             papers,
             number,
-            moving,
-            requests: Some(requests),
+            line: Line::new(transport),
+            open: true,
             retired: Some(retired),
-            flights: FuturesUnordered::new(),
             taken: VecDeque::new(),
             done: Vec::new(),
-            scratch: Scratch::new(),
+            request: Request::new(),
             lesson: Lesson::default(),
             times: Times::new(now),
-            cap: 0,
+            full: false,
             proven: false,
             suspect: 0,
             spare,
@@ -109,19 +104,32 @@ impl Connection {
 
     /// Takes from the queue what the peer allows, and writes it. Answers whether there may be more to take at once.
     fn fill(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(requests) = &mut self.requests else { return false };
-        match requests.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Pending => return false,
-            // A GOAWAY has come, or the connection is broken.
-            Poll::Ready(Err(fault)) => {
-                self.retire(&sentence(&fault));
-                return false;
-            }
+        if !self.open {
+            return false;
         }
-        self.cap = requests.current_max_send_streams();
-        let cap = self.cap.min(self.lane.config.in_flight_max);
-        let room = Room::left(cap, self.flights.len(), BATCH_MAX);
+        let more = self.fill_open(cx);
+        self.full = self.room().places == 0;
+        more
+    }
+
+    /// The most pushes that may be under way here.
+    fn cap(&self) -> usize {
+        self.line.client.streams_max().min(self.lane.config.in_flight_max)
+    }
+
+    fn under_way(&self) -> usize {
+        self.line.client.under_way()
+    }
+
+    /// What it has room for.
+    fn room(&self) -> Room {
+        // A peer that does not read what waits for it gets no more, whatever it allows.
+        let most = self.line.client.room().min(BATCH_MAX);
+        Room::left(self.cap(), self.under_way(), most)
+    }
+
+    fn fill_open(&mut self, cx: &mut Context<'_>) -> bool {
+        let (cap, room) = (self.cap(), self.room());
         if room.places == 0 || self.rests() {
             return false;
         }
@@ -137,9 +145,9 @@ impl Connection {
         };
         let mut taken = std::mem::take(&mut self.taken);
         let more = self.lane.queue.take(room, &mut taken, self.number, cx.waker());
-        let (count, before) = (taken.len(), self.flights.len());
+        let (count, before) = (taken.len(), self.under_way());
         if count > 0 {
-            self.write(&mut taken, &authorization, now, probe, cx);
+            self.write(&mut taken, &authorization, now, probe);
         }
         self.taken = taken;
         if probe {
@@ -147,11 +155,11 @@ impl Connection {
             return false;
         }
         // APNs allows one stream before the first answer: that is no sign of a crowd.
-        if more && self.proven && self.flights.len() + Room::kept_of(cap) >= cap {
+        if more && self.proven && self.under_way() + Room::kept_of(cap) >= cap {
             self.lane.crowded();
         }
         // All that was asked for has come, and there is room left: the batch was small, or some were not sent.
-        count == room.places && (count == BATCH_MAX || self.flights.len() < before + count)
+        count == room.places && (count == BATCH_MAX || self.under_way() < before + count)
     }
 
     /// Whether circuits let pushes through. Where they do not, whoever closes them wakes us by way of the queue.
@@ -195,7 +203,7 @@ impl Connection {
     /// Sends a probe of our own where no push has come to be one, so that what was mended is noticed, and calls, which
     /// never probe, are taken again.
     fn probe_anyway(&mut self, before: usize, authorization: &Authorization, now: Timestamp) {
-        if self.flights.len() > before {
+        if self.under_way() > before {
             return;
         }
         if !self.lane.gates.may_ask_about_nobody(now) {
@@ -203,16 +211,13 @@ impl Connection {
             return self.lane.gates.unused(Instant::now());
         }
         let probe = crate::notification::nobodys(self.papers.dialect.nobody(), now);
-        let sent = self.requests.as_mut().and_then(|requests| {
-            let (request, body) = self.papers.dialect.encode(&probe, authorization, now, &mut self.scratch).ok()?;
-            let (response, mut stream) = requests.send_request(request, false).ok()?;
-            stream.send_data(body, true).ok()?;
-            Some(response)
-        });
-        let Some(response) = sent else { return self.give_up_probe(true) };
         let started = Instant::now();
         let flight = Flight { key: 0, sent: now, started, minted: authorization.minted, probe: Probe::Own };
-        self.flights.push(Exchange::new(response, flight));
+        self.request.clear();
+        let written = self.papers.dialect.encode(&probe, authorization, now, &mut self.request).is_ok();
+        if !written || self.line.client.send(flight, &self.request).is_err() {
+            return self.give_up_probe(true);
+        }
         self.lane.launched(1);
         self.times.launched(started);
         self.set_alarm(started);
@@ -245,16 +250,17 @@ impl Connection {
     }
 
     /// Notices what the peer has said without answering a push. Answers whether it allows more than before.
-    fn heeds(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(requests) = &mut self.requests else { return false };
-        match requests.poll_ready(cx) {
-            // GOAWAY: the next connection is opened while the last answers come.
-            Poll::Ready(Err(fault)) => {
-                self.retire(&sentence(&fault));
-                false
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => requests.current_max_send_streams() > self.cap,
+    fn heeds(&mut self) -> bool {
+        if !self.open {
+            return false;
         }
+        if let Some(farewell) = self.line.client.farewell() {
+            // GOAWAY: the next connection is opened while the last answers come.
+            let why = word(&farewell.why);
+            self.retire(&why);
+            return false;
+        }
+        self.full && self.room().places > 0
     }
 
     fn write(
@@ -263,11 +269,10 @@ impl Connection {
         authorization: &Authorization,
         now: Timestamp,
         probe: bool,
-        cx: &mut Context<'_>,
     ) {
         let probe = if probe { Probe::Push } else { Probe::No };
         let started = Instant::now();
-        let was_empty = self.flights.is_empty();
+        let was_empty = self.under_way() == 0;
         let mut launched = 0;
         while let Some(waiting) = taken.pop_front() {
             let push = &waiting.push;
@@ -276,42 +281,17 @@ impl Connection {
                 self.done.push(unsent(retry(EXPIRED_BEFORE_SENDING, None, true)));
                 continue;
             }
-            let (request, body) = match self.papers.dialect.encode(push, authorization, now, &mut self.scratch) {
-                Ok(written) => written,
-                Err(verdict) => {
-                    self.done.push(unsent(verdict));
-                    continue;
-                }
-            };
-            let Some(requests) = &mut self.requests else {
+            self.request.clear();
+            if let Err(verdict) = self.papers.dialect.encode(push, authorization, now, &mut self.request) {
+                self.done.push(unsent(verdict));
+                continue;
+            }
+            let flight = Flight { key: push.key, sent: now, started, minted: authorization.minted, probe };
+            if self.line.client.send(flight, &self.request).is_err() {
                 taken.push_front(waiting);
                 break;
-            };
-            match requests.send_request(request, false) {
-                Ok((response, mut stream)) => {
-                    // If this fails the stream has ended, and the response says how.
-                    let _ = stream.send_data(body, true);
-                    let flight = Flight { key: push.key, sent: now, started, minted: authorization.minted, probe };
-                    self.flights.push(Exchange::new(response, flight));
-                    launched += 1;
-                }
-                Err(fault) => match requests.poll_ready(cx) {
-                    // The connection is well, so it is this request that cannot be written.
-                    Poll::Ready(Ok(())) => {
-                        let reason = format!("the request cannot be written: {fault}");
-                        self.done.push(unsent(Verdict::Reject { reason: reason.into() }));
-                    }
-                    Poll::Pending => {
-                        taken.push_front(waiting);
-                        break;
-                    }
-                    Poll::Ready(Err(_)) => {
-                        taken.push_front(waiting);
-                        self.retire(&sentence(&fault));
-                        break;
-                    }
-                },
             }
+            launched += 1;
         }
         if !taken.is_empty() {
             // Never written: another connection may have them.
@@ -329,7 +309,7 @@ impl Connection {
 
     /// Takes no more pushes. Those under way may finish.
     fn retire(&mut self, why: &str) {
-        if self.leave(why) && self.flights.is_empty() {
+        if self.leave(why) && self.under_way() == 0 {
             self.linger();
         }
     }
@@ -337,7 +317,7 @@ impl Connection {
     /// Takes no more pushes, as we want it: nothing is wrong.
     fn step_down(&mut self, why: &str) {
         tracing::debug!(lane = %self.lane.config.lane, why, "a connection steps down");
-        if self.leave_for(None) && self.flights.is_empty() {
+        if self.leave_for(None) && self.under_way() == 0 {
             self.linger();
         }
     }
@@ -348,9 +328,9 @@ impl Connection {
     }
 
     fn leave_for(&mut self, trouble: Option<&str>) -> bool {
-        let Some(requests) = self.requests.take() else { return false };
-        drop(requests);
-        self.pings = None;
+        if !std::mem::replace(&mut self.open, false) {
+            return false;
+        }
         let lived = self.times.opened.elapsed() >= LONG_LIFE;
         let useful = self.proven || (lived && self.suspect == 0);
         if let Some(why) = trouble
@@ -391,7 +371,7 @@ impl Future for Connection {
         if this.times.end.is_none() && this.stop.as_mut().poll(cx).is_ready() {
             this.on_stop();
         }
-        if this.requests.is_some() && this.replaced.as_mut().poll(cx).is_ready() {
+        if this.open && this.replaced.as_mut().poll(cx).is_ready() {
             // What is under way was asked with the old one, which its provider may still take.
             this.step_down("its credential was replaced");
         }
@@ -402,25 +382,25 @@ impl Future for Connection {
         }
         let mut more = this.fill(cx);
         loop {
-            let ended = Pin::new(&mut this.moving).poll(cx);
-            if let Poll::Ready(ended) = &ended {
-                this.leave(&ended.as_ref().map_or_else(sentence, |()| "the provider closed it".into()));
+            let ended = this.line.poll(cx);
+            if let Poll::Ready(why) = &ended {
+                this.leave(&word(why));
             }
-            let landed = this.collect(cx);
+            let landed = this.collect();
             this.report();
             if ended.is_ready() {
                 return Poll::Ready(());
             }
-            if !this.heeds(cx) && !landed && !more {
-                break;
+            let before = this.under_way();
+            if this.heeds() || landed || more {
+                more = this.fill(cx);
             }
-            let before = this.flights.len();
-            more = this.fill(cx);
-            if this.flights.len() == before && !more {
+            // Nothing new is to be written, or the peer has to read first.
+            if this.under_way() == before && !more && !this.line.is_stirred() {
                 break;
             }
         }
-        this.listen_for_pong(cx);
+        this.listen_for_pong();
         this.report();
         Poll::Pending
     }
@@ -432,7 +412,7 @@ impl Drop for Connection {
         // Not `retire`: the alarm's clock may have gone with the runtime.
         self.leave("its task ended");
         self.lane.queue.give_back(&mut self.taken);
-        let left = std::mem::take(&mut self.flights);
+        let left = self.line.client.take_back(|_| true);
         self.give_up(left, "the connection ended before the answer");
         self.report();
     }

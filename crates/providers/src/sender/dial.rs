@@ -1,19 +1,14 @@
-//! From a host name to an HTTP/2 connection: a fresh name lookup each time, TCP, TLS, handshake, each within its time.
+//! From a host name to a transport for HTTP/2: a fresh name lookup each time, TCP, TLS, each within its time.
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::client;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -61,13 +56,11 @@ impl Target {
     }
 }
 
-/// The two halves of an HTTP/2 connection: where requests go in, and what moves the bytes.
-pub(crate) type Open = (client::SendRequest<Bytes>, Moving);
-/// What moves the bytes of a connection.
-pub(crate) type Moving = client::Connection<Unvectored<TlsStream<TcpStream>>, Bytes>;
+/// What carries an HTTP/2 connection.
+pub(crate) type Transport = TlsStream<TcpStream>;
 
 /// Connects. `within` is the time for each step.
-pub(crate) async fn dial(target: &Target, tls: &Arc<ClientConfig>, within: Duration) -> Result<Open, DialFault> {
+pub(crate) async fn dial(target: &Target, tls: &Arc<ClientConfig>, within: Duration) -> Result<Transport, DialFault> {
     let name =
         ServerName::try_from(target.host.to_string()).map_err(|_| DialFault::NotAName { host: target.host.clone() })?;
     let tcp = match &target.proxy {
@@ -79,22 +72,7 @@ pub(crate) async fn dial(target: &Target, tls: &Arc<ClientConfig>, within: Durat
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(DialFault::NoHttp2 { host: target.host.clone() });
     }
-    let mut builder = client::Builder::new();
-    builder
-        // RFC 9113 §6.5.2 lets a client assume no limit until SETTINGS arrive. APNs begins with one stream, and would
-        // refuse the rest of a burst.
-        .initial_max_send_streams(1)
-        .enable_push(false)
-        // Answers are small, and up to a thousand may come at once.
-        .initial_connection_window_size(1 << 20)
-        // A late answer to a push that was given up would end the connection under those that still wait on it, if
-        // nobody remembered its stream.
-        .max_concurrent_reset_streams(1024)
-        .reset_stream_duration(Duration::from_secs(30))
-        // h2 takes many small DATA frames at once for an attack. Here each answer is one.
-        .data_frame_budget(16 << 20);
-    let handshake = async { builder.handshake(Unvectored(stream)).await.map_err(into_io) };
-    step(Step::Http2, target, within, handshake).await
+    Ok(stream)
 }
 
 /// A tunnel through the proxy. Its faults are told apart from the provider's.
@@ -172,16 +150,11 @@ async fn step<T>(
     }
 }
 
-fn into_io(fault: h2::Error) -> io::Error {
-    if fault.is_io() { fault.into_io().unwrap_or_else(|| io::ErrorKind::Other.into()) } else { io::Error::other(fault) }
-}
-
 /// A step of connecting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
     Tcp,
     Tls,
-    Http2,
 }
 
 impl std::fmt::Display for Step {
@@ -189,7 +162,6 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Tcp => "connecting",
             Self::Tls => "the TLS handshake",
-            Self::Http2 => "the HTTP/2 handshake",
         })
     }
 }
@@ -220,33 +192,6 @@ impl DialFault {
 
     fn io(step: Step, target: &Target, fault: &io::Error) -> Self {
         Self::Broken { step, host: target.host.clone(), fault: fault.to_string().into() }
-    }
-}
-
-/// A stream that does not admit to writing several slices at once.
-///
-/// h2 copies a body into its write buffer only if the stream is not vectored (up to 1 KiB; else up to 256 bytes), and
-/// flushes for each body that it does not copy. TLS cannot write slices without copying anyway, so admitting it would
-/// cost one record and one system call per push instead of one for dozens.
-pub(crate) struct Unvectored<S>(S);
-
-impl<S: AsyncRead + Unpin> AsyncRead for Unvectored<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unvectored<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

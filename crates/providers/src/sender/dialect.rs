@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request};
+use http::HeaderValue;
 use reveille_core::{Timestamp, Verdict};
-use serde::Serialize;
+use reveille_http2::{Fields, Request};
 
 use crate::notification::Notification;
 
@@ -15,15 +14,15 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// `Err` with a sentence if it cannot be made.
     fn authorization(&self, now: Timestamp) -> Result<Option<Authorization>, String>;
 
-    /// Writes one push as a request. `Err` is the verdict for a push that cannot be
-    /// written: the provider need not be asked.
+    /// Writes one push onto an empty page. `Err` is the verdict for a push that cannot be written: the provider need not
+    /// be asked, and what stands on the page is of no use.
     fn encode(
         &self,
         push: &Notification,
         authorization: &Authorization,
         now: Timestamp,
-        scratch: &mut Scratch,
-    ) -> Result<(Request<()>, Bytes), Verdict>;
+        request: &mut Request,
+    ) -> Result<(), Verdict>;
 
     /// What an answer means, for the push and for the connection that it came on.
     fn decode(&self, answer: &Answer<'_>, now: Timestamp) -> Reply;
@@ -38,50 +37,6 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// may have a new answer. Never ends; providers whose credentials need no network do nothing here.
     fn keep<'a>(&'a self, changed: &'a (dyn Fn(Option<String>) + Send + Sync)) -> Keeping<'a>;
 }
-
-/// Memory that is reused from push to push. Small pieces are cut from one large block, so that a push needs no
-/// allocation for each of its parts.
-pub(crate) struct Scratch {
-    /// For text that is written bit by bit.
-    text: Vec<u8>,
-    block: BytesMut,
-}
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        Self { text: Vec::with_capacity(1024), block: BytesMut::with_capacity(BLOCK) }
-    }
-
-    /// The bytes of `parts`, one after the other.
-    pub(crate) fn piece(&mut self, parts: &[&[u8]]) -> Bytes {
-        self.block.reserve(parts.iter().map(|part| part.len()).sum());
-        for part in parts {
-            self.block.extend_from_slice(part);
-        }
-        self.block.split().freeze()
-    }
-
-    /// `value` as JSON. Its keys must be strings; everything that we send is.
-    pub(crate) fn json(&mut self, value: &impl Serialize) -> Bytes {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        serde_json::to_writer(&mut text, value).expect("memory takes all, and all keys are strings");
-        let piece = self.piece(&[&text]);
-        self.text = text;
-        piece
-    }
-
-    /// A header value that will not come again: never put into the compression table.
-    pub(crate) fn passing(&mut self, value: &[u8]) -> HeaderValue {
-        let piece = self.piece(&[value]);
-        let mut value = HeaderValue::from_maybe_shared(piece).expect("printable ASCII");
-        value.set_sensitive(true);
-        value
-    }
-}
-
-/// Some dozen pushes' worth.
-const BLOCK: usize = 32 * 1024;
 
 /// The work of [`Dialect::keep`].
 pub(crate) type Keeping<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -100,8 +55,8 @@ pub(crate) struct Authorization {
 pub(crate) struct Answer<'a> {
     /// The HTTP status.
     pub(crate) status: u16,
-    /// The header fields.
-    pub(crate) headers: &'a HeaderMap,
+    /// Those of its header fields that anybody reads.
+    pub(crate) fields: &'a Fields,
     /// The body, or the beginning of a long one.
     pub(crate) body: &'a [u8],
     /// [`Authorization::minted`] of the request.
@@ -156,8 +111,8 @@ pub(crate) fn retry(reason: impl Into<Box<str>>, after: Option<Duration>, unproc
 }
 
 /// `Retry-After` as a span: seconds, or an HTTP date (RFC 9110 §10.2.3). Longer than a day is cut to a day.
-pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+pub(crate) fn retry_after(fields: &Fields, now: Timestamp) -> Option<Duration> {
+    let text = fields.get("retry-after")?.trim();
     let span = match text.parse::<u64>() {
         Ok(secs) => Duration::from_secs(secs),
         Err(_) => {
@@ -169,8 +124,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 }
 
 /// By how many seconds our clock is ahead of the one behind this answer, by its Date (RFC 9110 §6.6.1), if it has one.
-pub(crate) fn ahead_of(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
-    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+pub(crate) fn ahead_of(fields: &Fields, now: Timestamp) -> Option<i64> {
+    let text = fields.get("date")?;
     let theirs = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
     Some(i64::try_from(now.secs()).ok()? - theirs)
 }
@@ -197,8 +152,8 @@ mod tests {
             ("soon", None),
             ("-1", None),
         ] {
-            let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{text}");
+            let fields = Fields::from_iter([("retry-after", text)]);
+            assert_eq!(retry_after(&fields, now), expected.map(Duration::from_secs), "{text}");
         }
     }
 
@@ -211,23 +166,10 @@ mod tests {
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(-60)),
             ("today", None),
         ] {
-            let headers = HeaderMap::from_iter([(http::header::DATE, HeaderValue::from_str(text).unwrap())]);
-            assert_eq!(ahead_of(&headers, now), expected, "{text}");
+            let fields = Fields::from_iter([("date", text)]);
+            assert_eq!(ahead_of(&fields, now), expected, "{text}");
         }
-        assert_eq!(ahead_of(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
-    fn pieces_stay_as_they_were_cut() {
-        let mut scratch = Scratch::new();
-        let (first, second) = (scratch.piece(&[b"ab", b"c"]), scratch.json(&[1, 2]));
-        let long = scratch.piece(&[&vec![b'x'; 2 * BLOCK]]);
-        let value = scratch.passing(b"id");
-        assert_eq!(
-            (&*first, &*second, long.len(), value.as_bytes()),
-            (&b"abc"[..], &b"[1,2]"[..], 2 * BLOCK, &b"id"[..])
-        );
-        assert!(value.is_sensitive());
+        assert_eq!(ahead_of(&Fields::new(), now), None);
     }
 
     #[test]

@@ -1,52 +1,54 @@
 //! The answers of a connection: what each means for its push, for the connection, and for the circuits.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use reveille_core::{Channel, Timestamp, Verdict};
+use reveille_http2::{Answer as Said, Lost};
 use tokio::time::Instant;
 
 use super::{Connection, PERMIT_REST};
 use crate::notification::Outcome;
 use crate::sender::dialect::{Answer, Reply, Then, ahead_of, retry};
-use crate::sender::exchange::{Exchange, Flight, Probe, Said, broken};
+use crate::sender::flight::{Flight, Probe, broken};
 
 impl Connection {
     /// Reads the answers that have come. Answers whether any had.
-    pub(super) fn collect(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn collect(&mut self) -> bool {
         let mut landed = 0;
         let mut probed = false;
         let mut now = None;
-        while let Poll::Ready(Some((flight, said))) = self.flights.poll_next_unpin(cx) {
+        while let Some(ended) = self.line.client.next_ended() {
             landed += 1;
-            probed |= flight.probe != Probe::No;
+            probed |= ended.cargo.probe != Probe::No;
             let now = *now.get_or_insert_with(|| (self.lane.clock.now(), Instant::now()));
-            self.land(flight, said, now);
+            self.land(ended.cargo, &ended.how, now);
+            if let Ok(said) = ended.how {
+                self.line.client.recycle(said);
+            }
         }
         if let Some((wall, now)) = now {
             self.times.answered(now);
             self.lane.landed(landed);
             self.learn(probed, wall, now);
-            if self.flights.is_empty() && self.requests.is_none() {
+            if self.under_way() == 0 && !self.open {
                 self.linger();
             }
         }
         landed > 0
     }
 
-    fn land(&mut self, flight: Flight, said: Result<Said, h2::Error>, (now, at): (Timestamp, Instant)) {
-        let (status, reply) = match &said {
+    fn land(&mut self, flight: Flight, said: &Result<Said, Lost>, (now, at): (Timestamp, Instant)) {
+        let (status, reply) = match said {
             Ok(said) => {
                 self.lane.meter.answered(at.saturating_duration_since(flight.started));
-                let Said { status, headers, body } = said;
+                let Said { status, fields, body, .. } = said;
                 if self.times.clock_is_due(at) {
-                    self.lane.compare_clocks(ahead_of(headers, now));
+                    self.lane.compare_clocks(ahead_of(fields, now));
                 }
-                let answer = Answer { status: *status, headers, body, minted: flight.minted, proven: self.proven };
+                let answer = Answer { status: *status, fields, body, minted: flight.minted, proven: self.proven };
                 (*status, self.papers.dialect.decode(&answer, now))
             }
-            Err(fault) => (0, broken(fault)),
+            Err(lost) => (0, broken(lost)),
         };
         let Reply { verdict, provider_id, then } = reply;
         match then {
@@ -88,10 +90,9 @@ impl Connection {
     }
 
     /// Ends pushes whose answer is not waited for any longer.
-    pub(super) fn give_up(&mut self, flights: impl IntoIterator<Item = Exchange>, reason: &str) {
+    pub(super) fn give_up(&mut self, flights: Vec<Flight>, reason: &str) {
         let mut count = 0;
-        for exchange in flights {
-            let Flight { key, sent, probe, .. } = exchange.flight;
+        for Flight { key, sent, probe, .. } in flights {
             count += 1;
             if probe != Probe::No {
                 self.lane.gates.unused(Instant::now() + PERMIT_REST);
@@ -107,7 +108,7 @@ impl Connection {
 
     /// Steps back for a moment, if there are others.
     fn rest(&mut self, now: Instant) {
-        if self.lane.board.connections() > 1 && self.requests.is_some() {
+        if self.lane.board.connections() > 1 && self.open {
             self.times.rests_until = Some(now + REST);
             // We may be the one that the next push would wake.
             self.lane.queue.nudge(Some(self.number));

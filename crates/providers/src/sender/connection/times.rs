@@ -1,9 +1,7 @@
 //! The times of a connection: answers that are late, pings, a farewell that must end.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::Ping;
 use tokio::time::Instant;
 
 use super::Connection;
@@ -63,6 +61,7 @@ impl Times {
 impl Connection {
     /// Nothing is under way any more: time to say goodbye, but not for ever.
     pub(super) fn linger(&mut self) {
+        self.line.close();
         let now = Instant::now();
         let end = now + LINGER;
         self.times.end = Some(self.times.end.map_or(end, |known| known.min(end)));
@@ -77,21 +76,18 @@ impl Connection {
         }
         self.give_up_late(now);
         let unheard = self.times.pinged.is_some_and(|pinged| pinged + self.pong_timeout() <= now);
-        if unheard && self.requests.is_some() {
+        if unheard && self.open {
             // Whatever is under way is lost with it, and those who wait know sooner.
-            let why = if self.flights.is_empty() { "no answer to a ping" } else { "no answer to pushes nor to a ping" };
+            let why = if self.under_way() == 0 { "no answer to a ping" } else { "no answer to pushes nor to a ping" };
             self.retire(why);
-            let lost = std::mem::take(&mut self.flights);
+            let lost = self.line.client.take_back(|_| true);
             self.give_up(lost, why);
             return true;
         }
-        if self.requests.is_some() && self.flights.is_empty() && self.spare && self.is_idle(now) {
+        if self.open && self.under_way() == 0 && self.spare && self.is_idle(now) {
             self.step_down("it was opened for a crowd that has gone");
         }
-        if self.ping_at().is_some_and(|at| at <= now)
-            && let Some(pings) = &mut self.pings
-            && pings.send_ping(Ping::opaque()).is_ok()
-        {
+        if self.ping_at().is_some_and(|at| at <= now) && self.line.client.ping() {
             self.times.pinged = Some(now);
         }
         self.set_alarm(now);
@@ -102,13 +98,10 @@ impl Connection {
     /// each stream that we reset ourselves brings it nearer to the peer's patience.
     fn give_up_late(&mut self, now: Instant) {
         let timeout = self.lane.config.response_timeout;
-        if !self.flights.iter().any(|exchange| exchange.flight.started + timeout <= now) {
+        if self.oldest().is_none_or(|started| started + timeout > now) {
             return;
         }
-        let (late, young): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flights)
-            .into_iter()
-            .partition(|exchange| exchange.flight.started + timeout <= now);
-        self.flights.extend(young);
+        let late = self.line.client.take_back(|flight| flight.started + timeout <= now);
         let reason = format!("no answer within {} s", timeout.as_secs_f32());
         self.give_up(late, &reason);
         self.retire(&reason);
@@ -120,12 +113,12 @@ impl Connection {
 
     /// When the oldest push under way was sent.
     fn oldest(&self) -> Option<Instant> {
-        self.flights.iter().map(|exchange| exchange.flight.started).min()
+        self.line.client.oldest().map(|flight| flight.started)
     }
 
     /// When to ask whether the other side is still there: after a long idle time, and when answers stall.
     fn ping_at(&self) -> Option<Instant> {
-        if self.times.pinged.is_some() || self.requests.is_none() {
+        if self.times.pinged.is_some() || !self.open {
             return None;
         }
         let heard = self.times.ponged.unwrap_or(self.times.opened).max(self.times.answered);
@@ -143,7 +136,7 @@ impl Connection {
     /// A server that answers nothing has half the time of one that is merely slow.
     fn pong_timeout(&self) -> Duration {
         let timeout = self.lane.config.response_timeout;
-        if self.flights.is_empty() { timeout } else { timeout / 4 }
+        if self.under_way() == 0 { timeout } else { timeout / 4 }
     }
 
     /// Sets the alarm to the earliest time that matters.
@@ -153,7 +146,7 @@ impl Connection {
         let pong = self.times.pinged.map(|pinged| pinged + self.pong_timeout());
         // Never at once again: a ping that could not be sent would spin.
         let ping = self.ping_at().map(|at| at.max(now + SOON));
-        let spare = (self.spare && self.requests.is_some() && self.flights.is_empty())
+        let spare = (self.spare && self.open && self.under_way() == 0)
             .then(|| (self.times.used + config.spare_idle).max(now + SOON));
         let all = [late, pong, ping, spare, self.times.rests_until, self.times.end];
         let next = all.into_iter().flatten().min().unwrap_or(now + config.idle_ping);
@@ -168,13 +161,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn listen_for_pong(&mut self, cx: &mut Context<'_>) {
-        if self.times.pinged.is_none() {
-            return;
-        }
-        if let Some(pings) = &mut self.pings
-            && let Poll::Ready(Ok(_)) = pings.poll_pong(cx)
-        {
+    pub(super) fn listen_for_pong(&mut self) {
+        if self.line.client.pong() {
             let now = Instant::now();
             (self.times.pinged, self.times.ponged) = (None, Some(now));
             self.set_alarm(now);

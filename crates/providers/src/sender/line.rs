@@ -1,0 +1,122 @@
+//! The bytes of one connection: what waits to be written goes out in one piece, what comes is read in large pieces.
+
+use std::borrow::Cow;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use reveille_http2::{Client, Options};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::dial::Transport;
+
+/// One HTTP/2 connection on its transport. `T` is what its owner wants back with an answer.
+pub(crate) struct Line<T> {
+    pub(crate) client: Client<T>,
+    transport: Transport,
+    /// Bytes of output that the transport did not take when it was last asked.
+    left: usize,
+    buffer: Box<[u8]>,
+    /// It is to be closed once nothing is under way.
+    closing: Closing,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Closing {
+    No,
+    /// It was asked for, and nobody has looked yet.
+    Asked,
+    Seen,
+}
+
+impl<T> Line<T> {
+    pub(crate) fn new(transport: Transport) -> Self {
+        let options = Options { wanted: &WANTED, body_bytes_max: BODY_BYTES_MAX, window: WINDOW };
+        let buffer = vec![0; READ_BYTES].into();
+        Self { client: Client::new(options), transport, left: 0, buffer, closing: Closing::No }
+    }
+
+    /// Says goodbye, and ends once nothing is under way.
+    pub(crate) fn close(&mut self) {
+        if self.closing == Closing::No {
+            self.closing = Closing::Asked;
+            self.client.say_goodbye();
+        }
+    }
+
+    /// Whether there is something that [`Self::poll`] has not seen yet.
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.client.output().len() != self.left || self.closing == Closing::Asked
+    }
+
+    /// Moves what can be moved. Ready with the reason once the connection has ended; what was under way has ended by
+    /// then, too.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Cow<'static, str>> {
+        let why: Cow<'static, str> = match ready!(self.move_bytes(cx)) {
+            Ok(why) => why.into(),
+            Err(fault) => fault.to_string().into(),
+        };
+        // What the client knows says more than how the socket ended.
+        self.client.end(why);
+        Poll::Ready(self.client.farewell().map_or(Cow::Borrowed(CLOSED), |farewell| farewell.why.clone()))
+    }
+
+    fn move_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&'static str>> {
+        if self.closing == Closing::Asked {
+            self.closing = Closing::Seen;
+        }
+        loop {
+            let written = self.write(cx)?;
+            let ends = self.client.is_over() || (self.closing == Closing::Seen && self.client.under_way() == 0);
+            if ends {
+                ready!(written);
+                let _ = ready!(Pin::new(&mut self.transport).poll_shutdown(cx));
+                return Poll::Ready(Ok(CLOSED_HERE));
+            }
+            // A peer that does not read is not read from either.
+            if self.client.is_choked() {
+                return Poll::Pending;
+            }
+            let mut read = ReadBuf::new(&mut self.buffer);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut read)? {
+                Poll::Ready(()) if read.filled().is_empty() => return Poll::Ready(Ok(CLOSED)),
+                Poll::Ready(()) => self.client.receive(read.filled()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Writes all that waits. Pending while some of it does.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let transport = &mut self.transport;
+        while !self.client.output().is_empty() {
+            match Pin::new(&mut *transport).poll_write(cx, self.client.output()) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => self.client.written(count),
+                Poll::Ready(Err(fault)) => return Err(fault),
+                Poll::Pending => {
+                    self.left = self.client.output().len();
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+        self.left = 0;
+        // TLS may have kept some of it.
+        match Pin::new(transport).poll_flush(cx) {
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+            Poll::Ready(Err(fault)) => Err(fault),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+}
+
+/// The fields of an answer that anybody reads.
+const WANTED: [&str; 3] = ["apns-unique-id", "date", "retry-after"];
+/// How much of an answer's body is kept. A reason takes some dozen bytes, Google's longest error a few hundred, a token
+/// of Google's some thousand.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Answers are small, and up to a thousand may come at once.
+const WINDOW: u32 = 1 << 20;
+const READ_BYTES: usize = 16 * 1024;
+const CLOSED: &str = "the provider closed it";
+const CLOSED_HERE: &str = "it was closed here";
