@@ -66,6 +66,10 @@ alarms! {
         "tokens are rejected in mass: verdicts on them are frozen, and no home forgets a token, until somebody decides",
         "Get-CsPushBrake shows the app and the provider's word; find out whether topic, key and environment are right, \
          then Clear-CsPushBrake -App APP with -Verdict Right or -Verdict Wrong";
+    /// So much feedback waits for one home that no more is kept for it.
+    FeedbackLost = "feedback-lost" Warning:
+        "a home has not taken its feedback for so long that news of its pushes are no longer kept for it; verdicts are",
+        "ask the organisation why its edge or webhook does not answer 2xx; the trace has what it was not told";
     /// A home answered that it does not believe feedback.
     FeedbackRefused = "feedback-refused" Warning:
         "home does not believe feedback, which is given up",

@@ -11,6 +11,7 @@ use reveille_core::delivery::PushState;
 use reveille_core::{AppKey, LaneKey, SipDomain, Timestamp};
 
 use super::block::{Block, Code, Key, SLOTS, State, place, seq};
+use super::debt::Debts;
 use super::{Appended, Completed, JournalEntry, outbox, verdicts, view};
 use crate::columns;
 use crate::engine::Memory;
@@ -35,6 +36,7 @@ pub(super) struct Numbers {
     /// The number of the block that is gathered next.
     next_block: u64,
     next_feedback: u64,
+    debts: Debts,
     /// Blocks as they are in the file, most of them with open pushes; at most [`BLOCKS_MAX`].
     blocks: HashMap<u64, Block>,
     /// Blocks of which a request is still needed: 8 bytes for each 64 open pushes.
@@ -65,6 +67,7 @@ impl Memory for Numbers {
             lanes,
             next_block: last("SELECT coalesce(max(no), 0) FROM block")? + 1,
             next_feedback: last("SELECT coalesce(max(no), 0) FROM feedback")? + 1,
+            debts: Debts::default(),
             blocks: HashMap::new(),
             needed: needed.collect::<rusqlite::Result<_>>()?,
             thinned: 0,
@@ -155,7 +158,9 @@ impl Desk<'_> {
             let (reason, detail) = (columns::reason(end.state), columns::detail(&end.detail));
             self.db.prepare_cached(sql)?.execute((seq, end.state.as_str(), reason, detail))?;
         }
-        if let Some(item) = &end.feedback {
+        if let Some(item) = &end.feedback
+            && self.numbers.debts.keeps(self.db, key.origin_no, end.death.is_some())?
+        {
             outbox::owe(self.db, key.origin_no, &outbox::Asked::Lane(key.lane_no), self.numbers.feedback(), item)?;
             if let Some(death) = &end.death {
                 verdicts::keep(self.db, (key.origin_no, key.lane_no), death, item, &end.detail)?;

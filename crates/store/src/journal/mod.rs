@@ -5,6 +5,7 @@
 
 mod block;
 mod census;
+mod debt;
 mod desk;
 mod fingerprint;
 mod flows;
@@ -45,7 +46,8 @@ pub trait Journal: Send + Sync + 'static {
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>);
 
     /// Ends pushes, each with its outcome and the feedback owed for it, in one commit. The requests themselves are
-    /// dropped. A push that is not open (any more) is passed over, feedback and all.
+    /// dropped. A push that is not open (any more) is passed over, feedback and all. Where a home is owed 100,000 already,
+    /// no more is kept for it but verdicts.
     fn complete(&self, completed: Vec<Completed>, done: Completion<()>);
 
     /// Puts an open push back to be sent at `due`; it counts as not being sent from then on.
