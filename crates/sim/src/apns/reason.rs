@@ -2,9 +2,12 @@
 
 use super::options::Mode;
 
-/// Why a push was refused, as far as the simulator finds reasons by itself. Scripts may send any other text.
+/// Why a push was refused: all that Apple documents. What the simulator does not find by itself, such as what is wrong with
+/// a certificate, a script may say; and any other text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
+    BadCertificate,
+    BadCertificateEnvironment,
     BadCollapseId,
     BadDeviceToken,
     BadEnvironmentKeyIdInToken,
@@ -38,6 +41,42 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 32] = [
+        Self::BadCertificate,
+        Self::BadCertificateEnvironment,
+        Self::BadCollapseId,
+        Self::BadDeviceToken,
+        Self::BadEnvironmentKeyIdInToken,
+        Self::BadExpirationDate,
+        Self::BadMessageId,
+        Self::BadPath,
+        Self::BadPriority,
+        Self::BadTopic,
+        Self::DeviceTokenNotForTopic,
+        Self::DuplicateHeaders,
+        Self::ExpiredProviderToken,
+        Self::ExpiredToken,
+        Self::Forbidden,
+        Self::IdleTimeout,
+        Self::InternalServerError,
+        Self::InvalidProviderToken,
+        Self::InvalidPushType,
+        Self::MethodNotAllowed,
+        Self::MissingDeviceToken,
+        Self::MissingProviderToken,
+        Self::MissingTopic,
+        Self::PayloadEmpty,
+        Self::PayloadTooLarge,
+        Self::ServiceUnavailable,
+        Self::Shutdown,
+        Self::TooManyProviderTokenUpdates,
+        Self::TooManyRequests,
+        Self::TopicDisallowed,
+        Self::UnrelatedKeyIdInToken,
+        Self::Unregistered,
+    ];
+
     /// The status that goes with it.
     pub fn status(self) -> u16 {
         match self {
@@ -55,7 +94,9 @@ impl Reason {
             | Self::MissingTopic
             | Self::PayloadEmpty
             | Self::TopicDisallowed => 400,
-            Self::BadEnvironmentKeyIdInToken
+            Self::BadCertificate
+            | Self::BadCertificateEnvironment
+            | Self::BadEnvironmentKeyIdInToken
             | Self::ExpiredProviderToken
             | Self::Forbidden
             | Self::InvalidProviderToken
@@ -83,6 +124,8 @@ impl Reason {
     /// The documented word.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BadCertificate => "BadCertificate",
+            Self::BadCertificateEnvironment => "BadCertificateEnvironment",
             Self::BadCollapseId => "BadCollapseId",
             Self::BadDeviceToken => "BadDeviceToken",
             Self::BadEnvironmentKeyIdInToken => "BadEnvironmentKeyIdInToken",
@@ -118,42 +161,9 @@ impl Reason {
 
     /// The status of a documented reason given by name.
     pub fn status_of(name: &str) -> Option<u16> {
-        ALL.iter().find(|reason| reason.name() == name).map(|reason| reason.status())
+        Self::ALL.iter().find(|reason| reason.name() == name).map(|reason| reason.status())
     }
 }
-
-const ALL: [Reason; 30] = [
-    Reason::BadCollapseId,
-    Reason::BadDeviceToken,
-    Reason::BadEnvironmentKeyIdInToken,
-    Reason::BadExpirationDate,
-    Reason::BadMessageId,
-    Reason::BadPath,
-    Reason::BadPriority,
-    Reason::BadTopic,
-    Reason::DeviceTokenNotForTopic,
-    Reason::DuplicateHeaders,
-    Reason::ExpiredProviderToken,
-    Reason::ExpiredToken,
-    Reason::Forbidden,
-    Reason::IdleTimeout,
-    Reason::InternalServerError,
-    Reason::InvalidProviderToken,
-    Reason::InvalidPushType,
-    Reason::MethodNotAllowed,
-    Reason::MissingDeviceToken,
-    Reason::MissingProviderToken,
-    Reason::MissingTopic,
-    Reason::PayloadEmpty,
-    Reason::PayloadTooLarge,
-    Reason::ServiceUnavailable,
-    Reason::Shutdown,
-    Reason::TooManyProviderTokenUpdates,
-    Reason::TooManyRequests,
-    Reason::TopicDisallowed,
-    Reason::UnrelatedKeyIdInToken,
-    Reason::Unregistered,
-];
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_found_by_its_name() {
-        for reason in ALL {
+        for reason in Reason::ALL {
             assert_eq!(Reason::status_of(reason.name()), Some(reason.status()), "{reason:?}");
             assert_eq!(reason.name(), format!("{reason:?}"));
         }

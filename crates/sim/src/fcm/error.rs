@@ -16,6 +16,18 @@ pub enum FcmCode {
 }
 
 impl FcmCode {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Internal,
+        Self::InvalidArgument,
+        Self::QuotaExceeded,
+        Self::SenderIdMismatch,
+        Self::ThirdPartyAuthError,
+        Self::Unavailable,
+        Self::Unregistered,
+        Self::UnspecifiedError,
+    ];
+
     /// The word on the wire.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +56,7 @@ impl FcmCode {
     }
 
     pub(super) fn by_name(name: &str) -> Option<Self> {
-        ALL.into_iter().find(|code| code.name() == name)
+        Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
     fn sentence(self) -> &'static str {
@@ -60,17 +72,6 @@ impl FcmCode {
         }
     }
 }
-
-const ALL: [FcmCode; 8] = [
-    FcmCode::Internal,
-    FcmCode::InvalidArgument,
-    FcmCode::QuotaExceeded,
-    FcmCode::SenderIdMismatch,
-    FcmCode::ThirdPartyAuthError,
-    FcmCode::Unavailable,
-    FcmCode::Unregistered,
-    FcmCode::UnspecifiedError,
-];
 
 /// One thing wrong with one field (`google.rpc.BadRequest.FieldViolation`).
 #[derive(Clone, Debug, Eq, PartialEq)]
