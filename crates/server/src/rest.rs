@@ -8,7 +8,7 @@ use reveille_clearinghouse::Intake;
 use reveille_clearinghouse::feedback::Road;
 use reveille_clearinghouse::handle::Handles;
 use reveille_clearinghouse::rest::webhook::{Signer, Webhooks};
-use reveille_clearinghouse::rest::{Rest, Site};
+use reveille_clearinghouse::rest::{PROTOCOLS, Rest, Site};
 use reveille_core::SipDomain;
 use reveille_core::settings::Snapshot;
 use reveille_sip_net::{ClientAuth, TlsServer};
@@ -32,7 +32,8 @@ pub(crate) struct Opened {
 
 /// Opens the listener and the key that webhooks are signed with. The side is for whoever watches certificates.
 pub(crate) fn open(rest: &config::Rest, domain: &SipDomain, store: &Path) -> Result<(Opened, Side), StartError> {
-    let side = Side::read("clearinghouse.rest.tls", &rest.tls, ClientAuth::Optional)?.known_as(rest.name().iter());
+    let side = Side::speaking(&PROTOCOLS, "clearinghouse.rest.tls", &rest.tls, ClientAuth::Optional)?;
+    let side = side.known_as(rest.name().iter());
     let listen = |source| StartError::Listen { key: "clearinghouse.rest.listen", address: rest.listen, source };
     let bound = Bound::bind(rest.listen).map_err(listen)?;
     bound.set_nonblocking(true).map_err(listen)?;

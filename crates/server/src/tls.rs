@@ -72,10 +72,20 @@ pub(crate) enum Reread {
 
 impl Side {
     pub(crate) fn read(key: &'static str, files: &Tls, auth: ClientAuth) -> Result<Self, TlsFault> {
+        Self::speaking(&[], key, files, auth)
+    }
+
+    /// The same where these protocols are offered by ALPN.
+    pub(crate) fn speaking(
+        protocols: &[&[u8]],
+        key: &'static str,
+        files: &Tls,
+        auth: ClientAuth,
+    ) -> Result<Self, TlsFault> {
         // Before their content, so that a change in between is seen later.
         let stamps = stamps(files);
         let material = Material::read(key, files)?;
-        let server = TlsServer::new(&material.identity, auth, &material.roots);
+        let server = TlsServer::speaking(protocols, &material.identity, auth, &material.roots);
         let server = server.map_err(|source| TlsFault { key: format!("{key}.roots"), source })?;
         let client = TlsClient::new(Some(&material.identity), &material.roots_out);
         let held = Held { material, read: stamps.clone(), seen: stamps, fault: None };

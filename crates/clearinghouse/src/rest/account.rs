@@ -7,12 +7,13 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use reveille_core::SipDomain;
-use reveille_core::settings::Snapshot;
+use reveille_core::settings::{PublicJwk, Snapshot};
 use reveille_federation::AdmittedPeer;
 use reveille_federation::policy::{AccountProof, AccountRefusal, account_of, admit_account};
 use reveille_sip_net::PeerCertificate;
 
 use super::Rest;
+use super::presence::Presence;
 use super::problem::Problem;
 use super::token::Credential;
 
@@ -24,6 +25,8 @@ pub(super) struct Caller {
     pub(super) certificate: Option<Arc<PeerCertificate>>,
     /// The account of that certificate, once it has been looked for.
     pub(super) known: Arc<Mutex<Option<String>>>,
+    /// What the listener knows of the connection.
+    pub(super) presence: Arc<Presence>,
 }
 
 /// An account whose organisation may speak.
@@ -36,6 +39,12 @@ pub(super) struct Admitted {
 impl Rest {
     /// Who asks. What was taken from an account since the last request is not there any more.
     pub(super) fn admit(&self, caller: &Caller, fields: &HeaderMap) -> Result<Admitted, Problem> {
+        let admitted = self.who(caller, fields);
+        caller.presence.is_known(admitted.is_ok());
+        admitted
+    }
+
+    fn who(&self, caller: &Caller, fields: &HeaderMap) -> Result<Admitted, Problem> {
         let settings = Arc::clone(&self.settings.borrow());
         let mut shown = fields.get_all(AUTHORIZATION).iter();
         let Some(authorization) = shown.next() else { return self.by_certificate(caller, &settings) };
@@ -45,11 +54,14 @@ impl Rest {
         });
         let now = self.clock.now();
         let Some(grant) = bearer.and_then(|token| self.seal.open(token, now)) else {
-            return Err(self.wrong(caller));
+            // Not counted as a guess: nobody guesses 256 bits, all tokens end with this process, and whoever used one then
+            // must not have to wait for the next.
+            metrics::counter!("reveille_rest_denied_total", "error" => "invalid_token").increment(1);
+            return Err(Problem::unauthorised("The access token is none of this server's, or has expired."));
         };
         let admitted = match &grant.credential {
             Credential::Secret(id) => admit_account(&settings, &grant.account, AccountProof::Secret(id), now),
-            Credential::Key(kid) => admit_account(&settings, &grant.account, AccountProof::Key(kid), now),
+            Credential::Key(_) => self.admit_key(&settings, &grant.account, &grant.credential),
             Credential::Certificate(thumbprint) => {
                 // RFC 8705 §3: the connection must be that of the certificate that the token was given for.
                 let shown = caller.certificate.as_ref().filter(|it| it.sha256_fingerprint == *thumbprint);
@@ -62,20 +74,17 @@ impl Rest {
         settled(admitted, grant.account)
     }
 
-    /// A token that is none. One that is good is taken from an address that must wait, too: somebody else may share it.
-    fn wrong(&self, caller: &Caller) -> Problem {
-        let waiting = self.guesses.wait(caller.address);
-        // One that has merely ended counts too: whoever uses it on and on is not to be helped either.
-        self.guesses.wrong(caller.address);
-        match waiting {
-            None => Problem::unauthorised("The access token is none of this server's, or has expired."),
-            Some(wait) => Problem::later(
-                http::StatusCode::TOO_MANY_REQUESTS,
-                "too-many-wrong",
-                "Too many wrong tokens and secrets came from this address.",
-                wait,
-            ),
-        }
+    /// The account, if it still has that very key.
+    pub(super) fn admit_key(
+        &self,
+        settings: &Snapshot,
+        account: &str,
+        key: &Credential,
+    ) -> Result<AdmittedPeer, AccountRefusal> {
+        let held = settings.push_account(account).map_or(&[][..], |account| &account.public_keys);
+        let text = held.iter().find(|text| Credential::of_key(text) == *key).ok_or(AccountRefusal::Unknown)?;
+        let kid = PublicJwk::read(text).map_err(|_| AccountRefusal::Unknown)?.kid;
+        admit_account(settings, account, AccountProof::Key(&kid), self.clock.now())
     }
 
     /// The account of the connection's own certificate.

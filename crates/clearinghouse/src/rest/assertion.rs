@@ -23,13 +23,15 @@ const AHEAD: Duration = Duration::from_secs(5);
 const PER_ACCOUNT: usize = 1000;
 /// How many accounts have assertions that are remembered.
 const ACCOUNTS_MAX: usize = 10_000;
+/// What assertions may be signed with.
+pub(super) const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
 
 /// Why an assertion proves nothing. The client's fault, except for `TooMany`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unproven {
-    #[error("the assertion is signed with an algorithm other than its key's: RS256, PS256, ES256 or EdDSA")]
+    #[error("the assertion is signed with an algorithm other than RS256, PS256, ES256 and EdDSA")]
     Algorithm,
-    #[error("the assertion is not meant for this server: its aud must be the issuer or the token endpoint")]
+    #[error("the assertion is not meant for this server alone: its aud must be the issuer or the token endpoint")]
     Audience,
     #[error("the assertion was issued before this server knew what had been used: make a new one")]
     BeforeStart,
@@ -47,9 +49,10 @@ pub(super) enum Unproven {
     NotYet,
     #[error("the assertion was used before")]
     Replayed,
-    #[error("the signature of the assertion is not that of a key of this account")]
+    /// Also where there is no such account, or no such key: a stranger is not told which of them there are.
+    #[error("the signature of the assertion is not that of a key of the account that it names")]
     Signature,
-    #[error("the iss and sub of the assertion are not the account's name")]
+    #[error("the iss and sub of the assertion are not one name, that of the account")]
     Subject,
     #[error("the account has used too many assertions in the last minutes: use the access token again")]
     TooMany,
@@ -75,6 +78,8 @@ pub(super) struct Claimed<'a> {
 struct Header {
     alg: String,
     kid: String,
+    /// What must be understood to take it (RFC 7515 §4.1.11): nothing of that kind is.
+    crit: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +107,11 @@ impl<'a> Claimed<'a> {
         let (signed, signature) = text.rsplit_once('.').filter(|_| text.len() <= BYTES_MAX).ok_or(Unproven::Form)?;
         let (header, claims) = signed.split_once('.').ok_or(Unproven::Form)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Unproven::Form)?;
-        Ok(Self { signed, signature, header: part(header)?, claims: part(claims)? })
+        let (header, claims): (Header, Claims) = (part(header)?, part(claims)?);
+        if header.crit.is_some() {
+            return Err(Unproven::Form);
+        }
+        Ok(Self { signed, signature, header, claims })
     }
 
     /// The account that it wants to be.
@@ -110,25 +119,31 @@ impl<'a> Claimed<'a> {
         &self.claims.sub
     }
 
-    /// Checks it as that account's, and that it is used for the first time. Answers the key's `kid`.
-    pub(super) fn prove(
+    /// Checks it as that account's, and that it is used for the first time. Answers the account's text of the key.
+    pub(super) fn prove<'b>(
         self,
-        account: &PushAccount,
+        account: Option<&'b PushAccount>,
         audiences: &[&str],
         used: &Used,
         now: Timestamp,
-    ) -> Result<String, Unproven> {
-        let own = |name: &str| name.eq_ignore_ascii_case(&account.identity);
-        if !own(&self.claims.iss) || !own(&self.claims.sub) {
+    ) -> Result<&'b str, Unproven> {
+        // What can be said without an account comes first; whether there is one shows in nothing but the signature.
+        if !ALGORITHMS.contains(&self.header.alg.as_str()) {
+            return Err(Unproven::Algorithm);
+        }
+        if !self.claims.iss.eq_ignore_ascii_case(&self.claims.sub) {
             return Err(Unproven::Subject);
         }
-        let keys = account.public_keys.iter().filter_map(|text| PublicJwk::read(text).ok());
-        let key = { keys }.find(|key| key.kid == self.header.kid).ok_or(Unproven::Signature)?;
+        let account = account.filter(|account| account.identity.eq_ignore_ascii_case(&self.claims.sub));
+        let account = account.ok_or(Unproven::Signature)?;
+        let keys = account.public_keys.iter().filter_map(|text| Some((text, PublicJwk::read(text).ok()?)));
+        let (text, key) = { keys }.find(|(_, key)| key.kid == self.header.kid).ok_or(Unproven::Signature)?;
         self.verify(&key)?;
         let heard = |name: &String| audiences.contains(&name.as_str());
+        // Whoever else it is meant for has it, and could use it here.
         let meant = match &self.claims.aud {
             Audience::One(name) => heard(name),
-            Audience::Several(names) => names.iter().any(heard),
+            Audience::Several(names) => !names.is_empty() && names.iter().all(heard),
         };
         if !meant {
             return Err(Unproven::Audience);
@@ -147,12 +162,12 @@ impl<'a> Claimed<'a> {
             return Err(Unproven::LivesTooLong);
         }
         used.note(&account.identity, &self.claims.jti, issued, ends, now)?;
-        Ok(key.kid)
+        Ok(text)
     }
 
     fn verify(&self, key: &PublicJwk) -> Result<(), Unproven> {
         if key.alg.as_ref().is_some_and(|alg| *alg != self.header.alg) {
-            return Err(Unproven::Algorithm);
+            return Err(Unproven::Signature);
         }
         let number = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| Unproven::Signature);
         let (message, signature) = (self.signed.as_bytes(), self.signature.as_slice());
@@ -171,7 +186,7 @@ impl<'a> Claimed<'a> {
                 let (n, e) = (number(n)?, number(e)?);
                 RsaPublicKeyComponents { n: &n, e: &e }.verify(parameters, message, signature).is_ok()
             }
-            _ => return Err(Unproven::Algorithm),
+            _ => return Err(Unproven::Signature),
         };
         if verified { Ok(()) } else { Err(Unproven::Signature) }
     }
@@ -287,8 +302,8 @@ pub(super) mod tests {
     #[test]
     fn what_does_not_prove_who_signed_it_is_refused_with_what_is_wrong() {
         let signer = Signer::new();
-        let account =
-            PushAccount { public_keys: vec![signer.jwk("one")], ..PushAccount::new("a", "a.b".parse().unwrap()) };
+        let jwk = signer.jwk("one");
+        let account = PushAccount { public_keys: vec![jwk.clone()], ..PushAccount::new("a", "a.b".parse().unwrap()) };
         let changed = |name: &str, value: Value| {
             let mut claims = claims();
             claims[name] = value;
@@ -299,8 +314,10 @@ pub(super) mod tests {
         let good = signer.sign(&header(), &claims());
         let (signed, _) = good.rsplit_once('.').unwrap();
         for (assertion, expected) in [
-            (good.clone(), Ok("one".to_owned())),
-            (changed("aud", json!(["https://other.example", ours])), Ok("one".into())),
+            (good.clone(), Ok(jwk.as_str())),
+            (changed("aud", json!([ours, ours])), Ok(jwk.as_str())),
+            (changed("aud", json!(["https://other.example", ours])), Err(Unproven::Audience)),
+            (changed("aud", json!([])), Err(Unproven::Audience)),
             (changed("aud", json!("https://other.example")), Err(Unproven::Audience)),
             (changed("exp", json!(NOW)), Err(Unproven::Expired)),
             (changed("exp", json!(NOW + 601)), Err(Unproven::LivesTooLong)),
@@ -312,7 +329,8 @@ pub(super) mod tests {
             (changed("sub", json!("b")), Err(Unproven::Subject)),
             (with("none"), Err(Unproven::Algorithm)),
             (with("HS256"), Err(Unproven::Algorithm)),
-            (with("RS256"), Err(Unproven::Algorithm)),
+            (with("RS256"), Err(Unproven::Signature)),
+            (signer.sign(&json!({ "alg": "ES256", "kid": "one", "crit": ["exp"] }), &claims()), Err(Unproven::Form)),
             (format!("{signed}."), Err(Unproven::Signature)),
             (Signer::new().sign(&header(), &claims()), Err(Unproven::Signature)),
             (signer.sign(&json!({ "alg": "ES256", "kid": "two" }), &claims()), Err(Unproven::Signature)),
@@ -321,8 +339,29 @@ pub(super) mod tests {
         ] {
             let used = Used::new(at(NOW - 100));
             let read = Claimed::read(&assertion);
-            let proven = read.and_then(|claimed| claimed.prove(&account, &[ours], &used, at(NOW)));
+            let proven = read.and_then(|claimed| claimed.prove(Some(&account), &[ours], &used, at(NOW)));
             assert_eq!(proven, expected, "{assertion}");
+        }
+    }
+
+    #[test]
+    fn whether_there_is_an_account_or_a_key_shows_in_nothing_that_a_stranger_is_told() {
+        let stranger = Signer::new();
+        let own = PushAccount {
+            public_keys: vec![Signer::new().jwk("one")],
+            ..PushAccount::new("a", "a.b".parse().unwrap())
+        };
+        let used = Used::new(at(NOW - 100));
+        for (account, kid, alg) in [
+            (None, "one", "ES256"),
+            (Some(&own), "one", "ES256"),
+            (Some(&own), "two", "ES256"),
+            (None, "one", "EdDSA"),
+            (Some(&own), "one", "EdDSA"),
+        ] {
+            let assertion = stranger.sign(&json!({ "alg": alg, "kid": kid }), &claims());
+            let proven = Claimed::read(&assertion).unwrap().prove(account, &["https://push.example"], &used, at(NOW));
+            assert_eq!(proven, Err(Unproven::Signature), "{kid} {alg}, and an account: {}", account.is_some());
         }
     }
 
@@ -332,8 +371,11 @@ pub(super) mod tests {
         let account =
             PushAccount { public_keys: vec![signer.jwk("one")], ..PushAccount::new("a", "a.b".parse().unwrap()) };
         let assertion = signer.sign(&header(), &claims());
-        let prove =
-            |used: &Used, now| Claimed::read(&assertion)?.prove(&account, &["https://push.example"], used, at(now));
+        let prove = |used: &Used, now| {
+            Claimed::read(&assertion)?
+                .prove(Some(&account), &["https://push.example"], used, at(now))
+                .map(str::to_owned)
+        };
         let used = Used::new(at(NOW - 100));
         assert!(prove(&used, NOW).is_ok());
         for later in [0, 30, 59] {

@@ -13,6 +13,7 @@ mod guesses;
 mod idempotency;
 mod oauth;
 mod openapi;
+mod presence;
 mod problem;
 mod push;
 mod seats;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -36,12 +39,14 @@ use tokio::sync::watch;
 use self::account::Caller;
 use self::assertion::Used;
 use self::guesses::Guesses;
+use self::presence::Presence;
 use self::problem::Problem;
 use self::seats::Seats;
 use self::token::Seal;
 use crate::handle::Handles;
 use crate::intake::Intake;
 
+pub use door::PROTOCOLS;
 pub use openapi::document;
 
 /// What the service is called, and what it gives.
@@ -69,6 +74,8 @@ pub struct Rest {
     used: Used,
     guesses: Guesses,
     seats: Seats,
+    /// The OpenAPI document: making it takes a thousand times what sending it does.
+    described: Bytes,
 }
 
 impl Rest {
@@ -82,6 +89,8 @@ impl Rest {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let used = Used::new(clock.now());
+        let mut described = document();
+        described["servers"] = serde_json::json!([{ "url": site.issuer }]);
         Arc::new(Self {
             intake,
             journal,
@@ -93,6 +102,7 @@ impl Rest {
             used,
             guesses: Guesses::default(),
             seats: Seats::default(),
+            described: described.to_string().into(),
         })
     }
 
@@ -111,9 +121,16 @@ impl Rest {
                 let detail = "What has that name is not asked for like this.";
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
             })
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&caller.presence), counted))
             .layer(axum::Extension(caller))
             .with_state(Arc::clone(self))
     }
+}
+
+/// Each request's time, so that a connection is idle only when it has none.
+async fn counted(State(presence): State<Arc<Presence>>, request: Request, next: Next) -> Response {
+    let _busy = presence.busy();
+    next.run(request).await
 }
 
 /// `GET /.well-known/reveille-handle-keys`: what apps seal their tokens with.
@@ -130,7 +147,5 @@ async fn webhook_keys(State(rest): State<Arc<Rest>>) -> Response {
 
 /// `GET /openapi.json`
 async fn described(State(rest): State<Arc<Rest>>) -> Response {
-    let mut document = document();
-    document["servers"] = serde_json::json!([{ "url": rest.site.issuer }]);
-    ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+    ([(CONTENT_TYPE, "application/json")], rest.described.clone()).into_response()
 }

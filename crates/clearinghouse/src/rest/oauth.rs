@@ -17,8 +17,9 @@ use reveille_federation::policy::{AccountProof, AccountRefusal, admit_account};
 use serde_json::json;
 
 use super::account::Caller;
-use super::assertion::{Claimed, Unproven};
+use super::assertion::{ALGORITHMS, Claimed, Unproven};
 use super::form::Form;
+use super::problem::whole_secs;
 use super::token::{Credential, Grant};
 use super::{Rest, body};
 
@@ -108,7 +109,7 @@ pub(super) async fn token(
     let waiting = rest
         .guesses
         .wait(caller.address)
-        .map(|wait| Denied::later(wait.as_secs().max(1), "Too many wrong tokens and secrets came from this address."));
+        .map(|wait| Denied::later(whole_secs(wait), "Too many wrong secrets and assertions came from this address."));
     // A signature is work for us. A secret is none, and a good one is taken from an address that must wait, too: somebody
     // else may share it.
     let waiting = match (waiting, &shown) {
@@ -116,7 +117,10 @@ pub(super) async fn token(
         (waiting, _) => waiting,
     };
     match rest.prove(&caller, shown) {
-        Ok((account, credential)) => Ok(rest.issue(account, credential)),
+        Ok((account, credential)) => {
+            caller.presence.is_known(true);
+            Ok(rest.issue(account, credential))
+        }
         Err(denied) => {
             metrics::counter!("reveille_rest_denied_total", "error" => denied.error).increment(1);
             if denied.guess {
@@ -142,7 +146,7 @@ pub(super) async fn metadata(State(rest): State<Arc<Rest>>) -> Response {
         "scopes_supported": [SCOPE],
         "token_endpoint_auth_methods_supported":
             ["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth"],
-        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "EdDSA"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "tls_client_certificate_bound_access_tokens": true,
         "service_documentation": format!("{issuer}/openapi.json"),
     });
@@ -208,16 +212,18 @@ impl Rest {
             }
             Shown::Assertion(text) => {
                 let claimed = Claimed::read(&text).map_err(unproven)?;
-                let account = settings.push_account(claimed.subject()).ok_or_else(unknown)?;
+                let account = settings.push_account(claimed.subject());
                 let endpoint = format!("{}/oauth2/token", self.site.issuer);
-                let kid = claimed.prove(account, &[&self.site.issuer, &endpoint], &self.used, now);
-                (account, Credential::Key(kid.map_err(unproven)?))
+                let key = claimed.prove(account, &[&self.site.issuer, &endpoint], &self.used, now);
+                let credential = Credential::of_key(key.map_err(unproven)?);
+                (account.ok_or_else(unknown)?, credential)
             }
             Shown::Certificate { client } => {
-                let account = settings.push_account(&client).ok_or_else(unknown)?;
+                // Before the name is looked for: whoever shows nothing is not told which names there are.
                 let certificate = caller.certificate.as_ref().ok_or_else(|| {
                     Denied::client("Nothing was shown: a secret, a signed assertion or a client certificate is needed.")
                 })?;
+                let account = settings.push_account(&client).ok_or_else(unknown)?;
                 (account, Credential::Certificate(certificate.sha256_fingerprint.clone()))
             }
         };
@@ -236,7 +242,7 @@ impl Rest {
         let now = self.clock.now();
         let admitted = match credential {
             Credential::Secret(id) => admit_account(settings, &account.identity, AccountProof::Secret(id), now),
-            Credential::Key(kid) => admit_account(settings, &account.identity, AccountProof::Key(kid), now),
+            Credential::Key(_) => self.admit_key(settings, &account.identity, credential),
             Credential::Certificate(_) => {
                 let certificate = caller.certificate.as_ref().ok_or_else(unknown)?;
                 self.admit_certificate(settings, &account.identity, certificate)

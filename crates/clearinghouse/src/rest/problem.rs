@@ -95,6 +95,12 @@ fn capital(text: &str) -> String {
     format!("{}{}.", first.to_uppercase(), chars.as_str())
 }
 
+/// `Retry-After` has whole seconds (RFC 9110 §10.2.3): rounded up, so that whoever obeys does not come too early.
+pub(super) const fn whole_secs(wait: Duration) -> u64 {
+    let secs = wait.as_secs() + if wait.subsec_nanos() > 0 { 1 } else { 0 };
+    if secs == 0 { 1 } else { secs }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -106,9 +112,22 @@ impl IntoResponse for Problem {
             fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(wait) = self.retry_after {
-            // Rounded up, so that whoever obeys does not come too early.
-            fields.insert(RETRY_AFTER, wait.as_secs().max(1).into());
+            fields.insert(RETRY_AFTER, whole_secs(wait).into());
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_obeys_retry_after_does_not_come_too_early() {
+        for (millis, secs) in [(0, "1"), (200, "1"), (1000, "1"), (1001, "2"), (1900, "2"), (60_000, "60")] {
+            let wait = Duration::from_millis(millis);
+            let response = Problem::later(StatusCode::TOO_MANY_REQUESTS, "x", "X.", wait).into_response();
+            assert_eq!(response.headers()[RETRY_AFTER], secs, "{millis} ms");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -12,17 +13,18 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use reveille_core::delivery::PushState;
 use reveille_core::{PushId, Timestamp};
 use reveille_federation::quota::Quota;
-use reveille_federation::request::{BODY_BYTES_MAX, BodyFault, is_push_request, read_body, write_body};
+use reveille_federation::request::{BODY_BYTES_MAX, BodyFault, is_push_request, read_body};
 use reveille_federation::{PushRequest, PushResult, Refusal, Taken};
 use reveille_store::Traced;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::account::Caller;
 use super::body::Unread;
 use super::idempotency::{HEADER, Key};
-use super::problem::{Problem, status};
+use super::problem::{Problem, status, whole_secs};
 use super::seats::Full;
 use super::{Rest, body};
 use crate::intake::{COME_BACK, Receipt, Submission};
@@ -53,8 +55,10 @@ pub(super) async fn send(
     body: Body,
 ) -> Result<Response, Problem> {
     let admitted = rest.admit(&caller, &fields)?;
-    let seat = rest.seats.take(&admitted.account).map_err(full)?;
+    let seat = rest.seats.take(&admitted.account, admitted.peer.domain()).map_err(full)?;
     let posted = posted(&fields, body, rest.clock.now()).await?;
+    // The body may have taken its time, and what was revoked meanwhile is gone.
+    let admitted = rest.admit(&caller, &fields)?;
     let ids: Vec<PushId> = posted.requests.iter().map(|request| request.id).collect();
     let (told, answer) = oneshot::channel();
     let submission = Submission {
@@ -83,12 +87,12 @@ pub(super) async fn trace(
     State(rest): State<Arc<Rest>>,
     Extension(caller): Extension<Caller>,
     fields: HeaderMap,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let admitted = rest.admit(&caller, &fields)?;
     let unread = || Problem::new(StatusCode::BAD_REQUEST, "invalid-id", "The id of a push is a ULID.");
-    let id: PushId = id.parse().map_err(|_| unread())?;
-    let seat = rest.seats.take(&admitted.account).map_err(full)?;
+    let id: PushId = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(unread)?;
+    let seat = rest.seats.take(&admitted.account, admitted.peer.domain()).map_err(full)?;
     let journal = Arc::clone(&rest.journal);
     let looking = tokio::task::spawn_blocking(move || {
         let found = journal.trace(admitted.peer.domain(), id);
@@ -183,21 +187,22 @@ fn read(body: Bytes, key: Key) -> Result<(Vec<PushRequest>, Bytes), BodyFault> {
         Err(fault) => fault,
     };
     let Some(named) = with_ids(&body, key) else { return Err(fault) };
-    let requests = read_body(&named)?;
-    let body = write_body(&requests).into();
-    Ok((requests, body))
+    // Read as strictly as any other body: a field that is there twice is a fault, whichever of them was meant.
+    Ok((read_body(&named)?, named.into()))
 }
 
 /// The body with the ids that it lacks; `None` if it lacks none, or more than ids.
 fn with_ids(body: &[u8], key: Key) -> Option<Vec<u8>> {
     let mut missing = false;
     let mut name = |index: usize, request: &RawValue| -> Option<Box<RawValue>> {
-        let mut value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(request.get()).ok()?;
-        if !value.contains_key("id") {
-            missing = true;
-            value.insert("id".into(), key.id(index).to_string().into());
+        let Named { id } = serde_json::from_str(request.get()).ok()?;
+        if id.is_some() {
+            return Some(request.to_owned());
         }
-        serde_json::value::to_raw_value(&value).ok()
+        missing = true;
+        let rest = request.get().trim_start().strip_prefix('{')?;
+        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        RawValue::from_string(format!("{{\"id\":\"{}\"{comma}{rest}", key.id(index))).ok()
     };
     let named = if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         let requests: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
@@ -207,6 +212,12 @@ fn with_ids(body: &[u8], key: Key) -> Option<Vec<u8>> {
         serde_json::to_vec(&name(0, serde_json::from_slice(body).ok()?)?).ok()?
     };
     missing.then_some(named)
+}
+
+/// Of a request nothing but whether it has an id.
+#[derive(Deserialize)]
+struct Named {
+    id: Option<IgnoredAny>,
 }
 
 /// The answer to a body: alone a request is taken or a problem; of several each has its own result.
@@ -239,7 +250,7 @@ fn outcome(id: PushId, result: &PushResult) -> Outcome {
         status: reason.map_or(StatusCode::ACCEPTED, |reason| status(&Refusal::Request { reason })).as_u16(),
         reason: reason.map(|reason| reason.as_str()),
         detail: reason.map(|reason| reason.sentence()),
-        retry_after: result.retry_after.map(|wait| wait.as_secs().max(1)),
+        retry_after: result.retry_after.map(whole_secs),
     }
 }
 
@@ -265,6 +276,12 @@ fn full(full: Full) -> Problem {
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-at-once",
             "The account has 64 requests under way, which are the most: send several in one body.",
+            second,
+        ),
+        Full::Organisation => Problem::later(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-at-once",
+            "The organisation has 128 requests under way, which are the most: send several in one body.",
             second,
         ),
         Full::Server => Problem::later(
@@ -319,8 +336,18 @@ mod tests {
         let (requests, _) = read(json!([request(Some(own)), request(None), request(None)])).unwrap();
         assert_eq!(requests[0].id.to_string(), own);
         assert_eq!((requests[1].id, requests[2].id), (key().id(1), key().id(2)));
-        for bad in [json!(null), json!([]), json!([1]), json!({}), json!({ "id": 7 })] {
+        for bad in [json!(null), json!([]), json!([1]), json!({}), json!({ "id": 7 }), json!({ "id": null })] {
             assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_a_fault_also_where_the_id_is_left_out() {
+        let key = || Key::read("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        for id in [None, Some("01BX5ZZKBKACTAV9WEVGEMMVRZ")] {
+            let text = request(id).to_string().replacen('{', "{ \"event\": \"call\", ", 1);
+            let read = read(text.clone().into(), key());
+            assert!(matches!(read, Err(BodyFault::Json { .. })), "{text}: {read:?}");
         }
     }
 
@@ -340,7 +367,14 @@ mod tests {
         assert_eq!(status(&ids, vec![taken, refused], true), 207);
         assert_eq!(status(&ids[..1], vec![refused], true), 207, "an array of one is answered by one");
         assert_eq!(status(&ids[..1], vec![refused], false), 429);
-        assert_eq!(serde_json::to_value(outcome(ids[0], &refused)).unwrap()["retry_after"], 1, "never too early");
+        for (millis, secs) in [(200, 1), (1001, 2)] {
+            let refused = PushResult { retry_after: Some(Duration::from_millis(millis)), ..refused };
+            assert_eq!(
+                serde_json::to_value(outcome(ids[0], &refused)).unwrap()["retry_after"],
+                secs,
+                "never too early"
+            );
+        }
         for (refusal, expected) in [(Refusal::Overloaded, 503), (Refusal::StoreFull, 503)] {
             let response = answered(&ids, Err(refusal), true).unwrap_err().into_response();
             assert_eq!(

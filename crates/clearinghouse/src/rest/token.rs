@@ -38,12 +38,20 @@ pub(super) enum Credential {
     /// A client certificate, by its SHA-256: the token is bound to it (RFC 8705 §3, `x5t#S256`).
     #[serde(rename = "x")]
     Certificate(String),
-    /// The key of this `kid`.
+    /// A public key, by the SHA-256 of the account's text of it: another key under the same `kid` is another one.
     #[serde(rename = "k")]
     Key(String),
     /// The secret of this id.
     #[serde(rename = "s")]
     Secret(String),
+}
+
+impl Credential {
+    /// That public key.
+    pub(super) fn of_key(text: &str) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        Self::Key(URL_SAFE_NO_PAD.encode(digest.as_ref()))
+    }
 }
 
 impl Seal {

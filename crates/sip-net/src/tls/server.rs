@@ -39,6 +39,8 @@ pub enum ClientAuth {
 pub struct TlsServer {
     material: ArcSwap<Material>,
     peers: Arc<Peers>,
+    /// What is offered by ALPN (RFC 7301); SIP has none.
+    protocols: Vec<Vec<u8>>,
 }
 
 struct Material {
@@ -52,8 +54,19 @@ struct Material {
 impl TlsServer {
     /// Fails if certificates are wanted and nobody is trusted.
     pub fn new(identity: &Identity, client_auth: ClientAuth, roots: &TrustRoots) -> Result<Self, TlsSetupError> {
-        let material = Material::new(identity, client_auth, roots)?;
-        Ok(Self { material: ArcSwap::from_pointee(material), peers: Arc::default() })
+        Self::speaking(&[], identity, client_auth, roots)
+    }
+
+    /// The same for what is not SIP: these protocols are offered by ALPN, the best one first.
+    pub fn speaking(
+        protocols: &[&[u8]],
+        identity: &Identity,
+        client_auth: ClientAuth,
+        roots: &TrustRoots,
+    ) -> Result<Self, TlsSetupError> {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let material = Material::new(identity, client_auth, roots, &protocols)?;
+        Ok(Self { material: ArcSwap::from_pointee(material), peers: Arc::default(), protocols })
     }
 
     /// Uses other certificates from now on. On failure the old ones stay.
@@ -63,7 +76,7 @@ impl TlsServer {
         client_auth: ClientAuth,
         roots: &TrustRoots,
     ) -> Result<(), TlsSetupError> {
-        self.material.store(Arc::new(Material::new(identity, client_auth, roots)?));
+        self.material.store(Arc::new(Material::new(identity, client_auth, roots, &self.protocols)?));
         Ok(())
     }
 
@@ -114,7 +127,12 @@ impl fmt::Debug for TlsServer {
 }
 
 impl Material {
-    fn new(identity: &Identity, client_auth: ClientAuth, trust: &TrustRoots) -> Result<Self, TlsSetupError> {
+    fn new(
+        identity: &Identity,
+        client_auth: ClientAuth,
+        trust: &TrustRoots,
+        protocols: &[Vec<u8>],
+    ) -> Result<Self, TlsSetupError> {
         if client_auth != ClientAuth::None && trust.is_empty() {
             return Err(TlsSetupError::NoRoots);
         }
@@ -141,6 +159,7 @@ impl Material {
             rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| unusable("the session ticketer", error))?;
         // A ticket holds the client's whole chain, and a partner's connection lasts for hours: one will do.
         config.send_tls13_tickets = 1;
+        config.alpn_protocols = protocols.to_vec();
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         let subject = identity.certificate().subject.clone();
         Ok(Self { subject, client_auth, check, config: Arc::new(config) })
