@@ -139,7 +139,8 @@ impl Intake {
     fn accept_together(&self, batch: Vec<Submission>) {
         let now = self.clock.now();
         let settings = Arc::clone(&self.settings.borrow());
-        let mut desk = Desk { intake: self, settings: &settings, room: self.room(now), now, tenants: Vec::new() };
+        let (room, tenants) = (self.room(now), Vec::new());
+        let mut desk = Desk { intake: self, settings: &settings, room, now, tenants, granted: None };
         let mut entries = Vec::with_capacity(batch.len());
         let mut kept: Vec<Option<Kept>> = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
@@ -216,7 +217,7 @@ impl Intake {
     /// Checks one request against the rules and the grants. Answers its lane and when it expires by our clock.
     fn check(
         &self,
-        settings: &Snapshot,
+        serves: impl FnOnce(&Arc<str>) -> bool,
         origin: &SipDomain,
         request: &PushRequest,
         now: Timestamp,
@@ -237,13 +238,13 @@ impl Intake {
             return Err(refused(Reason::OutcomeUnknown));
         }
         let Some(to) = &request.to else { return Ok((probe_lane(), expires)) };
-        let serves = |lane: &&LaneKey| {
+        let is_meant = |lane: &&LaneKey| {
             (lane.app.provider, lane.app.environment, lane.channel) == (to.provider, to.environment, request.channel)
         };
-        let Some(lane) = self.lanes.get(&to.app).and_then(|lanes| lanes.iter().find(serves)) else {
+        let Some(lane) = self.lanes.get(&to.app).and_then(|lanes| lanes.iter().find(is_meant)) else {
             return Err(refused(Reason::NoSuchApp));
         };
-        if !settings.app_serves(&lane.app.app, origin) {
+        if !serves(&lane.app.app) {
             debug!(peer.domain = %origin, app = %lane.app, "the app does not serve this organisation");
             return Err(refused(Reason::AppNotGranted));
         }
@@ -275,6 +276,8 @@ struct Desk<'a> {
     now: Timestamp,
     /// The few organisations that the batch is of.
     tenants: Vec<(SipDomain, Arc<Account>)>,
+    /// The app and the organisation that were asked about last, and whether the one serves the other.
+    granted: Option<(Arc<str>, SipDomain, bool)>,
 }
 
 /// A request that may be taken.
@@ -291,7 +294,8 @@ struct Checked {
 impl Desk<'_> {
     /// Whether a request may be taken: by the rules, by the grants, by its handle, and by how much there may be.
     fn check(&mut self, origin: &SipDomain, request: &mut PushRequest) -> Result<Checked, PushResult> {
-        let checked = self.intake.check(self.settings, origin, request, self.now);
+        let (intake, now) = (self.intake, self.now);
+        let checked = intake.check(|app| self.serves(app, origin), origin, request, now);
         // What is refused anyway is not worth opening.
         let opened = checked.and_then(|lane| Ok((lane, self.intake.open(origin, request, self.now)?)));
         let fitting = opened.and_then(|taken| fits(origin, request, self.now).map(|()| taken));
@@ -301,6 +305,19 @@ impl Desk<'_> {
             Ok(_) => Err(self.refuse(origin, request, Over { limit: Limit::Device, after: expires.since(self.now) })),
             Err(over) => Err(self.refuse(origin, request, over)),
         }
+    }
+
+    /// Whether an app serves an organisation; most of a batch ask about the same.
+    fn serves(&mut self, app: &Arc<str>, origin: &SipDomain) -> bool {
+        if let Some((known, whom, serves)) = &self.granted
+            && Arc::ptr_eq(known, app)
+            && whom == origin
+        {
+            return *serves;
+        }
+        let serves = self.settings.app_serves(app, origin);
+        self.granted = Some((Arc::clone(app), origin.clone(), serves));
+        serves
     }
 
     /// Whether there is room for one more, and when it may go.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
@@ -13,7 +14,7 @@ use crate::provider::{AppKey, Channel};
 /// A provider's address of one app on one device.
 ///
 /// Whoever holds this value can wake the phone, so `Debug` shows only its tail and there is no `Display`.
-#[derive(Clone, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 #[schemars(transparent)]
 pub struct DeviceToken(#[schemars(with = "String")] Arc<str>);
@@ -40,18 +41,51 @@ impl DeviceToken {
     }
 }
 
+impl<'de> Deserialize<'de> for DeviceToken {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text { what: "a device token", read: |text: &str| Ok::<_, Never>(Self(text.into())) })
+    }
+}
+
 impl fmt::Debug for DeviceToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "…{}", self.tail())
     }
 }
 
+/// Reads a value out of a text where it stands: the derived readers would make a copy first, for each push some.
+struct Text<F> {
+    what: &'static str,
+    read: F,
+}
+
+impl<T, E: fmt::Display, F: Fn(&str) -> Result<T, E>> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<R: Error>(self, text: &str) -> Result<T, R> {
+        (self.read)(text).map_err(Error::custom)
+    }
+}
+
+/// What cannot go wrong.
+type Never = std::convert::Infallible;
+
 macro_rules! ulid_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
         #[serde(transparent)]
         pub struct $name(Ulid);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Text { what: "an id of 26 characters", read: Self::from_str })
+            }
+        }
 
         impl $name {
             /// Makes an id from a time and 80 bits of randomness; both come from outside.

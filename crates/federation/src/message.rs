@@ -182,7 +182,8 @@ fn respond_with(
     (content_type, body): (&str, &[u8]),
     more: impl FnOnce(&mut ResponseBuilder<'_>),
 ) -> Bytes {
-    let mut out = BytesMut::with_capacity(512 + body.len());
+    // What is copied of the request is less than it has, and what is added less than this.
+    let mut out = BytesMut::with_capacity(512 + request.header_len() + body.len());
     let whole = {
         let mut response = ResponseBuilder::to(&mut out, request, status);
         response.to_tag(tag);

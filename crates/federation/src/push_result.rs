@@ -38,6 +38,10 @@ pub const HEADER: &str = "Push-Result";
 
 /// Writes all results as one header value, in the order of the requests.
 pub fn write(results: &[PushResult], into: &mut String) {
+    if let [PushResult { taken: Taken::Journaled, retry_after: None }] = results {
+        // Nearly every answer says this.
+        return into.push_str("0;result=journaled");
+    }
     for (index, result) in results.iter().enumerate() {
         if index > 0 {
             into.push_str(", ");
@@ -103,6 +107,9 @@ mod tests {
         write(&results, &mut text);
         assert_eq!(text, "0;result=journaled, 1;result=refused;reason=throttled;retry-after=7, 2;result=duplicate");
         assert_eq!(read([text.as_str()]).unwrap(), results);
+        let mut text = String::new();
+        write(&results[..1], &mut text);
+        assert_eq!((read([text.as_str()]).unwrap(), &*text), (results[..1].to_vec(), "0;result=journaled"));
         assert_eq!(read(["0;result=journaled", "1;result=duplicate"]).unwrap().len(), 2);
     }
 

@@ -321,13 +321,21 @@ pub fn read_body(body: &[u8]) -> Result<Vec<PushRequest>, BodyFault> {
         fault: without_position(&error),
     };
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-        return Ok(vec![serde_json::from_slice(body).map_err(fault)?]);
+        return Ok(vec![read_json(body).map_err(fault)?]);
     }
-    let requests: Vec<PushRequest> = serde_json::from_slice(body).map_err(fault)?;
+    let requests: Vec<PushRequest> = read_json(body).map_err(fault)?;
     match requests.len() {
         0 => Err(BodyFault::Empty),
         count if count > REQUESTS_MAX => Err(BodyFault::TooMany { count }),
         _ => Ok(requests),
+    }
+}
+
+/// Looks once whether all of it is text, rather than at each string in it; what is not, the reader names.
+fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
     }
 }
 

@@ -66,6 +66,9 @@ impl Graves {
         registered: Timestamp,
     ) -> Option<Timestamp> {
         // Nearly always there is nothing to look for.
+        if self.by_quick.is_empty() {
+            return None;
+        }
         let alike = self.by_quick.get(&quick(token))?;
         let digest = digest_of(origin, app, token);
         let grave = alike.iter().find(|grave| grave.digest == digest)?;
