@@ -1,6 +1,6 @@
 //! The auditor: compares what the homes were told with what the provider received and what the journal knows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use anyhow::{Context as _, Result};
@@ -21,6 +21,8 @@ pub(crate) struct Arrival {
     /// The home's own id, from the payload.
     pub(crate) push: String,
     outcome: Outcome,
+    /// Whether the provider called the token dead.
+    dead: bool,
 }
 
 /// What the provider did with it.
@@ -43,7 +45,9 @@ impl Arrival {
             (Some("closed" | "abandoned" | "held"), ..) => Outcome::Silent,
             _ => anyhow::bail!("an outcome that nobody knows"),
         };
+        let dead = ["Unregistered", "BadDeviceToken"].contains(&entry["reason"].as_str().unwrap_or_default());
         Ok(Self {
+            dead,
             seq: entry["seq"].as_u64().context("a number")?,
             at_ms: entry["unix_ms"].as_u64().context("a time")?,
             token: text(&entry["token"]).context("a token")?,
@@ -67,7 +71,11 @@ pub(crate) struct Figures {
     again: usize,
     /// Accepted pushes that the provider has not taken, by the reason in their trace.
     reasons: BTreeMap<&'static str, usize>,
+    /// Calls that ended without anybody knowing whether they rang, and that the provider has never seen.
+    unseen_calls: usize,
     dead_tokens: usize,
+    /// Tokens that homes were told to forget and no provider has called dead, or the other way round.
+    misjudged: usize,
     too_late: usize,
     conversations: usize,
     /// Syncs of the disk, those that failed, writes that found no room.
@@ -84,11 +92,11 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Whether a promise was not kept. Order is counted, and judged where the caller is strict: a push whose connection
-    /// died may come behind a younger one of its conversation.
+    /// Whether a promise was not kept. Each call is a conversation of its own; that one of a device has overtaken another
+    /// is counted, and judged where the caller is strict.
     pub(crate) fn broken(&self, strict: bool) -> bool {
-        let always = self.lost + self.new_ids + self.rang_twice + self.to_the_dead;
-        always > 0 || (strict && self.disordered > 0)
+        let always = self.lost + self.new_ids + self.rang_twice + self.to_the_dead + self.misjudged + self.disordered;
+        always > 0 || (strict && self.disordered_calls > 0)
     }
 
     fn fault(&mut self, which: fn(&mut Self) -> &mut usize, sentence: impl FnOnce() -> String) {
@@ -112,14 +120,28 @@ pub(crate) fn audit(
     let mut figures = Figures { counts: ledger.counts(), ..Figures::default() };
     figures.arrivals = by_push.values().map(Vec::len).sum();
     let mut apns_ids: HashMap<String, String> = HashMap::new();
+    let called_dead: HashSet<String> =
+        by_push.values().flatten().filter(|arrival| arrival.dead).map(|arrival| arrival.token.clone()).collect();
+    // What homes have not been told yet they will be.
+    let owed: HashSet<String> =
+        journal.feedback_open(usize::MAX)?.iter().map(|owed| owed.item.push.to_string()).collect();
     ledger.read(|all, forgotten| -> Result<()> {
         // By device and conversation, in the order in which they were asked for: when the provider saw each first.
         let mut conversations: HashMap<(&str, usize), Vec<(Arrival, &Asked)>> = HashMap::new();
         figures.asked = all.len();
         figures.dead_tokens = forgotten.len();
+        let owed: HashSet<&str> =
+            all.iter().filter(|asked| owed.contains(&asked.id.to_string())).map(|asked| &*asked.token).collect();
+        let judged = Judged { forgotten, owed };
+        for token in forgotten.keys().filter(|token| !called_dead.contains(*token)) {
+            figures.fault(
+                |f| &mut f.misjudged,
+                || format!("no provider has called a token dead that ends in {}", tail(token)),
+            );
+        }
         for asked in all {
             let arrivals = by_push.remove(&asked.id.to_string()).unwrap_or_default();
-            one(asked, &arrivals, forgotten, journal, &mut figures)?;
+            one(asked, &arrivals, &judged, journal, &mut figures)?;
             for arrival in &arrivals {
                 let known = apns_ids.entry(arrival.apns_id.clone()).or_insert_with(|| arrival.push.clone());
                 if *known != arrival.push {
@@ -137,12 +159,12 @@ pub(crate) fn audit(
                     let waited = arrival.at_ms.saturating_sub(asked.accepted.unwrap_or(arrival.at_ms));
                     format!("{} (at {} ms, {waited} ms after it was accepted)", asked.id, arrival.at_ms % 1_000_000)
                 };
-                if pair[1].1.channel == Channel::Voip {
-                    figures.disordered_calls += 1;
-                    continue;
-                }
                 let (late, early) = (tell(&pair[0]), tell(&pair[1]));
-                figures.fault(|f| &mut f.disordered, || format!("out of order: {late} came behind {early}"));
+                let (which, what): (fn(&mut Figures) -> &mut usize, _) = match pair[1].1.channel {
+                    Channel::Message => (|f| &mut f.disordered, "out of order"),
+                    Channel::Voip => (|f| &mut f.disordered_calls, "calls out of order"),
+                };
+                figures.fault(which, || format!("{what}: {late} came behind {early}"));
             }
         }
         Ok(())
@@ -153,11 +175,19 @@ pub(crate) fn audit(
     Ok(figures)
 }
 
+/// What became known of tokens.
+struct Judged<'a> {
+    /// When a home was told to forget one.
+    forgotten: &'a HashMap<String, u64>,
+    /// Those of which a home is still to be told.
+    owed: HashSet<&'a str>,
+}
+
 /// The promises about one push.
 fn one(
     asked: &Asked,
     arrivals: &[Arrival],
-    forgotten: &HashMap<String, u64>,
+    judged: &Judged<'_>,
     journal: &SqliteJournal,
     figures: &mut Figures,
 ) -> Result<()> {
@@ -176,8 +206,16 @@ fn one(
             Some(PushState::NotPushed(reason)) => {
                 *figures.reasons.entry(reason.as_str()).or_default() += 1;
                 let is_call = *channel == Channel::Voip;
+                if reason == Reason::OutcomeUnknown {
+                    figures.unseen_calls += usize::from(is_call && arrivals.is_empty());
+                }
                 let right = match reason {
-                    Reason::IdentityDead => true,
+                    Reason::IdentityDead => {
+                        if !judged.forgotten.contains_key(token) && !judged.owed.contains(&**token) {
+                            figures.fault(|f| &mut f.misjudged, || tell("ended as dead, and no home is told"));
+                        }
+                        true
+                    }
                     // A call whose first byte may have gone out is not repeated.
                     Reason::OutcomeUnknown => is_call,
                     // One failover, and a call that nobody has taken by then is over.
@@ -205,12 +243,17 @@ fn one(
             }
         }
     }
-    let told = forgotten.get(token).copied().unwrap_or(u64::MAX);
+    let told = judged.forgotten.get(token).copied().unwrap_or(u64::MAX);
     let late = |arrival: &Arrival| arrival.at_ms > told.saturating_add(ON_ITS_WAY_MS);
     if (asked.too_late && !arrivals.is_empty()) || arrivals.iter().any(late) {
         figures.fault(|f| &mut f.to_the_dead, || tell("pushed to a token after its home was told that it is dead"));
     }
     Ok(())
+}
+
+/// Tokens are not for logs, and these are made up; still.
+fn tail(token: &str) -> &str {
+    token.get(token.len().saturating_sub(4)..).unwrap_or_default()
 }
 
 impl fmt::Display for Figures {
@@ -226,19 +269,20 @@ impl fmt::Display for Figures {
         writeln!(
             f,
             "the provider received {}, delivered {} pushes, {} messages more than once under one id; not delivered, with \
-             a reason: {:?}",
-            self.arrivals, self.delivered, self.again, self.reasons
+             a reason: {:?}; calls with an unknown outcome that it has never seen: {}",
+            self.arrivals, self.delivered, self.again, self.reasons, self.unseen_calls
         )?;
         writeln!(f, "the disk was synced {syncs} times, failed {failed} times, and had no room for {no_room} writes")?;
         writeln!(f, "{} tokens died; homes asked {} times for dead ones", self.dead_tokens, self.too_late)?;
         write!(
             f,
-            "accepted and lost: {}; repeated under a new id: {}; calls that rang twice: {}; pushed to the dead: {}; out of \
-             order: {} messages and {} calls in {} conversations",
+            "accepted and lost: {}; repeated under a new id: {}; calls that rang twice: {}; pushed to the dead: {}; \
+             tokens misjudged: {}; out of order: {} messages and {} calls in {} conversations",
             self.lost,
             self.new_ids,
             self.rang_twice,
             self.to_the_dead,
+            self.misjudged,
             self.disordered,
             self.disordered_calls,
             self.conversations

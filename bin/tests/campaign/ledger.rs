@@ -58,8 +58,12 @@ impl Ledger {
 
     /// A home hears that the token of this push is dead.
     pub(crate) fn forget(&self, push: PushId) {
+        self.forget_at(push, now_ms());
+    }
+
+    pub(crate) fn forget_at(&self, push: PushId, unix_ms: u64) {
         if let Some(token) = self.tokens.lock().get(&push) {
-            self.forgotten.lock().entry(token.clone()).or_insert_with(now_ms);
+            self.forgotten.lock().entry(token.clone()).or_insert(unix_ms);
         }
     }
 

@@ -2,11 +2,14 @@
 //! at any instant, before a provider that refuses, resets and goes away; and an auditor who compares in the end what
 //! clients were told with what the provider received (DESIGN.md §1, promise 1; docs/journal.md).
 //!
-//! `cargo xtask crash --seconds N --seed S` runs it long, on the release build; by itself it is a short test.
+//! `cargo xtask crash --seconds N --seed S` runs it long, on the release build; by itself it is a short test. With
+//! `REVEILLE_CRASH_LIES=N` every Nth sync of the disk does nothing and says that it has: then it must fail, and does
+//! (blind.rs shows the auditor each other fault).
 
 #![allow(clippy::disallowed_methods, reason = "the test plays partners and a provider, and those have the wall clock")]
 
 mod auditor;
+mod blind;
 mod home;
 mod ledger;
 mod plan;

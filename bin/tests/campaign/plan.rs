@@ -27,8 +27,9 @@ pub(crate) enum Fault {
     PowerCut,
     /// Files may grow by so much and no more, for a while.
     DiskFull { room: u32, lasts: Duration, ends_in_a_cut: bool },
-    /// So many syncs fail, and what they should have made safe is lost.
-    SyncsFail { count: u32, lasts: Duration, ends_in_a_cut: bool },
+    /// So many syncs fail, and what they should have made safe is lost; with `of_files` only those of databases, in which
+    /// what a log held was to be made safe.
+    SyncsFail { count: u32, lasts: Duration, ends_in_a_cut: bool, of_files: bool },
     /// The provider closes all connections and takes none for a while.
     ProviderDown { lasts: Duration, refuses: bool },
     /// The provider sends GOAWAY on all connections.
@@ -54,7 +55,11 @@ impl Fault {
             5..7 => Self::KillAtStart { after: short },
             7..13 => Self::PowerCut,
             13..15 => Self::DiskFull { room: dice.random_range(0..200_000), lasts: long, ends_in_a_cut },
-            15..17 => Self::SyncsFail { count: dice.random_range(1..4), lasts: long / 2, ends_in_a_cut },
+            15..17 => {
+                let (count, of_files) = (dice.random_range(1..4), dice.random_bool(0.4));
+                // The log is moved now and then only.
+                Self::SyncsFail { count, lasts: if of_files { long * 2 } else { long / 2 }, ends_in_a_cut, of_files }
+            }
             17..19 => Self::ProviderDown { lasts: long, refuses: dice.random_bool(0.5) },
             _ => Self::GoAway,
         }

@@ -71,6 +71,9 @@ impl World {
         tokio::spawn(listener.run(Arc::new(Ear(Arc::clone(&ledger))), stop.clone()));
 
         let disk = Disk::new(&folder.path().join("store"), &folder.path().join("disk"))?;
+        if let Some(nth) = crate::from_env("REVEILLE_CRASH_LIES")? {
+            disk.lie(u32::try_from(nth)?)?;
+        }
         let (store, apns) = (disk.folder().display(), told["apns"]["address"].as_str().unwrap_or_default());
         let config = format!(
             r#"
@@ -153,8 +156,11 @@ impl World {
                 }
                 self.disk.give_room(None)?;
             }
-            Fault::SyncsFail { count, lasts, ends_in_a_cut } => {
-                self.disk.fail_syncs(count)?;
+            Fault::SyncsFail { count, lasts, ends_in_a_cut, of_files } => {
+                match of_files {
+                    true => self.disk.fail_syncs_of_files(count)?,
+                    false => self.disk.fail_syncs(count)?,
+                }
                 tokio::time::sleep(lasts).await;
                 if ends_in_a_cut {
                     lost = self.cut(dice)?;

@@ -122,6 +122,12 @@ impl Disk {
         self.set(1, count.into())
     }
 
+    /// Lets every `nth` sync say that it has made everything safe when it has not; 0 for none. Whoever judges what stands on
+    /// this disk must find that out.
+    pub fn lie(&self, nth: u32) -> Result<(), DiskError> {
+        self.set(8, nth.into())
+    }
+
     /// What has been counted.
     pub fn counts(&self) -> Result<Counts, DiskError> {
         let [syncs, writes, refused, failed, lives] = [2, 3, 4, 5, 6].map(|word| self.word(word));

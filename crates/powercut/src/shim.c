@@ -40,6 +40,7 @@ struct levers {
     int64_t fail_syncs; /* how many of the next syncs fail */
     int64_t syncs, writes, refused, failed, life;
     int64_t spare_logs; /* not 0: a log (-wal) is spared by the syncs that fail */
+    int64_t lies;       /* not 0: every so many-th sync says that it has and has not */
 };
 
 enum { FILES = 4096, DESCRIPTORS = 65536, SHM = FILES, FOLDER = FILES + 1, PATH = 1024 };
@@ -352,7 +353,9 @@ static int sync_any(int descriptor, int (*real)(int)) {
     if (fails && levers->spare_logs && ends_with(files[index].path, "-wal")) fails = 0;
     if (fails) levers->fail_syncs--;
     levers->syncs++;
+    int lies = levers->lies > 0 && levers->syncs % levers->lies == 0;
     pthread_mutex_unlock(&lock);
+    if (lies) return 0;
     int done = fails ? -1 : real(descriptor), why = fails ? EIO : errno, told_now = 0;
     pthread_mutex_lock(&lock);
     if (index < FILES) {

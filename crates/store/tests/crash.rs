@@ -63,14 +63,27 @@ fn a_clearing_house_whose_power_was_cut_has_lost_nothing_that_it_acknowledged() 
 #[test]
 fn a_killed_home_has_each_message_with_its_push_or_neither() {
     let folder = Folder::new("home");
-    let file = folder.0.join("home.db");
-    let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
+    each_message_with_its_push_or_neither(&folder.0.join("home.db"), None, 1000);
+}
+
+#[test]
+fn a_home_whose_power_was_cut_has_each_message_with_its_push_or_neither() {
+    let folder = Folder::new("home-power");
+    let disk = Disk::new(&folder.0.join("disk"), &folder.0.join("aside")).unwrap();
+    let lost = each_message_with_its_push_or_neither(&disk.folder().join("home.db"), Some(&disk), 3000);
+    assert!(lost > 0, "no power cut has met anything that was not safe");
+}
+
+/// Kills a home over and over; on a disk of the test's own its power fails each time. How many writes were not safe.
+fn each_message_with_its_push_or_neither(file: &Path, disk: Option<&Disk>, seed: u64) -> usize {
+    let (mut acknowledged, mut next, mut lost) = (BTreeSet::new(), 0, 0);
     for round in 0..ROUNDS {
-        let lines = 1 + dice(round + 1000, 400);
-        run_and_kill("the_home_that_is_killed", &file, None, next, lines, |line| {
+        let lines = 1 + dice(round + seed, 400);
+        run_and_kill("the_home_that_is_killed", file, disk, next, lines, |line| {
             acknowledged.insert(line.strip_prefix("kept ").unwrap().parse::<u64>().unwrap());
         });
-        let home = SqliteHome::open(&file).unwrap();
+        lost += disk.map_or(0, |disk| disk.cut(&mut StdRng::seed_from_u64(round)).unwrap().unsafe_writes);
+        let home = SqliteHome::open(file).unwrap();
         let messages = home.undelivered(&bob(), at(1), usize::MAX).unwrap();
         let pushes = home.open_pushes(usize::MAX, None).unwrap();
         let messages = messages.iter().map(|message| message.id.to_u128() as u64).collect::<BTreeSet<_>>();
@@ -82,6 +95,7 @@ fn a_killed_home_has_each_message_with_its_push_or_neither() {
         home.close();
     }
     assert!(acknowledged.len() > 500, "the test has seen {} messages only", acknowledged.len());
+    lost
 }
 
 /// What the children have said so far.
