@@ -57,24 +57,15 @@ pub fn restore(raw: &Raw, from: &Path, force: bool, told: &mut dyn FnMut(&Kept))
     places.iter().filter(|place| place.path.exists()).try_for_each(at_rest)?;
 
     let now = SystemClock.now();
-    let mut calls_ended = 0;
-    for place in &places {
-        calls_ended += stage(place, &from.join(&place.name), now)?;
-    }
-    let mut put_aside = Vec::new();
-    for place in &places {
-        put_aside.extend(swap(&place.path).map_err(BackupError::io(&place.path))?);
-    }
+    let calls_ended = stage_all(&places, from, now)?;
+    let of_clearing_house = raw.clearinghouse.is_some().then_some(&*raw.store.dir);
+    let mut put_aside = put_in_place(&places, of_clearing_house, now)?;
     for (name, folder) in key_folders(raw) {
         let named =
             |file: &&Kept| file.kind == Kind::Key && file.name.split_once('/').is_some_and(|(at, _)| at == name);
         for file in manifest.files.iter().filter(named) {
             put_aside.extend(key(&from.join(&file.name), &folder)?);
         }
-    }
-    if raw.clearinghouse.is_some() {
-        let path = raw.store.dir.join(RESTORED_AT);
-        private(&path, now.millis().to_string().as_bytes()).map_err(BackupError::io(&path))?;
     }
     Ok(Restored { manifest, calls_ended, put_aside })
 }
@@ -103,6 +94,30 @@ fn at_rest(place: &Place) -> Result<(), BackupError> {
     }
 }
 
+/// Makes all new files beside their places. When one cannot be made none stays: the disk may be full of them.
+fn stage_all(places: &[Place], from: &Path, now: Timestamp) -> Result<usize, BackupError> {
+    let staged = places.iter().map(|place| stage(place, &from.join(&place.name), now));
+    let outcome: Result<usize, BackupError> = staged.sum();
+    if outcome.is_err() {
+        for place in places {
+            // What cannot be removed either is removed by the next restore.
+            drop(clear(&ending(&place.path, STAGED)));
+        }
+    }
+    outcome
+}
+
+/// Puts all staged files in their places, and answers what was put aside. A clearing house is told first: one that stopped
+/// in between, and was started, would take calls that may have rung for new ones.
+fn put_in_place(places: &[Place], clearing_house: Option<&Path>, now: Timestamp) -> Result<Vec<PathBuf>, BackupError> {
+    if let Some(dir) = clearing_house {
+        let path = dir.join(RESTORED_AT);
+        private(&path, now.millis().to_string().as_bytes()).map_err(BackupError::io(&path))?;
+    }
+    let swapped = places.iter().map(|place| swap(&place.path).map_err(BackupError::io(&place.path)));
+    swapped.filter_map(Result::transpose).collect()
+}
+
 /// Makes the new file beside its place, brought up to date by whoever will open it. Answers how many calls it ended.
 fn stage(place: &Place, from: &Path, now: Timestamp) -> Result<usize, BackupError> {
     let staged = ending(&place.path, STAGED);
@@ -110,9 +125,7 @@ fn stage(place: &Place, from: &Path, now: Timestamp) -> Result<usize, BackupErro
     if let Some(folder) = place.path.parent() {
         std::fs::create_dir_all(folder).map_err(io(folder))?;
     }
-    for beside in ["", "-wal", "-shm", ".lock"] {
-        remove(&ending(&staged, beside)).map_err(io(&staged))?;
-    }
+    clear(&staged).map_err(io(&staged))?;
     copy(from, &staged).map_err(io(&staged))?;
     let ended = match place.kind {
         Kind::Admin => SqliteAdmin::open(&staged).map(|store| store.close()).map(|()| 0)?,
@@ -199,6 +212,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     target.sync_all()
 }
 
+/// Removes a staged file with all that belongs to it.
+fn clear(staged: &Path) -> io::Result<()> {
+    ["", "-wal", "-shm", ".lock"].iter().try_for_each(|beside| remove(&ending(staged, beside)))
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -263,6 +281,44 @@ mod tests {
         stage(&place, &copy, Timestamp::from_millis(3000)).expect("it is staged again");
         assert_eq!(swap(&place.path).expect("it is put in place"), Some(folder.join("new.db.before-restore")));
         assert!(folder.join("new.db.before-restore-wal").exists() && !folder.join("new.db-wal").exists());
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    fn folder() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("reveille-restore-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&folder).expect("a folder of our own");
+        folder
+    }
+
+    fn place(kind: Kind, folder: &Path, name: &str) -> Place {
+        Place { kind, name: name.into(), path: folder.join("store").join(name) }
+    }
+
+    #[test]
+    fn when_one_file_cannot_be_made_none_stays_beside_the_store() {
+        let folder = folder();
+        SqliteSettings::open(&folder.join("settings.db")).expect("a backup of settings").close();
+        rest_store(&folder.join("settings.db")).expect("it is one file");
+        let places =
+            [place(Kind::Settings, &folder, "settings.db"), place(Kind::ClearingHouse, &folder, "clearinghouse.db")];
+        let failure = stage_all(&places, &folder, Timestamp::from_millis(1)).expect_err("one is missing");
+        assert!(failure.to_string().contains("clearinghouse.db"), "{failure}");
+        let left = std::fs::read_dir(folder.join("store")).expect("its folder").count();
+        assert_eq!(left, 0, "a disk that is full stays full of what was staged");
+        std::fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[test]
+    fn a_clearing_house_is_told_of_a_restore_that_stops_half_way() {
+        let folder = folder();
+        let place = place(Kind::ClearingHouse, &folder, "clearinghouse.db");
+        let store = folder.join("store");
+        // What is in the way can be neither removed nor replaced.
+        std::fs::create_dir_all(store.join("clearinghouse.db.before-restore")).expect("a folder in the way");
+        std::fs::write(&place.path, "of the life before").expect("written");
+        let now = Timestamp::from_millis(4711);
+        put_in_place(&[place], Some(&store), now).expect_err("it cannot be put aside");
+        assert_eq!(restored_at(&store), Some(now));
         std::fs::remove_dir_all(folder).expect("it is ours");
     }
 }
