@@ -79,7 +79,8 @@ impl<'a> Section<'a> {
             return self.pseudo(name, value);
         }
         self.regular = true;
-        if name.is_empty() || !name.iter().all(|octet| matches!(octet, b'!'..=b'~') && !matches!(octet, b'A'..=b'Z' | b':'))
+        if name.is_empty()
+            || !name.iter().all(|octet| matches!(octet, b'!'..=b'~') && !matches!(octet, b'A'..=b'Z' | b':'))
         {
             return Err("a field name with octets that no name has");
         }

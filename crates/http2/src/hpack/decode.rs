@@ -25,12 +25,7 @@ pub enum Size {
 impl Decoder {
     /// Reads one whole block, and tells name and value of each field. Fields beyond `limit` bytes (counted as RFC 9113
     /// §6.5.2 says) are not told, yet update the table.
-    pub fn decode(
-        &mut self,
-        block: &[u8],
-        limit: usize,
-        mut each: impl FnMut(&[u8], &[u8]),
-    ) -> Result<Size, BadBlock> {
+    pub fn decode(&mut self, block: &[u8], limit: usize, mut each: impl FnMut(&[u8], &[u8])) -> Result<Size, BadBlock> {
         let mut rest = block;
         let (mut begun, mut size) = (false, 0usize);
         let mut tell = |name: &[u8], value: &[u8]| {
@@ -219,11 +214,7 @@ mod tests {
     #[test]
     fn the_single_fields_of_rfc_7541_appendix_c_2_are_read() {
         for (block, field, table) in [
-            (
-                "400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572",
-                ("custom-key", "custom-header"),
-                55,
-            ),
+            ("400a 6375 7374 6f6d 2d6b 6579 0d63 7573 746f 6d2d 6865 6164 6572", ("custom-key", "custom-header"), 55),
             ("040c 2f73 616d 706c 652f 7061 7468", (":path", "/sample/path"), 0),
             ("1008 7061 7373 776f 7264 0673 6563 7265 74", ("password", "secret"), 0),
             ("82", (":method", "GET"), 0),

@@ -74,7 +74,8 @@ impl Encoder {
         if place > 0 && STATIC_TABLE[place - 1].1.as_bytes() == value && !value.is_empty() {
             return put_integer(out, 0x80, place, 7);
         }
-        let known = self.entries.iter().position(|entry| entry.name.as_str() == name.as_str() && *entry.value == *value);
+        let known =
+            self.entries.iter().position(|entry| entry.name.as_str() == name.as_str() && *entry.value == *value);
         if let Some(at) = known {
             return put_integer(out, 0x80, STATIC_TABLE.len() + 1 + at, 7);
         }

@@ -263,13 +263,7 @@ impl Connection {
         self.full && self.room().places > 0
     }
 
-    fn write(
-        &mut self,
-        taken: &mut VecDeque<Waiting>,
-        authorization: &Authorization,
-        now: Timestamp,
-        probe: bool,
-    ) {
+    fn write(&mut self, taken: &mut VecDeque<Waiting>, authorization: &Authorization, now: Timestamp, probe: bool) {
         let probe = if probe { Probe::Push } else { Probe::No };
         let started = Instant::now();
         let was_empty = self.under_way() == 0;

@@ -310,7 +310,8 @@ async fn connect_once(lane: &Arc<Lane>, tasks: &TaskTracker, spare: bool) -> Opt
         Ok(transport) => {
             reach.close();
             let number = lane.numbers.fetch_add(1, Ordering::Relaxed);
-            let (connection, retired) = Connection::new(Arc::clone(lane), Arc::clone(&papers), number, spare, transport);
+            let (connection, retired) =
+                Connection::new(Arc::clone(lane), Arc::clone(&papers), number, spare, transport);
             tasks.spawn(connection);
             let useful = retired.await.is_ok_and(|Retired { useful }| useful);
             Some(match (papers.replaced.is_cancelled(), useful) {
