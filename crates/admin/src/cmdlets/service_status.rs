@@ -1,11 +1,12 @@
 //! `CsServiceStatus`: what runs in this server, and everything that an administrator should look at.
 
 use reveille_core::Timestamp;
-use reveille_store::StoreError;
+use reveille_store::{Brake, Braked, StoreError};
 
 use crate::call::Call;
 use crate::cmdlet::{About, Area, Cmdlet, Name, Outcome, Parameter, Running, Verb};
 use crate::cmdlets::certificate::{SOON_DAYS, days_left, machine};
+use crate::cmdlets::push_brake::remedy_of as remedy_of_brake;
 use crate::cmdlets::push_credential::replaced;
 use crate::cmdlets::push_lane::remedy_of;
 use crate::cmdlets::push_trouble::{self, PushTrouble};
@@ -28,7 +29,7 @@ impl Cmdlet for Get {
                 name: Name::new(Verb::Get, "CsServiceStatus"),
                 summary: "Shows what runs in this server, and everything that needs somebody's attention",
                 description: "One line for the server, each role and each listener, and one for each trouble: push lanes \
-                              without a connection, partners that cannot be reached, pushes of the last day that a publisher \
+                              without a connection, brakes on apps' verdicts, partners that cannot be reached, pushes of the last day that a publisher \
                               refuses or that nobody takes, tests that ran by themselves and failed, certificates near \
                               their end or without a name that they need, keys of push services that are not the ones in \
                               their files, files that could not be read again, and settings that contradict nothing and \
@@ -50,6 +51,7 @@ impl Cmdlet for Get {
             if let Some(house) = &desk.ports.house {
                 lines.extend(house.lanes().iter().map(lane));
                 lines.extend(house.credentials().iter().filter_map(credential));
+                lines.extend(brakes(house.brakes().await));
             }
             if let Some(border) = &desk.ports.border {
                 lines.extend(border.partners().iter().filter_map(partner));
@@ -155,6 +157,22 @@ fn credential(credential: &Credential) -> Option<Object> {
     Some(line("credential", &credential.app.to_string(), "Warning", differs, &remedy))
 }
 
+/// Apps whose tokens were rejected in mass: somebody has to decide.
+fn brakes(found: Result<Vec<Braked>, StoreError>) -> Vec<Object> {
+    let line_of = |it: &Braked| {
+        let Brake { scope, since, rejected, answers, word, .. } = &it.brake;
+        let detail = format!(
+            "{rejected} of {answers} answers rejected their token: {word}; {} verdicts wait ({since})",
+            it.frozen
+        );
+        line("brake", &scope.to_string(), "Frozen", &detail, &remedy_of_brake(it))
+    };
+    match found {
+        Ok(found) => found.iter().map(line_of).collect(),
+        Err(error) => vec![unread("brake", &format!("the brakes cannot be read: {error}"))],
+    }
+}
+
 /// A partner that something is wrong with.
 fn partner(partner: &Partner) -> Option<Object> {
     if !matches!(partner.state, "failing" | "not-found" | "watched") {
@@ -173,11 +191,13 @@ fn pushes(found: Result<Vec<PushTrouble>, StoreError>) -> Vec<Object> {
     let line_of = |it: &PushTrouble| line("push", &it.publisher, "Warning", &it.detail, &it.remedy);
     match found {
         Ok(found) => found.iter().map(line_of).collect(),
-        Err(error) => {
-            let detail = format!("what became of pushes cannot be read: {error}");
-            vec![line("push", "", "Warning", &detail, "look at the volume that holds store.dir, and at the log")]
-        }
+        Err(error) => vec![unread("push", &format!("what became of pushes cannot be read: {error}"))],
     }
+}
+
+/// What should be told here and is on a disk that fails.
+fn unread(kind: &str, detail: &str) -> Object {
+    line(kind, "", "Warning", detail, "look at the volume that holds store.dir, and at the log")
 }
 
 /// A test that ran by itself, and failed the last time.
@@ -222,6 +242,9 @@ fn setting(warning: &str) -> Object {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use reveille_core::{AppKey, Environment, Provider};
+    use reveille_store::BrakeScope;
 
     use super::*;
     use crate::cmdlets::fakes::{self, ClearingHouse, Edge, NOW, Process, column, run};
@@ -305,6 +328,28 @@ mod tests {
         assert_eq!(column(&trouble, "Remedy")[1], "publish it");
         assert_eq!(column(&trouble, "Name")[2], "Test-CsMcxPushNotification");
         assert!(column(&trouble, "Detail")[3].contains("ends in 8 days"), "{trouble:?}");
+    }
+
+    #[tokio::test]
+    async fn a_brake_that_is_on_waits_for_a_decision_and_is_trouble() {
+        let (app, machine) = ("org.example.app", Some(Arc::new(Process::default()) as _));
+        let key = AppKey { provider: Provider::Apns, app: app.into(), environment: Environment::Production };
+        let scope = BrakeScope { app: key, origin: Some("contoso.com".parse().unwrap()) };
+        let brake = Brake { scope, since: NOW, reach: NOW, rejected: 60, answers: 64, word: "BadDeviceToken".into() };
+        let house = ClearingHouse { brakes: vec![Braked { brake, frozen: 58 }].into(), ..ClearingHouse::default() };
+        let desk = fakes::desk_of(Ports { machine, house: Some(Arc::new(house)), ..Ports::default() });
+        let trouble = run(&desk, "Get-CsServiceStatus", &[("Trouble", "$true")]).await.expect("lines");
+        assert_eq!(
+            (column(&trouble, "Kind"), column(&trouble, "Status")),
+            (vec!["brake".into()], vec!["Frozen".into()])
+        );
+        assert_eq!(column(&trouble, "Name"), ["apns/org.example.app of contoso.com"]);
+        let detail = &column(&trouble, "Detail")[0];
+        assert!(
+            detail.starts_with("60 of 64 answers rejected their token: BadDeviceToken; 58 verdicts wait"),
+            "{detail}"
+        );
+        assert!(column(&trouble, "Remedy")[0].contains("Clear-CsPushBrake -App org.example.app -Verdict Wrong"));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use reveille_core::diagnosis::Failure;
 use reveille_core::settings::AccessEdgeConfiguration;
 use reveille_core::{Clock, SipDomain, Timestamp};
 use reveille_federation::Refusal;
@@ -266,13 +267,16 @@ impl Partner {
         traffic.latency.count(took, now);
         books.meters.answered(way, class);
         if class > 0 {
-            let who = if way == Way::In { "we" } else { "it" };
+            let (who, advice) = match way {
+                Way::In => ("we", format!("nothing, unless {} should have been let in", self.domain)),
+                Way::Out => ("it", theirs(&self.domain, diagnosis)),
+            };
             let sentence = format!("{who} answered {status} {}", diagnosis.unwrap_or_default());
             books.last_error = Some(LastError {
                 at: self.clock.now(),
                 reason: "answered",
                 sentence: sentence.trim_end().to_owned(),
-                advice: String::new(),
+                advice,
             });
         }
     }
@@ -290,6 +294,18 @@ impl Partner {
         books.failing = Some((in_a_row.saturating_add(1), since));
         let (sentence, advice) = (error.to_string(), error.advice().to_owned());
         books.last_error = Some(LastError { at, reason: error.label(), sentence, advice });
+    }
+}
+
+/// What to do about a partner's own refusal: where it is one of ours it says by its number what that partner has to run.
+fn theirs(domain: &SipDomain, diagnosis: Option<&str>) -> String {
+    let number = diagnosis.and_then(|text| text.split(';').next()?.trim().parse().ok());
+    match number.and_then(|number| Failure::told(number, None)).map(|failure| failure.diagnosis().advice) {
+        Some(advice) if advice.contains("-Cs") => {
+            let whose = if advice.contains("DOMAIN") { ", with your domain as DOMAIN" } else { "" };
+            format!("ask {domain} to run: {advice}{whose}")
+        }
+        Some(_) | None => format!("ask {domain} what it means; Test-CsFederatedPartner {domain} walks the same way"),
     }
 }
 

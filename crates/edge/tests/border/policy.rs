@@ -386,6 +386,8 @@ async fn each_partner_has_its_figures_and_its_last_error() {
     assert!(a.sent.p50_ms.is_some_and(|p50| p50 <= a.sent.p99_ms.unwrap()));
     assert_eq!(a.certificate.as_ref().unwrap().names, ["edge.a.example"]);
     assert_eq!(a.last_error.as_ref().unwrap().sentence, "it answered 486");
+    let advice = "ask a.example what it means; Test-CsFederatedPartner a.example walks the same way";
+    assert_eq!(a.last_error.as_ref().unwrap().advice, advice);
     assert_eq!((gone.state, gone.failing.as_ref().unwrap().in_a_row), (State::Failing, 2));
     assert_eq!((gone.sent.unreachable, gone.last_error.as_ref().unwrap().reason), (2, "refused"));
     let hop = gone.next_hop.as_ref().unwrap();
