@@ -196,7 +196,8 @@ async fn settle(shared: &ApnsSimulator, name: &str, samples: usize) -> std::coll
     arrivals(shared, |token| token.starts_with(&prefix))
 }
 
-/// Keeps a hundred thousand pushes of the loud organisation waiting until the phase is over; says when they are.
+/// Keeps up to a hundred thousand pushes of the loud organisation waiting until the phase is over, as many as a service
+/// that answers leaves waiting; says when so many have been accepted.
 async fn flood(
     yard: &Yard,
     (app, service): (&'static str, &ApnsSimulator),
@@ -210,8 +211,10 @@ async fn flood(
     let (before, mut goal) = (service.recorder().counts().delivered, 0);
     while !over.load(Ordering::Acquire) {
         let waiting = source.answers().0.saturating_sub(service.recorder().counts().delivered - before);
-        if waiting >= BACKLOG {
+        if source.answers().0 >= BACKLOG {
             queued.notify_one();
+        }
+        if waiting >= BACKLOG {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
