@@ -54,6 +54,8 @@ pub fn judge(verdict: &Verdict, facts: &Facts) -> Judgement {
         }
         // News about an earlier life of the token: this one was registered since, and lives.
         Verdict::Forget { .. } | Verdict::Reject { .. } | Verdict::Unknown { .. } => end(Reason::RejectedByProvider),
+        // No repetition changes to which project a token belongs, and it is one token's fault until a brake says otherwise.
+        Verdict::Configuration { reason } if &**reason == OF_ANOTHER_PROJECT => end(Reason::ConfigurationBroken),
         Verdict::Configuration { .. } => match facts.channel {
             // A person must mend it, and may do so while the message is still worth delivering.
             Channel::Message => again(facts, None).unwrap_or_else(|| end(Reason::ConfigurationBroken)),
@@ -70,6 +72,9 @@ pub fn judge(verdict: &Verdict, facts: &Facts) -> Judgement {
         },
     }
 }
+
+/// What FCM says of a token that belongs to another project (Firebase, "ErrorCode"), and what is not to be repeated: 403.
+const OF_ANOTHER_PROJECT: &str = "SENDER_ID_MISMATCH";
 
 fn again(facts: &Facts, after: Option<std::time::Duration>) -> Option<Judgement> {
     Backoff::PROVIDER
@@ -109,6 +114,7 @@ mod tests {
         };
         let forget = |since: Option<u64>| Verdict::Forget { reason: "Unregistered".into(), since: since.map(at) };
         let broken = Verdict::Configuration { reason: "BadTopic".into() };
+        let mismatch = Verdict::Configuration { reason: "SENDER_ID_MISMATCH".into() };
         let wrong = Verdict::Reject { reason: "PayloadTooLarge".into() };
         let not = |reason| Some(PushState::NotPushed(reason));
         for (verdict, channel, attempt, state, again_at) in [
@@ -119,6 +125,8 @@ mod tests {
             (wrong, Message, 0, not(Reason::RejectedByProvider), None),
             (broken.clone(), Message, 0, None, Some(5000)),
             (broken, Voip, 0, not(Reason::ConfigurationBroken), None),
+            (mismatch.clone(), Message, 0, not(Reason::ConfigurationBroken), None),
+            (mismatch, Voip, 0, not(Reason::ConfigurationBroken), None),
             (retry(None, true), Message, 0, None, Some(5000)),
             (retry(None, false), Message, 1, None, Some(7000)),
             (retry(Some(60), false), Message, 0, None, Some(63_000)),

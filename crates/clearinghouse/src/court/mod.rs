@@ -11,7 +11,7 @@ mod brakes;
 mod gauge;
 mod graves;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -19,7 +19,9 @@ use reveille_core::delivery::PushState;
 use reveille_core::settings::Snapshot;
 use reveille_core::{Alarm, AppKey, Clock, DeviceToken, IdentityId, PushId, Reason, SipDomain, Timestamp, Verdict};
 use reveille_federation::feedback::FeedbackVerdict;
-use reveille_store::{Brake, BrakeScope, Completed, Dead, Death, FeedbackItem, StoreError, VERDICTS_MAX, Verdicts};
+use reveille_store::{
+    Brake, BrakeScope, Completed, Dead, Death, FeedbackItem, Recent, StoreError, VERDICTS_MAX, Verdicts,
+};
 use tokio::sync::{Notify, watch};
 use tracing::error;
 
@@ -95,7 +97,8 @@ impl Court {
         let mut graves = Graves::new(VERDICTS_MAX);
         store.dead()?.into_iter().for_each(|dead| graves.bury(dead));
         let brakes = store.brakes()?.into_iter().map(|braked| braked.brake.scope).collect();
-        let bench = Mutex::new(Bench { brakes, ..Bench::default() });
+        let gauges = gauges(&*store, &settings.borrow(), clock.now())?;
+        let bench = Mutex::new(Bench { brakes, gauges, ..Bench::default() });
         let graves = RwLock::new(graves);
         Ok(Arc::new(Self { store, settings, clock, graves, bench, work: Notify::new(), feedback }))
     }
@@ -164,6 +167,24 @@ impl Court {
     }
 }
 
+/// What was counted before a start, as far as the journal tells: a storm does not begin anew with each process.
+fn gauges(store: &dyn Verdicts, settings: &Snapshot, now: Timestamp) -> Result<HashMap<AppKey, Gauge>, StoreError> {
+    let limits = |app: &AppKey| Limits::of(settings.push_app(&app.app));
+    let windows: BTreeSet<u64> =
+        settings.push_apps().filter_map(|app| Limits::of(Some(app))).map(Limits::window).collect();
+    let mut gauges: HashMap<AppKey, Gauge> = HashMap::new();
+    for window in windows {
+        let since = Timestamp::from_millis(now.millis().saturating_sub(window));
+        for Recent { app, origin, rejected, pushes } in store.recent(since)? {
+            if let Some(limits) = limits(&app).filter(|limits| limits.window() == window) {
+                let count = Count { answers: pushes, rejected };
+                gauges.entry(app).or_default().add(&origin, count, limits, now);
+            }
+        }
+    }
+    Ok(gauges)
+}
+
 /// Answers that came together, all of one app. What was counted is taken in at the latest when it is dropped.
 pub struct Sitting<'a> {
     court: &'a Court,
@@ -176,10 +197,14 @@ pub struct Sitting<'a> {
 impl Sitting<'_> {
     /// What an answer means for its push, and for its token.
     pub fn rule(&mut self, verdict: &Verdict, facts: &Facts, case: &Case<'_>) -> Ruling {
-        if case.answered {
+        let judged = judge(verdict, facts);
+        // A push that is sent again and again, since somebody may mend what is wrong, says no more about its token than it
+        // did the first time: a handful of them is no storm.
+        let is_said_again = facts.attempt > 0 && matches!(judged, Judgement::Again { .. });
+        if case.answered && !is_said_again {
             self.count(verdict, case.origin);
         }
-        let (mut state, detail, dead) = match judge(verdict, facts) {
+        let (mut state, detail, dead) = match judged {
             Judgement::Again { at } => return Ruling::Again { at },
             Judgement::End { state, detail, dead } => (state, detail, dead),
         };

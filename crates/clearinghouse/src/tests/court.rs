@@ -193,3 +193,45 @@ async fn an_app_whose_brake_is_off_has_its_verdicts_believed_at_once() {
     house.storm("contoso.com", 1..71, &bad_token()).await;
     assert_eq!((house.forgotten().len(), house.brakes().await.len()), (70, 0));
 }
+
+#[tokio::test]
+async fn a_few_pushes_that_wait_for_a_mended_key_are_no_storm_however_often_they_are_tried() {
+    let house = House::new().await;
+    let (sent, expires) = (house.now(), house.now().plus(Duration::from_secs(20 * 3600)));
+    let pushes: Vec<_> = (1..9).map(|device| PushRequest { sent, expires, ..message(device) }).collect();
+    house.submit("contoso.com", &pushes).await.unwrap();
+    let mut answered = 0;
+    // The longest wait doubles each time: all of it takes less than the brake's window.
+    for round in 0..8 {
+        let keys = house.messages.keys();
+        assert_eq!(keys.len(), answered + pushes.len(), "round {round}");
+        for key in &keys[answered..] {
+            house.answer(*key, Verdict::Configuration { reason: "InvalidProviderToken".into() }).await;
+        }
+        answered = keys.len();
+        house.clock.turn(Duration::from_secs(2 << round));
+        house.dispatch.send_due(house.now());
+    }
+    assert_eq!((answered, house.brakes().await), (64, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_storm_goes_on_where_it_was_when_the_process_starts_again() {
+    let house = House::new().await;
+    house.storm("contoso.com", 1..41, &bad_token()).await;
+    assert_eq!((house.brakes().await, house.forgotten().len()), (Vec::new(), 40));
+    let house = house.restarted().await;
+    house.storm("contoso.com", 41..52, &bad_token()).await;
+    assert_eq!(house.brakes().await, [(scope(Some("contoso.com")), 51)]);
+    assert_eq!(house.forgotten(), [] as [u128; 0]);
+}
+
+#[tokio::test]
+async fn what_was_taken_before_a_start_keeps_a_few_dead_tokens_from_being_a_storm() {
+    let house = House::new().await;
+    house.storm("contoso.com", 1001..1301, &Verdict::Accepted).await;
+    house.storm("contoso.com", 1..41, &bad_token()).await;
+    let house = house.restarted().await;
+    house.storm("contoso.com", 41..61, &bad_token()).await;
+    assert_eq!((house.brakes().await, house.forgotten().len()), (Vec::new(), 60));
+}

@@ -376,6 +376,14 @@ impl Snapshot {
         }
     }
 
+    /// All of the publisher's apps, by name.
+    pub fn push_apps(&self) -> impl Iterator<Item = &PushApp> {
+        self.of_kind("PushApp").filter_map(|row| match &row.setting {
+            Setting::PushApp(record) => Some(record),
+            _ => None,
+        })
+    }
+
     /// How much of the clearing house that organisation may have: its own record's, else the global one's, else the
     /// usual amount.
     pub fn push_quota(&self, organisation: &SipDomain) -> PushQuota {

@@ -26,7 +26,7 @@ use crate::error::StoreError;
 
 pub use fingerprint::fingerprint;
 pub use sqlite::SqliteJournal;
-pub use verdicts::{Brake, BrakeScope, Braked, Dead, Death, TokenMark, VERDICTS_MAX, Verdicts};
+pub use verdicts::{Brake, BrakeScope, Braked, Dead, Death, Recent, TokenMark, VERDICTS_MAX, Verdicts};
 
 /// What the clearing house keeps.
 pub trait Journal: Send + Sync + 'static {

@@ -8,8 +8,8 @@ use reveille_core::{Channel, PushId, SipDomain, Timestamp};
 use super::desk::{Desk, Numbers};
 use super::{
     Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry,
-    OpenEntry, OpenStretch, OwedFeedback, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows, outbox,
-    verdicts, view,
+    OpenEntry, OpenStretch, OwedFeedback, Recent, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows,
+    outbox, verdicts, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Haste, Layout, Limits, Room};
@@ -176,6 +176,10 @@ impl Verdicts for SqliteJournal {
     fn release(&self, scope: BrakeScope, right: bool, limit: usize, done: Completion<Vec<Dead>>) {
         let work = move |desk: &mut Desk<'_>| verdicts::release(desk, &scope, right, limit);
         self.engine.submit(limit, 0, work, done);
+    }
+
+    fn recent(&self, since: Timestamp) -> Result<Vec<Recent>, StoreError> {
+        self.engine.read(|db| verdicts::recent(db, since))
     }
 
     fn verdicts_purge(&self, before: Timestamp, limit: usize, done: Completion<usize>) {

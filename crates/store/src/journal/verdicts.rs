@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use reveille_core::{AppKey, IdentityId, PushId, SipDomain, Timestamp};
 
 use super::desk::Desk;
-use super::{FeedbackItem, outbox};
+use super::{FeedbackItem, census, outbox, view};
 use crate::columns;
 use crate::completion::Completion;
 use crate::error::StoreError;
@@ -36,6 +36,10 @@ pub trait Verdicts: Send + Sync + 'static {
     /// again while they are `limit`.
     fn release(&self, scope: BrakeScope, right: bool, limit: usize, done: Completion<Vec<Dead>>);
 
+    /// How many tokens of each app have died since then, by organisation: what a start knows of a storm that has begun
+    /// before it. Nothing where more pushes came since than are counted in a moment.
+    fn recent(&self, since: Timestamp) -> Result<Vec<Recent>, StoreError>;
+
     /// Forgets verdicts from before `before`, frozen or not, and the oldest beyond [`VERDICTS_MAX`]. Answers how many;
     /// call again while that is `limit`.
     fn verdicts_purge(&self, before: Timestamp, limit: usize, done: Completion<usize>);
@@ -43,6 +47,19 @@ pub trait Verdicts: Send + Sync + 'static {
 
 /// How many verdicts are kept.
 pub const VERDICTS_MAX: usize = 500_000;
+
+/// What became of one organisation's pushes to one app of late.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recent {
+    /// The app.
+    pub app: AppKey,
+    /// The organisation.
+    pub origin: SipDomain,
+    /// Verdicts that tokens are dead, frozen or not.
+    pub rejected: u32,
+    /// The organisation's pushes in all: some may have been for other apps.
+    pub pushes: u32,
+}
 
 /// What stands for a token of one app as one origin uses it: a quick hash to look for, and a digest to be sure.
 ///
@@ -157,6 +174,34 @@ pub(super) fn dead(db: &Connection) -> rusqlite::Result<Vec<Dead>> {
     let mut query = db.prepare_cached("SELECT token, since, sent, at FROM verdict WHERE frozen = 0 ORDER BY at")?;
     query.query_map((), |row| dead_at(row, 0))?.collect()
 }
+
+pub(super) fn recent(db: &Connection, since: Timestamp) -> rusqlite::Result<Vec<Recent>> {
+    let mut query = db.prepare_cached(
+        "SELECT lane.provider, lane.app, lane.environment, lane.channel, origin.name, count(*)
+           FROM verdict JOIN lane ON lane.no = verdict.lane_no JOIN origin ON origin.no = verdict.origin_no
+          WHERE verdict.at >= ?1 GROUP BY lane.provider, lane.app, lane.environment, origin.name",
+    )?;
+    let died = query.query_map([columns::instant(since)], |row| {
+        let (app, rejected) = (view::lane(row, 0)?.app, row.get(5)?);
+        Ok(Recent { app, origin: columns::parsed_at(row, 4)?, rejected, pushes: rejected })
+    })?;
+    let mut died = died.collect::<rusqlite::Result<Vec<_>>>()?;
+    if died.is_empty() {
+        return Ok(died);
+    }
+    let (counts, more) = census::received_since(db, since, u64::MAX >> 1, COUNTED_BLOCKS)?;
+    if more.is_some() {
+        return Ok(Vec::new());
+    }
+    for recent in &mut died {
+        let pushes = counts.iter().find(|(origin, _)| *origin == recent.origin).map_or(0, |(_, pushes)| *pushes);
+        recent.pushes = recent.rejected.max(u32::try_from(pushes).unwrap_or(u32::MAX));
+    }
+    Ok(died)
+}
+
+/// So many blocks of pushes are counted at a start: about a quarter of a million, in some tens of milliseconds.
+const COUNTED_BLOCKS: usize = 4096;
 
 pub(super) fn brakes(db: &Connection) -> rusqlite::Result<Vec<Braked>> {
     let view = db.unchecked_transaction()?;
