@@ -195,7 +195,7 @@ impl<T> Client<T> {
             self.blocked.push_back(id);
         }
         if !self.streams.has_numbers() {
-            self.farewell.get_or_insert(Farewell { why: "its stream numbers are used up".into(), now: false });
+            self.farewell.get_or_insert(Farewell { why: Cow::Borrowed("its stream numbers are used up"), now: false });
         }
         Ok(())
     }
@@ -294,7 +294,7 @@ impl<T> Client<T> {
 
     /// Takes no more requests, and says so to the peer (RFC 9113 §6.8). Those under way go on.
     pub fn say_goodbye(&mut self) {
-        self.farewell.get_or_insert(Farewell { why: "it was ended here".into(), now: false });
+        self.farewell.get_or_insert(Farewell { why: Cow::Borrowed("it was ended here"), now: false });
         if !std::mem::replace(&mut self.said_goodbye, true) {
             // The peer opens no streams, so none of its own was processed.
             frame::put_go_away(&mut self.out, 0, ErrorCode::NO_ERROR, b"");
