@@ -5,10 +5,16 @@
 
 #[path = "rest/client.rs"]
 mod client;
+#[path = "rest/hostile.rs"]
+mod hostile;
 #[path = "support/house.rs"]
 mod house;
+#[path = "rest/pages.rs"]
+mod pages;
 #[path = "partners/presence.rs"]
 mod presence;
+#[path = "rest/streams.rs"]
+mod streams;
 mod support;
 #[path = "rest/world.rs"]
 mod world;

@@ -21,6 +21,26 @@ use crate::support::STEP;
 /// One connection that stays.
 pub(crate) struct Client(TlsStream<TcpStream>);
 
+/// A connection with TLS, which offers these protocols.
+pub(crate) async fn secured(
+    at: SocketAddr,
+    ca: &Ca,
+    identity: Option<&Identity>,
+    protocols: &[&[u8]],
+) -> Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(ca.roots()?);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain(), identity.key())?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let stream = TcpStream::connect(at).await?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?)
+}
+
 /// What a server answers.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -43,16 +63,7 @@ impl Answer {
 impl Client {
     /// Connects, with a client certificate if there is one.
     pub(crate) async fn connect(at: SocketAddr, ca: &Ca, identity: Option<&Identity>) -> Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(ca.roots()?);
-        let config = match identity {
-            Some(identity) => builder.with_client_auth_cert(identity.chain(), identity.key())?,
-            None => builder.with_no_client_auth(),
-        };
-        let stream = TcpStream::connect(at).await?;
-        Ok(Self(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?))
+        Ok(Self(secured(at, ca, identity, &[]).await?))
     }
 
     pub(crate) async fn ask(&mut self, line: &str, fields: &[(&str, &str)], body: &str) -> Result<Answer> {
@@ -69,7 +80,26 @@ impl Client {
         tokio::time::timeout(STEP, asked).await.with_context(|| format!("{line}: no answer"))?
     }
 
-    async fn answer(&mut self) -> Result<Answer> {
+    /// Sends what is written so.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.0.write_all(bytes).await?)
+    }
+
+    /// Everything that comes until the server hangs up, or says no more for a while.
+    pub(crate) async fn rest(&mut self, pause: Duration) -> String {
+        let mut bytes = Vec::new();
+        let mut part = [0; 8192];
+        while let Ok(Ok(count)) = tokio::time::timeout(pause, self.0.read(&mut part)).await {
+            if count == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&part[..count]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The next answer.
+    pub(crate) async fn answer(&mut self) -> Result<Answer> {
         let mut bytes = Vec::new();
         loop {
             let text = String::from_utf8_lossy(&bytes).into_owned();

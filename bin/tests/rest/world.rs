@@ -13,7 +13,8 @@ use crate::house::{App, House, free_address};
 
 const TEAM: &str = "RESTRESTTE";
 const KEY_ID: &str = "RESTRESTKE";
-pub(crate) const APP: &str = "org.reveille.rest";
+/// As the pages have it, whose commands are run here.
+pub(crate) const APP: &str = "org.example.app";
 
 pub(crate) struct World {
     pub(crate) house: House,
@@ -22,7 +23,19 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A clearing house that already knows two organisations, of which one has an app.
     pub(crate) async fn start(name: &str) -> Result<Self> {
+        let settings = json!([
+            { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true },
+            { "Kind": "AllowedDomain", "Identity": "contoso.com" },
+            { "Kind": "AllowedDomain", "Identity": "fabrikam.com" },
+            { "Kind": "PushApp", "Identity": APP, "Serves": ["contoso.com"] },
+        ]);
+        Self::with(name, settings).await
+    }
+
+    /// One with these settings, whose administrator has done nothing yet.
+    pub(crate) async fn with(name: &str, settings: Value) -> Result<Self> {
         let mut house = House::new(name)?;
         let apns = house.apple(TEAM, KEY_ID).await?;
         house.issue("rest", "localhost")?;
@@ -30,6 +43,8 @@ impl World {
         let rest = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let tables = format!(
             r#"
+            [clearinghouse.handles]
+            keys = "handle-keys"
             [clearinghouse.rest]
             listen = "{rest}"
             url = "https://localhost:{}"
@@ -39,13 +54,7 @@ impl World {
             rest.port()
         );
         house.configure("dir = \"store\"", free_address()?, &App::of(APP, TEAM, KEY_ID, &apns), &tables)?;
-        let settings = json!({ "settings": [
-            { "Kind": "AccessEdgeConfiguration", "AllowFederatedUsers": true },
-            { "Kind": "AllowedDomain", "Identity": "contoso.com" },
-            { "Kind": "AllowedDomain", "Identity": "fabrikam.com" },
-            { "Kind": "PushApp", "Identity": APP, "Serves": ["contoso.com"] },
-        ] });
-        house.wants(&settings).await?;
+        house.wants(&json!({ "settings": settings })).await?;
         house.start()?;
         Ok(Self { house, apns, rest })
     }
