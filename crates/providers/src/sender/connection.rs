@@ -103,7 +103,7 @@ impl Connection {
     }
 
     /// Takes from the queue what the peer allows, and writes it. Answers whether there may be more to take at once.
-    fn fill(&mut self, cx: &mut Context<'_>) -> bool {
+    fn fill(&mut self, cx: &Context<'_>) -> bool {
         if !self.open {
             return false;
         }
@@ -128,7 +128,7 @@ impl Connection {
         Room::left(self.cap(), self.under_way(), most)
     }
 
-    fn fill_open(&mut self, cx: &mut Context<'_>) -> bool {
+    fn fill_open(&mut self, cx: &Context<'_>) -> bool {
         let (cap, room) = (self.cap(), self.room());
         if room.places == 0 || self.rests() {
             return false;
