@@ -82,7 +82,10 @@ impl Drop for Alone<'_> {
 }
 
 /// The indices that are open in this process, by device and number; those of closed files go when the next is opened.
-static OPEN: Mutex<Option<HashMap<(u64, u64), Weak<Index>>>> = Mutex::new(None);
+static OPEN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// Indices by the device and the number of their files.
+type Known = HashMap<(u64, u64), Weak<Index>>;
 
 /// Where the index says how many pages the log has (sqlite.org/walformat.html §2.1, mxFrame), in the machine's own order.
 const FRAMES: u64 = 16;
