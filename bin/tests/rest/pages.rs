@@ -137,6 +137,6 @@ async fn a_handle_is_sealed_by_the_command_of_the_page_and_opens_for_its_organis
     ensure!(client.push(&own, &[], &request(&handle)?).await?.status == 202, "the owner");
     timeout(STEP, world.apns.recorder().wait(Query { after: 0, ..Query::default() })).await?;
     let seen = world.apns.recorder().entries(Query::default(), 10);
-    ensure!(seen.len() == 1 && seen[0].push.token.to_string() == token, "the provider saw {} pushes", seen.len());
+    ensure!(seen.len() == 1 && *seen[0].push.token == *token, "the provider saw {} pushes", seen.len());
     world.finish()
 }

@@ -182,7 +182,7 @@ impl World {
     pub(crate) async fn became(&mut self, id: &str) -> Result<String> {
         let field = [("authorization", self.bearer.as_str())];
         let told = self.client.ask(&format!("GET /v1/push/{id}"), &field, "").await?.json()?;
-        Ok(told["reason"].as_str().or(told["state"].as_str()).with_context(|| format!("{told}"))?.to_owned())
+        Ok(told["reason"].as_str().or_else(|| told["state"].as_str()).with_context(|| format!("{told}"))?.to_owned())
     }
 
     /// Waits until a push has become that.

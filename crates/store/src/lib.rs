@@ -55,7 +55,7 @@ pub use error::StoreError;
 pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
 pub use journal::{
     Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, Death, FEEDBACK_MAX, FeedbackId, FeedbackItem,
-    Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Recent, SqliteJournal, Stretch, TRACED_MAX, TokenMark, Traced,
-    TracedPush, VERDICTS_MAX, Verdicts, fingerprint,
+    Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Recent, SqliteJournal, Stretch, TRACED_MAX, TokenMark,
+    Traced, TracedPush, VERDICTS_MAX, Verdicts, fingerprint,
 };
 pub use settings::{Changed, Changing, Edit, Past, Refused, SettingHistory, Settings, SettingsError, SqliteSettings};
