@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reveille_core::{Channel, SipDomain, Timestamp};
 use reveille_providers::{Demand, Notification, Outcome, Room};
@@ -298,7 +299,13 @@ impl State {
                 entry.attempt += 1;
                 settled.again.push((entry.seq, at, entry.attempt));
                 match self.channel {
-                    Channel::Message => self.put_off(slot, at),
+                    Channel::Message => {
+                        // A newer one of its conversation takes its place, and does not wait behind it: no order is lost.
+                        if entry.likeness != 0 && at.since(outcome.sent) > HOLD_MAX {
+                            self.step_aside(slot);
+                        }
+                        self.put_off(slot, at);
+                    }
                     Channel::Voip => {
                         entry.place = Place::Marking;
                         settled.held.push((outcome.key, at));
@@ -326,6 +333,13 @@ impl State {
             self.leave_device(slot, device, before, after);
         }
         Some(Over { key: Some(key), seq, push, how })
+    }
+
+    /// A push that is put off for long lets the other conversations of its device go on.
+    fn step_aside(&mut self, slot: u32) {
+        let Some(entry) = self.shelf.at(slot) else { return };
+        let (device, before, after) = (entry.device, entry.before.take(), entry.after.take());
+        self.leave_device(slot, device, before, after);
     }
 
     /// Takes a push out from between the others of its device.
@@ -382,6 +396,9 @@ fn cost(push: &Notification) -> u32 {
     let alert = push.alert.as_ref().map_or(0, |alert| text(&alert.title) + text(&alert.body));
     u32::try_from(FRAME_BYTES + alert + text(&push.sealed)).unwrap_or(u32::MAX)
 }
+
+/// For so long a push that is to be sent again holds back the younger ones to its device, whatever they are about.
+const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// So many empty places in the lines are never swept out.
 const SLACK: usize = 256;

@@ -177,6 +177,42 @@ async fn pushes_to_one_device_keep_their_order_when_one_is_sent_again_or_ends() 
 }
 
 #[tokio::test]
+async fn a_push_that_is_put_off_for_long_holds_back_no_other_conversation_of_its_device() {
+    let house = House::new().await;
+    let later = |secs| Verdict::Retry {
+        reason: "TooManyRequests".into(),
+        after: Some(Duration::from_secs(secs)),
+        unprocessed: true,
+    };
+    let expires = house.now().plus(Duration::from_secs(3600));
+    let asked = |request| PushRequest { expires, ..request };
+    let keyless = |number| asked(PushRequest { to: message(1).to, ..message(number) });
+    let keyed = |number, key| asked(collapsing(number, 1, key));
+    house.submit("contoso.com", &[keyed(1, "a"), keyed(2, "b"), keyless(3), keyless(4)]).await.unwrap();
+    house.answer(house.messages.keys()[0], later(5)).await;
+    assert_eq!(house.messages.pushes(), [1].map(id), "a moment is no reason to change the order");
+    house.clock.turn(Duration::from_secs(10));
+    house.dispatch.send_due(house.now());
+    house.answer(house.messages.keys()[1], later(60)).await;
+    assert_eq!(house.messages.pushes(), [1, 1, 2].map(id));
+    house.answer(house.messages.keys()[2], Verdict::Accepted).await;
+    // Of a push without a collapse key nobody knows what it is about: those behind it wait.
+    house.answer(house.messages.keys()[3], later(60)).await;
+    assert_eq!(house.messages.pushes(), [1, 1, 2, 3].map(id));
+    // A newer one of the first conversation takes the place of the one that waits, and goes.
+    house.submit("contoso.com", &[PushRequest { sent: house.now(), ..keyed(5, "a") }]).await.unwrap();
+    assert_eq!(house.messages.pushes(), [1, 1, 2, 3, 5].map(id));
+    house.answer(house.messages.keys()[4], Verdict::Accepted).await;
+    assert_eq!(house.state("contoso.com", id(1)), not(Reason::Coalesced));
+    house.clock.turn(Duration::from_secs(120));
+    house.dispatch.send_due(house.now());
+    house.answer(house.messages.keys()[5], Verdict::Accepted).await;
+    house.answer(house.messages.keys()[6], Verdict::Accepted).await;
+    assert_eq!(house.messages.pushes(), [1, 1, 2, 3, 5, 3, 4].map(id));
+    assert_eq!(house.dispatch.load(), (0, false));
+}
+
+#[tokio::test]
 async fn what_is_being_sent_is_not_replaced_and_the_newest_follows_its_answer() {
     let house = House::new().await;
     house.submit("contoso.com", &[collapsing(1, 1, "talk")]).await.unwrap();
