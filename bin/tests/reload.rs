@@ -227,9 +227,15 @@ async fn a_broken_file_changes_nothing_and_is_named_with_its_key_until_it_is_men
         };
         let told = faults("the fault is shown", true)?;
         ensure!(told[0]["key"] == key && told[0]["sentence"].to_string().contains(sentence), "{file}: {told:?}");
-        let said = scene.process.said();
+        // The log is written after the status is set.
         let line = format!("the old certificates stay in use: {key}: ");
-        ensure!(said.lines().any(|said| said.contains(&line) && said.contains(sentence)), "{file}: {said}");
+        block_in_place(|| {
+            until("the fault is in the log", || {
+                let said = scene.process.said();
+                Ok(said.lines().any(|said| said.contains(&line) && said.contains(sentence)).then_some(()))
+            })
+        })
+        .with_context(|| file)?;
         ensure!(scene.shown(&partner).await? == before, "{file}: another certificate is shown");
         scene.folder.write(file, &was)?;
         // It is found without a signal.

@@ -186,21 +186,22 @@ async fn equals_are_drawn_by_their_weight() {
     let Some(knot) = Knot::start(records).await else { return };
     let found: Vec<Srv> = within(knot.resolver(patient()).srv(OWNER)).await.expect("records");
     assert_eq!(found.len(), 4);
-    let draws = 4000;
+    // Each number that can be drawn, once: RFC 2782 draws from 0 to the sum of the weights, so the first has one more.
     let mut firsts = [0_u32; 3];
-    for _ in 0..draws {
-        let order = in_order(found.clone(), |most| rand::random_range(0..=most));
+    for drawn in 0..=100 {
+        let mut draws = std::iter::once(drawn).chain(std::iter::repeat(0));
+        let mut sums = Vec::new();
+        let order = in_order(found.clone(), |most| {
+            sums.push(most);
+            draws.next().expect("endless")
+        });
+        assert_eq!(sums[0], 100, "the sum of the weights of the best priority");
         let at = ["a.contoso.com", "b.contoso.com", "c.contoso.com"].iter().position(|name| *name == order[0].target);
         firsts[at.expect("one of the best priority comes first")] += 1;
         assert_eq!(order[3].target, "d.contoso.com", "a lower priority comes last, whatever its weight");
     }
-    // Pearson's sum over three cells; beyond 24 lies one run in 160,000.
-    let off: f64 = firsts
-        .iter()
-        .zip([0.6, 0.3, 0.1])
-        .map(|(count, share)| (f64::from(*count) - share * f64::from(draws)).powi(2) / (share * f64::from(draws)))
-        .sum();
-    assert!(off < 24.0, "{firsts:?} of {draws}: {off}");
+    let more: Vec<u32> = firsts.iter().zip([60, 30, 10]).map(|(count, weight)| count - weight).collect();
+    assert!(more.iter().sum::<u32>() == 1, "{firsts:?}");
 }
 
 #[tokio::test]
