@@ -15,8 +15,10 @@ use super::{BackupError, Kept, Kind, Manifest, Place, key_folders, stores, verif
 use crate::SystemClock;
 use crate::config::Raw;
 
-/// What was put aside is called this.
+/// What was put aside is called this; with a number behind it where another restore has used the name.
 const ASIDE: &str = ".before-restore";
+/// So many restores may have left what was there before them.
+const ASIDES_MAX: u32 = 99;
 /// What is being put together is called this.
 const STAGED: &str = ".restoring";
 /// When the store was restored: calls that were born before have perhaps been sent in the life that is lost.
@@ -51,7 +53,8 @@ pub fn restore(raw: &Raw, from: &Path, force: bool, told: &mut dyn FnMut(&Kept))
     }
     nobody_serves(raw)?;
     if !force && let Some(place) = places.iter().find(|place| place.path.exists()) {
-        let aside = ending(&place.path, ASIDE).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let aside = aside(&place.path).map_err(BackupError::io(&place.path))?;
+        let aside = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Err(BackupError::Exists { path: place.path.clone(), aside });
     }
     places.iter().filter(|place| place.path.exists()).try_for_each(at_rest)?;
@@ -165,9 +168,8 @@ fn end_calls(journal: &SqliteJournal, now: Timestamp) -> Result<usize, StoreErro
 fn swap(path: &Path) -> io::Result<Option<PathBuf>> {
     let mut put_aside = None;
     if path.exists() {
-        let aside = ending(path, ASIDE);
+        let aside = aside(path)?;
         for beside in ["", "-wal", "-shm"] {
-            remove(&ending(&aside, beside))?;
             match std::fs::rename(ending(path, beside), ending(&aside, beside)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -193,7 +195,7 @@ fn key(from: &Path, folder: &Path) -> Result<Option<PathBuf>, BackupError> {
     let put_aside = match std::fs::read(&path) {
         Ok(there) if there == bytes => return Ok(None),
         Ok(_) => {
-            let aside = ending(&path, ASIDE);
+            let aside = aside(&path).map_err(BackupError::io(&path))?;
             std::fs::rename(&path, &aside).map_err(BackupError::io(&path))?;
             Some(aside)
         }
@@ -204,6 +206,20 @@ fn key(from: &Path, folder: &Path) -> Result<Option<PathBuf>, BackupError> {
     made.map_err(BackupError::io(folder))?;
     private(&path, &bytes).map_err(BackupError::io(&path))?;
     Ok(put_aside)
+}
+
+/// A name for what is put aside that nothing has: what a restore before this one put aside may be all that is left of the
+/// store as it was.
+fn aside(path: &Path) -> io::Result<PathBuf> {
+    let names = std::iter::once(ASIDE.to_owned()).chain((2..=ASIDES_MAX).map(|number| format!("{ASIDE}-{number}")));
+    names
+        .map(|name| ending(path, &name))
+        .find(|aside| ["", "-wal", "-shm"].iter().all(|beside| !ending(aside, beside).exists()))
+        .ok_or_else(|| {
+            let why =
+                format!("{ASIDES_MAX} restores have left their {ASIDE} files beside it: remove what nobody needs");
+            io::Error::new(io::ErrorKind::AlreadyExists, why)
+        })
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -281,6 +297,13 @@ mod tests {
         stage(&place, &copy, Timestamp::from_millis(3000)).expect("it is staged again");
         assert_eq!(swap(&place.path).expect("it is put in place"), Some(folder.join("new.db.before-restore")));
         assert!(folder.join("new.db.before-restore-wal").exists() && !folder.join("new.db-wal").exists());
+
+        // Nor does the next restore replace what the one before has put aside.
+        std::fs::write(folder.join("new.db.before-restore"), "the only one of its kind").expect("written");
+        stage(&place, &copy, Timestamp::from_millis(4000)).expect("it is staged once more");
+        assert_eq!(swap(&place.path).expect("it is put in place"), Some(folder.join("new.db.before-restore-2")));
+        let kept = std::fs::read_to_string(folder.join("new.db.before-restore")).expect("it is there");
+        assert_eq!(kept, "the only one of its kind");
         std::fs::remove_dir_all(folder).expect("it is ours");
     }
 
@@ -313,11 +336,10 @@ mod tests {
         let folder = folder();
         let place = place(Kind::ClearingHouse, &folder, "clearinghouse.db");
         let store = folder.join("store");
-        // What is in the way can be neither removed nor replaced.
-        std::fs::create_dir_all(store.join("clearinghouse.db.before-restore")).expect("a folder in the way");
+        std::fs::create_dir(&store).expect("a folder");
         std::fs::write(&place.path, "of the life before").expect("written");
         let now = Timestamp::from_millis(4711);
-        put_in_place(&[place], Some(&store), now).expect_err("it cannot be put aside");
+        put_in_place(&[place], Some(&store), now).expect_err("nothing is there to be put in place");
         assert_eq!(restored_at(&store), Some(now));
         std::fs::remove_dir_all(folder).expect("it is ours");
     }
