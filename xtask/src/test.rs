@@ -1,6 +1,5 @@
 //! `cargo xtask test`: everything that must hold, in the order that fails soonest.
 
-use std::num::NonZero;
 use std::path::Path;
 use std::thread;
 
@@ -22,8 +21,7 @@ pub(crate) fn run() -> Result<()> {
     if has("cargo-nextest") {
         // What failed is told at the end, and those that passed not at all: records are cut in the middle.
         let told = ["--status-level", "slow", "--final-status-level", "fail", "--failure-output", "immediate-final"];
-        let threads = threads().to_string();
-        let run = ["nextest", "run", "--workspace", "--no-fail-fast", "--test-threads", &threads];
+        let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
         cargo(&[&run[..], &told].concat(), &env)?;
         cargo(&["test", "--workspace", "--doc", "--quiet"], &env)
     } else {
@@ -46,10 +44,4 @@ fn build(root: &Path) -> Result<()> {
             beside.map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread of ours has panicked"))));
         ended.into_iter().fold(tests, |told, ended| told.and(ended))
     })
-}
-
-/// How many tests run at once. Most of them wait for something most of the time: half as many more than processors.
-fn threads() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    processors + processors / 2
 }

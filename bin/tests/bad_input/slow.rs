@@ -78,7 +78,8 @@ impl Scene {
             timeout(PATIENCE, closed).await.with_context(|| format!("{what} to {address} is still open"))?;
             // The list holds a hundred; the last ones are enough.
             if address == self.edge {
-                let own = self.refusals()?.into_iter().filter(|(remote, _)| *remote == local);
+                // The latest: another connection may have had that port before.
+                let own = self.refusals()?.into_iter().rfind(|(remote, _)| *remote == local);
                 reasons.extend(own.map(|(_, reason)| reason));
             }
         }
