@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::dispatch::{Dispatch, Fresh};
 use crate::handle::{Handles, is_handle};
 use crate::notification::notification;
 use crate::quota::{Account, Limit, Over, Quotas, Standing};
-use crate::shed::{self, Class, gives_way};
+use crate::shed::{self, Class, Line, gives_way, patience};
 use crate::throttle::Devices;
 
 /// What intake answers: one result per request in order, or why nothing at all was taken.
@@ -58,6 +58,8 @@ pub struct Intake {
     devices: Devices,
     /// How much room there was when somebody looked.
     room: Mutex<(Timestamp, Room)>,
+    /// Who waits for the journal: calls that came by themselves, and everything else.
+    lines: Arc<[Mutex<Line>; 2]>,
     /// Calls that were born before may have been sent in a life that a restore has made forgotten.
     calls_from: Timestamp,
 }
@@ -87,6 +89,7 @@ impl Intake {
         }
         let handles = Arc::new(Handles::none(Arc::clone(&clock)));
         let room = Mutex::new((clock.now(), journal.room()));
+        let lines = Arc::new([(); 2].map(|()| Mutex::new(Line::new(Instant::now()))));
         Self {
             journal,
             dispatch,
@@ -97,6 +100,7 @@ impl Intake {
             quotas: Quotas::default(),
             devices: Devices::new(),
             room,
+            lines,
             calls_from: Timestamp::default(),
         }
     }
@@ -133,14 +137,17 @@ impl Intake {
             true => batch.into_iter().partition(is_calls),
             false => (Vec::new(), batch),
         };
-        [calls, others].into_iter().filter(|batch| !batch.is_empty()).for_each(|batch| self.accept_together(batch));
+        for (line, batch) in [calls, others].into_iter().enumerate().filter(|(_, batch)| !batch.is_empty()) {
+            self.accept_together(line, batch);
+        }
     }
 
-    fn accept_together(&self, batch: Vec<Submission>) {
-        let now = self.clock.now();
+    fn accept_together(&self, line: usize, batch: Vec<Submission>) {
+        let (now, came) = (self.clock.now(), Instant::now());
         let settings = Arc::clone(&self.settings.borrow());
         let (room, tenants) = (self.room(now), Vec::new());
-        let mut desk = Desk { intake: self, settings: &settings, room, now, tenants, granted: None };
+        let wait = self.lines[line].lock().wait(came);
+        let mut desk = Desk { intake: self, settings: &settings, room, wait, now, tenants, granted: None };
         let mut entries = Vec::with_capacity(batch.len());
         let mut kept: Vec<Option<Kept>> = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
@@ -173,19 +180,26 @@ impl Intake {
         if entries.is_empty() {
             return waiting.into_iter().for_each(|asked| asked.taken(&[], &standings));
         }
-        let dispatch = Arc::clone(&self.dispatch);
-        let done = move |outcome: Result<Vec<Appended>, StoreError>| match outcome {
-            Err(reason) => {
-                error!(alarm = reveille_core::Alarm::JournalRefuses.as_str(), %reason, "the journal takes nothing");
-                let refusal =
-                    if matches!(reason, StoreError::Full { .. }) { Refusal::Overloaded } else { Refusal::StoreFull };
-                waiting.into_iter().for_each(|asked| asked.answered(Err(refusal.clone()), &standings));
-                withdraw(&dispatch, &kept);
-            }
-            Ok(appended) => {
-                waiting.into_iter().for_each(|asked| asked.taken(&appended, &standings));
-                dispatch.take(fresh(&mut kept, &appended, now));
-                withdraw(&dispatch, &kept);
+        let (lines, dispatch, count) = (Arc::clone(&self.lines), Arc::clone(&self.dispatch), entries.len());
+        lines[line].lock().enter(count, came);
+        let done = move |outcome: Result<Vec<Appended>, StoreError>| {
+            lines[line].lock().leave(count, came, Instant::now());
+            match outcome {
+                Err(reason) => {
+                    error!(alarm = reveille_core::Alarm::JournalRefuses.as_str(), %reason, "the journal takes nothing");
+                    let refusal = if matches!(reason, StoreError::Full { .. }) {
+                        Refusal::Overloaded
+                    } else {
+                        Refusal::StoreFull
+                    };
+                    waiting.into_iter().for_each(|asked| asked.answered(Err(refusal.clone()), &standings));
+                    withdraw(&dispatch, &kept);
+                }
+                Ok(appended) => {
+                    waiting.into_iter().for_each(|asked| asked.taken(&appended, &standings));
+                    dispatch.take(fresh(&mut kept, &appended, now));
+                    withdraw(&dispatch, &kept);
+                }
             }
         };
         self.journal.append(entries, Box::new(done));
@@ -273,6 +287,8 @@ struct Desk<'a> {
     intake: &'a Intake,
     settings: &'a Snapshot,
     room: Room,
+    /// For how long what is taken now would wait for the journal.
+    wait: Duration,
     now: Timestamp,
     /// The few organisations that the batch is of.
     tenants: Vec<(SipDomain, Arc<Account>)>,
@@ -322,9 +338,13 @@ impl Desk<'_> {
 
     /// Whether there is room for one more, and when it may go.
     fn admit(&mut self, origin: &SipDomain, lane: &LaneKey, request: &PushRequest) -> Result<Option<Timestamp>, Over> {
-        let Self { intake, settings, room, now, .. } = *self;
-        if gives_way(Class::of(request.event, lane.channel), room) {
+        let Self { intake, settings, room, wait, now, .. } = *self;
+        let class = Class::of(request.event, lane.channel);
+        if gives_way(class, room) {
             return Err(Over { limit: Limit::Room, after: shed::COME_BACK });
+        }
+        if wait > patience(class) {
+            return Err(Over { limit: Limit::Wait, after: shed::COME_BACK });
         }
         let open = || intake.dispatch.open_of(origin);
         let device = |budget| intake.devices.turn(origin, lane, request, budget, now);

@@ -60,6 +60,8 @@ pub(crate) enum Limit {
     Open,
     /// Of what the machine can take.
     Room,
+    /// Of how long anything may wait for the journal.
+    Wait,
 }
 
 /// What is refused, and when it may come again.
@@ -88,6 +90,7 @@ impl Limit {
             Self::Messages => "messages",
             Self::Open => "open",
             Self::Room => "room",
+            Self::Wait => "wait",
         }
     }
 }

@@ -186,3 +186,46 @@ async fn what_is_sealed_goes_on_unchanged_and_what_no_provider_takes_is_refused(
     let sealed_caller = offered[0].call.as_ref().and_then(|call| call.caller_sealed.as_deref());
     assert_eq!(sealed_caller.map(str::len), Some(4500));
 }
+
+#[tokio::test]
+async fn while_the_journal_stands_still_messages_are_refused_at_once_and_calls_and_what_was_taken_are_not() {
+    let house = House::new().await;
+    house.journal.stall();
+    let (told, answers) = mpsc::channel();
+    let submit = |requests: Vec<PushRequest>| {
+        let told = told.clone();
+        house.intake.accept(vec![Submission {
+            from: peer("contoso.com"),
+            asked: domain("push.example.net"),
+            body: write_body(&requests).into(),
+            requests,
+            answer: Box::new(move |receipt, _| told.send(receipt).unwrap()),
+        }]);
+    };
+    let begun = std::time::Instant::now();
+    let mut taken = 0;
+    let refusal = loop {
+        submit(vec![message(taken + 1)]);
+        match answers.try_recv() {
+            Ok(refusal) => break refusal,
+            Err(_) => taken += 1,
+        }
+        assert!(begun.elapsed() < PATIENCE, "{taken} wait, and nobody is told");
+        // A few hundred are enough.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    };
+    assert!(begun.elapsed() > crate::shed::patience(crate::shed::Class::Message), "{taken} were let wait");
+    let over = PushResult { taken: Taken::Refused(Reason::Throttled), retry_after: Some(crate::shed::COME_BACK) };
+    assert_eq!(refusal, Ok(vec![over]));
+    // A call beside a message is taken where that is refused, and one by itself is not held up by them.
+    submit(vec![message(900_001), call(900_002)]);
+    house.settle().await;
+    assert_eq!(answers.try_recv(), Ok(Ok(vec![over, journaled()])));
+    assert_eq!(house.submit("contoso.com", &[call(900_003)]).await, Ok(vec![journaled()]));
+    house.journal.go_on();
+    house.settle().await;
+    let told: Vec<_> = answers.try_iter().collect();
+    assert_eq!(told.len(), usize::try_from(taken).unwrap());
+    assert!(told.iter().all(|receipt| *receipt == Ok(vec![journaled()])), "what was taken is kept");
+    assert_eq!(house.submit("contoso.com", &[message(900_004)]).await, Ok(vec![journaled()]));
+}

@@ -96,6 +96,9 @@ impl Drop for Folder {
     }
 }
 
+/// One call of [`Journal::append`].
+type Append = (Vec<JournalEntry>, Done<Vec<Appended>>);
+
 /// One call of [`Journal::mark_sending`].
 type Mark = (Vec<u64>, Timestamp, Done<()>);
 
@@ -106,6 +109,8 @@ struct Moody {
     refusals: Mutex<HashMap<&'static str, Vec<StoreError>>>,
     /// How many calls were to be marked, each time.
     asked_to_mark: Mutex<Vec<usize>>,
+    /// Appends of anything but calls alone that are held back, while they are.
+    stalled: Mutex<Option<Vec<Append>>>,
     /// Marks of calls that are held back, while they are.
     held: Mutex<Option<Vec<Mark>>>,
     /// How much room there is said to be, if not as much as there is.
@@ -121,6 +126,7 @@ impl Moody {
             real,
             refusals: Mutex::default(),
             asked_to_mark: Mutex::default(),
+            stalled: Mutex::default(),
             held: Mutex::default(),
             room: Mutex::default(),
             completed: Mutex::default(),
@@ -133,6 +139,16 @@ impl Moody {
 
     fn refusal(&self, what: &'static str) -> Option<StoreError> {
         self.refusals.lock().get_mut(what)?.pop()
+    }
+
+    fn stall(&self) {
+        *self.stalled.lock() = Some(Vec::new());
+    }
+
+    fn go_on(&self) {
+        for (entries, done) in self.stalled.lock().take().into_iter().flatten() {
+            self.real.append(entries, done);
+        }
     }
 
     fn hold_marks(&self) {
@@ -148,9 +164,13 @@ impl Moody {
 
 impl Journal for Moody {
     fn append(&self, entries: Vec<JournalEntry>, done: Done<Vec<Appended>>) {
-        match self.refusal("append") {
-            Some(error) => done(Err(error)),
-            None => self.real.append(entries, done),
+        if let Some(error) = self.refusal("append") {
+            return done(Err(error));
+        }
+        let calls = entries.iter().all(|entry| entry.lane.channel == Channel::Voip);
+        match &mut *self.stalled.lock() {
+            Some(stalled) if !calls => stalled.push((entries, done)),
+            _ => self.real.append(entries, done),
         }
     }
 
