@@ -89,7 +89,7 @@ impl Court {
     async fn let_go(&self, scope: &BrakeScope) -> Result<(), StoreError> {
         let Some(limits) = self.limits(&scope.app) else { return Ok(()) };
         let count = match self.bench.lock().gauges.get_mut(&scope.app) {
-            Some(gauge) => gauge.count(scope.origin.as_ref(), limits, self.clock.now()),
+            Some(gauges) => gauges.all.count(scope.origin.as_ref(), limits, self.clock.now()),
             // None since the start, which may have been a moment ago.
             None => return Ok(()),
         };
@@ -127,8 +127,8 @@ impl Court {
             let mut bench = self.bench.lock();
             bench.brakes.remove(scope);
             bench.tripped.retain(|brake| brake.scope != *scope);
-            if let Some(gauge) = bench.gauges.get_mut(&scope.app) {
-                gauge.reset(scope.origin.as_ref());
+            if let Some(gauges) = bench.gauges.get_mut(&scope.app) {
+                gauges.reset(scope.origin.as_ref());
             }
         }
         let (right, mut all) = (decided == Decided::Right, 0);

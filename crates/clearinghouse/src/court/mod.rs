@@ -17,7 +17,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use reveille_core::delivery::PushState;
 use reveille_core::settings::Snapshot;
-use reveille_core::{Alarm, AppKey, Clock, DeviceToken, IdentityId, PushId, Reason, SipDomain, Timestamp, Verdict};
+use reveille_core::{
+    Alarm, AppKey, Channel, Clock, DeviceToken, IdentityId, LaneKey, PushId, Reason, SipDomain, Timestamp, Verdict,
+};
 use reveille_federation::feedback::FeedbackVerdict;
 use reveille_store::{
     Brake, BrakeScope, Completed, Dead, Death, FeedbackItem, Recent, StoreError, VERDICTS_MAX, Verdicts,
@@ -47,10 +49,39 @@ pub struct Court {
 /// What changes with every answer.
 #[derive(Default)]
 struct Bench {
-    gauges: HashMap<AppKey, Gauge>,
+    gauges: HashMap<AppKey, Gauges>,
     brakes: HashSet<BrakeScope>,
     /// Brakes that are on and not yet on disk.
     tripped: Vec<Brake>,
+}
+
+/// The answers of one app: all of them, and those to calls by themselves. An app has a topic for calls, and few calls beside
+/// its messages: that all of them are rejected must not be lost among messages that are not.
+#[derive(Default)]
+struct Gauges {
+    all: Gauge,
+    calls: Gauge,
+}
+
+impl Gauges {
+    fn add(&mut self, (origin, channel): (&SipDomain, Channel), count: Count, limits: Limits, now: Timestamp) {
+        self.all.add(origin, count, limits, now);
+        if channel == Channel::Voip {
+            self.calls.add(origin, count, limits, now);
+        }
+    }
+
+    fn storm(&mut self, (origin, channel): (&SipDomain, Channel), limits: Limits, now: Timestamp) -> Option<Storm> {
+        self.all.storm(origin, limits, now).or_else(|| match channel {
+            Channel::Message => None,
+            Channel::Voip => self.calls.storm(origin, limits, now),
+        })
+    }
+
+    fn reset(&mut self, origin: Option<&SipDomain>) {
+        self.all.reset(origin);
+        self.calls.reset(origin);
+    }
 }
 
 /// The push that an answer is about.
@@ -114,9 +145,9 @@ impl Court {
         self.graves.read().dead(origin, app, token, registered)
     }
 
-    /// Begins to judge answers that came together, all of one app.
-    pub fn sit<'a>(&'a self, app: &'a AppKey, now: Timestamp) -> Sitting<'a> {
-        Sitting { court: self, app, now, run: None }
+    /// Begins to judge answers that came together, all of one lane.
+    pub fn sit<'a>(&'a self, lane: &'a LaneKey, now: Timestamp) -> Sitting<'a> {
+        Sitting { court: self, lane, now, run: None }
     }
 
     fn limits(&self, app: &AppKey) -> Option<Limits> {
@@ -133,18 +164,19 @@ impl Court {
     }
 
     /// Takes counts in, and puts the brake on in a storm; `word` is the provider's if a token was rejected.
-    fn count(&self, app: &AppKey, origin: &SipDomain, count: Count, word: Option<&str>, now: Timestamp) {
+    fn count(&self, lane: &LaneKey, origin: &SipDomain, count: Count, word: Option<&str>, now: Timestamp) {
+        let LaneKey { app, channel } = lane;
         let limits = self.limits(app);
         let mut bench = self.bench.lock();
         let bench = &mut *bench;
         let Some(limits) = limits else { return };
-        let gauge = match bench.gauges.get_mut(app) {
-            Some(gauge) => gauge,
+        let gauges = match bench.gauges.get_mut(app) {
+            Some(gauges) => gauges,
             None => bench.gauges.entry(app.clone()).or_default(),
         };
-        gauge.add(origin, count, limits, now);
+        gauges.add((origin, *channel), count, limits, now);
         let Some(word) = word else { return };
-        let Some(storm) = gauge.storm(origin, limits, now) else { return };
+        let Some(storm) = gauges.storm((origin, *channel), limits, now) else { return };
         let (origin, count) = match storm {
             Storm::App(count) => (None, count),
             Storm::Origin(origin, count) => (Some(origin), count),
@@ -168,27 +200,28 @@ impl Court {
 }
 
 /// What was counted before a start, as far as the journal tells: a storm does not begin anew with each process.
-fn gauges(store: &dyn Verdicts, settings: &Snapshot, now: Timestamp) -> Result<HashMap<AppKey, Gauge>, StoreError> {
+/// Calls begin to be measured by themselves anew.
+fn gauges(store: &dyn Verdicts, settings: &Snapshot, now: Timestamp) -> Result<HashMap<AppKey, Gauges>, StoreError> {
     let limits = |app: &AppKey| Limits::of(settings.push_app(&app.app));
     let windows: BTreeSet<u64> =
         settings.push_apps().filter_map(|app| Limits::of(Some(app))).map(Limits::window).collect();
-    let mut gauges: HashMap<AppKey, Gauge> = HashMap::new();
+    let mut gauges: HashMap<AppKey, Gauges> = HashMap::new();
     for window in windows {
         let since = Timestamp::from_millis(now.millis().saturating_sub(window));
         for Recent { app, origin, rejected, pushes } in store.recent(since)? {
             if let Some(limits) = limits(&app).filter(|limits| limits.window() == window) {
                 let count = Count { answers: pushes, rejected };
-                gauges.entry(app).or_default().add(&origin, count, limits, now);
+                gauges.entry(app).or_default().all.add(&origin, count, limits, now);
             }
         }
     }
     Ok(gauges)
 }
 
-/// Answers that came together, all of one app. What was counted is taken in at the latest when it is dropped.
+/// Answers that came together, all of one lane. What was counted is taken in at the latest when it is dropped.
 pub struct Sitting<'a> {
     court: &'a Court,
-    app: &'a AppKey,
+    lane: &'a LaneKey,
     now: Timestamp,
     /// Accepted pushes of one origin in a row.
     run: Option<(SipDomain, u32)>,
@@ -209,8 +242,8 @@ impl Sitting<'_> {
             Judgement::End { state, detail, dead } => (state, detail, dead),
         };
         let death = dead.map(|since| {
-            let frozen = self.court.is_braked(self.app, case.origin);
-            Death { token: mark(case.origin, self.app, case.token), since, sent: facts.sent, frozen }
+            let frozen = self.court.is_braked(&self.lane.app, case.origin);
+            Death { token: mark(case.origin, &self.lane.app, case.token), since, sent: facts.sent, frozen }
         });
         match death {
             Some(death) if death.frozen => state = PushState::NotPushed(Reason::AppSuspendedByBrake),
@@ -240,14 +273,14 @@ impl Sitting<'_> {
             Some(true) => {
                 self.flush();
                 let word = verdict.provider_reason().unwrap_or_default();
-                self.court.count(self.app, origin, Count { answers: 1, rejected: 1 }, Some(word), self.now);
+                self.court.count(self.lane, origin, Count { answers: 1, rejected: 1 }, Some(word), self.now);
             }
         }
     }
 
     fn flush(&mut self) {
         if let Some((origin, answers)) = self.run.take() {
-            self.court.count(self.app, &origin, Count { answers, rejected: 0 }, None, self.now);
+            self.court.count(self.lane, &origin, Count { answers, rejected: 0 }, None, self.now);
         }
     }
 }

@@ -140,7 +140,7 @@ impl Outcomes for Dispatch {
         // One connection is of one lane.
         let lane = batch.iter().find_map(|outcome| self.all().get(lane_of(outcome.key)));
         let Some(lane) = lane else { return };
-        let mut sitting = self.court.sit(&lane.key.app, now);
+        let mut sitting = self.court.sit(&lane.key, now);
         let channel = lane.key.channel;
         let settled =
             lane.settle(batch, |origin, entry, outcome| rule(&mut sitting, channel, origin, entry, outcome, now));

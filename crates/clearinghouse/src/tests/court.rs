@@ -142,6 +142,29 @@ async fn a_wrong_topic_or_sender_puts_the_brake_on_and_kills_nobody() {
 }
 
 #[tokio::test]
+async fn a_wrong_topic_for_calls_is_noticed_however_many_messages_are_well() {
+    for verdict in [
+        Verdict::Reject { reason: "DeviceTokenNotForTopic".into() },
+        Verdict::Configuration { reason: "TopicDisallowed".into() },
+    ] {
+        let house = House::new().await;
+        house.storm("contoso.com", 1001..1401, &Verdict::Accepted).await;
+        for device in 1..51 {
+            house.submit("contoso.com", &[call(device)]).await.unwrap();
+            let key = *house.calls.keys().last().expect("it was sent");
+            house.answer(key, verdict.clone()).await;
+        }
+        house.court.look_after_brakes().await.unwrap();
+        assert_eq!(house.brakes().await, [(scope(Some("contoso.com")), 0)], "{verdict:?}");
+        // Messages alone would be no storm with so many.
+        let house = House::new().await;
+        house.storm("contoso.com", 1001..1401, &Verdict::Accepted).await;
+        house.storm("contoso.com", 1..51, &verdict).await;
+        assert_eq!(house.brakes().await, [], "{verdict:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_organisations_list_of_rubbish_freezes_nobody_elses_verdicts() {
     let house = House::new().await;
     house.storm("fabrikam.com", 1001..1101, &Verdict::Accepted).await;
