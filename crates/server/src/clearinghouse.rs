@@ -141,6 +141,7 @@ pub(crate) fn start(
             }
         }
         pool.finish().await;
+        dispatch.take_back_marks();
         journal.close();
     });
     Ok((Part { name: "clearinghouse", task, sides: std::iter::once(tls).chain(rest_tls).collect(), doors }, house))

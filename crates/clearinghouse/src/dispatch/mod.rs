@@ -333,6 +333,15 @@ impl Dispatch {
         self.journal.mark_sending(seqs, self.clock.now(), Box::new(done));
     }
 
+    /// Takes back that calls are being sent which no connection has had, so that the next life sends them: once no
+    /// connection comes any more, before the journal is closed.
+    pub fn take_back_marks(&self) {
+        let now = self.clock.now();
+        for (seq, attempt) in self.all().iter().flat_map(|lane| lane.marked_in_vain()) {
+            self.journal.reschedule(seq, now, attempt, Box::new(drop));
+        }
+    }
+
     /// Has connections look that may have been away when they were called.
     pub(crate) fn pump(&self) {
         self.all().iter().for_each(|lane| lane.nudge());

@@ -255,6 +255,11 @@ impl Lane {
         put_off
     }
 
+    /// The calls that are on disk as being sent though no connection has had them since, with how often each was tried.
+    pub(crate) fn marked_in_vain(&self) -> Vec<(u64, u32)> {
+        self.state.lock().marked_in_vain()
+    }
+
     /// Takes answers: `judge` says what each means.
     pub(crate) fn settle<T>(
         &self,

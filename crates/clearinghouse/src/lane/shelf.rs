@@ -24,9 +24,12 @@ pub(crate) struct Entry {
     pub(super) superseded: bool,
     /// When it is to be sent, if not as soon as its turn comes.
     pub(super) due: Option<Timestamp>,
-    /// What pushes to one device have in common; 0 for calls.
+    /// Whether it is a call that is on disk as being sent, and that no connection has had since.
+    pub(super) marked: bool,
+    /// What pushes to one device have in common.
     pub(super) device: u64,
-    /// The pushes to the same device that go before and after it: only the first is sent, or waits for that.
+    /// The pushes to the same device that go before and after it: only the first is sent, or waits for that. A call is among
+    /// them only until a connection has it.
     pub(super) before: Option<u32>,
     pub(super) after: Option<u32>,
     /// What pushes that may replace each other have in common; 0 for those that nothing replaces.
@@ -45,7 +48,8 @@ impl Entry {
 pub(super) enum Place {
     /// It is over; that is being written down.
     Ending,
-    /// It waits until an older one to the same device is over, so that it does not overtake it.
+    /// It waits until an older one to the same device is over, or until a connection has that if they are calls: it must not
+    /// overtake it.
     Behind,
     /// It waits for its next attempt at this time.
     Later(Timestamp),
@@ -122,6 +126,11 @@ impl Shelf {
 
     pub(super) fn look(&self, slot: u32) -> Option<&Entry> {
         self.slots.get(slot as usize)?.entry.as_ref()
+    }
+
+    /// All that lie here.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref())
     }
 
     /// Takes a push away.

@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) under_way: usize,
     /// The newest push of each likeness. A place that has been taken by another since is told by that one's likeness.
     pub(super) newest: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    /// The last push of each device: the next one goes behind it.
+    /// The last push of each device, for calls the last that waits: the next one goes behind it.
     pub(super) devices: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     pub(super) hasher: RandomState,
     pub(super) due: Alarms,
@@ -66,11 +66,14 @@ impl State {
                 self.condemned.extend(over);
                 continue;
             }
-            entry.place = Place::UnderWay;
+            (entry.place, entry.marked) = (Place::UnderWay, false);
             self.under_way += 1;
             self.flows.at(entry.flow).under_way += 1;
             given += 1;
             give(Arc::clone(&entry.push));
+            if self.channel == Channel::Voip {
+                self.step_aside(slot);
+            }
         }
         match self.channel {
             Channel::Message => (self.demand(), Vec::new()),
@@ -154,7 +157,7 @@ impl State {
         let last = self.last(device, flow, &push);
         let make = |key| {
             let push = Arc::new(Notification { key, ..push });
-            let (place, ticket, superseded, before, after) = (Place::Marking, 0, false, None, None);
+            let (place, ticket, superseded, before, after) = (Place::Behind, 0, false, None, None);
             Entry {
                 seq,
                 registered,
@@ -166,6 +169,7 @@ impl State {
                 superseded,
                 likeness,
                 due,
+                marked: sending,
                 device,
                 before,
                 after,
@@ -185,12 +189,15 @@ impl State {
                     older.superseded = true;
                 }
                 match self.channel {
-                    Channel::Voip if sending => self.make_ready(slot),
-                    Channel::Message if last.is_some() => self.follow(slot, last),
-                    Channel::Message | Channel::Voip => self.begin(slot),
-                }
-                if device != 0 {
-                    self.devices.insert(device, slot);
+                    Channel::Voip => {
+                        self.line_up(slot);
+                        self.release(slot);
+                    }
+                    Channel::Message => {
+                        self.follow(slot, last);
+                        self.devices.insert(device, slot);
+                        self.release(slot);
+                    }
                 }
                 slot
             }
@@ -221,6 +228,51 @@ impl State {
         }
     }
 
+    /// Puts a call among those to its device that wait, by age: one that comes back from a connection, or from disk, goes
+    /// before those that have come since. Where it is to wait itself is not said here.
+    fn line_up(&mut self, slot: u32) {
+        let Some(entry) = self.shelf.look(slot) else { return };
+        let (seq, device) = (entry.seq, entry.device);
+        let (mut before, mut after) = (self.last(device, entry.flow, &entry.push), None);
+        while let Some(younger) = before.filter(|&at| self.shelf.look(at).is_some_and(|entry| entry.seq > seq)) {
+            (before, after) = (self.shelf.look(younger).and_then(|entry| entry.before), Some(younger));
+        }
+        if let Some(older) = before.and_then(|at| self.shelf.at(at)) {
+            older.after = Some(slot);
+        }
+        match after.and_then(|at| self.shelf.at(at)) {
+            Some(younger) => {
+                younger.before = Some(slot);
+                // What is being written down about it, or its time, comes first; then it will find that it is not the first.
+                if younger.place == Place::Waiting {
+                    younger.place = Place::Behind;
+                }
+            }
+            None => drop(self.devices.insert(device, slot)),
+        }
+        if let Some(entry) = self.shelf.at(slot) {
+            (entry.before, entry.after) = (before, after);
+        }
+    }
+
+    /// Has a push that waited for others to its device go on, if none of them is left.
+    fn release(&mut self, slot: u32) {
+        if self.shelf.look(slot).is_some_and(|entry| entry.place == Place::Behind && entry.before.is_none()) {
+            self.begin(slot);
+        }
+    }
+
+    /// Has a push wait that is not the first to its device. Answers whether it does.
+    fn stands_behind(&mut self, slot: u32) -> bool {
+        match self.shelf.at(slot) {
+            Some(entry) if entry.before.is_some() => {
+                entry.place = Place::Behind;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The push that this one replaces, and where it is.
     fn older(&self, likeness: u64, flow: u32, push: &Notification) -> Option<(u32, Place)> {
         if likeness == 0 {
@@ -247,14 +299,21 @@ impl State {
 
     /// Has a push wait for its turn, or for its time.
     fn begin(&mut self, slot: u32) {
-        match self.shelf.at(slot).and_then(|entry| entry.due.take()) {
-            Some(at) => self.put_off(slot, at),
-            None => self.enqueue(slot),
+        match self.shelf.at(slot).map(|entry| (entry.due.take(), entry.marked)) {
+            Some((Some(at), _)) => self.put_off(slot, at),
+            Some((None, true)) => self.make_ready(slot),
+            Some((None, false)) => self.enqueue(slot),
+            None => {}
         }
     }
 
     /// A call is marked as being sent: the next connection may have it.
     pub(super) fn make_ready(&mut self, slot: u32) {
+        let Some(entry) = self.shelf.at(slot) else { return };
+        entry.marked = true;
+        if self.stands_behind(slot) {
+            return;
+        }
         let Some(entry) = self.shelf.at(slot) else { return };
         self.tickets = self.tickets.wrapping_add(1);
         (entry.place, entry.ticket) = (Place::Waiting, self.tickets);
@@ -262,6 +321,9 @@ impl State {
     }
 
     pub(super) fn enqueue(&mut self, slot: u32) {
+        if self.stands_behind(slot) {
+            return;
+        }
         let Some(entry) = self.shelf.at(slot) else { return };
         self.tickets = self.tickets.wrapping_add(1);
         (entry.place, entry.ticket) = (Place::Waiting, self.tickets);
@@ -309,6 +371,7 @@ impl State {
                     Channel::Voip => {
                         entry.place = Place::Marking;
                         settled.held.push((outcome.key, at));
+                        self.line_up(slot);
                     }
                 }
             }
@@ -329,13 +392,12 @@ impl State {
         if likeness != 0 && self.newest.get(&likeness) == Some(&slot) {
             self.newest.remove(&likeness);
         }
-        if device != 0 {
-            self.leave_device(slot, device, before, after);
-        }
+        self.leave_device(slot, device, before, after);
         Some(Over { key: Some(key), seq, push, how })
     }
 
-    /// A push that is put off for long lets the other conversations of its device go on.
+    /// A push that is put off for long lets the other conversations of its device go on, and so does a call that a connection
+    /// has.
     fn step_aside(&mut self, slot: u32) {
         let Some(entry) = self.shelf.at(slot) else { return };
         let (device, before, after) = (entry.device, entry.before.take(), entry.after.take());
@@ -351,7 +413,7 @@ impl State {
             entry.before = before;
         }
         match (before, after) {
-            (None, Some(next)) => self.begin(next),
+            (None, Some(next)) => self.release(next),
             (_, None) if self.devices.get(&device) != Some(&slot) => {}
             (Some(last), None) => drop(self.devices.insert(device, last)),
             (None, None) => drop(self.devices.remove(&device)),
@@ -360,14 +422,24 @@ impl State {
     }
 
     /// What pushes to one device have in common, and those of them of which a newer one replaces an older: by
-    /// organisation, token and collapse key. 0 is nothing.
+    /// organisation, token and collapse key. 0 is nothing: no call is replaced.
     fn likeness(&self, flow: u32, push: &Notification) -> (u64, u64) {
-        if push.channel == Channel::Voip {
-            return (0, 0);
-        }
         let device = self.hasher.hash_one((flow, push.token.expose())).max(1);
-        let likeness = push.collapse.as_ref().map_or(0, |collapse| self.hasher.hash_one((device, collapse)).max(1));
+        let collapse = push.collapse.as_ref().filter(|_| push.channel == Channel::Message);
+        let likeness = collapse.map_or(0, |collapse| self.hasher.hash_one((device, collapse)).max(1));
         (device, likeness)
+    }
+
+    /// The calls that are on disk as being sent and that no connection has, with how often each was tried.
+    pub(super) fn marked_in_vain(&self) -> Vec<(u64, u32)> {
+        let never_had = |entry: &&Entry| match entry.place {
+            // That it is marked is being written down.
+            Place::Marking => true,
+            Place::Behind | Place::Later(_) | Place::Waiting => entry.marked,
+            Place::Ending | Place::UnderWay => false,
+        };
+        let calls = self.shelf.iter().filter(|_| self.channel == Channel::Voip);
+        calls.filter(never_had).map(|entry| (entry.seq, entry.attempt)).collect()
     }
 
     pub(super) fn next_chunk(&mut self, most: usize) -> Option<(u32, Vec<Stretch>)> {

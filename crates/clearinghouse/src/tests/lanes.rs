@@ -256,6 +256,100 @@ async fn calls_are_never_replaced() {
     assert_eq!(house.calls.pushes(), [1, 2].map(id));
 }
 
+/// A call to the first device.
+fn ring(number: u128) -> PushRequest {
+    PushRequest { to: call(1).to, ..call(number) }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_is_not_overtaken_by_a_newer_one_to_its_device() {
+    let house = House::new().await;
+    house.journal.refuse("mark", disk_full());
+    house.submit("contoso.com", &[ring(1)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [], "it could not be marked, and waits for a moment");
+    // The connection waits still, and these are promised to it: another device's, and another organisation's, go.
+    house.submit("contoso.com", &[ring(2), call(3)]).await.unwrap();
+    house.submit("fabrikam.com", &[ring(4)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [3, 4].map(id));
+    house.clock.turn(Duration::from_secs(1));
+    house.dispatch.send_due(house.now());
+    house.settle().await;
+    assert_eq!(house.calls.pushes(), [3, 4, 1, 2].map(id));
+    assert_eq!(*house.calls.marked.lock(), [true; 4], "the file said so before the lane was asked");
+    // And when all of them are over, nothing is left of their order.
+    for key in house.calls.keys() {
+        house.answer(key, Verdict::Accepted).await;
+    }
+    house.submit("contoso.com", &[ring(5)]).await.unwrap();
+    assert_eq!((house.calls.pushes().last(), house.dispatch.load().0), (Some(&id(5)), 1));
+}
+
+#[tokio::test]
+async fn a_call_that_is_sent_again_goes_before_a_newer_one_that_has_waited_meanwhile() {
+    let house = House::new().await;
+    house.calls.room.store(1, Ordering::SeqCst);
+    house.submit("contoso.com", &[ring(1)]).await.unwrap();
+    house.submit("contoso.com", &[ring(2)]).await.unwrap();
+    house.submit("contoso.com", &[ring(3), call(4)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [1].map(id));
+    house.answer(house.calls.keys()[0], retry(true)).await;
+    allow(&house.calls, &house, 9);
+    house.settle().await;
+    house.settle().await;
+    let to_first: Vec<_> = house.calls.pushes().into_iter().filter(|push| *push != id(4)).collect();
+    assert_eq!((to_first, house.calls.keys().len()), ([1, 1, 2, 3].map(id).to_vec(), 5));
+    assert_eq!(*house.calls.marked.lock(), [true; 5]);
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_others_wait_behind_it_lets_them_go() {
+    let house = House::new().await;
+    house.calls.room.store(0, Ordering::SeqCst);
+    let short = PushRequest { expires: house.now().plus(Duration::from_secs(5)), ..ring(1) };
+    house.submit("contoso.com", &[short, ring(2)]).await.unwrap();
+    house.clock.turn(Duration::from_secs(6));
+    house.dispatch.expire(house.now());
+    house.settle().await;
+    allow(&house.calls, &house, 9);
+    house.settle().await;
+    assert_eq!((house.calls.pushes(), house.state("contoso.com", id(1))), (vec![id(2)], not(Reason::Expired)));
+}
+
+#[tokio::test]
+async fn a_call_of_a_former_life_goes_before_a_newer_one_that_waits() {
+    let house = House::new().await;
+    house.calls.room.store(0, Ordering::SeqCst);
+    house.submit("contoso.com", &[ring(1)]).await.unwrap();
+    let (folder, clock) = (Arc::clone(&house.folder), house.clock.clone());
+    drop(house);
+    let house = House::over(folder, clock, 10_000);
+    house.calls.room.store(0, Ordering::SeqCst);
+    // Nothing has been read back yet, and no connection is there.
+    house.submit("contoso.com", &[ring(2)]).await.unwrap();
+    house.dispatch.refill().await;
+    allow(&house.calls, &house, 9);
+    house.settle().await;
+    house.settle().await;
+    assert_eq!(house.calls.pushes(), [1, 2].map(id));
+}
+
+#[tokio::test]
+async fn after_a_clean_stop_calls_that_no_connection_has_had_are_sent() {
+    let house = House::new().await;
+    house.submit("contoso.com", &[call(1)]).await.unwrap();
+    // The connection has gone, and nobody knows yet: these are journaled as being sent.
+    house.calls.room.store(0, Ordering::SeqCst);
+    house.submit("contoso.com", &[call(2), ring(3)]).await.unwrap();
+    assert_eq!(house.calls.pushes(), [1].map(id));
+    assert_eq!(house.state("contoso.com", id(2)), PushState::Sending);
+    house.dispatch.take_back_marks();
+    let house = house.restarted().await;
+    assert_eq!(house.calls.pushes(), [2, 3].map(id));
+    assert_eq!(*house.calls.marked.lock(), [true; 2], "the file said so before the lane was asked");
+    // What a connection has had may have rung.
+    assert_eq!(house.state("contoso.com", id(1)), not(Reason::OutcomeUnknown));
+}
+
 #[tokio::test]
 async fn what_was_replaced_stays_so_over_a_restart_and_what_was_not_yet_is_then() {
     let house = House::with_window(3).await;
