@@ -125,10 +125,11 @@ struct Row {
     word: &'static str,
     push: Sent,
     end: End,
-    /// Whether the word stops the app itself, or its lane, and somebody is alarmed.
-    stops: bool,
-    /// Whether `Get-CsPushLane` shows that pushes are refused. Calls never probe, so that a topic for calls stops nothing.
-    shows: bool,
+    /// Whether the word concerns the app itself, or its topic: somebody is alarmed, and `Get-CsPushLane` shows that pushes are
+    /// refused.
+    alarms: bool,
+    /// Whether the provider asks for a pause with it, which somebody is told; it is over before one can look.
+    pauses: bool,
 }
 
 /// Has Apple or Google answer the row's token so, once; or until it is mended.
@@ -167,9 +168,10 @@ fn rows() -> Result<Vec<Row>> {
             let life = if end == End::Expired || is_call { SHORT } else { Duration::from_secs(600) };
             let push = Sent { is_call, life, ..Sent::message(app)? };
             let of_tokens = ["SENDER_ID_MISMATCH", "THIRD_PARTY_AUTH_ERROR"].contains(&word);
-            let of_calls = is_call && ["BadTopic", "MissingTopic", "TopicDisallowed"].contains(&word);
-            let stops = matches!(end, End::Held | End::Refused) && !of_tokens && !of_calls;
-            rows.push(Row { word, push, end, stops, shows: stops || of_calls });
+            let alarms = matches!(end, End::Held | End::Refused) && !of_tokens;
+            // A call waits for nobody.
+            let pauses = word == FcmCode::Unavailable.name() && !is_call;
+            rows.push(Row { word, push, end, alarms, pauses });
         }
     }
     Ok(rows)
@@ -208,12 +210,14 @@ async fn every_reason_of_apple_and_google_comes_to_its_end() -> Result<()> {
     }
     // Which lanes show that pushes are refused, and who is alarmed about which. What asks the provider about nobody's token
     // is answered well here, so that a lane may be seen between two refusals.
-    let expected: BTreeSet<String> = rows.iter().filter(|row| row.shows).map(|row| row.push.app.name()).collect();
+    let apps = |which: fn(&&Row) -> bool| rows.iter().filter(which).map(|row| row.push.app.name()).collect();
+    let (expected, paused): (BTreeSet<String>, BTreeSet<String>) = (apps(|row| row.alarms), apps(|row| row.pauses));
     let (mut shown, end) = (BTreeSet::new(), Instant::now() + world::PATIENCE);
     while shown != expected {
         ensure!(Instant::now() < end, "{:?} were not shown", expected.difference(&shown));
         let lanes = world.told("Get-CsPushLane | Where-Object State -ne ready").await?;
-        shown.extend(lanes.as_array().into_iter().flatten().filter_map(|lane| lane["App"].as_str().map(str::to_owned)));
+        let apps = lanes.as_array().into_iter().flatten().filter_map(|lane| lane["App"].as_str().map(str::to_owned));
+        shown.extend(apps.filter(|app| !paused.contains(app)));
         ensure!(shown.is_subset(&expected), "{lanes}");
     }
     let said = world.said();
@@ -223,7 +227,9 @@ async fn every_reason_of_apple_and_google_comes_to_its_end() -> Result<()> {
         let names =
             |line: &&str| line.split(&app).skip(1).any(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()));
         let alarms: Vec<&str> = said.lines().filter(is_alarm).filter(names).collect();
-        ensure!(alarms.is_empty() != row.stops, "{row:?}: {alarms:?}");
+        ensure!(alarms.is_empty() != (row.alarms || row.pauses), "{row:?}: {alarms:?}");
+        let refused = alarms.iter().any(|line| line.contains("push-app-refused"));
+        ensure!(refused == row.alarms, "{row:?}: {alarms:?}");
     }
     ensure!(world.shell("Get-CsPushBrake").await?.trim().is_empty(), "one rejection is no storm");
 

@@ -36,7 +36,7 @@ impl Default for Breakers {
             app: Patience { failures: 1, first: secs(5), longest: secs(600) },
             host: Patience { failures: 40, first: secs(1), longest: secs(60) },
             reach: Patience { failures: 4, first: Duration::from_millis(500), longest: secs(10) },
-            // Two that name a time, or six that do not: see `weight`.
+            // One 503 that names a time, or six limits that may be one device's: see `concerned`.
             lane: Patience { failures: 6, first: secs(1), longest: secs(60) },
         }
     }
@@ -137,8 +137,17 @@ pub(super) struct Gates {
 pub(super) struct Lesson {
     /// Answers that only a provider in good health gives to somebody whom it knows.
     pub(super) good: usize,
-    /// The others, as verdict and status.
-    pub(super) bad: Vec<(Verdict, u16)>,
+    /// The others.
+    pub(super) bad: Vec<Bad>,
+}
+
+/// An answer that a provider in good health does not give to somebody whom it knows.
+#[derive(Clone, Debug)]
+pub(super) struct Bad {
+    pub(super) verdict: Verdict,
+    pub(super) status: u16,
+    /// The time that the provider itself has named in `Retry-After`: what we wait where it names none is of the push alone.
+    pub(super) asked: Option<Duration>,
 }
 
 impl Gates {
@@ -212,12 +221,12 @@ impl Gates {
             }
             return turned;
         }
-        for (verdict, status) in &lesson.bad {
-            let Some((which, circuit, weight)) = self.concerned(verdict, *status, &blame) else { continue };
-            let (why, after) = match verdict {
+        for bad in &lesson.bad {
+            let Some((which, circuit, weight)) = self.concerned(bad, &blame) else { continue };
+            let (why, after) = match &bad.verdict {
                 // What a limit says of the time to wait is meant for whoever met it, which may be one device.
-                Verdict::Retry { reason, .. } if *status == 429 => (reason, None),
-                Verdict::Retry { reason, after, .. } => (reason, *after),
+                Verdict::Retry { reason, .. } if bad.status == 429 => (reason, None),
+                Verdict::Retry { reason, .. } => (reason, bad.asked),
                 Verdict::Configuration { reason } => (reason, None),
                 _ => continue,
             };
@@ -229,13 +238,8 @@ impl Gates {
     }
 
     /// Which circuit an answer concerns, and how much it weighs there.
-    fn concerned(
-        &self,
-        verdict: &Verdict,
-        status: u16,
-        blame: impl Fn(&str) -> Blame,
-    ) -> Option<(Which, &Circuit, u32)> {
-        match (verdict, status) {
+    fn concerned(&self, bad: &Bad, blame: impl Fn(&str) -> Blame) -> Option<(Which, &Circuit, u32)> {
+        match (&bad.verdict, bad.status) {
             (Verdict::Configuration { reason }, _) => match blame(reason) {
                 Blame::App => Some((Which::App, &*self.app, 1)),
                 // What Apple has against the topic of calls says nothing of messages. Calls never probe, so that their
@@ -252,9 +256,10 @@ impl Gates {
                 Blame::Token => None,
                 Blame::App | Blame::Channel => Some((Which::Lane, &self.own, 1)),
             },
-            // RFC 9110 §15.6.4: the server says for how long it will be unavailable.
-            (Verdict::Retry { after: Some(_), .. }, 503) if self.channel == Channel::Message => {
-                Some((Which::Lane, &self.own, 3))
+            // RFC 9110 §15.6.4: the server says for how long it will be unavailable, and Google wants that honoured. A call
+            // cannot wait for it: each is tried.
+            (Verdict::Retry { .. }, 503) if bad.asked.is_some() && self.channel == Channel::Message => {
+                Some((Which::Lane, &self.own, u32::MAX))
             }
             (Verdict::Retry { .. }, 500..=599) => Some((Which::Host, &self.host.service, 1)),
             _ => None,
@@ -323,7 +328,11 @@ mod tests {
     }
 
     fn learn(gates: &Gates, good: usize, verdict: Option<(Verdict, u16)>, times: usize) -> Vec<(Which, bool)> {
-        let bad = verdict.into_iter().flat_map(|one| std::iter::repeat_n(one, times)).collect();
+        let bad = verdict.into_iter().flat_map(|(verdict, status)| {
+            let asked = if let Verdict::Retry { after, .. } = &verdict { *after } else { None };
+            std::iter::repeat_n(Bad { verdict, status, asked }, times)
+        });
+        let bad = bad.collect();
         gates.learn(&Lesson { good, bad }, blame, Instant::now(), WALL)
     }
 
@@ -336,8 +345,9 @@ mod tests {
             (Message, refused("topic"), 400, 1, Some(Which::Lane)),
             (Voip, refused("topic"), 400, 100, None),
             (Message, refused("sender"), 403, 100, None),
-            (Message, retry(Some(9)), 503, 1, None),
-            (Message, retry(Some(9)), 503, 2, Some(Which::Lane)),
+            (Message, retry(Some(9)), 503, 1, Some(Which::Lane)),
+            (Message, retry(None), 503, 39, None),
+            (Message, retry(None), 503, 40, Some(Which::Host)),
             (Voip, retry(Some(9)), 503, 39, None),
             (Voip, retry(Some(9)), 503, 40, Some(Which::Host)),
             (Message, retry(None), 500, 39, None),
@@ -353,6 +363,30 @@ mod tests {
             assert_eq!(turned, opens.map(|which| (which, true)).into_iter().collect::<Vec<_>>(), "{verdict:?} {times}");
             assert_eq!(gates.broken().map(|broken| broken.which), opens);
         }
+    }
+
+    #[test]
+    fn one_503_that_names_a_time_holds_the_messages_of_its_lane_until_then() {
+        for (asked, holds) in [(30, 30), (86_400, 900)] {
+            let circuits = Circuits::default();
+            let held = gates(&circuits, "app", "host", Channel::Message);
+            let others = [("app", Channel::Voip), ("two", Channel::Message)];
+            let others = others.map(|(app, channel)| gates(&circuits, app, "host", channel));
+            let now = Instant::now();
+            learn(&held, 0, Some((retry(Some(asked)), 503)), 1);
+            let at = |secs| now + Duration::from_secs(secs);
+            assert_eq!((held.way(at(holds - 1)), held.way(at(holds + 1))), (Way::Shut, Way::Probe), "{asked}");
+            assert!(others.iter().all(|other| other.way(now) == Way::Free));
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_ours_and_not_the_providers_holds_nobody_but_the_push() {
+        let gates = gates(&Circuits::default(), "app", "host", Channel::Message);
+        // Google names none: the push waits ten seconds all the same.
+        let bad = vec![Bad { verdict: retry(Some(10)), status: 503, asked: None }; 39];
+        assert_eq!(gates.learn(&Lesson { good: 0, bad }, blame, Instant::now(), WALL), []);
+        assert_eq!(gates.way(Instant::now()), Way::Free);
     }
 
     #[test]

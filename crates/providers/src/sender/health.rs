@@ -126,12 +126,15 @@ impl Board {
         *self.trouble.lock() = Some((now, sentence.into()));
     }
 
-    /// The provider refuses our credentials. What it says first is kept until it accepts a push.
-    pub(super) fn refused(&self, now: Timestamp, reason: &str) {
+    /// The provider refuses our credentials, or our topic. Since when it does is kept until it accepts a push. Answers whether
+    /// that is news.
+    pub(super) fn refused(&self, now: Timestamp, reason: &str) -> bool {
         let mut refused = self.refused.lock();
-        let since = refused.as_ref().map_or(now, |(since, _)| *since);
-        *refused = Some((since, reason.into()));
+        let before = refused.replace((now, reason.into()));
         self.is_refused.store(true, Ordering::Release);
+        let Some((since, _)) = before else { return true };
+        *refused = Some((since, reason.into()));
+        false
     }
 
     /// The provider has accepted a push, and so our credentials.
@@ -173,11 +176,12 @@ mod tests {
     fn a_refusal_of_the_credentials_stands_until_something_is_accepted() {
         let board = Board::default();
         board.accepted();
-        board.refused(Timestamp::from_millis(5), "InvalidProviderToken");
-        board.refused(Timestamp::from_millis(9), "TopicDisallowed");
+        assert!(board.refused(Timestamp::from_millis(5), "InvalidProviderToken"));
+        assert!(!board.refused(Timestamp::from_millis(9), "TopicDisallowed"), "it was refused before");
         assert_eq!(board.health(0).refused, Some((Timestamp::from_millis(5), "TopicDisallowed".into())));
         board.accepted();
         assert_eq!(board.health(0).refused, None);
+        assert!(board.refused(Timestamp::from_millis(10), "TopicDisallowed"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::circuit::Way;
 use super::connection::{Connection, Retired};
 use super::dial::dial;
-use super::dialect::{Dialect, retry};
+use super::dialect::{Blame, Dialect, retry};
 use super::gates::{Gates, Lesson, Which};
 use super::health::{Board, Health};
 use super::meter::Meter;
@@ -154,11 +154,15 @@ impl Lane {
         for (which, opened) in self.gates.learn(lesson, |word| dialect.blame(word), now, wall) {
             self.turned(which, opened);
         }
-        for (verdict, _) in &lesson.bad {
-            if let Verdict::Configuration { reason } = verdict
-                && (dialect.blame(reason) != super::dialect::Blame::Token || self.gates.tokens_agree())
-            {
-                self.board.refused(wall, reason);
+        for bad in &lesson.bad {
+            let Verdict::Configuration { reason } = &bad.verdict else { continue };
+            let blame = dialect.blame(reason);
+            if blame == Blame::Token && !self.gates.tokens_agree() {
+                continue;
+            }
+            // The app's circuit alarms for all its lanes. A topic is of one lane, and that of calls opens none.
+            if self.board.refused(wall, reason) && blame == Blame::Channel {
+                self.alarm_refused(reason);
             }
         }
     }
@@ -170,15 +174,19 @@ impl Lane {
         self.meter.turned(which, opened);
         match (which, opened) {
             // Nothing of this app gets through until a person has mended it.
-            (Which::App, true) => {
-                tracing::error!(alarm = %Alarm::AppRefused, %lane, provider.reason = %why, "{}", Alarm::AppRefused.sentence());
-            }
+            (Which::App, true) => self.alarm_refused(&why),
             (which, true) => {
                 let circuit = which.as_str();
                 tracing::warn!(alarm = %Alarm::PushCircuitOpen, %lane, circuit, provider.reason = %why, "{}", Alarm::PushCircuitOpen.sentence());
             }
             (which, false) => tracing::info!(%lane, circuit = which.as_str(), "pushes are sent again"),
         }
+    }
+
+    /// Tells that a person has to mend a key or a topic.
+    fn alarm_refused(&self, why: &str) {
+        let lane = &self.config.lane;
+        tracing::error!(alarm = %Alarm::AppRefused, %lane, provider.reason = why, "{}", Alarm::AppRefused.sentence());
     }
 
     /// What a provider's clock has said.

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::{Connection, PERMIT_REST};
 use crate::notification::Outcome;
-use crate::sender::dialect::{Answer, Reply, Then, ahead_of, retry};
+use crate::sender::dialect::{Answer, Reply, Then, ahead_of, retry, retry_after};
 use crate::sender::flight::{Flight, Probe, broken};
+use crate::sender::gates::Bad;
 
 impl Connection {
     /// Reads the answers that have come. Answers whether any had.
@@ -38,7 +39,7 @@ impl Connection {
     }
 
     fn land(&mut self, flight: Flight, said: &Result<Said, Lost>, (now, at): (Timestamp, Instant)) {
-        let (status, reply) = match said {
+        let (status, asked, reply) = match said {
             Ok(said) => {
                 self.lane.meter.answered(at.saturating_duration_since(flight.started));
                 let Said { status, fields, body, .. } = said;
@@ -46,9 +47,10 @@ impl Connection {
                     self.lane.compare_clocks(ahead_of(fields, now));
                 }
                 let answer = Answer { status: *status, fields, body, minted: flight.minted, proven: self.proven };
-                (*status, self.papers.dialect.decode(&answer, now))
+                let asked = if *status == 503 { retry_after(fields, now) } else { None };
+                (*status, asked, self.papers.dialect.decode(&answer, now))
             }
-            Err(lost) => (0, broken(lost)),
+            Err(lost) => (0, None, broken(lost)),
         };
         let Reply { verdict, provider_id, then } = reply;
         match then {
@@ -69,9 +71,11 @@ impl Connection {
                 if *unprocessed && self.lane.config.lane.channel == Channel::Voip {
                     self.rest(at);
                 }
-                self.lesson.bad.push((verdict.clone(), status));
+                self.lesson.bad.push(Bad { verdict: verdict.clone(), status, asked });
             }
-            Verdict::Configuration { .. } | Verdict::Unknown { .. } => self.lesson.bad.push((verdict.clone(), status)),
+            Verdict::Configuration { .. } | Verdict::Unknown { .. } => {
+                self.lesson.bad.push(Bad { verdict: verdict.clone(), status, asked });
+            }
         }
         if flight.probe != Probe::Own {
             self.done.push(Outcome { key: flight.key, verdict, sent: flight.sent, status, provider_id });
