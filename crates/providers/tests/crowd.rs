@@ -76,6 +76,23 @@ async fn a_few_pushes_at_once_are_no_crowd() {
     assert_eq!(world.apple.connections(), 2);
 }
 
+#[tokio::test]
+async fn a_push_does_not_wait_for_the_answers_to_those_before_it() {
+    let world = World::new().await;
+    let sender = world.narrow_sender();
+    // Apple allows more than one once it has accepted one.
+    world.offer(&sender, [0]);
+    assert_eq!(world.inbox.verdict(0).await, Verdict::Accepted);
+    world.apple.hold();
+    for key in 1..=5 {
+        world.offer(&sender, [key]);
+        world.held(key as usize).await;
+    }
+    assert_eq!(world.inbox.len(), 1);
+    world.apple.release();
+    world.inbox.wait(6).await;
+}
+
 /// A proxy that leads everybody to `to`, counts tunnels, and wants these credentials.
 async fn proxy(to: SocketAddr, wants: Option<&'static str>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

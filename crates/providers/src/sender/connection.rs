@@ -130,6 +130,10 @@ impl Connection {
 
     fn fill_open(&mut self, cx: &Context<'_>) -> bool {
         let (cap, room) = (self.cap(), self.room());
+        if room.places == 0 && !self.full {
+            // It had room when it last asked, and the bell for who came since may have rung here.
+            self.lane.queue.nudge(Some(self.number));
+        }
         if room.places == 0 || self.rests() {
             return false;
         }
@@ -158,8 +162,8 @@ impl Connection {
         if more && self.proven && self.under_way() + Room::kept_of(cap) >= cap {
             self.lane.crowded();
         }
-        // All that was asked for has come, and there is room left: the batch was small, or some were not sent.
-        count == room.places && (count == BATCH_MAX || self.under_way() < before + count)
+        // There is room of which the queue does not know: the batch could not be larger, or some were not sent.
+        count == BATCH_MAX || self.under_way() < before + count
     }
 
     /// Whether circuits let pushes through. Where they do not, whoever closes them wakes us by way of the queue.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::notification::{Demand, Notification, Room, Supply};
 
-/// A lane's queue. Connections that find it empty leave their waker, and each offer wakes one of them.
+/// A lane's queue. Connections that empty it leave their waker, and each offer wakes one of them.
 pub(super) struct Queue {
     max: usize,
     inner: Mutex<Inner>,
@@ -25,12 +25,12 @@ struct Inner {
     open: bool,
 }
 
-/// A connection that has found nothing.
+/// A connection that has room, and found nobody to give it to.
 #[derive(Debug)]
 struct Idle {
     number: usize,
     waker: Waker,
-    /// Whether all the room that it had is kept for organisations with little under way.
+    /// Whether all the room that it has is kept for organisations with little under way.
     is_kept: bool,
 }
 
@@ -78,13 +78,13 @@ impl Queue {
     }
 
     /// Moves as many pushes into `into` as there is room for: what was offered first, then from the supply, whose last
-    /// places are kept. If there is none, `waker` is kept under the number of its connection and woken when one comes.
-    /// Answers whether more wait.
+    /// places are kept. If places are left, `waker` is kept under the number of its connection and woken when one comes for
+    /// whom they are: a connection that waits for answers takes others meanwhile. Answers whether more wait.
     pub(super) fn take(&self, room: Room, into: &mut VecDeque<Waiting>, connection: usize, waker: &Waker) -> bool {
         // The supply is asked under this lock, and rings only after it has let go of its own: whoever finds nothing is
         // on the list before the ring can come.
         let mut inner = self.inner.lock();
-        let count = room.places.min(inner.waiting.len());
+        let (had, count) = (into.len(), room.places.min(inner.waiting.len()));
         into.extend(inner.waiting.drain(..count));
         let mut demand = if inner.waiting.is_empty() { Demand::None } else { Demand::Quiet };
         if count < room.places
@@ -99,8 +99,9 @@ impl Queue {
         inner.idle.retain(|idle| idle.number != connection);
         // What one connection has no room for, another may have.
         let woken = inner.idle_for(demand);
-        if into.is_empty() {
-            inner.wait(connection, waker, room.is_kept());
+        let left = Room { places: room.places.saturating_sub(into.len() - had), kept: room.kept };
+        if left.places > 0 {
+            inner.wait(connection, waker, left.is_kept());
         }
         drop(inner);
         if let Some(waker) = woken {
@@ -261,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_has_taken_some_and_has_room_left_is_woken_for_the_next() {
+        let queue = Queue::new(9);
+        let (bell, waker) = bell();
+        let rung = || bell.0.load(Ordering::Relaxed);
+        queue.serve(Arc::new(Numbers(Mutex::new(1..4))));
+        let mut taken = VecDeque::new();
+        assert!(!queue.take(Room { places: 4, kept: 1 }, &mut taken, 0, &waker));
+        assert_eq!(taken.len(), 3);
+        queue.wake(Demand::Crowd);
+        assert_eq!(rung(), 0, "its last place is kept");
+        queue.wake(Demand::Quiet);
+        assert_eq!(rung(), 1);
+        queue.offer(push(9), Instant::now()).unwrap();
+        queue.take(Room { places: 1, kept: 1 }, &mut taken, 0, &waker);
+        queue.wake(Demand::Quiet);
+        assert_eq!((taken.len(), rung()), (4, 1), "it has no place left");
+    }
+
+    #[test]
     fn a_connection_that_goes_rings_for_the_others() {
         let queue = Queue::new(9);
         let ((first, first_waker), (second, second_waker)) = (bell(), bell());
@@ -315,7 +335,7 @@ mod tests {
         queue.take(Room::for_all(9), &mut taken, 1, &second_waker);
         queue.serve(Arc::new(Numbers(Mutex::new(1..4))));
         assert_eq!(second.0.load(Ordering::Relaxed), 1, "whoever waits already is told of the supply");
-        queue.take(Room::for_all(0), &mut taken, 1, &second_waker);
+        queue.wait(1, &second_waker);
         queue.take(Room::for_all(2), &mut taken, 0, &first_waker);
         assert_eq!((taken.len(), second.0.load(Ordering::Relaxed)), (2, 2));
         queue.take(Room::for_all(9), &mut taken, 1, &second_waker);
