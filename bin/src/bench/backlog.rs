@@ -156,7 +156,7 @@ async fn accept(yard: &Yard, pushes: usize) -> Result<()> {
     let stop = CancellationToken::new();
     let write = |index| message(LOUD, index, &queued(index));
     let source = Source::new(pushes, Box::new(write), is_journaled);
-    let (pool, target) = yard.pool(Arc::clone(&source) as _, Arc::clone(&source) as _, 4, &stop);
+    let (pool, target) = yard.way().pool(Arc::clone(&source) as _, Arc::clone(&source) as _, 4, &stop);
     source.push_through(&pool, &target, pushes, 512).await;
     stop.cancel();
     pool.finish().await;
@@ -177,7 +177,7 @@ fn queued(index: usize) -> PushRequest {
 async fn one_more(yard: &Yard, up: &ApnsSimulator) -> Result<()> {
     let stop = CancellationToken::new();
     let metronome = Arc::new(Metronome::default());
-    let (pool, target) = yard.pool(Arc::clone(&metronome) as _, Arc::clone(&metronome) as _, 1, &stop);
+    let (pool, target) = yard.way().pool(Arc::clone(&metronome) as _, Arc::clone(&metronome) as _, 1, &stop);
     let write = |index| {
         let mut wanted = request(index, SystemClock.now());
         let token = DeviceToken::new(format!("{:064x}", 0xf00d));

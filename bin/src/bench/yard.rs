@@ -37,9 +37,8 @@ pub(super) const QUIET: &str = "fabrikam.com";
 /// Everything around the clearing house.
 pub(super) struct Yard {
     dir: PathBuf,
-    listen: SocketAddr,
     ops: SocketAddr,
-    tls: Arc<TlsClient>,
+    way: Way,
     served: Served,
     key: ApnsKey,
     services: HashMap<&'static str, SocketAddr>,
@@ -72,7 +71,8 @@ impl Yard {
         let edge = office.issue("edge", "edge.push.example.net", &["edge.push.example.net"])?;
         let identity = Identity::from_pem_files(&edge.certificate, &edge.key)?;
         let tls = TlsClient::new(Some(&identity), &TrustRoots::from_pem_files(&[dir.join("ca.pem")])?);
-        Ok(Self { dir: dir.to_owned(), listen, ops, tls: Arc::new(tls), served, key, services, house: None })
+        let way = Way { listen, tls: Arc::new(tls) };
+        Ok(Self { dir: dir.to_owned(), ops, way, served, key, services, house: None })
     }
 
     /// Has the push service of an app come up.
@@ -122,7 +122,21 @@ impl Yard {
         Ok((held, house["more_on_disk"] == true))
     }
 
-    /// Connections of an edge.
+    /// The way to it.
+    pub(super) const fn way(&self) -> &Way {
+        &self.way
+    }
+}
+
+/// The way to the clearing house, for whoever sends.
+#[derive(Clone)]
+pub(super) struct Way {
+    listen: SocketAddr,
+    tls: Arc<TlsClient>,
+}
+
+impl Way {
+    /// Connections of an edge, on the runtime that this is called on.
     pub(super) fn pool(
         &self,
         handler: Arc<dyn Handler>,

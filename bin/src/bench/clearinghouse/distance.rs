@@ -61,7 +61,7 @@ async fn rate(load: &Load, dir: &Path, connections: usize, allowed: f64) -> Resu
         message(LOUD, index, &wanted)
     };
     let (source, stop) = (Source::new(count, Box::new(write), is_journaled), CancellationToken::new());
-    let (pool, target) = yard.pool(Arc::clone(&source) as _, Arc::clone(&source) as _, load.connections, &stop);
+    let (pool, target) = yard.way().pool(Arc::clone(&source) as _, Arc::clone(&source) as _, load.connections, &stop);
     let timed = async {
         // The first second is for connections, their first answers, and what is accepted meanwhile.
         let (first, last) = (count as u64 / 4, count as u64);
