@@ -9,6 +9,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 
 use crate::fault::ErrorCode;
 use crate::frame::{self, FRAME_BYTES_USUAL, HEAD_BYTES, PREFACE, WINDOW_USUAL, flag, kind, setting};
@@ -16,10 +17,9 @@ use crate::hpack;
 use crate::request::Request;
 pub use answer::Answer;
 use receive::Block;
-use streams::Streams;
+use streams::{Stream, Streams};
 
-/// One connection. `T` is what its owner wants back with the answer to a request.
-#[derive(Debug)]
+/// One connection. `T` is what its owner wants back with the answer to a request. `Debug` shows nothing that was sent.
 pub struct Client<T> {
     options: Options,
     streams: Streams<T>,
@@ -250,6 +250,15 @@ impl<T> Client<T> {
         }
     }
 
+    /// Closes a stream; the rest of its body is not waited with any longer.
+    fn close(&mut self, id: u32) -> Option<Stream<T>> {
+        let stream = self.streams.close(id)?;
+        if !stream.unsent.is_empty() {
+            self.blocked.retain(|waiting| *waiting != id);
+        }
+        Some(stream)
+    }
+
     /// Bytes for the peer.
     pub fn output(&self) -> &[u8] {
         &self.out
@@ -292,6 +301,12 @@ impl<T> Client<T> {
         self.farewell.as_ref().is_some_and(|farewell| farewell.now)
     }
 
+    /// Takes no more requests, for a reason of the transport: nothing more can be written. What the peer has said is
+    /// still read, and says more than this if it is a farewell.
+    pub fn take_no_more(&mut self, why: impl Into<Cow<'static, str>>) {
+        self.farewell.get_or_insert_with(|| Farewell { why: why.into(), now: false });
+    }
+
     /// Takes no more requests, and says so to the peer (RFC 9113 §6.8). Those under way go on.
     pub fn say_goodbye(&mut self) {
         self.farewell.get_or_insert(Farewell { why: Cow::Borrowed("it was ended here"), now: false });
@@ -304,8 +319,9 @@ impl<T> Client<T> {
     /// Takes back the requests that `which` points at: their answers are not waited for, and the peer is told with
     /// CANCEL.
     pub fn take_back(&mut self, which: impl FnMut(&T) -> bool) -> Vec<T> {
-        let out = &mut self.out;
-        let taken = self.streams.take_if(which);
+        let Self { out, streams, blocked, .. } = self;
+        let taken = streams.take_if(which);
+        blocked.retain(|id| streams.at(*id).is_some());
         taken
             .into_iter()
             .map(|(id, cargo)| {
@@ -325,6 +341,7 @@ impl<T> Client<T> {
             None => whole.why.clone(),
         };
         self.farewell = Some(Farewell { why: why.clone(), now: true });
+        self.blocked.clear();
         for stream in self.streams.take_all() {
             let how = if stream.answer.status == 0 {
                 Err(Lost { unprocessed: false, why: why.clone() })
@@ -333,6 +350,18 @@ impl<T> Client<T> {
             };
             self.ended.push_back(Ended { cargo: stream.cargo, how });
         }
+    }
+}
+
+impl<T> fmt::Debug for Client<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Output, input and streams hold tokens, credentials and what people write.
+        f.debug_struct("Client")
+            .field("under_way", &self.streams.count())
+            .field("streams_max", &self.peer.streams_max)
+            .field("output", &self.out.len())
+            .field("farewell", &self.farewell)
+            .finish_non_exhaustive()
     }
 }
 
@@ -349,7 +378,7 @@ fn split(out: &mut Vec<u8>, at: usize, id: u32, end: u8, frame_bytes_max: usize)
     }
 }
 
-/// So many frames may come without an answer among them before the peer is taken for one that floods (CVE-2019-9512 and
+/// So many frames, or settings in them, may come without an answer among them before the peer is taken for one that floods (CVE-2019-9512 and
 /// those beside it).
 pub const IDLE_FRAMES_MAX: u32 = 10_000;
 /// An answer makes up for so many frames.

@@ -80,6 +80,9 @@ pub enum Fault {
     Connection(ErrorCode, &'static str),
     /// §5.4.2: only this stream ends, with RST_STREAM.
     Stream(u32, ErrorCode, &'static str),
+    /// §8.1.1: the message on this stream is malformed. The stream ends with PROTOCOL_ERROR, and nothing of the message
+    /// counts.
+    Malformed(u32, &'static str),
 }
 
 impl Fault {

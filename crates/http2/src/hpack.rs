@@ -8,7 +8,7 @@ mod encode;
 mod huffman;
 mod names;
 
-pub use decode::{Decoder, Size};
+pub use decode::{Decoder, SECTION_BYTES_MAX, Size};
 pub use encode::{Encoder, put_field, put_status};
 
 /// The header block cannot be read; the tables of both sides no longer agree (RFC 9113 §4.3: COMPRESSION_ERROR).

@@ -54,7 +54,12 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 
 /// All that can be seen of a connection after these bytes.
 fn seen(client: &mut Client<usize>) -> (Vec<String>, Vec<u8>, String) {
-    let ended = std::iter::from_fn(|| client.next_ended()).map(|ended| format!("{ended:?}")).collect();
+    let ended = std::iter::from_fn(|| client.next_ended())
+        .map(|ended| match ended.how {
+            Ok(answer) => format!("{} {answer:?} {:?} {:?}", ended.cargo, answer.fields, answer.body),
+            Err(lost) => format!("{} {lost:?}", ended.cargo),
+        })
+        .collect();
     (ended, client.output().to_vec(), format!("{:?} {} {}", client.farewell(), client.under_way(), client.room()))
 }
 

@@ -1,9 +1,11 @@
 //! An answer as it comes, and what makes one malformed (RFC 9113 §8.1.1, §8.2, §8.3.2).
 
+use std::fmt;
+
 use crate::fields::Fields;
 
-/// A whole answer, or as much of it as has come.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// A whole answer, or as much of it as has come. `Debug` shows nothing of the body, which may be an access token.
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Answer {
     /// The status; 0 before it has come.
     pub status: u16,
@@ -22,6 +24,13 @@ impl Answer {
         self.fields.clear();
         self.body.clear();
         self.body_bytes = 0;
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, fields: _, body, body_bytes } = self;
+        write!(f, "{status} with {} bytes kept of {body_bytes}", body.len())
     }
 }
 
@@ -71,9 +80,13 @@ impl<'a> Section<'a> {
     }
 
     fn look(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        // RFC 9113 §8.2.1: what could end a line, in whatever it is translated to.
+        // RFC 9113 §8.2.1: what could end a line, in whatever it is translated to, and what others would cut off.
         if value.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n')) {
             return Err("a field value with a line end or a zero octet");
+        }
+        let is_blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+        if is_blank(value.first()) || is_blank(value.last()) {
+            return Err("a field value that begins or ends with a blank");
         }
         if let [b':', ..] = name {
             return self.pseudo(name, value);
@@ -131,6 +144,15 @@ impl<'a> Section<'a> {
             (None, Kind::Head, status) if is_interim(status) => Ok(Said::Interim),
             (None, Kind::Head, status) => Ok(Said::Final { status, length: self.length }),
         }
+    }
+}
+
+/// RFC 9113 §8.1.1: whether an answer of this status that says `length` may have so many bytes of body. Those that never
+/// have a body may name the length of another answer (RFC 9110 §8.6).
+pub(super) const fn agrees(status: u16, length: Option<u64>, body_bytes: u64) -> bool {
+    match length {
+        None => true,
+        Some(length) => length == body_bytes || (body_bytes == 0 && matches!(status, 204 | 304)),
     }
 }
 
@@ -192,6 +214,9 @@ mod tests {
             (Kind::Head, &[(":status", "200"), ("da:te", "d")]),
             (Kind::Head, &[(":status", "200"), ("date", "a\nb")]),
             (Kind::Head, &[(":status", "200"), ("date", "a\0")]),
+            (Kind::Head, &[(":status", "200"), ("date", " a")]),
+            (Kind::Head, &[(":status", "200"), ("date", "a\t")]),
+            (Kind::Head, &[(":status", "200"), ("date", "\t")]),
             (Kind::Head, &[(":status", "200"), ("connection", "close")]),
             (Kind::Head, &[(":status", "200"), ("transfer-encoding", "chunked")]),
             (Kind::Head, &[(":status", "200"), ("content-length", "+1")]),

@@ -1,8 +1,8 @@
 //! Frames from the peer, kind by kind (RFC 9113 §6), and what each asks of the connection.
 
-use super::answer::{Kind, Said, Section};
+use super::answer::{Kind, Said, Section, agrees};
 use super::{
-    Client, Ended, Farewell, HEADER_LIST_BYTES_MAX, IDLE_FRAMES_FORGIVEN, IDLE_FRAMES_MAX, Lost, OUT_BYTES_HIGH,
+    Client, Ended, Farewell, HEADER_LIST_BYTES_MAX, IDLE_FRAMES_FORGIVEN, IDLE_FRAMES_MAX, Lost, OUT_BYTES_HIGH, Stream,
 };
 use crate::fault::{ErrorCode, Fault};
 use crate::frame::{
@@ -66,16 +66,7 @@ impl<T> Client<T> {
             return Err((ErrorCode::FRAME_SIZE_ERROR, "a frame above SETTINGS_MAX_FRAME_SIZE"));
         }
         let Some(payload) = bytes.get(HEAD_BYTES..HEAD_BYTES + head.length) else { return Ok(0) };
-        match self.frame(head, payload) {
-            Ok(()) => {}
-            Err(Fault::Connection(code, why)) => return Err((code, why)),
-            Err(Fault::Stream(id, code, why)) => {
-                if let Err(Fault::Connection(code, why)) = self.count_idle() {
-                    return Err((code, why));
-                }
-                self.fail_stream(id, code, why);
-            }
-        }
+        self.frame(head, payload).or_else(|fault| self.contain(fault))?;
         Ok(HEAD_BYTES + head.length)
     }
 
@@ -122,16 +113,18 @@ impl<T> Client<T> {
         let Some(stream) = self.streams.at(id) else { return self.count_idle() };
         stream.used += length;
         if stream.answer.status == 0 {
-            return Err(Fault::Stream(id, ErrorCode::PROTOCOL_ERROR, "DATA before HEADERS"));
+            return Err(Fault::Malformed(id, "DATA before HEADERS"));
         }
         let room = kept_max.saturating_sub(stream.answer.body.len());
         let kept = &data[..data.len().min(room)];
         stream.answer.body.extend_from_slice(kept);
         stream.answer.body_bytes += data.len() as u64;
         let moves = !kept.is_empty();
+        if stream.length.is_some_and(|length| stream.answer.body_bytes > length) {
+            return Err(Fault::Malformed(id, LENGTH_DIFFERS));
+        }
         if head.has(flag::END_STREAM) {
-            self.finish(id);
-            return Ok(());
+            return self.finish(id);
         }
         if stream.used > WINDOW_USUAL / 2 {
             frame::put_window_update(&mut self.out, id, stream.used as u32);
@@ -180,7 +173,7 @@ impl<T> Client<T> {
             decoder.decode(block, 0, |_, _| {}).map_err(bad)?;
             return self.count_idle();
         };
-        let malformed = |why| Fault::Stream(id, ErrorCode::PROTOCOL_ERROR, why);
+        let malformed = |why| Fault::Malformed(id, why);
         let kind = if stream.answer.status == 0 { Kind::Head } else { Kind::Trailers };
         let mut section = Section::new(&mut stream.answer.fields, options.wanted, kind);
         let size =
@@ -197,28 +190,29 @@ impl<T> Client<T> {
             (Said::Trailers, false) => return Err(malformed("trailers that do not end their stream")),
             (Said::Trailers, true) => {}
         }
-        if end_stream {
-            self.finish(id);
-        }
-        Ok(())
+        if end_stream { self.finish(id) } else { Ok(()) }
     }
 
-    /// An answer has come to its end. One whose body has another length than it says is told all the same, since its
-    /// status is known; whoever reads the body sees that it is none.
-    fn finish(&mut self, id: u32) {
-        let Some(stream) = self.streams.close(id) else { return };
+    /// An answer has come to its end.
+    fn finish(&mut self, id: u32) -> Result<(), Fault> {
+        let is_whole = |stream: &mut Stream<T>| agrees(stream.answer.status, stream.length, stream.answer.body_bytes);
+        if !self.streams.at(id).is_none_or(is_whole) {
+            return Err(Fault::Malformed(id, LENGTH_DIFFERS));
+        }
+        let Some(stream) = self.close(id) else { return Ok(()) };
         if !stream.unsent.is_empty() {
             // RFC 9113 §8.1: the peer did not need the rest of the request.
             frame::put_reset(&mut self.out, id, ErrorCode::CANCEL);
         }
         self.idle_frames = self.idle_frames.saturating_sub(IDLE_FRAMES_FORGIVEN);
         self.ended.push_back(Ended { cargo: stream.cargo, how: Ok(stream.answer) });
+        Ok(())
     }
 
     fn on_reset(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
         let code = ErrorCode(u32_of(payload).ok_or(Fault::size("RST_STREAM is not 4 octets long"))?);
         self.must_be_ours(head.stream)?;
-        let Some(stream) = self.streams.close(head.stream) else { return self.count_idle() };
+        let Some(stream) = self.close(head.stream) else { return self.count_idle() };
         // The status has come, and with it what it means; a body that breaks off costs only its end.
         let how = if stream.answer.status == 0 {
             let why = format!("the peer reset the stream: {code}").into();
@@ -249,6 +243,8 @@ impl<T> Client<T> {
         }
         for &[a, b, c, d, e, f] in settings {
             self.on_setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))?;
+            // A window that changes costs a look at every stream, and a frame has room for thousands of changes.
+            self.count_idle()?;
         }
         frame::put_head(&mut self.out, 0, kind::SETTINGS, flag::ACK, 0);
         self.count_idle()
@@ -306,7 +302,7 @@ impl<T> Client<T> {
     }
 
     /// §6.8: streams above the last one were not processed, those below go on. Apple and others send two: the first
-    /// with the highest number there is.
+    /// with the highest number there is. A number that rises again changes nothing: what was above is over.
     fn on_go_away(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
         if head.stream != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
@@ -319,13 +315,18 @@ impl<T> Client<T> {
         let colon = if debug.is_empty() { "" } else { ": " };
         let why = format!("the peer goes away with {code}{colon}{debug}");
         for id in self.streams.above(last) {
-            if let Some(stream) = self.streams.close(id) {
-                let lost = Lost { unprocessed: true, why: why.clone().into() };
-                self.ended.push_back(Ended { cargo: stream.cargo, how: Err(lost) });
+            if let Some(stream) = self.close(id) {
+                // Whoever has answered it has processed it, whatever is said now: it must not be sent again.
+                let how = if stream.answer.status == 0 {
+                    Err(Lost { unprocessed: true, why: why.clone().into() })
+                } else {
+                    Ok(stream.answer)
+                };
+                self.ended.push_back(Ended { cargo: stream.cargo, how });
             }
         }
-        // A later one that tells of an error says more than the announcement.
-        if self.farewell.is_none() || code != ErrorCode::NO_ERROR {
+        // A later one that tells of an error, or gives a reason, says more than the announcement.
+        if self.farewell.is_none() || code != ErrorCode::NO_ERROR || !debug.is_empty() {
             self.farewell = Some(Farewell { why: why.into(), now: false });
         }
         self.count_idle()
@@ -382,17 +383,33 @@ impl<T> Client<T> {
         Ok(())
     }
 
-    fn fail_stream(&mut self, id: u32, code: ErrorCode, why: &'static str) {
+    /// Ends the stream of a fault that reaches no further.
+    ///
+    /// An answer that is malformed is none, not even its status (§8.1.1: a client must not accept it), so its request may
+    /// have been processed or not. A 410 among them kills no token: that could not be taken back, while a token that is
+    /// dead says so again at the next push. A 200 among them may bring a message twice, with one id for both.
+    /// Any other fault of a stream takes nothing back of what has come whole.
+    fn contain(&mut self, fault: Fault) -> Result<(), (ErrorCode, &'static str)> {
+        let (id, code, why, is_malformed) = match fault {
+            Fault::Connection(code, why) => return Err((code, why)),
+            Fault::Stream(id, code, why) => (id, code, why, false),
+            Fault::Malformed(id, why) => (id, ErrorCode::PROTOCOL_ERROR, why, true),
+        };
+        if let Err(Fault::Connection(code, why)) = self.count_idle() {
+            return Err((code, why));
+        }
         // Never for a stream that we have not opened: that would be a violation of our own.
-        let Some(stream) = self.streams.close(id) else { return };
+        let Some(stream) = self.close(id) else { return Ok(()) };
         frame::put_reset(&mut self.out, id, code);
-        // Trailers that are wrong take nothing back.
-        let how = if stream.answer.status == 0 {
+        let how = if is_malformed {
             Err(Lost { unprocessed: false, why: format!("the answer is malformed: {why}").into() })
+        } else if stream.answer.status == 0 {
+            Err(Lost { unprocessed: false, why: format!("the peer violates HTTP/2 on the stream: {why}").into() })
         } else {
             Ok(stream.answer)
         };
         self.ended.push_back(Ended { cargo: stream.cargo, how });
+        Ok(())
     }
 
     fn fail(&mut self, code: ErrorCode, why: &'static str) {
@@ -406,5 +423,6 @@ impl<T> Client<T> {
 const BLOCK_BYTES_MAX: usize = 32 << 10;
 /// The most frames of a header block.
 const BLOCK_FRAMES_MAX: u32 = 16;
+const LENGTH_DIFFERS: &str = "a body of another length than its content-length";
 /// How much of a GOAWAY's debug data is kept.
 const DEBUG_BYTES_MAX: usize = 256;

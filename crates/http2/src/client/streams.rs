@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use super::Answer;
 
 /// The open streams.
-#[derive(Debug)]
 pub(super) struct Streams<T> {
     /// The number of the stream at the front of `places`.
     first: u32,
@@ -17,7 +16,6 @@ pub(super) struct Streams<T> {
 }
 
 /// A request under way.
-#[derive(Debug)]
 pub(super) struct Stream<T> {
     pub(super) cargo: T,
     /// How much we may still send on it. Negative after the peer has made windows smaller (RFC 9113 §6.9.2).

@@ -206,15 +206,20 @@ fn what_a_stream_may_not_do_costs_that_stream_alone() {
         (frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[]), lost),
         (bad(200, &many), "a lost: the answer is malformed: a header section above"),
         (data(1, 3, true), "a lost: the answer is malformed: DATA before HEADERS"),
-        (frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4]), "a lost: the answer is malformed: WINDOW_UPDATE by 0"),
+        (
+            frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4]),
+            "a lost: the peer violates HTTP/2 on the stream: WINDOW_UPDATE by 0",
+        ),
         (
             frame(kind::WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]),
-            "a lost: the answer is malformed: a stream's window",
+            "a lost: the peer violates HTTP/2 on the stream: a stream's window",
         ),
-        (frame(kind::PRIORITY, 0, 1, &[0; 4]), "a lost: the answer is malformed: PRIORITY is not 5"),
-        // What has a status is an answer, however it ends.
-        ([head(1, 410, false), head(1, 410, true)].concat(), "a 410 0/0"),
-        ([head(1, 410, false), frame(kind::HEADERS, flag::END_HEADERS, 1, &[])].concat(), "a 410 0/0"),
+        (frame(kind::PRIORITY, 0, 1, &[0; 4]), "a lost: the peer violates HTTP/2 on the stream: PRIORITY is not 5"),
+        // What is malformed at its end is malformed as a whole.
+        ([head(1, 410, false), head(1, 410, true)].concat(), lost),
+        ([head(1, 410, false), frame(kind::HEADERS, flag::END_HEADERS, 1, &[])].concat(), lost),
+        // What is wrong about the stream says nothing against the answer.
+        ([head(1, 410, false), frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4])].concat(), "a 410 0/0"),
     ] {
         let mut client = with_three();
         client.receive(&bytes);
@@ -225,6 +230,42 @@ fn what_a_stream_may_not_do_costs_that_stream_alone() {
         let told = ended(&mut client);
         assert!(told[0].starts_with(expected), "{told:?} {expected}");
         assert_eq!(told[1..], ["b 200 0/0"]);
+    }
+}
+
+#[test]
+fn an_answer_whose_body_is_not_as_long_as_it_says_is_none() {
+    let says = |status: u16, length: &str, end: bool| {
+        let end = if end { flag::END_STREAM } else { 0 };
+        frame(kind::HEADERS, flag::END_HEADERS | end, 1, &block(status, &[("content-length", length)]))
+    };
+    let trailers = frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[]);
+    let lost = "a lost: the answer is malformed: a body of another length than its content-length";
+    for (bytes, expected) in [
+        ([says(410, "40", false), data(1, 39, true)].concat(), lost),
+        // It need not end to be too long.
+        ([says(410, "40", false), data(1, 41, false)].concat(), lost),
+        ([says(200, "40", false), data(1, 30, false), trailers.clone()].concat(), lost),
+        (says(200, "1", true), lost),
+        ([says(204, "40", false), data(1, 39, true)].concat(), lost),
+        ([says(410, "40", false), data(1, 30, false), data(1, 10, true)].concat(), "a 410 40/40"),
+        // Padding is no part of the body.
+        ([says(410, "2", false), frame(kind::DATA, 9, 1, &[2, b'h', b'i', 0, 0])].concat(), "a 410 2/2"),
+        ([says(410, "40", false), data(1, 40, false), trailers].concat(), "a 410 40/40"),
+        (says(200, "0", true), "a 200 0/0"),
+        // RFC 9110 §8.6: these have no body, and may name the length of another answer's.
+        (says(204, "40", true), "a 204 0/0"),
+        (says(304, "40", true), "a 304 0/0"),
+        // Cut off by the peer: what has come is whole as far as it goes.
+        ([says(410, "40", false), of(|out| frame::put_reset(out, 1, ErrorCode::CANCEL))].concat(), "a 410 0/0"),
+    ] {
+        let mut client = with_three();
+        client.receive(&bytes);
+        assert_eq!(ended(&mut client), [expected]);
+        let reset = written(&mut client).iter().any(|(kind, _, stream, _)| (*kind, *stream) == (kind::RST_STREAM, 1));
+        assert_eq!(reset, expected == lost, "{expected}");
+        client.receive(&head(3, 200, true));
+        assert_eq!(ended(&mut client), ["b 200 0/0"], "the connection goes on");
     }
 }
 
@@ -327,8 +368,29 @@ fn a_goaway_leaves_out_what_is_above_its_last_stream_and_the_rest_goes_on() {
     assert_eq!(ended(&mut client), [why]);
     client.receive(&head(3, 200, true));
     client.end("it closed");
-    assert_eq!(ended(&mut client), ["b 200 0/0", "a lost: the peer goes away with NO_ERROR"]);
+    let rest = r#"a lost: the peer goes away with NO_ERROR: {"reason":"Shutdown"}"#;
+    assert_eq!(ended(&mut client), ["b 200 0/0", rest]);
     assert!(client.is_over());
+}
+
+#[test]
+fn a_goaway_that_rises_again_brings_nothing_back_and_one_that_falls_takes_more() {
+    let mut client = with_three();
+    client.receive(&[go_away(3, ErrorCode::NO_ERROR, ""), go_away(5, ErrorCode::NO_ERROR, "")].concat());
+    client.receive(&[head(5, 200, true), go_away(1, ErrorCode::INTERNAL_ERROR, "")].concat());
+    let c = "c unprocessed: the peer goes away with NO_ERROR";
+    assert_eq!(ended(&mut client), [c, "b unprocessed: the peer goes away with INTERNAL_ERROR"]);
+    assert_eq!((failure(&client), client.under_way()), (None, 1));
+}
+
+#[test]
+fn what_has_been_answered_is_never_called_unprocessed() {
+    let mut client = with_three();
+    client.receive(&[head(5, 200, false), go_away(1, ErrorCode::NO_ERROR, "")].concat());
+    assert_eq!(ended(&mut client), ["b unprocessed: the peer goes away with NO_ERROR", "c 200 0/0"]);
+    let mut client = with_three();
+    client.receive(&[head(1, 200, false), of(|out| frame::put_reset(out, 1, ErrorCode::REFUSED_STREAM))].concat());
+    assert_eq!(ended(&mut client), ["a 200 0/0"]);
 }
 
 #[test]
@@ -389,6 +451,27 @@ fn the_connections_window_holds_back_all_bodies_in_their_order_and_boundedly() {
     // An answer before the end of its request: the rest is not sent.
     client.receive(&head(7, 413, true));
     assert_eq!(written(&mut client), [(kind::RST_STREAM, 0, 7, 4)]);
+}
+
+#[test]
+fn requests_that_end_while_the_windows_are_shut_leave_their_places_to_others() {
+    let mut client = client(&[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    let reset = |stream| of(|out| frame::put_reset(out, stream, ErrorCode::REFUSED_STREAM));
+    for number in 0..4 * BLOCKED_MAX as u32 {
+        let stream = 2 * number + 1;
+        client.send('a', &request(10)).expect("there is room");
+        match number % 4 {
+            0 => client.receive(&reset(stream)),
+            1 => client.receive(&head(stream, 413, true)),
+            2 => client.receive(&frame(kind::WINDOW_UPDATE, 0, stream, &[0; 4])),
+            _ => drop(client.take_back(|_| true)),
+        }
+        client.written(usize::MAX);
+        assert_eq!((client.under_way(), client.blocked.len()), (0, 0));
+    }
+    client.send('a', &request(10)).unwrap();
+    client.receive(&go_away(1, ErrorCode::NO_ERROR, ""));
+    assert_eq!((client.under_way(), client.blocked.len()), (0, 0));
 }
 
 #[test]
@@ -453,6 +536,15 @@ fn a_flood_of_frames_that_bring_nothing_ends_the_connection_and_answers_make_up_
         assert!((IDLE_FRAMES_MAX - 10..=IDLE_FRAMES_MAX + 1).contains(&count), "{what}: {count}");
         assert_eq!(failure(&client), Some(ErrorCode::ENHANCE_YOUR_CALM), "{what}");
     }
+    // One frame has room for thousands of settings, each of which costs a look at all streams.
+    let many = [(setting::INITIAL_WINDOW_SIZE, 7), (setting::INITIAL_WINDOW_SIZE, 8)].repeat(1300);
+    let mut flooded = with_three();
+    let count = (0..100).take_while(|_| {
+        flooded.receive(&of(|out| frame::put_settings(out, &many)));
+        !flooded.is_over()
+    });
+    assert_eq!(count.count(), IDLE_FRAMES_MAX as usize / 2600);
+    assert_eq!(failure(&flooded), Some(ErrorCode::ENHANCE_YOUR_CALM));
     // Two for each answer, as many servers do, is no flood.
     let mut client = client(&[]);
     for number in 0..30_000u32 {
@@ -464,6 +556,21 @@ fn a_flood_of_frames_that_bring_nothing_ends_the_connection_and_answers_make_up_
         client.next_ended().unwrap();
     }
     assert_eq!(failure(&client), None);
+}
+
+#[test]
+fn debug_output_has_nothing_of_what_was_sent_or_answered() {
+    let mut client = client(&[]);
+    let mut secret = request(0);
+    secret.field(name::AUTHORIZATION, b"bearer s3cret", Keep::Table);
+    secret.body.extend_from_slice(b"s3cret");
+    client.send('a', &secret).unwrap();
+    client.receive(&[head(1, 200, false), frame(kind::DATA, 1, 1, b"s3cret")].concat());
+    let ended = client.next_ended().unwrap();
+    // As text, and as the bytes that a derived one would show.
+    for text in [format!("{client:?}"), format!("{secret:?}"), format!("{ended:?}")] {
+        assert!(!text.contains("s3cret") && !text.contains("115, 51, 99"), "{text}");
+    }
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub enum Size {
 
 impl Decoder {
     /// Reads one whole block, and tells name and value of each field. Fields beyond `limit` bytes (counted as RFC 9113
-    /// §6.5.2 says) are not told, yet update the table.
+    /// §6.5.2 says) are not told, yet update the table. A block that grows beyond [`SECTION_BYTES_MAX`] is not read on:
+    /// whoever cannot keep his table in step must end the connection (RFC 9113 §4.3).
     pub fn decode(&mut self, block: &[u8], limit: usize, mut each: impl FnMut(&[u8], &[u8])) -> Result<Size, BadBlock> {
         let mut rest = block;
         let (mut begun, mut size) = (false, 0usize);
@@ -33,19 +34,20 @@ impl Decoder {
             if size <= limit {
                 each(name, value);
             }
+            if size <= SECTION_BYTES_MAX.max(limit) { Ok(()) } else { Err(BadBlock) }
         };
         while let Some(&first) = rest.first() {
             match first {
                 // RFC 7541 §6.1: indexed field.
                 0x80.. => {
                     let (name, value) = self.table.entry(integer(&mut rest, 7)?)?;
-                    tell(name, value);
+                    tell(name, value)?;
                 }
                 // §6.2.1: literal with incremental indexing.
                 0x40.. => {
                     let name_end = self.literal(&mut rest, 6)?;
                     let (name, value) = self.text.split_at(name_end);
-                    tell(name, value);
+                    tell(name, value)?;
                     self.table.insert(name, value);
                 }
                 // §6.3: dynamic table size update. §4.2: only at the beginning of a block.
@@ -60,7 +62,7 @@ impl Decoder {
                 _ => {
                     let name_end = self.literal(&mut rest, 4)?;
                     let (name, value) = self.text.split_at(name_end);
-                    tell(name, value);
+                    tell(name, value)?;
                 }
             }
             begun = true;
@@ -152,6 +154,9 @@ impl Default for Table {
         Self { entries: VecDeque::new(), size: 0, size_max: TABLE_BYTES_USUAL, spare: Vec::new() }
     }
 }
+
+/// What one block may grow to, in bytes: a reference of two octets can stand for four thousand.
+pub const SECTION_BYTES_MAX: usize = 256 << 10;
 
 /// RFC 7541 §5.1: an integer with a prefix of so many bits; larger than 2^28 is refused.
 fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, BadBlock> {
@@ -323,6 +328,22 @@ mod tests {
         assert_eq!(decoder.decode(&block, 120, |_, _| told += 1), Ok(Size::Beyond));
         assert_eq!(told, 0);
         assert_eq!(read(&mut decoder, &[0xbe]).unwrap(), [pair("b", "w")]);
+    }
+
+    #[test]
+    fn a_block_that_grows_a_thousandfold_is_not_read_to_its_end() {
+        // 0x7f 0xa1 0x1e: 4000 octets of value, then references to them.
+        let entry = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4000]].concat();
+        let mut decoder = Decoder::default();
+        let mut told = 0;
+        let mut tell = |name: &[u8], value: &[u8]| told += name.len() + value.len();
+        assert_eq!(decoder.decode(&[&entry[..], &[0xbe; 50]].concat(), 16_384, &mut tell), Ok(Size::Beyond));
+        assert_eq!(decoder.decode(&[0xbe; 30_000], 16_384, &mut tell), Err(BadBlock));
+        assert!(told <= 2 * 16_384, "{told}");
+        // Names alone do as well, and nothing of them would be told.
+        let name = [&[0x40, 0x7f, 0xa1, 0x1e][..], &[b'n'; 4000], &[0]].concat();
+        let names = [&name[..], &[0x0f, 62 - 15, 0].repeat(9000)].concat();
+        assert_eq!(Decoder::default().decode(&names, 0, |_, _| {}), Err(BadBlock));
     }
 
     #[test]
