@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{has, run};
 
 /// Program on the path, Debian package that brings it.
-const DEBIAN: [(&str, &str); 9] = [
+const DEBIAN: [(&str, &str); 10] = [
     // Depends on the server itself.
     ("kamailio", "kamailio-tls-modules"),
     ("knotd", "knot"),
@@ -16,6 +16,7 @@ const DEBIAN: [(&str, &str); 9] = [
     ("linphonec", "linphone-cli"),
     ("turnserver", "coturn"),
     ("faketime", "faketime"),
+    ("nghttpd", "nghttp2-server"),
     ("openssl", "openssl"),
     ("npm", "npm"),
     ("python3", "python3-venv"),

@@ -182,7 +182,7 @@ impl Talk {
                 Outcome::Dropped
             }
             Act::Refuse => {
-                connection.reset(push.stream, ErrorCode::RefusedStream);
+                connection.reset(push.stream, ErrorCode::REFUSED_STREAM);
                 Outcome::Refused
             }
         }
@@ -237,7 +237,7 @@ impl Talk {
 
     fn go_away(&mut self, connection: &mut Connection, last_stream: u32, reason: Option<&str>) {
         let debug = reason.map(|reason| reason_json(reason, None)).unwrap_or_default();
-        let dropped = connection.go_away(last_stream, ErrorCode::NoError, &debug);
+        let dropped = connection.go_away(last_stream, ErrorCode::NO_ERROR, &debug);
         self.drop_held(&Outcome::Dropped, |held| dropped.contains(&held.push.stream));
     }
 

@@ -1,10 +1,9 @@
 //! RFC 9113 by section: what a peer may not do, and how the connection answers.
 
-use bytes::{BufMut as _, BytesMut};
+use reveille_http2::ErrorCode;
+use reveille_http2::frame::{self, HEAD_BYTES, Head, PREFACE, flag, kind, setting, u32_of};
 
 use super::connection::{Connection, Event, Limits, Request};
-use super::fault::ErrorCode;
-use super::frame::{self, HEAD_BYTES, Head, PREFACE, flag, kind, setting, u32_of};
 
 /// A peer that writes frames by hand and reads the answers.
 struct Peer {
@@ -46,9 +45,9 @@ impl Peer {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         frame::put_head(&mut bytes, payload.len(), kind, flags, stream);
-        bytes.put_slice(payload);
+        bytes.extend_from_slice(payload);
         self.bytes(&bytes);
     }
 
@@ -60,11 +59,13 @@ impl Peer {
 
     fn written(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
-        let mut out = self.connection.out.split().freeze();
-        while let Some(head) = Head::read(&out) {
-            let frame = out.split_to(HEAD_BYTES + head.length);
+        let out = std::mem::take(&mut self.connection.out);
+        let mut rest = &out[..];
+        while let Some(head) = Head::read(rest) {
+            let (frame, tail) = rest.split_at(HEAD_BYTES + head.length);
             let payload = frame[HEAD_BYTES..].to_vec();
             frames.push(Frame { kind: head.kind, flags: head.flags, stream: head.stream, payload });
+            rest = tail;
         }
         frames
     }
@@ -115,14 +116,14 @@ fn section_3_4_the_preface_and_the_first_settings() {
     for wrong in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX"] {
         let mut peer = Peer::fresh(1);
         peer.bytes(wrong);
-        assert_eq!(peer.connection_error(), Some(ErrorCode::ProtocolError as u32));
+        assert_eq!(peer.connection_error(), Some(ErrorCode::PROTOCOL_ERROR.0));
     }
     let mut peer = Peer::fresh(1);
     for byte in PREFACE {
         peer.bytes(&[*byte]);
     }
     peer.send(kind::PING, 0, 0, &[0; 8]);
-    assert_eq!(peer.connection_error(), Some(ErrorCode::ProtocolError as u32), "PING before SETTINGS");
+    assert_eq!(peer.connection_error(), Some(ErrorCode::PROTOCOL_ERROR.0), "PING before SETTINGS");
 }
 
 #[test]
@@ -136,16 +137,16 @@ fn our_first_frame_is_settings_with_the_cap() {
 #[test]
 fn violations_that_end_the_connection() {
     let cases: [Case; 34] = [
-        ("4.2 frame too large", |p| p.send(kind::DATA, 0, 1, &[0; 16_385]), ErrorCode::FrameSizeError),
-        ("4.3 block that cannot be decoded", |p| p.send(kind::HEADERS, 4, 1, &[0x80]), ErrorCode::CompressionError),
-        ("5.1 DATA on an idle stream", |p| p.send(kind::DATA, 0, 1, b"x"), ErrorCode::ProtocolError),
+        ("4.2 frame too large", |p| p.send(kind::DATA, 0, 1, &[0; 16_385]), ErrorCode::FRAME_SIZE_ERROR),
+        ("4.3 block that cannot be decoded", |p| p.send(kind::HEADERS, 4, 1, &[0x80]), ErrorCode::COMPRESSION_ERROR),
+        ("5.1 DATA on an idle stream", |p| p.send(kind::DATA, 0, 1, b"x"), ErrorCode::PROTOCOL_ERROR),
         (
             "5.1 WINDOW_UPDATE on an idle stream",
             |p| p.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
-        ("5.1 RST_STREAM on an idle stream", |p| p.send(kind::RST_STREAM, 0, 1, &[0; 4]), ErrorCode::ProtocolError),
-        ("5.1.1 even stream", |p| p.request(2, true), ErrorCode::ProtocolError),
+        ("5.1 RST_STREAM on an idle stream", |p| p.send(kind::RST_STREAM, 0, 1, &[0; 4]), ErrorCode::PROTOCOL_ERROR),
+        ("5.1.1 even stream", |p| p.request(2, true), ErrorCode::PROTOCOL_ERROR),
         (
             "5.1 HEADERS on a closed stream",
             |p| {
@@ -153,7 +154,7 @@ fn violations_that_end_the_connection() {
                 p.connection.respond(3, 200, &[], b"");
                 p.request(3, true);
             },
-            ErrorCode::StreamClosed,
+            ErrorCode::STREAM_CLOSED,
         ),
         (
             "5.1.1 a lower stream",
@@ -161,7 +162,7 @@ fn violations_that_end_the_connection() {
                 p.request(3, true);
                 p.request(1, true);
             },
-            ErrorCode::StreamClosed,
+            ErrorCode::STREAM_CLOSED,
         ),
         (
             "5.1 DATA on a closed stream",
@@ -170,53 +171,53 @@ fn violations_that_end_the_connection() {
                 p.connection.respond(1, 200, &[], b"");
                 p.send(kind::DATA, 0, 1, b"x");
             },
-            ErrorCode::StreamClosed,
+            ErrorCode::STREAM_CLOSED,
         ),
-        ("6.1 DATA on stream 0", |p| p.send(kind::DATA, 0, 0, b"x"), ErrorCode::ProtocolError),
-        ("6.1 too much padding", |p| p.send(kind::DATA, flag::PADDED, 1, &[9, 0]), ErrorCode::ProtocolError),
-        ("6.2 HEADERS on stream 0", |p| p.request(0, true), ErrorCode::ProtocolError),
-        ("6.2 priority cut short", |p| p.send(kind::HEADERS, 0x24, 1, &[0; 4]), ErrorCode::FrameSizeError),
-        ("6.3 PRIORITY on stream 0", |p| p.send(kind::PRIORITY, 0, 0, &[0; 5]), ErrorCode::ProtocolError),
-        ("6.4 RST_STREAM of three octets", |p| p.send(kind::RST_STREAM, 0, 1, &[0; 3]), ErrorCode::FrameSizeError),
-        ("6.4 RST_STREAM on stream 0", |p| p.send(kind::RST_STREAM, 0, 0, &[0; 4]), ErrorCode::ProtocolError),
-        ("6.5 SETTINGS on a stream", |p| p.send(kind::SETTINGS, 0, 1, &[]), ErrorCode::ProtocolError),
-        ("6.5 SETTINGS of five octets", |p| p.send(kind::SETTINGS, 0, 0, &[0; 5]), ErrorCode::FrameSizeError),
-        ("6.5 ACK with a payload", |p| p.send(kind::SETTINGS, flag::ACK, 0, &[0; 6]), ErrorCode::FrameSizeError),
-        ("6.5.2 ENABLE_PUSH of 2", |p| p.send(kind::SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]), ErrorCode::ProtocolError),
+        ("6.1 DATA on stream 0", |p| p.send(kind::DATA, 0, 0, b"x"), ErrorCode::PROTOCOL_ERROR),
+        ("6.1 too much padding", |p| p.send(kind::DATA, flag::PADDED, 1, &[9, 0]), ErrorCode::PROTOCOL_ERROR),
+        ("6.2 HEADERS on stream 0", |p| p.request(0, true), ErrorCode::PROTOCOL_ERROR),
+        ("6.2 priority cut short", |p| p.send(kind::HEADERS, 0x24, 1, &[0; 4]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.3 PRIORITY on stream 0", |p| p.send(kind::PRIORITY, 0, 0, &[0; 5]), ErrorCode::PROTOCOL_ERROR),
+        ("6.4 RST_STREAM of three octets", |p| p.send(kind::RST_STREAM, 0, 1, &[0; 3]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.4 RST_STREAM on stream 0", |p| p.send(kind::RST_STREAM, 0, 0, &[0; 4]), ErrorCode::PROTOCOL_ERROR),
+        ("6.5 SETTINGS on a stream", |p| p.send(kind::SETTINGS, 0, 1, &[]), ErrorCode::PROTOCOL_ERROR),
+        ("6.5 SETTINGS of five octets", |p| p.send(kind::SETTINGS, 0, 0, &[0; 5]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.5 ACK with a payload", |p| p.send(kind::SETTINGS, flag::ACK, 0, &[0; 6]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.5.2 ENABLE_PUSH of 2", |p| p.send(kind::SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]), ErrorCode::PROTOCOL_ERROR),
         (
             "6.5.2 window above 2^31-1",
             |p| p.send(kind::SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]),
-            ErrorCode::FlowControlError,
+            ErrorCode::FLOW_CONTROL_ERROR,
         ),
         (
             "6.5.2 frames below 16384",
             |p| p.send(kind::SETTINGS, 0, 0, &[0, 5, 0, 0, 0x3f, 0xff]),
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
-        ("6.6 PUSH_PROMISE", |p| p.send(kind::PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]), ErrorCode::ProtocolError),
-        ("6.7 PING on a stream", |p| p.send(kind::PING, 0, 1, &[0; 8]), ErrorCode::ProtocolError),
-        ("6.7 PING of six octets", |p| p.send(kind::PING, 0, 0, &[0; 6]), ErrorCode::FrameSizeError),
-        ("6.8 GOAWAY on a stream", |p| p.send(kind::GOAWAY, 0, 1, &[0; 8]), ErrorCode::ProtocolError),
-        ("6.8 GOAWAY of four octets", |p| p.send(kind::GOAWAY, 0, 0, &[0; 4]), ErrorCode::FrameSizeError),
-        ("6.9 WINDOW_UPDATE by nothing", |p| p.send(kind::WINDOW_UPDATE, 0, 0, &[0; 4]), ErrorCode::ProtocolError),
+        ("6.6 PUSH_PROMISE", |p| p.send(kind::PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]), ErrorCode::PROTOCOL_ERROR),
+        ("6.7 PING on a stream", |p| p.send(kind::PING, 0, 1, &[0; 8]), ErrorCode::PROTOCOL_ERROR),
+        ("6.7 PING of six octets", |p| p.send(kind::PING, 0, 0, &[0; 6]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.8 GOAWAY on a stream", |p| p.send(kind::GOAWAY, 0, 1, &[0; 8]), ErrorCode::PROTOCOL_ERROR),
+        ("6.8 GOAWAY of four octets", |p| p.send(kind::GOAWAY, 0, 0, &[0; 4]), ErrorCode::FRAME_SIZE_ERROR),
+        ("6.9 WINDOW_UPDATE by nothing", |p| p.send(kind::WINDOW_UPDATE, 0, 0, &[0; 4]), ErrorCode::PROTOCOL_ERROR),
         (
             "6.9 WINDOW_UPDATE of three octets",
             |p| p.send(kind::WINDOW_UPDATE, 0, 0, &[0; 3]),
-            ErrorCode::FrameSizeError,
+            ErrorCode::FRAME_SIZE_ERROR,
         ),
         (
             "6.9.1 window above 2^31-1",
             |p| p.send(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]),
-            ErrorCode::FlowControlError,
+            ErrorCode::FLOW_CONTROL_ERROR,
         ),
-        ("6.10 CONTINUATION alone", |p| p.send(kind::CONTINUATION, 4, 1, POST), ErrorCode::ProtocolError),
+        ("6.10 CONTINUATION alone", |p| p.send(kind::CONTINUATION, 4, 1, POST), ErrorCode::PROTOCOL_ERROR),
         (
             "6.10 interrupted block",
             |p| {
                 p.send(kind::HEADERS, 0, 1, POST);
                 p.send(kind::PING, 0, 0, &[0; 8]);
             },
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
         (
             "6.10 block continued on another stream",
@@ -224,7 +225,7 @@ fn violations_that_end_the_connection() {
                 p.send(kind::HEADERS, 0, 1, POST);
                 p.send(kind::CONTINUATION, 4, 3, &[]);
             },
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
         (
             "10.5.1 endless block",
@@ -232,13 +233,13 @@ fn violations_that_end_the_connection() {
                 p.send(kind::HEADERS, 0, 1, POST);
                 (0..40).for_each(|_| p.send(kind::CONTINUATION, 0, 1, &[]));
             },
-            ErrorCode::EnhanceYourCalm,
+            ErrorCode::ENHANCE_YOUR_CALM,
         ),
     ];
     for (what, violate, code) in cases {
         let mut peer = Peer::new(10);
         violate(&mut peer);
-        assert_eq!(peer.connection_error(), Some(code as u32), "{what}");
+        assert_eq!(peer.connection_error(), Some(code.0), "{what}");
         peer.bytes(&[0; 50]);
         assert!(peer.connection.input.is_empty(), "{what}: nothing is read afterwards");
     }
@@ -247,29 +248,29 @@ fn violations_that_end_the_connection() {
 #[test]
 fn violations_that_end_one_stream_only() {
     let cases: [Case; 8] = [
-        ("6.3 PRIORITY of four octets", |p| p.send(kind::PRIORITY, 0, 1, &[0; 4]), ErrorCode::FrameSizeError),
+        ("6.3 PRIORITY of four octets", |p| p.send(kind::PRIORITY, 0, 1, &[0; 4]), ErrorCode::FRAME_SIZE_ERROR),
         (
             "5.1 DATA after the end",
             |p| {
                 p.request(1, true);
                 p.send(kind::DATA, 0, 1, b"x");
             },
-            ErrorCode::StreamClosed,
+            ErrorCode::STREAM_CLOSED,
         ),
-        ("8.1.1 malformed request", |p| p.send(kind::HEADERS, 5, 1, &[0x83, 0x87]), ErrorCode::ProtocolError),
+        ("8.1.1 malformed request", |p| p.send(kind::HEADERS, 5, 1, &[0x83, 0x87]), ErrorCode::PROTOCOL_ERROR),
         (
             "8.1 trailers that do not end the stream",
             |p| {
                 p.request(1, false);
                 p.send(kind::HEADERS, 4, 1, &[]);
             },
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
         (
             "8.1.1 content-length above the body",
             // content-length: 5
             |p| p.send(kind::HEADERS, 5, 1, &[POST, &[0x0f, 0x0d, 0x01, b'5']].concat()),
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
         (
             "6.9 WINDOW_UPDATE by nothing",
@@ -277,7 +278,7 @@ fn violations_that_end_one_stream_only() {
                 p.request(1, false);
                 p.send(kind::WINDOW_UPDATE, 0, 1, &[0; 4]);
             },
-            ErrorCode::ProtocolError,
+            ErrorCode::PROTOCOL_ERROR,
         ),
         (
             "6.9.1 window above 2^31-1",
@@ -285,7 +286,7 @@ fn violations_that_end_one_stream_only() {
                 p.request(1, false);
                 p.send(kind::WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]);
             },
-            ErrorCode::FlowControlError,
+            ErrorCode::FLOW_CONTROL_ERROR,
         ),
         (
             "10.5 a body without end",
@@ -293,13 +294,13 @@ fn violations_that_end_one_stream_only() {
                 p.request(1, false);
                 (0..80).for_each(|_| p.send(kind::DATA, 0, 1, &[0; 16_384]));
             },
-            ErrorCode::EnhanceYourCalm,
+            ErrorCode::ENHANCE_YOUR_CALM,
         ),
     ];
     for (what, violate, code) in cases {
         let mut peer = Peer::new(10);
         violate(&mut peer);
-        assert_eq!(peer.stream_error(1), Some(code as u32), "{what}");
+        assert_eq!(peer.stream_error(1), Some(code.0), "{what}");
         peer.request(101, true);
         assert_eq!(peer.requests().last().map(|request| request.stream), Some(101), "{what}: the connection goes on");
     }
@@ -310,7 +311,7 @@ fn section_5_1_2_streams_above_the_cap_are_refused_and_the_cap_moves_live() {
     let mut peer = Peer::new(1);
     peer.request(1, false);
     peer.request(3, true);
-    assert_eq!(peer.stream_error(3), Some(ErrorCode::RefusedStream as u32));
+    assert_eq!(peer.stream_error(3), Some(ErrorCode::REFUSED_STREAM.0));
     // The rest of a refused request is no fault.
     peer.send(kind::DATA, flag::END_STREAM, 3, b"late");
     peer.connection.cap_streams(3);
@@ -326,7 +327,7 @@ fn section_5_1_2_streams_above_the_cap_are_refused_and_the_cap_moves_live() {
     peer.send(kind::SETTINGS, flag::ACK, 0, &[]);
     peer.connection.respond(9, 200, &[], b"");
     peer.request(11, true);
-    assert_eq!(peer.stream_error(11), Some(ErrorCode::RefusedStream as u32), "acknowledged, it counts");
+    assert_eq!(peer.stream_error(11), Some(ErrorCode::REFUSED_STREAM.0), "acknowledged, it counts");
     let streams: Vec<u32> = peer.requests().iter().map(|request| request.stream).collect();
     assert_eq!(streams, [5, 7, 9]);
 }
@@ -426,7 +427,7 @@ fn section_6_8_goaway_drops_what_is_above_and_waits_for_what_is_below() {
     peer.request(1, true);
     peer.request(3, true);
     peer.request(5, true);
-    assert_eq!(peer.connection.go_away(1, ErrorCode::NoError, b"{}"), [3, 5]);
+    assert_eq!(peer.connection.go_away(1, ErrorCode::NO_ERROR, b"{}"), [3, 5]);
     let frame = peer.written().pop().unwrap();
     assert_eq!((frame.kind, frame.payload.as_slice()), (kind::GOAWAY, &b"\0\0\0\x01\0\0\0\0{}"[..]));
     peer.request(7, false);
@@ -459,7 +460,7 @@ fn section_10_5_a_flood_is_told_to_calm_down() {
         for n in 0..20_001 {
             flood(&mut peer, n);
         }
-        assert_eq!(peer.connection_error(), Some(ErrorCode::EnhanceYourCalm as u32), "{what}");
+        assert_eq!(peer.connection_error(), Some(ErrorCode::ENHANCE_YOUR_CALM.0), "{what}");
     }
 }
 
@@ -496,7 +497,7 @@ fn whatever_the_bytes_nothing_panics() {
                 }
             }
             if next().is_multiple_of(50) {
-                peer.connection.go_away(next() % 9, ErrorCode::NoError, b"");
+                peer.connection.go_away(next() % 9, ErrorCode::NO_ERROR, b"");
             }
         }
         peer.written();

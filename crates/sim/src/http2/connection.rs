@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::mem;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use reveille_http2::frame::{self, FRAME_BYTES_USUAL, HEAD_BYTES, Head, PREFACE, WINDOW_USUAL, flag, kind, setting};
+use reveille_http2::{ErrorCode, Fault, hpack};
 
-use super::fault::{ErrorCode, Fault};
-use super::frame::{self, HEAD_BYTES, Head, PREFACE, flag, kind, setting};
-use super::headers::Headers;
-use super::hpack;
+use super::Headers;
 use super::streams::Streams;
 
 /// A whole request.
@@ -47,7 +46,7 @@ pub(crate) struct Connection {
     /// Bytes from the peer that are not yet a whole frame.
     pub(super) input: BytesMut,
     /// Bytes for the peer.
-    pub(super) out: BytesMut,
+    pub(super) out: Vec<u8>,
     pub(super) events: VecDeque<Event>,
     pub(super) phase: Phase,
     pub(super) decoder: hpack::Decoder,
@@ -105,14 +104,14 @@ pub(super) struct PeerSettings {
 impl Connection {
     /// A connection that has just been accepted. Its own SETTINGS are the first bytes to write.
     pub(crate) fn new(limits: Limits) -> Self {
-        let mut out = BytesMut::with_capacity(4096);
+        let mut out = Vec::with_capacity(4096);
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, limits.streams_max),
             (setting::MAX_HEADER_LIST_SIZE, HEADER_LIST_BYTES_MAX as u32),
         ];
         frame::put_settings(&mut out, &settings);
         // §6.9.2: only WINDOW_UPDATE can widen the connection's window.
-        frame::put_window_update(&mut out, 0, (CONNECTION_WINDOW - DEFAULT_WINDOW) as u32);
+        frame::put_window_update(&mut out, 0, (CONNECTION_WINDOW - WINDOW_USUAL) as u32);
         Self {
             limits,
             input: BytesMut::new(),
@@ -124,8 +123,8 @@ impl Connection {
             streams: Streams::default(),
             caps: Caps { acknowledged: limits.streams_max, under_way: VecDeque::from([limits.streams_max]) },
             receive_window: CONNECTION_WINDOW,
-            send_window: DEFAULT_WINDOW,
-            peer: PeerSettings { initial_window: DEFAULT_WINDOW, frame_bytes_max: FRAME_BYTES_MAX },
+            send_window: WINDOW_USUAL,
+            peer: PeerSettings { initial_window: WINDOW_USUAL, frame_bytes_max: FRAME_BYTES_USUAL },
             last_stream: None,
             idle_frames: 0,
         }
@@ -139,7 +138,7 @@ impl Connection {
                 Ok(0) => break,
                 Ok(read) => input.advance(read),
                 Err(Fault::Connection(code, why)) => self.fail(code, why),
-                Err(Fault::Stream(..)) => break,
+                Err(Fault::Stream(..) | Fault::Malformed(..)) => break,
             }
         }
         if self.phase == Phase::Ending {
@@ -181,8 +180,7 @@ impl Connection {
             hpack::put_field(&mut self.out, name, value);
         }
         // Our answers have a few short fields: far below the smallest SETTINGS_MAX_FRAME_SIZE.
-        let length = (self.out.len() - at - HEAD_BYTES) as u32;
-        self.out[at..at + 3].copy_from_slice(&length.to_be_bytes()[1..]);
+        frame::close_head(&mut self.out, at);
         if body.is_empty() {
             self.streams.close(stream);
         } else {
@@ -237,19 +235,23 @@ impl Connection {
             return Ok(PREFACE.len());
         }
         let Some(head) = Head::read(input) else { return Ok(0) };
-        if head.length > FRAME_BYTES_MAX {
+        if head.length > FRAME_BYTES_USUAL {
             return Err(Fault::size("a frame above SETTINGS_MAX_FRAME_SIZE"));
         }
         let Some(payload) = input.get(HEAD_BYTES..HEAD_BYTES + head.length) else { return Ok(0) };
         match self.frame(head, payload) {
             Ok(()) => {}
-            Err(Fault::Stream(stream, code)) => {
-                self.count_idle_frame()?;
-                self.reset(stream, code);
-            }
-            Err(fault) => return Err(fault),
+            Err(Fault::Stream(stream, code, _)) => self.punish(stream, code)?,
+            Err(Fault::Malformed(stream, _)) => self.punish(stream, ErrorCode::PROTOCOL_ERROR)?,
+            Err(fault @ Fault::Connection(..)) => return Err(fault),
         }
         Ok(HEAD_BYTES + head.length)
+    }
+
+    fn punish(&mut self, stream: u32, code: ErrorCode) -> Result<(), Fault> {
+        self.count_idle_frame()?;
+        self.reset(stream, code);
+        Ok(())
     }
 
     /// Writes as much of an answer's body as the windows allow.
@@ -283,11 +285,7 @@ impl Connection {
     }
 }
 
-/// RFC 9113 §6.9.2: the window of a new stream, and of a connection before WINDOW_UPDATE.
-pub(super) const DEFAULT_WINDOW: i64 = 65_535;
 /// Credit only: bodies are taken from the socket at once and cut to what is kept.
 pub(super) const CONNECTION_WINDOW: i64 = 8 << 20;
-/// RFC 9113 §6.5.2: SETTINGS_MAX_FRAME_SIZE stays at its default.
-const FRAME_BYTES_MAX: usize = 16_384;
 pub(super) const HEADER_LIST_BYTES_MAX: usize = 16 << 10;
 const IDLE_FRAMES_FORGIVEN: u32 = 100;

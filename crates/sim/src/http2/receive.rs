@@ -2,12 +2,12 @@
 
 use std::mem;
 
-use super::connection::{
-    Block, CONNECTION_WINDOW, Connection, DEFAULT_WINDOW, Event, HEADER_LIST_BYTES_MAX, Phase, Request,
-};
-use super::fault::{ErrorCode, Fault};
-use super::frame::{self, Head, flag, kind, setting};
-use super::headers::Headers;
+use reveille_http2::frame::{self, Head, WINDOW_MAX, WINDOW_USUAL, flag, kind, setting};
+use reveille_http2::hpack::Size;
+use reveille_http2::{ErrorCode, Fault};
+
+use super::Headers;
+use super::connection::{Block, CONNECTION_WINDOW, Connection, Event, HEADER_LIST_BYTES_MAX, Phase, Request};
 use super::stream::{Malformed, Stream, check_request, check_trailers};
 use super::streams::State;
 
@@ -36,7 +36,7 @@ impl Connection {
                     (0, _) => Err(Fault::protocol("PRIORITY on stream 0")),
                     (_, 5) => Ok(()),
                     // §6.3
-                    (stream, _) => Err(Fault::Stream(stream, ErrorCode::FrameSizeError)),
+                    (stream, _) => Err(Fault::Stream(stream, ErrorCode::FRAME_SIZE_ERROR, "PRIORITY")),
                 }
             }
             kind::RST_STREAM => self.reset_received(head, payload),
@@ -68,7 +68,7 @@ impl Connection {
         let size = payload.len() as i64;
         self.receive_window -= size;
         if self.receive_window < 0 {
-            return Err(Fault::Connection(ErrorCode::FlowControlError, "more DATA than the window allows"));
+            return Err(Fault::Connection(ErrorCode::FLOW_CONTROL_ERROR, "more DATA than the window allows"));
         }
         if self.receive_window < CONNECTION_WINDOW / 2 {
             frame::put_window_update(&mut self.out, 0, (CONNECTION_WINDOW - self.receive_window) as u32);
@@ -82,30 +82,31 @@ impl Connection {
             State::Open => {}
             State::Idle => return Err(Fault::protocol("DATA on an idle stream")),
             State::Reset => return self.count_idle_frame(),
-            State::Closed => return Err(Fault::Connection(ErrorCode::StreamClosed, "DATA on a closed stream")),
+            State::Closed => return Err(Fault::Connection(ErrorCode::STREAM_CLOSED, "DATA on a closed stream")),
         }
         let Some(stream) = self.streams.at(head.stream) else { return Ok(()) };
         if stream.remote_closed {
             // §5.1, half-closed (remote).
             self.events.push_back(Event::Cancelled(head.stream));
-            return Err(Fault::Stream(head.stream, ErrorCode::StreamClosed));
+            return Err(Fault::Stream(head.stream, ErrorCode::STREAM_CLOSED, "DATA after END_STREAM"));
         }
         stream.receive_window -= size;
         if stream.receive_window < 0 {
-            return Err(Fault::Stream(head.stream, ErrorCode::FlowControlError));
+            let what = "more DATA than the stream's window allows";
+            return Err(Fault::Stream(head.stream, ErrorCode::FLOW_CONTROL_ERROR, what));
         }
         stream.body_bytes += content.len();
         if stream.body_bytes > BODY_BYTES_MAX {
-            return Err(Fault::Stream(head.stream, ErrorCode::EnhanceYourCalm));
+            return Err(Fault::Stream(head.stream, ErrorCode::ENHANCE_YOUR_CALM, "a body without end"));
         }
         let room = self.limits.body_bytes_kept.saturating_sub(stream.body.len());
         stream.body.extend_from_slice(&content[..content.len().min(room)]);
         if head.has(flag::END_STREAM) {
             return self.request_complete(head.stream);
         }
-        if stream.receive_window < DEFAULT_WINDOW / 2 {
-            frame::put_window_update(&mut self.out, head.stream, (DEFAULT_WINDOW - stream.receive_window) as u32);
-            stream.receive_window = DEFAULT_WINDOW;
+        if stream.receive_window < WINDOW_USUAL / 2 {
+            frame::put_window_update(&mut self.out, head.stream, (WINDOW_USUAL - stream.receive_window) as u32);
+            stream.receive_window = WINDOW_USUAL;
         }
         Ok(())
     }
@@ -138,7 +139,7 @@ impl Connection {
         block.frames += 1;
         // §10.5.1: an endless header block would never reach the limit on its decoded size.
         if block.bytes.len() > BLOCK_BYTES_MAX || block.frames > BLOCK_FRAMES_MAX {
-            return Err(Fault::Connection(ErrorCode::EnhanceYourCalm, "an endless header block"));
+            return Err(Fault::Connection(ErrorCode::ENHANCE_YOUR_CALM, "an endless header block"));
         }
         if head.has(flag::END_HEADERS) {
             return self.block_complete(block.stream, block.end_stream, &block.bytes);
@@ -149,20 +150,21 @@ impl Connection {
 
     fn block_complete(&mut self, id: u32, end_stream: bool, block: &[u8]) -> Result<(), Fault> {
         // §4.3: the block is decoded whatever becomes of the stream, or the tables would diverge.
-        let headers = self
+        let mut headers = Headers::new();
+        let size = self
             .decoder
-            .decode(block, HEADER_LIST_BYTES_MAX)
-            .map_err(|_| Fault::Connection(ErrorCode::CompressionError, "the header block cannot be decoded"))?;
+            .decode(block, HEADER_LIST_BYTES_MAX, |name, value| headers.push(name, value))
+            .map_err(|_| Fault::compression("the header block cannot be decoded"))?;
         match self.streams.state(id) {
-            State::Idle => self.open(id, end_stream, headers),
+            State::Idle => self.open(id, end_stream, headers, size),
             State::Open => self.trailers(id, end_stream, &headers),
             State::Reset => self.count_idle_frame(),
             // §5.1.1 and §5.1: numbers only rise, and nothing follows END_STREAM.
-            State::Closed => Err(Fault::Connection(ErrorCode::StreamClosed, "HEADERS on a closed stream")),
+            State::Closed => Err(Fault::Connection(ErrorCode::STREAM_CLOSED, "HEADERS on a closed stream")),
         }
     }
 
-    fn open(&mut self, id: u32, end_stream: bool, headers: Headers) -> Result<(), Fault> {
+    fn open(&mut self, id: u32, end_stream: bool, headers: Headers, size: Size) -> Result<(), Fault> {
         self.streams.use_up(id);
         if self.last_stream.is_some_and(|last| id > last) {
             // §6.8: ignored, which is what lets the peer repeat it elsewhere.
@@ -171,17 +173,16 @@ impl Connection {
         }
         if self.streams.count() >= self.caps.in_force() as usize {
             // §5.1.2, §8.7: not processed, safe to repeat.
-            return Err(Fault::Stream(id, ErrorCode::RefusedStream));
+            return Err(Fault::Stream(id, ErrorCode::REFUSED_STREAM, "more streams than SETTINGS allow"));
         }
-        if headers.overflowed {
+        if size == Size::Beyond {
             self.streams.open(id, Stream::new(Headers::default(), None, 0, self.peer.initial_window));
             self.respond(id, 431, &[], b"");
             // §8.1: an answer before the end of the request is followed by RST_STREAM with NO_ERROR.
-            return if end_stream { Ok(()) } else { Err(Fault::Stream(id, ErrorCode::NoError)) };
+            return if end_stream { Ok(()) } else { Err(Fault::Stream(id, ErrorCode::NO_ERROR, "it is answered")) };
         }
-        let content_length =
-            check_request(&headers).map_err(|Malformed| Fault::Stream(id, ErrorCode::ProtocolError))?;
-        self.streams.open(id, Stream::new(headers, content_length, DEFAULT_WINDOW, self.peer.initial_window));
+        let content_length = check_request(&headers).map_err(|Malformed| Fault::Malformed(id, "a header section"))?;
+        self.streams.open(id, Stream::new(headers, content_length, WINDOW_USUAL, self.peer.initial_window));
         if end_stream { self.request_complete(id) } else { Ok(()) }
     }
 
@@ -189,11 +190,11 @@ impl Connection {
         let Some(stream) = self.streams.at(id) else { return Ok(()) };
         if stream.remote_closed {
             self.events.push_back(Event::Cancelled(id));
-            return Err(Fault::Stream(id, ErrorCode::StreamClosed));
+            return Err(Fault::Stream(id, ErrorCode::STREAM_CLOSED, "HEADERS after END_STREAM"));
         }
         // §8.1: a second header section is the trailers, and the last thing of a request.
         if !end_stream || check_trailers(headers).is_err() {
-            return Err(Fault::Stream(id, ErrorCode::ProtocolError));
+            return Err(Fault::Malformed(id, "trailers"));
         }
         self.request_complete(id)
     }
@@ -202,7 +203,7 @@ impl Connection {
         let Some(stream) = self.streams.at(id) else { return Ok(()) };
         // §8.1.1: content-length must be true.
         if stream.content_length.is_some_and(|length| length != stream.body_bytes) {
-            return Err(Fault::Stream(id, ErrorCode::ProtocolError));
+            return Err(Fault::Malformed(id, "a body of another length than its content-length"));
         }
         stream.remote_closed = true;
         self.events.push_back(Event::Request(Request {
@@ -271,14 +272,14 @@ impl Connection {
     /// RFC 9113 §6.9.2: a changed initial window moves the window of every open stream.
     fn peer_window(&mut self, value: u32) -> Result<(), Fault> {
         if i64::from(value) > WINDOW_MAX {
-            return Err(Fault::Connection(ErrorCode::FlowControlError, "SETTINGS_INITIAL_WINDOW_SIZE"));
+            return Err(Fault::Connection(ErrorCode::FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE"));
         }
         let change = i64::from(value) - self.peer.initial_window;
         self.peer.initial_window = i64::from(value);
         for (_, stream) in self.streams.each() {
             stream.send_window += change;
             if stream.send_window > WINDOW_MAX {
-                return Err(Fault::Connection(ErrorCode::FlowControlError, "a stream's window is too large"));
+                return Err(Fault::Connection(ErrorCode::FLOW_CONTROL_ERROR, "a stream's window is too large"));
             }
         }
         Ok(())
@@ -310,7 +311,7 @@ impl Connection {
             }
             self.send_window += i64::from(increment);
             if self.send_window > WINDOW_MAX {
-                return Err(Fault::Connection(ErrorCode::FlowControlError, "the connection's window is too large"));
+                return Err(Fault::Connection(ErrorCode::FLOW_CONTROL_ERROR, "the connection's window is too large"));
             }
             self.send_all_unsent();
             return Ok(());
@@ -324,8 +325,8 @@ impl Connection {
         let Some(stream) = self.streams.at(head.stream) else { return Ok(()) };
         stream.send_window += i64::from(increment);
         let code = match (increment, stream.send_window) {
-            (0, _) => ErrorCode::ProtocolError,
-            (_, window) if window > WINDOW_MAX => ErrorCode::FlowControlError,
+            (0, _) => ErrorCode::PROTOCOL_ERROR,
+            (_, window) if window > WINDOW_MAX => ErrorCode::FLOW_CONTROL_ERROR,
             _ => {
                 self.send_unsent(head.stream);
                 return Ok(());
@@ -334,21 +335,19 @@ impl Connection {
         if stream.remote_closed {
             self.events.push_back(Event::Cancelled(head.stream));
         }
-        Err(Fault::Stream(head.stream, code))
+        Err(Fault::Stream(head.stream, code, "WINDOW_UPDATE"))
     }
 
     /// RFC 9113 §10.5: a peer that only keeps us busy is sent away.
     pub(super) fn count_idle_frame(&mut self) -> Result<(), Fault> {
         self.idle_frames += 1;
         if self.idle_frames > IDLE_FRAMES_MAX {
-            return Err(Fault::Connection(ErrorCode::EnhanceYourCalm, "too many frames that ask for nothing"));
+            return Err(Fault::Connection(ErrorCode::ENHANCE_YOUR_CALM, "too many frames that ask for nothing"));
         }
         Ok(())
     }
 }
 
-/// RFC 9113 §6.9.1.
-const WINDOW_MAX: i64 = 0x7fff_ffff;
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 const BLOCK_FRAMES_MAX: u32 = 32;
 const BODY_BYTES_MAX: usize = 1 << 20;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
 
@@ -69,7 +69,7 @@ where
         while !connection.out.is_empty() {
             match ready!(Pin::new(&mut *transport).poll_write(cx, &connection.out)) {
                 Ok(0) | Err(_) => return Poll::Ready(Ending::PeerGone),
-                Ok(written) => connection.out.advance(written),
+                Ok(written) => drop(connection.out.drain(..written)),
             }
         }
         if ready!(Pin::new(&mut *transport).poll_flush(cx)).is_err() {

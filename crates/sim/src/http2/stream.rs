@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::headers::Headers;
+use super::Headers;
 
 /// RFC 9113 §5.1: a stream on which a request arrives and one answer leaves.
 #[derive(Debug)]
@@ -116,14 +116,7 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(&str, &str)]) -> Headers {
-        let mut headers = Headers::default();
-        for (name, value) in fields {
-            headers.buffer().extend_from_slice(name.as_bytes());
-            let name_end = headers.buffer().len();
-            headers.buffer().extend_from_slice(value.as_bytes());
-            headers.close_field(name_end, usize::MAX);
-        }
-        headers
+        fields.iter().copied().collect()
     }
 
     const GOOD: [(&str, &str); 3] = [(":method", "POST"), (":scheme", "https"), (":path", "/x")];

@@ -93,7 +93,7 @@ const RESETS_REMEMBERED: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::headers::Headers;
+    use super::super::Headers;
     use super::*;
 
     #[test]
