@@ -19,6 +19,8 @@ pub(crate) struct Line<T> {
     buffer: Box<[u8]>,
     /// It is to be closed once nothing is under way.
     closing: Closing,
+    /// It takes no more bytes, and may still give some.
+    is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +35,7 @@ impl<T> Line<T> {
     pub(crate) fn new(transport: Transport) -> Self {
         let options = Options { wanted: &WANTED, body_bytes_max: BODY_BYTES_MAX, window: WINDOW };
         let buffer = vec![0; READ_BYTES].into();
-        Self { client: Client::new(options), transport, left: 0, buffer, closing: Closing::No }
+        Self { client: Client::new(options), transport, left: 0, buffer, closing: Closing::No, is_broken: false }
     }
 
     /// Says goodbye, and ends once nothing is under way.
@@ -65,8 +67,18 @@ impl<T> Line<T> {
         if self.closing == Closing::Asked {
             self.closing = Closing::Seen;
         }
+        if self.is_broken {
+            return self.hear_out(cx);
+        }
         loop {
-            let written = self.write(cx)?;
+            let written = match self.write(cx) {
+                Ok(written) => written,
+                Err(fault) => {
+                    self.is_broken = true;
+                    self.client.take_no_more(fault.to_string());
+                    return self.hear_out(cx);
+                }
+            };
             let ends = self.client.is_over() || (self.closing == Closing::Seen && self.client.under_way() == 0);
             if ends {
                 ready!(written);
@@ -84,6 +96,22 @@ impl<T> Line<T> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Nothing can be written any more. What the peer said before that is still there to be read: answers without which
+    /// their pushes would be sent twice, and the GOAWAY that says why. Its end comes behind it.
+    fn hear_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&'static str>> {
+        while !self.client.is_over() && !self.client.is_choked() {
+            // Nobody need look at what is never written.
+            self.left = self.client.output().len();
+            let mut read = ReadBuf::new(&mut self.buffer);
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                break;
+            }
+            self.client.receive(read.filled());
+        }
+        Poll::Ready(Ok(CLOSED))
     }
 
     /// Writes all that waits. Pending while some of it does.
@@ -120,3 +148,77 @@ const WINDOW: u32 = 1 << 20;
 const READ_BYTES: usize = 16 * 1024;
 const CLOSED: &str = "the provider closed it";
 const CLOSED_HERE: &str = "it was closed here";
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use reveille_http2::frame::{self, flag, kind};
+    use reveille_http2::hpack::put_status;
+    use reveille_http2::{ErrorCode, Keep, Request, name};
+    use reveille_sim::certs::{Ca, Leaf};
+    use rustls::{ClientConfig, ServerConfig};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector, server};
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn pair() -> (Transport, server::TlsStream<TcpStream>) {
+        let ca = Ca::new("Authority of this test").unwrap();
+        let identity = ca.issue(Leaf::new("server", &["localhost"])).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(ca.roots().unwrap())
+            .with_no_client_auth();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(identity.chain(), identity.key())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = async {
+            let tcp = TcpStream::connect(address).await.unwrap();
+            TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), tcp).await.unwrap()
+        };
+        let accept = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            TlsAcceptor::from(Arc::new(server)).accept(tcp).await.unwrap()
+        };
+        tokio::join!(connect, accept)
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_connection_broke_is_heard_though_nothing_can_be_written() {
+        let (transport, mut server) = pair().await;
+        let mut line = Line::new(transport);
+        let mut request = Request::new();
+        request.field(name::METHOD, b"POST", Keep::Table);
+        line.client.send(7, &request).unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(line.poll(cx).is_pending())).await);
+
+        let mut said = Vec::new();
+        frame::put_settings(&mut said, &[]);
+        let at = said.len();
+        frame::put_head(&mut said, 0, kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1);
+        put_status(&mut said, 410);
+        frame::close_head(&mut said, at);
+        frame::put_go_away(&mut said, 1, ErrorCode::NO_ERROR, b"bye");
+        server.write_all(&said).await.unwrap();
+        server.flush().await.unwrap();
+        // What it has not read makes its end a reset.
+        drop(server);
+
+        assert!(line.client.ping());
+        let why = poll_fn(|cx| line.poll(cx)).await;
+        assert_eq!(why, "the peer goes away with NO_ERROR: bye");
+        let ended = line.client.next_ended().unwrap();
+        assert_eq!((ended.cargo, ended.how.map(|answer| answer.status)), (7, Ok(410)));
+    }
+}
