@@ -101,18 +101,30 @@ async fn accept_all(stream: TlsStream<TcpStream>) {
 }
 
 /// Says what an HTTP/2 server must at first, then only listens.
-async fn say_nothing(mut stream: TlsStream<TcpStream>) {
+async fn say_nothing(stream: TlsStream<TcpStream>) {
     // RFC 9113 §3.4: an empty SETTINGS frame is the server's preface.
-    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    stream.write_all(&settings).await.unwrap();
+    say(stream, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+}
+
+/// Allows no byte of any body (RFC 9113 §6.5.2: SETTINGS_INITIAL_WINDOW_SIZE of 0), and never more.
+async fn shut_the_windows(stream: TlsStream<TcpStream>) {
+    say(stream, &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]).await;
+}
+
+async fn say(mut stream: TlsStream<TcpStream>, settings: &[u8]) {
+    stream.write_all(settings).await.unwrap();
     stream.flush().await.unwrap();
     let mut sink = [0; 4096];
     while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
 }
 
 /// Like [`say_nothing`], but answers pings and counts them.
-async fn answer_pings(mut stream: TlsStream<TcpStream>, pings: Arc<AtomicUsize>) {
-    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+async fn answer_pings(stream: TlsStream<TcpStream>, pings: Arc<AtomicUsize>) {
+    say_and_answer_pings(stream, &[0, 0, 0, 4, 0, 0, 0, 0, 0], pings).await;
+}
+
+async fn say_and_answer_pings(mut stream: TlsStream<TcpStream>, settings: &[u8], pings: Arc<AtomicUsize>) {
+    stream.write_all(settings).await.unwrap();
     stream.flush().await.unwrap();
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();
@@ -162,6 +174,37 @@ async fn an_idle_connection_that_answers_no_ping_is_replaced() {
     let (idle_ping, response_timeout) = (Duration::from_millis(60), Duration::from_millis(60));
     let (sender, _) = start(SenderConfig { idle_ping, response_timeout, ..papers.config(address) });
     until(|| trouble(&sender) == "a connection was given up: no answer to a ping").await;
+    until(|| sender.health().connections == 1).await;
+}
+
+#[tokio::test]
+async fn a_push_whose_body_is_never_let_out_ends_in_time_and_its_connection_too() {
+    let papers = Papers::new();
+    let address = papers.serve(&[b"h2"], shut_the_windows).await;
+    let (response_timeout, patience) = (Duration::from_millis(200), Duration::from_millis(400));
+    let (sender, inbox) = start(SenderConfig { response_timeout, patience, ..papers.config(address) });
+    (0..100).for_each(|key| sender.offer(message(key, Wall::new().now())).unwrap());
+    let outcomes = inbox.wait(100).await;
+    // The bodies of 64 wait for the windows; what is behind them waits for the next connection.
+    let lost = outcomes.values().filter(|outcome| is_retry(&outcome.verdict, false)).count();
+    let unprocessed = outcomes.values().filter(|outcome| is_retry(&outcome.verdict, true)).count();
+    assert!(lost > 0 && lost + unprocessed == 100, "{lost} {unprocessed}");
+    assert!(trouble(&sender).starts_with("a connection was given up: no answer "), "{}", trouble(&sender));
+}
+
+#[tokio::test]
+async fn a_connection_that_allows_no_pushes_for_long_is_left_for_another() {
+    let papers = Papers::new();
+    let pings = Arc::new(AtomicUsize::new(0));
+    // RFC 9113 §6.5.2: SETTINGS_MAX_CONCURRENT_STREAMS of 0.
+    let none = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
+    let talk = move |stream| {
+        let pings = Arc::clone(&pings);
+        async move { say_and_answer_pings(stream, &none, pings).await }
+    };
+    let address = papers.serve(&[b"h2"], talk).await;
+    let (sender, _) = start(SenderConfig { idle_ping: Duration::from_millis(60), ..papers.config(address) });
+    until(|| trouble(&sender) == "a connection was given up: it allows no pushes").await;
     until(|| sender.health().connections == 1).await;
 }
 

@@ -87,8 +87,13 @@ impl Connection {
         if self.open && self.under_way() == 0 && self.spare && self.is_idle(now) {
             self.step_down("it was opened for a crowd that has gone");
         }
-        if self.ping_at().is_some_and(|at| at <= now) && self.line.client.ping() {
-            self.times.pinged = Some(now);
+        if self.ping_at().is_some_and(|at| at <= now) {
+            // RFC 9113 §6.5.2: a limit of no streams is for a short time only. Another server may take something.
+            if self.open && self.under_way() == 0 && self.line.client.room() == 0 {
+                self.retire("it allows no pushes");
+            } else if self.line.client.ping() {
+                self.times.pinged = Some(now);
+            }
         }
         self.set_alarm(now);
         false
