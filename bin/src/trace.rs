@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// The push's id, as logs and Get-CsPushTrace show it: the same at home and at the publisher
     #[arg(value_name = "ID")]
     id: String,
+    /// Only as this organisation has sent it: two may have chosen one id
+    #[arg(long, value_name = "DOMAIN")]
+    origin: Option<String>,
     /// The server of this configuration
     #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
@@ -28,7 +31,10 @@ pub(crate) struct Options {
 /// Prints the walk; 1 where nothing is known of the push.
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let remote = shell::here(options.socket, options.config)?;
-    let wanted = Object::new("Parameters").with("Id", options.id.as_str());
+    let mut wanted = Object::new("Parameters").with("Id", options.id.as_str());
+    if let Some(origin) = &options.origin {
+        wanted = wanted.with("Origin", origin.as_str());
+    }
     match remote.run("Get-CsPushTrace", &wanted).await {
         Ok(outcome) => {
             for push in outcome.objects.iter().filter_map(|push| push.as_object()) {
@@ -60,7 +66,7 @@ fn walk(push: &Object) -> Vec<String> {
             text("Expires")
         ),
         false => format!(
-            "the clearing house has taken it from {} for {}, on the {} channel, of use until {}",
+            "the clearing house has taken it from {} for {}, on the {} channel, of use until {}; it is on disk",
             text("Origin"),
             text("App"),
             text("Channel"),
@@ -84,6 +90,17 @@ fn walk(push: &Object) -> Vec<String> {
         if !said.is_empty() {
             lines.push(format!("    {label}: {said}"));
         }
+    }
+    // What its home has heard of that, and when.
+    if !text("FeedbackOwed").is_empty() {
+        lines.push(format!("{}  its home is owed the news of that: that is on disk too", text("FeedbackOwed")));
+    }
+    match text("Feedback").as_str() {
+        "feedback-delivered" => lines.push(format!("{}  its home has taken the news", text("FeedbackOver"))),
+        "feedback-given-up" => {
+            lines.push(format!("{}  its home does not believe the news, and is told no more", text("FeedbackOver")));
+        }
+        _ => {}
     }
     lines
 }
@@ -118,6 +135,19 @@ mod tests {
             assert!(lines[1].contains(says), "{state}: {lines:?}");
             assert_eq!(lines.len(), 2, "nothing is wrong: {lines:?}");
         }
+    }
+
+    #[test]
+    fn what_its_home_has_heard_is_told_with_its_times() {
+        let with = |feedback: &str| {
+            let push = push("clearing house", "not-pushed", 0).with("Reason", "expired").with("Feedback", feedback);
+            let over = if feedback == "feedback-owed" { "" } else { "10:07" };
+            walk(&push.with("FeedbackOwed", "10:05").with("FeedbackOver", over))[2..].to_vec()
+        };
+        let owed = "10:05  its home is owed the news of that: that is on disk too";
+        assert_eq!(with("feedback-owed"), [owed]);
+        assert_eq!(with("feedback-delivered"), [owed, "10:07  its home has taken the news"]);
+        assert_eq!(with("feedback-given-up"), [owed, "10:07  its home does not believe the news, and is told no more"]);
     }
 
     #[test]

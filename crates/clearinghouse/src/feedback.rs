@@ -13,7 +13,7 @@ use reveille_federation::feedback::{CONTENT_TYPE_V1, Feedback, FeedbackVerdict, 
 use reveille_federation::message::{Envelope, write};
 use reveille_sip::Name;
 use reveille_sip_net::{Pool, Requests, Target};
-use reveille_store::{FeedbackId, Journal, OwedFeedback};
+use reveille_store::{FeedbackEnd, FeedbackId, Journal, OwedFeedback};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -131,12 +131,14 @@ impl Outbox {
                 warn!(alarm = alarm.as_str(), peer.domain = %origin, push.id = %owed[0].item.push, "{}: {why}", alarm.sentence());
                 metrics::counter!("reveille_feedback_refused_total").increment(1);
                 self.fresh.notify_one();
-                reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await
+                let end = FeedbackEnd::GivenUp(self.clock.now());
+                reveille_store::wait(|done| self.journal.feedback_done(ids, end, done)).await
             }
             Ok(()) => {
                 debug!(peer.domain = %origin, items = ids.len(), "home has taken the feedback");
                 metrics::counter!("reveille_feedback_sent_total").increment(ids.len() as u64);
-                reveille_store::wait(|done| self.journal.feedback_done(ids, done)).await
+                let end = FeedbackEnd::Delivered(self.clock.now());
+                reveille_store::wait(|done| self.journal.feedback_done(ids, end, done)).await
             }
             Err(Untold::Later(why)) => {
                 // Kept for as long as an outcome is remembered; the journal gives older ones up.

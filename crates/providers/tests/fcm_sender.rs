@@ -8,7 +8,7 @@ use std::time::Duration;
 use reveille_core::{AppKey, Channel, Clock as _, Environment, LaneKey, Provider, Verdict};
 use reveille_providers::fcm::Account;
 use reveille_providers::tls::Trust;
-use reveille_providers::{Access, Sender, SenderConfig, Target};
+use reveille_providers::{Access, Sender, SenderConfig, Target, Which};
 use reveille_sim::Outage;
 use reveille_sim::certs::{Ca, Leaf, service_account_json};
 use reveille_sim::clock::Clock;
@@ -200,14 +200,19 @@ async fn errors_mean_what_google_says() {
         ),
         (FcmAnswer::refused(FcmCode::QuotaExceeded), retry("QUOTA_EXCEEDED", secs(60), true)),
         (FcmAnswer::refused(FcmCode::QuotaExceeded).retry_after(7), retry("QUOTA_EXCEEDED", secs(7), true)),
-        (FcmAnswer::refused(FcmCode::Unavailable).retry_after(30), retry("UNAVAILABLE", secs(30), false)),
         (FcmAnswer::refused(FcmCode::Internal), retry("INTERNAL", secs(10), false)),
+        (FcmAnswer::refused(FcmCode::Unavailable), retry("UNAVAILABLE", secs(10), false)),
+        (FcmAnswer::refused(FcmCode::Unavailable).retry_after(30), retry("UNAVAILABLE", secs(30), false)),
     ];
     for (key, (answer, expected)) in (0..).zip(cases) {
         world.script(&token(key), vec![answer], Times::Exactly(1));
         world.offer(&sender, [key]);
+        assert_eq!(sender.health().broken, None, "{key} was not the last");
         assert_eq!(world.inbox.verdict(key).await, expected);
     }
+    // It has named a time, and one word of that kind is enough: the next ones wait for it.
+    let broken = sender.health().broken.expect("it asks for a pause");
+    assert_eq!((broken.which, &*broken.why), (Which::Lane, "UNAVAILABLE"));
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ use reveille_core::delivery::PushState;
 use reveille_core::{
     AppKey, Channel, Environment, IdentityId, LaneKey, Provider, PushId, Reason, SipDomain, Timestamp,
 };
-use reveille_store::{Appended, Completed, FeedbackItem, Journal, JournalEntry, SqliteJournal, fingerprint, wait};
+use reveille_store::{
+    Appended, Completed, FeedbackEnd, FeedbackItem, Journal, JournalEntry, SqliteJournal, fingerprint, wait,
+};
 
 /// Pushes in a second of the turned clock.
 const RATE: u64 = 1000;
@@ -118,7 +120,7 @@ fn take_and_end(journal: &SqliteJournal, second: u64) -> Result<(), Box<dyn Erro
         end.block()?;
     }
     let owed = journal.feedback_open(usize::MAX)?.into_iter().map(|owed| owed.id).collect::<Vec<_>>();
-    wait(|done| journal.feedback_done(owed, done)).block()?;
+    wait(|done| journal.feedback_done(owed, FeedbackEnd::Delivered(at), done)).block()?;
     Ok(())
 }
 

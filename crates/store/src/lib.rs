@@ -54,8 +54,8 @@ pub use engine::{Inspected, Limits, Room, copy_store, inspect_store, rest_store}
 pub use error::StoreError;
 pub use home::{DeviceRecord, HomeChange, HomeStore, KnownPush, OwedPush, SqliteHome, StoredMessage};
 pub use journal::{
-    Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, Death, FEEDBACK_MAX, FeedbackId, FeedbackItem,
-    Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Recent, SqliteJournal, Stretch, TRACED_MAX, TokenMark,
-    Traced, TracedPush, VERDICTS_MAX, Verdicts, fingerprint,
+    Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, Death, FEEDBACK_MAX, FeedbackEnd, FeedbackId,
+    FeedbackItem, Journal, JournalEntry, News, OpenEntry, OpenStretch, OwedFeedback, Recent, SqliteJournal, Stretch,
+    TRACED_MAX, TokenMark, Traced, TracedPush, VERDICTS_MAX, Verdicts, fingerprint,
 };
 pub use settings::{Changed, Changing, Edit, Past, Refused, SettingHistory, Settings, SettingsError, SqliteSettings};

@@ -1,6 +1,6 @@
 //! `CsPushTrace`: what became of pushes, as a home and as a clearing house know it.
 
-use reveille_core::delivery::PushState;
+use reveille_core::delivery::{PushState, Step};
 use reveille_core::{Aor, PushId, Reason, SipDomain};
 use reveille_store::{KnownPush, TRACED_MAX, TracedPush};
 
@@ -36,6 +36,9 @@ const OUTPUTS: &[&str] = &[
     "Attempt",
     "NextTry",
     "Expires",
+    "Feedback",
+    "FeedbackOwed",
+    "FeedbackOver",
 ];
 const STATES: Kind = Kind::Choice(&["accepted", "journaled", "not-pushed", "owed", "requested", "sending"]);
 const REASONS: [&str; Reason::ALL.len()] = {
@@ -288,6 +291,9 @@ fn of_home(known: &KnownPush, app: Option<&reveille_core::AppKey>, place: &Place
         .with("Attempt", owed.attempt)
         .with("NextTry", open.then(|| owed.due.to_string()))
         .with("Expires", owed.expires.to_string())
+        .with("Feedback", "")
+        .with("FeedbackOwed", "")
+        .with("FeedbackOver", "")
 }
 
 /// A push as a clearing house knows it.
@@ -315,12 +321,15 @@ fn of_house(push: &TracedPush, lanes: &[Lane]) -> Object {
         .with("Attempt", traced.attempt)
         .with("NextTry", "")
         .with("Expires", expires.to_string())
+        .with("Feedback", traced.news.map(|news| news.end.map_or(Step::FeedbackOwed, |end| end.step().0).as_str()))
+        .with("FeedbackOwed", traced.news.map(|news| news.owed.to_string()))
+        .with("FeedbackOver", traced.news.and_then(|news| news.end).map(|end| end.step().1.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use reveille_core::{Channel, LaneKey, Timestamp};
-    use reveille_store::Traced;
+    use reveille_store::{FeedbackEnd, News, Traced};
 
     use super::*;
     use crate::cmdlets::fakes::{self, ClearingHouse, Home, NOW, column, run};
@@ -332,7 +341,7 @@ mod tests {
             id: PushId::from_u128(number),
             lane: LaneKey { app: fakes::app(), channel: Channel::Message },
             expires: at,
-            traced: Traced { seq: 1, received: at, state, detail: String::new(), at, attempt: 0 },
+            traced: Traced { seq: 1, received: at, state, detail: String::new(), at, attempt: 0, news: None },
         }
     }
 
@@ -392,6 +401,37 @@ mod tests {
         assert_eq!(column(&broken, "Origin"), ["fabrikam.com"]);
         let users = run(&desk, "Get-CsPushTrace", &[("User", "bob")]).await.expect_err("it knows no users");
         assert_eq!(&*users.id, "NotAHome");
+    }
+
+    #[tokio::test]
+    async fn whether_its_home_has_heard_of_a_push_and_when_is_told() {
+        let at = Timestamp::from_millis;
+        let news = |end| Some(News { owed: at(5000), end });
+        let with = |number, news| {
+            let mut push = at_house(number, "contoso.com", PushState::NotPushed(Reason::Expired));
+            push.traced.news = news;
+            push
+        };
+        let house = ClearingHouse {
+            pushes: vec![
+                with(1, None),
+                with(2, news(None)),
+                with(3, news(Some(FeedbackEnd::Delivered(at(9000))))),
+                with(4, news(Some(FeedbackEnd::GivenUp(at(9000))))),
+            ],
+            ..ClearingHouse::default()
+        };
+        let desk = fakes::desk(None, Some(house));
+        for (id, feedback, owed, over) in [
+            ("00000000000000000000000001", "", String::new(), String::new()),
+            ("00000000000000000000000002", "feedback-owed", at(5000).to_string(), String::new()),
+            ("00000000000000000000000003", "feedback-delivered", at(5000).to_string(), at(9000).to_string()),
+            ("00000000000000000000000004", "feedback-given-up", at(5000).to_string(), at(9000).to_string()),
+        ] {
+            let told = run(&desk, "Get-CsPushTrace", &[("Id", id)]).await.expect("a push");
+            let found = ["Feedback", "FeedbackOwed", "FeedbackOver"].map(|name| column(&told, name).remove(0));
+            assert_eq!(found, [feedback.to_owned(), owed, over], "{id}");
+        }
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
 use reveille_providers::{Demand, Notification, Outcome, Outcomes as _, Room as Places, Supply};
 use reveille_store::{
-    Appended, Completed, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Room,
+    Appended, Completed, FeedbackEnd, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Room,
     SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
@@ -252,8 +252,8 @@ impl Journal for Moody {
         self.real.feedback_open(limit)
     }
 
-    fn feedback_done(&self, ids: Vec<FeedbackId>, done: Done<()>) {
-        self.real.feedback_done(ids, done);
+    fn feedback_done(&self, ids: Vec<FeedbackId>, end: FeedbackEnd, done: Done<()>) {
+        self.real.feedback_done(ids, end, done);
     }
 
     fn feedback_retry(&self, ids: Vec<FeedbackId>, due: Timestamp, attempt: u32, done: Done<()>) {
@@ -379,7 +379,8 @@ impl House {
     async fn settle(&self) {
         // A push that is taken may ask for a mark, and that for an outcome: three rounds are the longest chain.
         for _ in 0..3 {
-            wait(|done| self.journal.real.feedback_done(Vec::new(), done)).await.unwrap();
+            let nothing = FeedbackEnd::Delivered(self.now());
+            wait(|done| self.journal.real.feedback_done(Vec::new(), nothing, done)).await.unwrap();
         }
     }
 

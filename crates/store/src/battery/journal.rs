@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use reveille_core::delivery::PushState;
+use reveille_core::delivery::{PushState, Step};
 use reveille_core::{
     AppKey, Channel, Environment, IdentityId, LaneKey, Provider, PushId, Reason, SipDomain, Timestamp,
 };
 
 use super::{Backend, at, done};
-use crate::journal::{Appended, Completed, FeedbackItem, Journal, JournalEntry, OpenEntry, fingerprint};
+use crate::journal::{Appended, Completed, FeedbackEnd, FeedbackItem, Journal, JournalEntry, OpenEntry, fingerprint};
 
 fn domain(name: &str) -> SipDomain {
     name.parse().unwrap()
@@ -344,7 +344,7 @@ pub(super) fn feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order<B: Ba
     done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), items, done));
     let owed = journal.feedback_open(10).unwrap();
     assert!(owed.iter().all(|owed| owed.attempt == 0 && owed.due == owed.item.at));
-    done(|done| journal.feedback_done(vec![owed[0].id, owed[3].id], done));
+    done(|done| journal.feedback_done(vec![owed[0].id, owed[3].id], FeedbackEnd::Delivered(at(8000)), done));
     done(|done| journal.feedback_retry(vec![owed[1].id], at(9000), 2, done));
     let journal = backend.reopen(journal);
     done(|done| {
@@ -355,6 +355,39 @@ pub(super) fn feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order<B: Ba
     assert_eq!(ids, [push(1), push(2), push(4), push(5)]);
     assert_eq!((left[0].due, left[0].attempt), (at(9000), 2));
     assert_eq!((left[1].due, left[1].attempt), (at(2002), 0));
+}
+
+pub(super) fn the_trace_keeps_when_home_came_to_be_owed_news_and_how_that_ended<B: Backend<Store: Journal>>(
+    backend: &B,
+) {
+    let journal = backend.open();
+    let seqs = taken(&journal, (0..4).map(|n| entry("a.example", n)).collect());
+    let dead = PushState::NotPushed(Reason::IdentityDead);
+    let end =
+        |(n, seq): (u128, &u64)| Completed { feedback: Some(feedback(n, "state")), ..ended(*seq, dead, at(5000)) };
+    done(|done| journal.complete((0..).zip(&seqs[..3]).map(end).collect(), done));
+    done(|done| journal.complete(vec![ended(seqs[3], PushState::Accepted, at(5000))], done));
+    let owed = journal.feedback_open(10).unwrap();
+    done(|done| journal.feedback_done(vec![owed[0].id], FeedbackEnd::Delivered(at(6000)), done));
+    done(|done| journal.feedback_done(vec![owed[1].id], FeedbackEnd::GivenUp(at(7000)), done));
+    let journal = backend.reopen(journal);
+    let steps = |n| journal.trace(&domain("a.example"), push(n)).unwrap().unwrap().steps();
+    let begun = |n: u64| vec![(Step::Journaled, at(1000 + n)), (Step::NotPushed, at(5000))];
+    let news = |n: u64, rest: &[(Step, Timestamp)]| {
+        [begun(n), vec![(Step::FeedbackOwed, at(2000 + n))], rest.to_vec()].concat()
+    };
+    assert_eq!(steps(0), news(0, &[(Step::FeedbackDelivered, at(6000))]));
+    assert_eq!(steps(1), news(1, &[(Step::FeedbackGivenUp, at(7000))]));
+    assert_eq!(steps(2), news(2, &[]));
+    assert_eq!(steps(3), [(Step::Journaled, at(1003)), (Step::Accepted, at(5000))]);
+    // What is taken back is owed again, and another organisation's push of that id has nothing to do with it.
+    let again = FeedbackItem { at: at(9000), ..feedback(0, "reversed") };
+    done(|done| journal.owe_feedback(domain("a.example"), domain("push.example.net"), vec![again.clone()], done));
+    done(|done| journal.owe_feedback(domain("b.example"), domain("push.example.net"), vec![again], done));
+    let others: Vec<_> =
+        journal.feedback_open(10).unwrap().into_iter().filter(|it| it.origin == domain("b.example")).collect();
+    done(|done| journal.feedback_done(vec![others[0].id], FeedbackEnd::Delivered(at(9500)), done));
+    assert_eq!(steps(0), [begun(0), vec![(Step::FeedbackOwed, at(9000))]].concat());
 }
 
 pub(super) fn feedback_is_owed_in_the_name_that_was_asked<B: Backend<Store: Journal>>(backend: &B) {

@@ -101,6 +101,7 @@ mod sqlite {
         feedback_of_one_origin_never_hides_that_of_another,
         feedback_that_was_taken_is_gone_and_the_rest_keeps_its_order,
         of_two_equal_entries_exactly_one_is_new,
+        the_trace_keeps_when_home_came_to_be_owed_news_and_how_that_ended,
         feedback_is_owed_in_the_name_that_was_asked,
         old_feedback_is_given_up,
         open_pushes_are_read_in_order_and_page_by_page,

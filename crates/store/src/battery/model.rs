@@ -155,7 +155,7 @@ impl Model {
             None => (String::new(), push.sending.unwrap_or(push.entry.received)),
         };
         let attempt = if push.end.is_some() { 0 } else { push.attempt };
-        Some(Traced { seq, received: push.entry.received, state: push.state(), detail, at: when, attempt })
+        Some(Traced { seq, received: push.entry.received, state: push.state(), detail, at: when, attempt, news: None })
     }
 
     fn compare_open(&self, journal: &impl Journal, after: u64, limit: usize, step: u64) {

@@ -153,14 +153,17 @@ impl Desk<'_> {
         if before == Code::Late {
             self.db.prepare_cached("DELETE FROM push_late WHERE seq = ?1")?.execute([seq])?;
         }
+        let owed = match &end.feedback {
+            Some(item) if self.numbers.debts.keeps(self.db, key.origin_no, end.death.is_some())? => Some(item),
+            Some(_) | None => None,
+        };
         if !plain {
-            let sql = "INSERT INTO push_end (seq, state, reason, detail) VALUES (?1, ?2, ?3, ?4)";
+            let sql = "INSERT INTO push_end (seq, state, reason, detail, feedback_owed) VALUES (?1, ?2, ?3, ?4, ?5)";
             let (reason, detail) = (columns::reason(end.state), columns::detail(&end.detail));
-            self.db.prepare_cached(sql)?.execute((seq, end.state.as_str(), reason, detail))?;
+            let owed = owed.map(|item| columns::instant(item.at));
+            self.db.prepare_cached(sql)?.execute((seq, end.state.as_str(), reason, detail, owed))?;
         }
-        if let Some(item) = &end.feedback
-            && self.numbers.debts.keeps(self.db, key.origin_no, end.death.is_some())?
-        {
+        if let Some(item) = owed {
             outbox::owe(self.db, key.origin_no, &outbox::Asked::Lane(key.lane_no), self.numbers.feedback(), item)?;
             if let Some(death) = &end.death {
                 verdicts::keep(self.db, (key.origin_no, key.lane_no), death, item, &end.detail)?;

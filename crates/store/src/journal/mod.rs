@@ -17,7 +17,7 @@ mod view;
 use std::fmt;
 use std::sync::Arc;
 
-use reveille_core::delivery::PushState;
+use reveille_core::delivery::{PushState, Step};
 use reveille_core::{IdentityId, LaneKey, PushId, SipDomain, Timestamp};
 
 use crate::completion::Completion;
@@ -100,8 +100,8 @@ pub trait Journal: Send + Sync + 'static {
     /// many origins wait, about [`FEEDBACK_MAX`] in all. An origin that cannot be reached so never hides the others.
     fn feedback_open(&self, limit: usize) -> Result<Vec<OwedFeedback>, StoreError>;
 
-    /// Removes feedback that home has taken.
-    fn feedback_done(&self, ids: Vec<FeedbackId>, done: Completion<()>);
+    /// Removes feedback that home has taken, or that is given up; the traces of its pushes keep how that ended.
+    fn feedback_done(&self, ids: Vec<FeedbackId>, end: FeedbackEnd, done: Completion<()>);
 
     /// Puts feedback off until `due`.
     fn feedback_retry(&self, ids: Vec<FeedbackId>, due: Timestamp, attempt: u32, done: Completion<()>);
@@ -290,6 +290,47 @@ pub struct Traced {
     pub at: Timestamp,
     /// How often sending it has failed, as long as it is open.
     pub attempt: u32,
+    /// What became of the news for its home, if it was owed any.
+    pub news: Option<News>,
+}
+
+impl Traced {
+    /// Its steps here as far as they are kept, the oldest first, each with when it was made.
+    pub fn steps(&self) -> Vec<(Step, Timestamp)> {
+        let now = self.state.step();
+        let news = self.news.into_iter();
+        let news = news.flat_map(|News { owed, end }| [Some((Step::FeedbackOwed, owed)), end.map(FeedbackEnd::step)]);
+        let kept = [Some((Step::Journaled, self.received)), (now != Step::Journaled).then_some((now, self.at))];
+        kept.into_iter().chain(news).flatten().collect()
+    }
+}
+
+/// What a home is to hear of a push, on its way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct News {
+    /// Since when it is owed: the last of it, where there was more than one word.
+    pub owed: Timestamp,
+    /// How that ended; none while it is owed.
+    pub end: Option<FeedbackEnd>,
+}
+
+/// How feedback ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FeedbackEnd {
+    /// Home has taken it, then.
+    Delivered(Timestamp),
+    /// Home does not believe it, and it was given up then.
+    GivenUp(Timestamp),
+}
+
+impl FeedbackEnd {
+    /// As a step of its push.
+    pub const fn step(self) -> (Step, Timestamp) {
+        match self {
+            Self::Delivered(at) => (Step::FeedbackDelivered, at),
+            Self::GivenUp(at) => (Step::FeedbackGivenUp, at),
+        }
+    }
 }
 
 /// One push with whose it is, and what the journal knows about it.

@@ -1,10 +1,10 @@
 //! The feedback outbox's table: what each origin is still to be told, in order.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use reveille_core::{IdentityId, PushId, SipDomain, Timestamp};
 
-use super::{FEEDBACK_MAX, FeedbackId, FeedbackItem, OwedFeedback};
+use super::{FEEDBACK_MAX, FeedbackEnd, FeedbackId, FeedbackItem, OwedFeedback};
 use crate::columns;
 
 /// In whose name something is said.
@@ -13,6 +13,22 @@ pub(super) enum Asked<'a> {
     Domain(&'a SipDomain),
     /// The one that is kept with that lane.
     Lane(u32),
+}
+
+/// Keeps what is owed for a push that has ended before: the last word about it.
+pub(super) fn owe_again(
+    db: &Connection,
+    origin_no: u32,
+    asked: &Asked<'_>,
+    no: u64,
+    item: &FeedbackItem,
+) -> rusqlite::Result<()> {
+    let mut note = db.prepare_cached(
+        "UPDATE push_end SET feedback_owed = ?3, feedback_over = NULL
+          WHERE seq = (SELECT seq FROM push_known WHERE id = ?1 AND origin_no = ?2)",
+    )?;
+    note.execute((columns::id(item.push.to_u128()), origin_no, columns::instant(item.at)))?;
+    owe(db, origin_no, asked, no, item)
 }
 
 pub(super) fn owe(
@@ -99,10 +115,23 @@ fn owed_feedback(row: &Row<'_>) -> rusqlite::Result<OwedFeedback> {
     })
 }
 
-pub(super) fn remove(db: &Connection, ids: &[FeedbackId]) -> rusqlite::Result<()> {
-    let mut remove = db.prepare_cached("DELETE FROM feedback WHERE origin_no = ?1 AND no = ?2")?;
+/// Removes what has ended so, and notes that with its push, if that is still known.
+pub(super) fn end(db: &Connection, ids: &[FeedbackId], end: FeedbackEnd) -> rusqlite::Result<()> {
+    let (at, taken) = match end {
+        FeedbackEnd::Delivered(at) => (at, true),
+        FeedbackEnd::GivenUp(at) => (at, false),
+    };
+    let mut remove = db.prepare_cached("DELETE FROM feedback WHERE origin_no = ?1 AND no = ?2 RETURNING push")?;
+    let mut note = db.prepare_cached(
+        "UPDATE push_end SET feedback_over = ?3, feedback_taken = ?4
+          WHERE seq = (SELECT seq FROM push_known WHERE id = ?1 AND origin_no = ?2)",
+    )?;
     for id in ids {
-        remove.execute((id.origin_no, columns::number(id.no)))?;
+        let key = (id.origin_no, columns::number(id.no));
+        let push = remove.query_row(key, |row| columns::id_at(row, 0)).optional()?;
+        if let Some(push) = push {
+            note.execute((columns::id(push), id.origin_no, columns::instant(at), taken))?;
+        }
     }
     Ok(())
 }
@@ -123,6 +152,9 @@ pub(super) fn purge(db: &Connection, before: Timestamp, limit: usize) -> rusqlit
             Ok(FeedbackId { origin_no: row.get(0)?, no: columns::number_at(row, 1)? })
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    remove(db, &ids)?;
+    let mut remove = db.prepare_cached("DELETE FROM feedback WHERE origin_no = ?1 AND no = ?2")?;
+    for id in &ids {
+        remove.execute((id.origin_no, columns::number(id.no)))?;
+    }
     Ok(ids.len())
 }

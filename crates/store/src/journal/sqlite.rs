@@ -7,9 +7,9 @@ use reveille_core::{Channel, PushId, SipDomain, Timestamp};
 
 use super::desk::{Desk, Numbers};
 use super::{
-    Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, FeedbackId, FeedbackItem, Journal, JournalEntry,
-    OpenEntry, OpenStretch, OwedFeedback, Recent, Stretch, TokenMark, Traced, TracedPush, Verdicts, census, flows,
-    outbox, verdicts, view,
+    Appended, Brake, BrakeScope, Braked, Completed, Counts, Dead, FeedbackEnd, FeedbackId, FeedbackItem, Journal,
+    JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Recent, Stretch, TokenMark, Traced, TracedPush, Verdicts,
+    census, flows, outbox, verdicts, view,
 };
 use crate::completion::Completion;
 use crate::engine::{Engine, Haste, Layout, Limits, Room};
@@ -127,7 +127,9 @@ impl Journal for SqliteJournal {
         let work = move |desk: &mut Desk<'_>| {
             let origin_no = desk.numbers.origin(desk.db, &origin)?;
             let asked = outbox::Asked::Domain(&asked);
-            items.iter().try_for_each(|item| outbox::owe(desk.db, origin_no, &asked, desk.numbers.feedback(), item))
+            items
+                .iter()
+                .try_for_each(|item| outbox::owe_again(desk.db, origin_no, &asked, desk.numbers.feedback(), item))
         };
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
@@ -136,9 +138,9 @@ impl Journal for SqliteJournal {
         self.engine.read(|db| outbox::open(db, limit))
     }
 
-    fn feedback_done(&self, ids: Vec<FeedbackId>, done: Completion<()>) {
+    fn feedback_done(&self, ids: Vec<FeedbackId>, end: FeedbackEnd, done: Completion<()>) {
         let records = ids.len();
-        let work = move |desk: &mut Desk<'_>| outbox::remove(desk.db, &ids);
+        let work = move |desk: &mut Desk<'_>| outbox::end(desk.db, &ids, end);
         self.engine.submit(records, records * ROW_BYTES, work, done);
     }
 
@@ -256,6 +258,12 @@ const LAYOUT: Layout = Layout {
             since INTEGER NOT NULL, reach INTEGER NOT NULL, rejected INTEGER NOT NULL, answers INTEGER NOT NULL,
             word TEXT NOT NULL, PRIMARY KEY (provider, app, environment, origin)
         ) WITHOUT ROWID;
+    ",
+        "
+        -- For the trace: since when home is owed the news of it, when that was over, and whether home has taken it.
+        ALTER TABLE push_end ADD COLUMN feedback_owed INTEGER;
+        ALTER TABLE push_end ADD COLUMN feedback_over INTEGER;
+        ALTER TABLE push_end ADD COLUMN feedback_taken INTEGER NOT NULL DEFAULT 0;
     ",
     ],
 };

@@ -292,7 +292,7 @@ pub(super) fn freeze(
         let asked = outbox::Asked::Lane(kept.lane_no);
         // Whether home has heard `forget` yet is not known for sure; it hears both, in this order.
         let reversed = item(kept, "reversed", None, at);
-        outbox::owe(desk.db, kept.origin_no, &asked, desk.numbers.feedback(), &reversed)?;
+        outbox::owe_again(desk.db, kept.origin_no, &asked, desk.numbers.feedback(), &reversed)?;
     }
     Ok(found.iter().map(|kept| kept.dead.token).collect())
 }
@@ -316,7 +316,7 @@ pub(super) fn release(
             let asked = outbox::Asked::Lane(kept.lane_no);
             // As of when the push was sent: a token that was registered since then lives.
             let forget = item(kept, "forget", kept.dead.since, kept.dead.sent);
-            outbox::owe(desk.db, kept.origin_no, &asked, desk.numbers.feedback(), &forget)?;
+            outbox::owe_again(desk.db, kept.origin_no, &asked, desk.numbers.feedback(), &forget)?;
         } else {
             desk.db.prepare_cached("DELETE FROM verdict WHERE token = ?1")?.execute([token])?;
         }

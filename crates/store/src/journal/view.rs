@@ -9,7 +9,7 @@ use reveille_core::delivery::PushState;
 use reveille_core::{AppKey, LaneKey, PushId, SipDomain, Timestamp};
 
 use super::block::{Block, Code, Key, State, place, seq};
-use super::{OpenEntry, TRACED_MAX, Traced, TracedPush};
+use super::{FeedbackEnd, News, OpenEntry, TRACED_MAX, Traced, TracedPush};
 use crate::columns;
 
 /// The open pushes after `after_seq`, in order.
@@ -155,14 +155,14 @@ fn traced(
 ) -> rusqlite::Result<Option<TracedPush>> {
     let (Some(key), Some(&state)) = (block.keys.get(slot), block.states.get(slot)) else { return Ok(None) };
     let seq = seq(no, slot);
-    let Some(End { state, detail, at, attempt }) = end_of(db, seq, state)? else { return Ok(None) };
+    let Some(End { state, detail, at, attempt, news }) = end_of(db, seq, state)? else { return Ok(None) };
     let at = at.unwrap_or(key.received);
     Ok(Some(TracedPush {
         origin: names.origin(db, key.origin_no)?,
         id: PushId::from_u128(key.id),
         lane: names.lane(db, key.lane_no)?,
         expires: key.expires,
-        traced: Traced { seq, received: key.received, state, detail, at, attempt },
+        traced: Traced { seq, received: key.received, state, detail, at, attempt, news },
     }))
 }
 
@@ -173,11 +173,12 @@ pub(super) struct End {
     /// None while it waits.
     at: Option<Timestamp>,
     attempt: u32,
+    news: Option<News>,
 }
 
 impl End {
     const fn plain(state: PushState, at: Option<Timestamp>) -> Self {
-        Self { state, detail: String::new(), at, attempt: 0 }
+        Self { state, detail: String::new(), at, attempt: 0, news: None }
     }
 }
 
@@ -193,18 +194,32 @@ pub(super) fn end_of(db: &Connection, seq: u64, State { code, at }: State) -> ru
             let late = |row: &Row<'_>| {
                 let at = columns::instant_or_none_at(row, 0)?;
                 let state = if at.is_some() { PushState::Sending } else { PushState::Journaled };
-                Ok(End { state, detail: String::new(), at, attempt: row.get(1)? })
+                Ok(End { attempt: row.get(1)?, ..End::plain(state, at) })
             };
             Some(query.query_row([columns::number(seq)], late)?)
         }
         Code::Ended => {
-            let mut query = db.prepare_cached("SELECT state, reason, detail FROM push_end WHERE seq = ?1")?;
+            let mut query = db.prepare_cached(
+                "SELECT state, reason, detail, feedback_owed, feedback_over, feedback_taken FROM push_end WHERE seq = ?1",
+            )?;
             let end = |row: &Row<'_>| {
-                Ok(End { state: columns::state_at(row, 0)?, detail: row.get(2)?, at: Some(at), attempt: 0 })
+                let news = news_at(row, 3)?;
+                Ok(End { detail: row.get(2)?, news, ..End::plain(columns::state_at(row, 0)?, Some(at)) })
             };
             Some(query.query_row([columns::number(seq)], end)?)
         }
     })
+}
+
+/// Reads from three columns what became of the news of a push.
+fn news_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<News>> {
+    let Some(owed) = columns::instant_or_none_at(row, first)? else { return Ok(None) };
+    let end = match (columns::instant_or_none_at(row, first + 1)?, row.get(first + 2)?) {
+        (Some(at), true) => Some(FeedbackEnd::Delivered(at)),
+        (Some(at), false) => Some(FeedbackEnd::GivenUp(at)),
+        (None, _) => None,
+    };
+    Ok(Some(News { owed, end }))
 }
 
 /// The block with that number.
