@@ -48,7 +48,7 @@ async fn talk(mut stream: DuplexStream, count: usize) -> Client<usize> {
             client.send(next, &request).unwrap();
             next += 1;
         }
-        stream.write_all(client.output()).await.unwrap();
+        timeout(Duration::from_secs(10), stream.write_all(client.output())).await.unwrap().unwrap();
         client.written(usize::MAX);
         let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
         assert!(read > 0, "{:?}", client.farewell());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use reveille_http2::frame::{self, flag, kind};
+use reveille_http2::frame::{self, flag, kind, setting};
 use reveille_http2::hpack::{put_field, put_status};
 use reveille_http2::{Client, Keep, Name, OUT_BYTES_HIGH, Options, Request, name};
 
@@ -16,6 +16,7 @@ pub(crate) fn client(data: &[u8]) {
     let mut script = Script(data);
     if script.byte() % 4 != 0 {
         run.feed(&settings(&[]));
+        (1..4).for_each(|size| run.send(40 * size));
     }
     while !script.0.is_empty() {
         run.step(&mut script);
@@ -44,13 +45,13 @@ impl<'a> Script<'a> {
         u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    /// The number of a stream: mostly one of the first, which may be open.
-    fn stream(&mut self) -> u32 {
+    /// The number of a stream: mostly one of the latest, seldom one that is idle or that nobody could have.
+    fn stream(&mut self, opened: usize) -> u32 {
         match self.byte() {
             0 => 0,
-            255 => self.number(),
-            254 => 2,
-            byte => 2 * (u32::from(byte) % 48) + 1,
+            255 => 2 * opened as u32 + 1,
+            254 => self.number(),
+            byte => (2 * opened as u32).saturating_sub(2 + 2 * (u32::from(byte) % 50)) | 1,
         }
     }
 }
@@ -76,22 +77,18 @@ impl Run {
             4 => self.write(usize::MAX),
             5 => self.take_back(usize::from(script.byte() % 8) + 1),
             6 => drop(self.client.ping()),
-            7 if script.byte() > 200 => self.client.say_goodbye(),
-            7 | 8 => {
-                let count = script.byte();
-                self.feed(script.bytes(count.into()));
-            }
-            9 => self.feed(&settings(&[(u16::from(script.byte() % 8), script.number())])),
+            7 => match script.byte() {
+                255 => self.client.say_goodbye(),
+                count @ 240.. => self.feed(script.bytes(count.into())),
+                _ => {}
+            },
+            8 | 9 => self.feed(&setting_of(script)),
             10 => {
-                let (stream, more) = (script.stream(), script.number());
+                let (stream, more) = (script.stream(self.sent), script.number());
                 self.feed(&made(|out| frame::put_window_update(out, stream, more)));
             }
-            11 | 12 => self.feed(&answer(script)),
-            _ => {
-                let (kind, flags, stream, count) = (script.byte() % 11, script.byte(), script.stream(), script.byte());
-                let payload = script.bytes(count.into());
-                self.feed(&framed(kind, flags, stream, payload));
-            }
+            11..=14 => self.feed(&answer(script, self.sent)),
+            _ => self.feed(&any_frame(script, self.sent)),
         }
     }
 
@@ -160,9 +157,42 @@ impl Run {
     }
 }
 
+/// One setting, whose value mostly is one that it can have.
+fn setting_of(script: &mut Script<'_>) -> Vec<u8> {
+    let (byte, value) = (script.byte(), script.number());
+    let name = u16::from(byte % 8);
+    let value = match name {
+        _ if byte > 240 => value,
+        setting::ENABLE_PUSH => 0,
+        setting::INITIAL_WINDOW_SIZE => value % 70_000,
+        setting::MAX_FRAME_SIZE => 16_384 + value % 10_000,
+        setting::MAX_CONCURRENT_STREAMS => value % 300,
+        setting::HEADER_TABLE_SIZE => value % 5000,
+        _ => value,
+    };
+    settings(&[(name, value)])
+}
+
+/// A frame of any kind, which mostly has a length and a stream that its kind can have.
+fn any_frame(script: &mut Script<'_>, opened: usize) -> Vec<u8> {
+    let (kind, flags, stream, count) = (script.byte() % 11, script.byte(), script.stream(opened), script.byte());
+    let (stream, count) = match kind {
+        _ if flags & 0xc0 == 0xc0 => (stream, count),
+        kind::CONTINUATION | kind::PUSH_PROMISE => return Vec::new(),
+        kind::SETTINGS if flags & flag::ACK != 0 => (0, 0),
+        kind::SETTINGS => (0, count / 6 * 6),
+        kind::PING => (0, 8),
+        kind::GOAWAY => (0, count.max(8)),
+        kind::RST_STREAM | kind::WINDOW_UPDATE => (stream, 4),
+        kind::PRIORITY => (stream, 5),
+        _ => (stream, count),
+    };
+    framed(kind, flags, stream, script.bytes(count.into()))
+}
+
 /// An answer that is well formed, but for what the script has against it.
-fn answer(script: &mut Script<'_>) -> Vec<u8> {
-    let (stream, flags, length) = (script.stream(), script.byte(), script.byte());
+fn answer(script: &mut Script<'_>, opened: usize) -> Vec<u8> {
+    let (stream, flags, length) = (script.stream(opened), script.byte(), script.byte());
     let status = [200, 410, 204, 103, 503, 304][usize::from(script.byte() % 6)];
     let mut block = Vec::new();
     put_status(&mut block, status);

@@ -42,11 +42,13 @@ fn the_same_where_the_peer_mostly_keeps_to_the_rules() {
         3 => Just(vec![4]),
         1 => any().prop_map(|count| vec![3, count]),
         1 => any().prop_map(|every| vec![5, every]),
-        1 => (1u8..7, 0u16..9000).prop_map(|(name, value)| [&[9, name, 0, 0][..], &value.to_be_bytes()].concat()),
-        2 => (any(), 0u16..5000).prop_map(|(stream, more)| [&[10, stream % 49, 0, 0][..], &more.to_be_bytes()].concat()),
+        1 => (1u8..7, any(), any()).prop_map(|(name, high, low)| vec![9, name, 0, 0, high, low]),
+        2 => (0u8..20, 1u16..5000).prop_map(|(stream, more)| {
+            [&[10, stream.saturating_sub(8), 0, 0][..], &more.to_be_bytes()].concat()
+        }),
         6 => (1u8..49, any(), any(), any()).prop_map(|(stream, flags, length, status)| vec![11, stream, flags, length, status]),
         1 => (any(), any(), any(), prop::collection::vec(any(), 0..60)).prop_map(|(kind, flags, stream, payload)| {
-            [&[15, kind, flags, stream, payload.len() as u8][..], &payload].concat()
+            [&[15, kind, flags & 0x7f, stream, payload.len() as u8][..], &payload].concat()
         }),
     ];
     let script = prop::collection::vec(step, 1..200).prop_map(|steps| [vec![1], steps.concat()].concat());
