@@ -25,7 +25,7 @@ fn what_a_fuzzer_has_found_once_keeps_every_promise() {
 
 #[test]
 fn whatever_owner_and_peer_do_every_request_ends_once_and_all_that_is_written_is_legal() {
-    runner(1500)
+    runner(1000)
         .run(&prop::collection::vec(any::<u8>(), 0..3000), |script| {
             client::client(&script);
             Ok(())
@@ -52,7 +52,7 @@ fn the_same_where_the_peer_mostly_keeps_to_the_rules() {
         }),
     ];
     let script = prop::collection::vec(step, 1..200).prop_map(|steps| [vec![1], steps.concat()].concat());
-    runner(1500)
+    runner(1000)
         .run(&script, |script| {
             client::client(&script);
             Ok(())
