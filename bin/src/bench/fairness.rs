@@ -33,7 +33,7 @@ const STILL: &str = "org.reveille.still";
 /// What the flood is kept at, of pushes that were accepted and have not arrived.
 const BACKLOG: u64 = 100_000;
 /// The priority of the thread that makes it, as nice(1) has it.
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 /// How long that may take to be queued.
 const FLOODED: Duration = Duration::from_secs(60);
 
@@ -294,6 +294,7 @@ async fn flood(
 ) -> Result<()> {
     let write = move |index| message(LOUD, index, &loud(app, index));
     let source = Source::new(20_000_000, Box::new(write), is_journaled);
+    let stop = stop.child_token();
     let (pool, target) = way.pool(Arc::clone(&source) as _, Arc::clone(&source) as _, 4, &stop);
     let mut goal = 0;
     shared.least.store(u64::MAX, Ordering::Relaxed);
@@ -310,6 +311,8 @@ async fn flood(
         goal += 5000;
         source.push_through(&pool, &target, goal, 512).await;
     }
+    stop.cancel();
+    pool.finish().await;
     match source.answers() {
         (_, 0) => Ok(()),
         (_, failed) => anyhow::bail!("{failed} requests of the flood were not answered with 202"),
