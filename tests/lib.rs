@@ -18,9 +18,9 @@ use reveille_shell::host::Terminal;
 use reveille_shell::remote::{Address, Remote};
 use reveille_sim::apns::{ApnsOptions, ApnsPush, ApnsSimulator, ProviderKey};
 use reveille_sim::certs::{Ca, Leaf, apns_key};
-use reveille_sim::phone::{Phone, PhoneOptions};
+use reveille_sim::phone::{Phone, PhoneOptions, RawSip};
 use reveille_sim::recorder::Query;
-use reveille_sip_net::{TlsClient, TrustRoots};
+use reveille_sip_net::{Identity, TlsClient, TrustRoots};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Far longer than any step takes; only a broken test waits for it.
@@ -78,6 +78,9 @@ pub struct World {
     /// Apple.
     pub apns: ApnsSimulator,
     registrar: SocketAddr,
+    /// Contoso's edge, as other organisations reach it.
+    border: SocketAddr,
+    ca: Ca,
     roots: TrustRoots,
     dir: Folder,
 }
@@ -136,7 +139,8 @@ impl World {
         dir.settings(&contoso, "contoso.json", &ours).await?;
         dir.settings(&publisher, "publisher.json", &theirs).await?;
         let roots = TrustRoots::from_pem(ca.pem().as_bytes())?;
-        Ok(Self { contoso, publisher, apns, registrar: at(net, 1, 5061), roots, dir })
+        let (registrar, border) = (at(net, 1, 5061), at(net, 2, 5061));
+        Ok(Self { contoso, publisher, apns, registrar, border, ca, roots, dir })
     }
 
     fn phone(&self, user: &str, password: &str, push: Option<String>) -> Phone {
@@ -151,6 +155,14 @@ impl World {
             push,
             user_agent: "test".into(),
         })
+    }
+
+    /// A connection to contoso's edge from outside, with a certificate that names this host and this domain.
+    pub async fn speaker(&self, host: &str, domain: &str) -> Result<RawSip> {
+        let leaf = self.ca.issue(Leaf::new(host, &[host, domain]))?;
+        let identity = Identity::from_pem(leaf.chain_pem().as_bytes(), leaf.key_pem().as_bytes())?;
+        let client = TlsClient::new(Some(&identity), &self.roots);
+        Ok(RawSip::tls(self.border, &client, "edge.contoso.com").await?)
     }
 
     /// Alice at her desk, signed in.

@@ -80,7 +80,10 @@ struct Reporting {
 
 impl Reporting {
     async fn start() -> Self {
-        let house = House::new().await;
+        Self::over(House::new().await)
+    }
+
+    fn over(house: House) -> Self {
         let office = Office::open();
         let (at, server) = (([127, 0, 0, 1], 0).into(), office.server(EDGE, ClientAuth::Required));
         let listener = Listener::tls(at, server, ListenLimits::default()).unwrap();
@@ -292,6 +295,50 @@ async fn a_home_that_does_not_answer_holds_up_no_other() {
     let heard = timeout(Duration::from_secs(10), reporting.heard()).await.expect("while contoso is silent");
     assert_eq!(heard, ("fabrikam.com".into(), vec![id(2)]));
     assert!(reporting.house.owed().iter().any(|owed| owed.origin == domain("contoso.com")));
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn what_a_home_has_taken_and_the_disk_has_not_noted_is_said_again_in_order_after_a_crash() {
+    let mut reporting = Reporting::start().await;
+    // What was taken is never noted: the process ends before.
+    reporting.house.journal.refuse("told", disk_full());
+    reporting.owe("contoso.com", 1..=3).await;
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1), id(2), id(3)]));
+    reporting.owe("contoso.com", [4]).await;
+    reporting.stop.cancel();
+    for task in std::mem::take(&mut reporting.tasks) {
+        task.abort();
+        let _ = task.await;
+    }
+    let Reporting { house, .. } = reporting;
+    let mut reporting = Reporting::over(house.restarted().await);
+    assert_eq!(reporting.heard().await, ("contoso.com".into(), vec![id(1), id(2), id(3), id(4)]));
+    reporting.until("everything was taken", <[_]>::is_empty).await;
+    reporting.end().await;
+}
+
+#[tokio::test]
+async fn the_trace_tells_when_a_home_has_heard_and_when_it_did_not_believe() {
+    let reporting = Reporting::start().await;
+    let house = &reporting.house;
+    reporting.homes.disbelieved.lock().push(id(2));
+    house.submit("contoso.com", &[message(1), message(2), message(3)]).await.unwrap();
+    for at in 0..2 {
+        let wrong = Verdict::Reject { reason: "PayloadTooLarge".into() };
+        house.answer(house.messages.keys()[at], wrong).await;
+        reporting.until("it is taken or given up", <[_]>::is_empty).await;
+    }
+    house.answer(house.messages.keys()[2], Verdict::Accepted).await;
+    let steps = |number| {
+        let traced = house.journal.trace(&domain("contoso.com"), id(number)).unwrap().expect("it is known");
+        traced.steps().into_iter().map(|(step, at)| (step.as_str(), at)).collect::<Vec<_>>()
+    };
+    let now = house.now();
+    let ended = ["journaled", "not-pushed", "feedback-owed"].map(|step| (step, now));
+    assert_eq!(steps(1), [&ended[..], &[("feedback-delivered", now)]].concat());
+    assert_eq!(steps(2), [&ended[..], &[("feedback-given-up", now)]].concat());
+    assert_eq!(steps(3), ["journaled", "accepted"].map(|step| (step, now)));
     reporting.end().await;
 }
 

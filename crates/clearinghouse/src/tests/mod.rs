@@ -253,7 +253,10 @@ impl Journal for Moody {
     }
 
     fn feedback_done(&self, ids: Vec<FeedbackId>, end: FeedbackEnd, done: Done<()>) {
-        self.real.feedback_done(ids, end, done);
+        match self.refusal("told") {
+            Some(error) => done(Err(error)),
+            None => self.real.feedback_done(ids, end, done),
+        }
     }
 
     fn feedback_retry(&self, ids: Vec<FeedbackId>, due: Timestamp, attempt: u32, done: Done<()>) {
