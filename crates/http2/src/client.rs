@@ -33,6 +33,8 @@ pub struct Client<T> {
     /// A header block that goes on in CONTINUATION frames.
     block: Option<Block>,
     out: Vec<u8>,
+    /// How many bytes of output were written so far.
+    written: u64,
     peer: Peer,
     /// How much we may still send on the connection.
     send_window: i64,
@@ -71,7 +73,7 @@ pub struct Ended<T> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Lost {
     /// Whether it is certain that the peer did not process it: it stood above GOAWAY's last stream, or was refused with
-    /// REFUSED_STREAM (RFC 9113 §8.7).
+    /// REFUSED_STREAM (RFC 9113 §8.7), or not one byte of it was written.
     pub unprocessed: bool,
     /// A sentence. It may hold what the peer said.
     pub why: Cow<'static, str>,
@@ -135,6 +137,7 @@ impl<T> Client<T> {
             input: Vec::new(),
             block: None,
             out,
+            written: 0,
             peer,
             send_window: WINDOW_USUAL,
             receive_window: window,
@@ -176,8 +179,8 @@ impl<T> Client<T> {
         }
         let Self { streams, out, encoder, peer, .. } = self;
         let answer = self.spare.pop().unwrap_or_default();
-        let id = streams.open(cargo, answer, peer.initial_window);
         let at = out.len();
+        let id = streams.open(cargo, answer, peer.initial_window, self.written + at as u64);
         let end = if request.body.is_empty() { flag::END_STREAM } else { 0 };
         frame::put_head(out, 0, kind::HEADERS, flag::END_HEADERS | end, id);
         encoder.begin(out);
@@ -264,8 +267,10 @@ impl<T> Client<T> {
         &self.out
     }
 
-    /// So many bytes of the output were written.
+    /// So many bytes of the output were written: the peer may have them. Whoever writes into something that can fail
+    /// half way tells so little at once that of what is not told nothing can have arrived.
     pub fn written(&mut self, count: usize) {
+        self.written += count.min(self.out.len()) as u64;
         if count >= self.out.len() {
             self.out.clear();
             // A burst's memory is not kept for ever.
@@ -331,9 +336,14 @@ impl<T> Client<T> {
             .collect()
     }
 
-    /// The transport has ended: what is under way has the answer that has come so far, or none.
+    /// The transport has ended, and nothing more is written: what is under way has the answer that has come so far, or
+    /// none.
     pub fn end(&mut self, why: impl Into<Cow<'static, str>>) {
-        let why = why.into();
+        let written = self.written;
+        self.end_all(why.into(), |stream| stream.at >= written);
+    }
+
+    fn end_all(&mut self, why: Cow<'static, str>, is_unwritten: impl Fn(&Stream<T>) -> bool) {
         let whole = Farewell { why, now: true };
         let why = match &self.farewell {
             // What the peer said before it closed says more.
@@ -344,7 +354,7 @@ impl<T> Client<T> {
         self.blocked.clear();
         for stream in self.streams.take_all() {
             let how = if stream.answer.status == 0 {
-                Err(Lost { unprocessed: false, why: why.clone() })
+                Err(Lost { unprocessed: is_unwritten(&stream), why: why.clone() })
             } else {
                 Ok(stream.answer)
             };

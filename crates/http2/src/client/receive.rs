@@ -415,7 +415,8 @@ impl<T> Client<T> {
     fn fail(&mut self, code: ErrorCode, why: &'static str) {
         frame::put_go_away(&mut self.out, 0, code, why.as_bytes());
         self.farewell = None;
-        self.end(format!("the peer violates HTTP/2: {why} ({code})"));
+        // What waits in the output is still written, before the farewell.
+        self.end_all(format!("the peer violates HTTP/2: {why} ({code})").into(), |_| false);
     }
 }
 

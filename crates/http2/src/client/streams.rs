@@ -28,6 +28,8 @@ pub(super) struct Stream<T> {
     pub(super) length: Option<u64>,
     /// What the peer has used of the stream's window.
     pub(super) used: i64,
+    /// How many bytes of the connection stand before its first.
+    pub(super) at: u64,
 }
 
 impl<T> Streams<T> {
@@ -56,8 +58,8 @@ impl<T> Streams<T> {
         id.is_multiple_of(2) || id >= self.next()
     }
 
-    pub(super) fn open(&mut self, cargo: T, answer: Answer, send_window: i64) -> u32 {
-        let stream = Stream { cargo, send_window, unsent: Vec::new(), answer, length: None, used: 0 };
+    pub(super) fn open(&mut self, cargo: T, answer: Answer, send_window: i64, at: u64) -> u32 {
+        let stream = Stream { cargo, send_window, unsent: Vec::new(), answer, length: None, used: 0, at };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     fn open(streams: &mut Streams<char>, cargo: char) -> u32 {
-        streams.open(cargo, Answer::default(), 0)
+        streams.open(cargo, Answer::default(), 0, 0)
     }
 
     #[test]

@@ -585,6 +585,23 @@ fn goodbye_is_said_once_and_what_is_under_way_goes_on() {
 }
 
 #[test]
+fn a_request_of_which_no_byte_was_written_is_unprocessed_when_the_transport_ends() {
+    let mut client = client(&[]);
+    let mut lengths = vec![0];
+    for cargo in 'a'..='d' {
+        client.send(cargo, &request(10)).unwrap();
+        lengths.push(client.output().len());
+    }
+    // The first two, and one byte of the third; the fourth waits.
+    client.written(lengths[1] + 5);
+    client.written(lengths[2] + 1 - lengths[1] - 5);
+    client.receive(&head(1, 200, true));
+    client.end("it broke");
+    let expected = ["a 200 0/0", "b lost: it broke", "c lost: it broke", "d unprocessed: it broke"];
+    assert_eq!(ended(&mut client), expected);
+}
+
+#[test]
 fn numbers_that_are_used_up_are_a_farewell() {
     let mut client = client(&[]);
     client.streams = Streams::begin_at(0x7fff_fffd);

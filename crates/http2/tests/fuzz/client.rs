@@ -135,6 +135,12 @@ impl Run {
     fn judge(&mut self) {
         while let Some(ended) = self.client.next_ended() {
             assert!(self.open.remove(&ended.cargo), "{} ends once", ended.cargo);
+            if let Err(lost) = &ended.how
+                && lost.why == BROKEN
+            {
+                let may_be = self.onlooker.has_seen_of(ended.cargo);
+                assert!(!(lost.unprocessed && may_be), "{} was written", ended.cargo);
+            }
             if let Ok(answer) = ended.how {
                 assert!((100..1000).contains(&answer.status) && answer.body.len() <= BODY_BYTES_MAX);
                 let fields: usize = answer.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -150,8 +156,7 @@ impl Run {
     }
 
     fn end(mut self) {
-        self.write(usize::MAX);
-        self.client.end("the script is over");
+        self.client.end(BROKEN);
         self.judge();
         assert!(self.client.is_over() && self.open.is_empty());
     }
@@ -228,3 +233,4 @@ fn made(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 const BODY_BYTES_MAX: usize = 500;
+const BROKEN: &str = "the script is over";

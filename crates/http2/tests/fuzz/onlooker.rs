@@ -66,6 +66,13 @@ impl Onlooker {
         self.requests.push_back(request);
     }
 
+    /// Whether the beginning of the request with this number was written.
+    pub(crate) fn has_seen_of(&self, number: usize) -> bool {
+        let whole = self.streams.len() + usize::from(self.block.is_some());
+        let begins = Head::read(&self.seen).is_some_and(|head| head.kind == kind::HEADERS);
+        number < whole + usize::from(begins)
+    }
+
     /// The peer says this.
     pub(crate) fn hears(&mut self, bytes: &[u8]) {
         self.heard.extend_from_slice(bytes);

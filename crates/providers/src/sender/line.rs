@@ -118,7 +118,10 @@ impl<T> Line<T> {
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         let transport = &mut self.transport;
         while !self.client.output().is_empty() {
-            match Pin::new(&mut *transport).poll_write(cx, self.client.output()) {
+            // One record of TLS at a time (RFC 8446 §5.1): of a write that fails the peer has no whole record, so that what
+            // was in it, and behind it, is known to be unprocessed and can be sent elsewhere, calls too.
+            let record = &self.client.output()[..self.client.output().len().min(RECORD_BYTES)];
+            match Pin::new(&mut *transport).poll_write(cx, record) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => self.client.written(count),
                 Poll::Ready(Err(fault)) => return Err(fault),
@@ -146,6 +149,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Answers are small, and up to a thousand may come at once.
 const WINDOW: u32 = 1 << 20;
 const READ_BYTES: usize = 16 * 1024;
+const RECORD_BYTES: usize = 16 * 1024;
 const CLOSED: &str = "the provider closed it";
 const CLOSED_HERE: &str = "it was closed here";
 
@@ -220,5 +224,31 @@ mod tests {
         assert_eq!(why, "the peer goes away with NO_ERROR: bye");
         let ended = line.client.next_ended().unwrap();
         assert_eq!((ended.cargo, ended.how.map(|answer| answer.status)), (7, Ok(410)));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_any_more_is_unprocessed() {
+        let (transport, mut server) = pair().await;
+        let mut line = Line::new(transport);
+        let mut request = Request::new();
+        request.field(name::METHOD, b"POST", Keep::Table);
+        line.client.send(7, &request).unwrap();
+        server.write_all(&[0, 0, 0, kind::SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+        server.flush().await.unwrap();
+        let settled = poll_fn(|cx| {
+            assert!(line.poll(cx).is_pending());
+            if line.client.room() > 0 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        settled.await;
+        drop(server);
+        // The provider is gone, and nobody has noticed.
+        for cargo in 8..100 {
+            request.body.resize(1000, b'x');
+            line.client.send(cargo, &request).unwrap();
+        }
+        poll_fn(|cx| line.poll(cx)).await;
+        let ended = std::iter::from_fn(|| line.client.next_ended());
+        let lost: Vec<_> = ended.map(|ended| (ended.cargo, ended.how.unwrap_err().unprocessed)).collect();
+        assert_eq!(lost, (7..100).map(|cargo| (cargo, cargo > 7)).collect::<Vec<_>>());
     }
 }
