@@ -420,8 +420,8 @@ async fn a_push_is_traced_on_a_live_server_and_only_for_whom_it_concerns() -> Re
     world.send(std::slice::from_ref(&waits)).await?;
     for (push, says) in [
         (&taken, vec!["has taken it from contoso.com for apns/org.example.app0", "the push service has taken it"]),
-        (&dead, vec!["it was not pushed: identity-dead", "Unregistered"]),
-        (&waits, vec!["has taken it from contoso.com"]),
+        (&dead, vec!["it was not pushed: identity-dead", "Unregistered", "its home is owed the news of that"]),
+        (&waits, vec!["has taken it from contoso.com", "it is on disk"]),
     ] {
         let traced = world.run(&["trace", &push.id, "-c", "CONFIG"]).await?;
         ensure!(traced.code == 0, "{}: {}", traced.out, traced.err);
@@ -430,8 +430,19 @@ async fn a_push_is_traced_on_a_live_server_and_only_for_whom_it_concerns() -> Re
         }
         // Whoever reads it can wake no phone.
         ensure!(!traced.out.contains(&push.token) && !traced.err.contains(&push.token), "{}", traced.out);
+        let traced = world.run(&["trace", &push.id, "-c", "CONFIG", "--origin", "fabrikam.com"]).await?;
+        ensure!(traced.code == 1 && traced.out.is_empty(), "fabrikam's is another: {}", traced.out);
         let others = format!("Get-CsPushTrace {} -Origin fabrikam.com", push.id);
         ensure!(world.shell(&others).await.is_err_and(|error| error.to_string().contains("No push")), "{others}");
+    }
+    // When its home has heard of it is told too.
+    let end = Instant::now() + world::PATIENCE;
+    loop {
+        let traced = world.run(&["trace", &dead.id, "-c", "CONFIG", "--origin", "contoso.com"]).await?;
+        if traced.out.contains("its home has taken the news") {
+            break;
+        }
+        ensure!(Instant::now() < end, "{}", traced.out);
     }
     world.apns.release();
     world.becomes(&waits, "accepted").await?;
