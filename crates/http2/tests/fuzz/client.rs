@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use reveille_http2::frame::{self, flag, kind, setting};
 use reveille_http2::hpack::{put_field, put_status};
-use reveille_http2::{Client, Keep, Name, OUT_BYTES_HIGH, Options, Request, name};
+use reveille_http2::{Client, ErrorCode, Keep, Name, OUT_BYTES_HIGH, Options, Request, name};
 
 use crate::onlooker::Onlooker;
 
@@ -62,12 +62,23 @@ struct Run {
     open: BTreeSet<usize>,
     sent: usize,
     onlooker: Onlooker,
+    /// How much of the output the onlooker has seen.
+    seen: usize,
+    /// How much was written so far.
+    written: usize,
 }
 
 impl Run {
     fn new() -> Self {
         let options = Options { wanted: &["date", "retry-after"], body_bytes_max: BODY_BYTES_MAX, window: 100_000 };
-        Self { client: Client::new(options), open: BTreeSet::new(), sent: 0, onlooker: Onlooker::default() }
+        Self {
+            client: Client::new(options),
+            open: BTreeSet::new(),
+            sent: 0,
+            onlooker: Onlooker::default(),
+            seen: 0,
+            written: 0,
+        }
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
@@ -79,6 +90,10 @@ impl Run {
             6 => drop(self.client.ping()),
             7 => match script.byte() {
                 255 => self.client.say_goodbye(),
+                200..240 => {
+                    let (last, code) = (script.stream(self.sent), ErrorCode(script.byte().into()));
+                    self.feed(&made(|out| frame::put_go_away(out, last, code, b"bye")));
+                }
                 count @ 240.. => self.feed(script.bytes(count.into())),
                 _ => {}
             },
@@ -107,6 +122,7 @@ impl Run {
         assert_eq!(taken, room > 0, "room is what it says");
         if taken {
             self.onlooker.requested(request);
+            self.show();
             self.open.insert(self.sent);
             self.sent += 1;
         }
@@ -123,23 +139,40 @@ impl Run {
         if !self.client.is_choked() {
             self.onlooker.hears(bytes);
             self.client.receive(bytes);
+            self.show();
         }
     }
 
+    /// At once, since what may be written changes with what is heard.
+    fn show(&mut self) {
+        self.onlooker.sees(&self.client.output()[self.seen..]);
+        self.seen = self.client.output().len();
+    }
+
     fn write(&mut self, count: usize) {
+        self.show();
         let count = count.min(self.client.output().len());
-        self.onlooker.sees(&self.client.output()[..count]);
         self.client.written(count);
+        self.seen -= count;
+        self.written += count;
     }
 
     fn judge(&mut self) {
+        self.show();
         while let Some(ended) = self.client.next_ended() {
             assert!(self.open.remove(&ended.cargo), "{} ends once", ended.cargo);
             if let Err(lost) = &ended.how
                 && lost.why == BROKEN
             {
-                let may_be = self.onlooker.has_seen_of(ended.cargo);
-                assert!(!(lost.unprocessed && may_be), "{} was written", ended.cargo);
+                let was_written = self.onlooker.begins_at(ended.cargo) < self.written;
+                assert_eq!(lost.unprocessed, !was_written, "{}", ended.cargo);
+            }
+            if let Err(lost) = &ended.how
+                && ["the answer is malformed", "the peer violates HTTP/2 on"]
+                    .iter()
+                    .any(|why| lost.why.starts_with(why))
+            {
+                assert!(self.onlooker.is_reset(ended.cargo), "{} is reset", ended.cargo);
             }
             if let Ok(answer) = ended.how {
                 assert!((100..1000).contains(&answer.status) && answer.body.len() <= BODY_BYTES_MAX);
@@ -172,7 +205,7 @@ fn setting_of(script: &mut Script<'_>) -> Vec<u8> {
         setting::INITIAL_WINDOW_SIZE => value % 70_000,
         setting::MAX_FRAME_SIZE => 16_384 + value % 10_000,
         setting::MAX_CONCURRENT_STREAMS => value % 300,
-        setting::HEADER_TABLE_SIZE => value % 5000,
+        setting::HEADER_TABLE_SIZE => value % 5000 * u32::from(byte & 8 != 0),
         _ => value,
     };
     settings(&[(name, value)])
@@ -197,7 +230,7 @@ fn any_frame(script: &mut Script<'_>, opened: usize) -> Vec<u8> {
 
 /// An answer that is well formed, but for what the script has against it.
 fn answer(script: &mut Script<'_>, opened: usize) -> Vec<u8> {
-    let (stream, flags, length) = (script.stream(opened), script.byte(), script.byte());
+    let (stream, flags, length) = (script.stream(opened), script.byte(), 4 * usize::from(script.byte()));
     let status = [200, 410, 204, 103, 503, 304][usize::from(script.byte() % 6)];
     let mut block = Vec::new();
     put_status(&mut block, status);
@@ -210,7 +243,7 @@ fn answer(script: &mut Script<'_>, opened: usize) -> Vec<u8> {
     let end = flags & flag::END_STREAM;
     let mut out = framed(kind::HEADERS, flag::END_HEADERS | (end & (flags >> 1)), stream, &block);
     if flags & 2 == 0 {
-        out.extend(framed(kind::DATA, end, stream, &vec![b'z'; usize::from(length) + usize::from(flags >> 7)]));
+        out.extend(framed(kind::DATA, end, stream, &vec![b'z'; length + usize::from(flags >> 7)]));
     }
     out
 }

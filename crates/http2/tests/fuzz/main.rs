@@ -40,6 +40,7 @@ fn the_same_where_the_peer_mostly_keeps_to_the_rules() {
     let step = prop_oneof![
         6 => any().prop_map(|size| vec![0, size % 150]),
         3 => Just(vec![4]),
+        1 => (1u8..20, any()).prop_map(|(stream, code)| if code > 220 { vec![7, 200, stream, code] } else { vec![6] }),
         1 => any().prop_map(|count| vec![3, count]),
         1 => any().prop_map(|every| vec![5, every]),
         1 => (1u8..7, any(), any()).prop_map(|(name, high, low)| vec![9, name, 0, 0, high, low]),

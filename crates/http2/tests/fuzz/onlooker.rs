@@ -6,8 +6,7 @@ use reveille_http2::Request;
 use reveille_http2::frame::{HEAD_BYTES, Head, PREFACE, WINDOW_USUAL, flag, kind, setting, u32_of};
 use reveille_http2::hpack::{Decoder, TABLE_BYTES_USUAL};
 
-/// What was said so far. What the peer allows is taken to be as much as it can have meant, so that whatever is above that
-/// is wrong in any case.
+/// What was said so far.
 pub(crate) struct Onlooker {
     seen: Vec<u8>,
     heard: Vec<u8>,
@@ -18,12 +17,14 @@ pub(crate) struct Onlooker {
     streams: BTreeMap<u32, Stream>,
     decoder: Decoder,
     block: Option<(u32, u8, Vec<u8>)>,
+    /// How many bytes stand before the frame that is judged, and where the last HEADERS began.
+    at: usize,
+    began: usize,
     /// Bytes that the peer lets out on the connection.
     window: i64,
-    /// The largest window that a stream can have begun with.
     initial_window: i64,
-    /// By how much the peer has widened the window of a stream since.
-    widened: BTreeMap<u32, i64>,
+    /// By number, for each stream that was opened.
+    limits: BTreeMap<u32, Limit>,
     frame_bytes_max: usize,
     /// For each SETTINGS that is to be acknowledged, the table size that it sets.
     tables: VecDeque<Option<usize>>,
@@ -31,7 +32,23 @@ pub(crate) struct Onlooker {
     pings: u32,
 }
 
+/// How much of a stream's body the peer lets out.
+struct Limit {
+    now: i64,
+    /// The most that it was since the client was last seen to write. It may have written at that moment.
+    most: i64,
+}
+
+impl Limit {
+    fn add(&mut self, more: i64) {
+        self.now += more;
+        self.most = self.most.max(self.now);
+    }
+}
+
 struct Stream {
+    /// How many bytes of the connection stand before it.
+    at: usize,
     body: usize,
     sent: usize,
     has_ended: bool,
@@ -49,9 +66,11 @@ impl Default for Onlooker {
             streams: BTreeMap::new(),
             decoder: Decoder::default(),
             block: None,
+            at: 0,
+            began: 0,
             window: WINDOW_USUAL,
             initial_window: WINDOW_USUAL,
-            widened: BTreeMap::new(),
+            limits: BTreeMap::new(),
             frame_bytes_max: 16_384,
             tables: VecDeque::new(),
             table_max: TABLE_BYTES_USUAL,
@@ -64,13 +83,18 @@ impl Onlooker {
     /// The client has taken this request.
     pub(crate) fn requested(&mut self, request: Request) {
         self.requests.push_back(request);
+        let id = self.limits.last_key_value().map_or(1, |(id, _)| id + 2);
+        self.limits.insert(id, Limit { now: self.initial_window, most: self.initial_window });
     }
 
-    /// Whether the beginning of the request with this number was written.
-    pub(crate) fn has_seen_of(&self, number: usize) -> bool {
-        let whole = self.streams.len() + usize::from(self.block.is_some());
-        let begins = Head::read(&self.seen).is_some_and(|head| head.kind == kind::HEADERS);
-        number < whole + usize::from(begins)
+    /// How many bytes of the connection stand before the request with this number.
+    pub(crate) fn begins_at(&self, number: usize) -> usize {
+        self.streams[&(2 * number as u32 + 1)].at
+    }
+
+    /// Whether the client has reset the stream of the request with this number.
+    pub(crate) fn is_reset(&self, number: usize) -> bool {
+        self.streams[&(2 * number as u32 + 1)].is_reset
     }
 
     /// The peer says this.
@@ -84,7 +108,11 @@ impl Onlooker {
                     let more = i64::from(u32_of(&payload).unwrap_or(0) & 0x7fff_ffff);
                     match head.stream {
                         0 => self.window += more,
-                        id => *self.widened.entry(id).or_default() += more,
+                        id => {
+                            if let Some(limit) = self.limits.get_mut(&id) {
+                                limit.add(more);
+                            }
+                        }
                     }
                 }
                 _ => {}
@@ -99,7 +127,9 @@ impl Onlooker {
             match u16::from_be_bytes([a, b]) {
                 setting::HEADER_TABLE_SIZE => table = Some(value as usize),
                 setting::INITIAL_WINDOW_SIZE => {
-                    self.initial_window = self.initial_window.max(i64::from(value));
+                    let more = i64::from(value) - self.initial_window;
+                    self.initial_window += more;
+                    self.limits.values_mut().for_each(|limit| limit.add(more));
                 }
                 setting::MAX_FRAME_SIZE => self.frame_bytes_max = self.frame_bytes_max.max(value as usize),
                 _ => {}
@@ -117,10 +147,14 @@ impl Onlooker {
             }
             assert_eq!(self.seen.drain(..PREFACE.len()).collect::<Vec<u8>>(), PREFACE);
             self.has_preface = true;
+            self.at = PREFACE.len();
         }
         while let Some((head, payload)) = next(&mut self.seen) {
+            let length = HEAD_BYTES + payload.len();
             self.judge(head, payload);
+            self.at += length;
         }
+        self.limits.values_mut().for_each(|limit| limit.most = limit.now);
     }
 
     fn judge(&mut self, head: Head, payload: Vec<u8>) {
@@ -133,6 +167,7 @@ impl Onlooker {
             kind::HEADERS => {
                 let next = self.streams.last_key_value().map_or(1, |(id, _)| id + 2);
                 assert_eq!((head.stream, head.flags & !5), (next, 0), "numbers rise by two");
+                self.began = self.at;
                 self.block(head.stream, head.flags, payload);
             }
             kind::CONTINUATION => {
@@ -183,7 +218,7 @@ impl Onlooker {
         assert!(self.decoder.table_bytes() <= self.table_max, "the table is as small as the peer wants it");
         let (body, has_ended) = (request.body.len(), flags & flag::END_STREAM != 0);
         assert_eq!(has_ended, body == 0);
-        self.streams.insert(id, Stream { body, sent: 0, has_ended, is_reset: false });
+        self.streams.insert(id, Stream { at: self.began, body, sent: 0, has_ended, is_reset: false });
     }
 
     fn judge_data(&mut self, head: Head, payload: &[u8]) {
@@ -192,8 +227,8 @@ impl Onlooker {
         stream.sent += payload.len();
         stream.has_ended = head.has(flag::END_STREAM);
         assert_eq!(stream.has_ended, stream.sent == stream.body, "{} of {}", stream.sent, stream.body);
-        let widened = self.widened.get(&head.stream).copied().unwrap_or(0);
-        assert!(stream.sent as i64 <= self.initial_window + widened, "more than the stream's window");
+        let most = self.limits[&head.stream].most;
+        assert!(stream.sent as i64 <= most, "{} where {most} were allowed", stream.sent);
         self.window -= payload.len() as i64;
         assert!(self.window >= 0, "more than the connection's window");
     }

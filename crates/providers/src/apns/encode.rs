@@ -53,6 +53,8 @@ impl Encoder {
         request.field(name::AUTHORITY, self.authority.as_str().as_bytes(), Keep::Table);
         request.field_of(name::PATH, &[b"/3/device/", token.as_bytes()], Keep::Secret);
         if let Some(header) = &authorization.header {
+            // It changes once in an hour, so that Apple has it indexed. What RFC 7541 §7.1.3 fears of that needs somebody
+            // who adds fields of this name to our connection: no organisation names any field.
             request.field(name::AUTHORIZATION, header.as_bytes(), Keep::Table);
         }
         request.field(TOPIC, self.topic.as_bytes(), Keep::Table);
