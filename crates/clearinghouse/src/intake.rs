@@ -14,6 +14,7 @@ use reveille_store::{Appended, Journal, JournalEntry, Room, StoreError, fingerpr
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use crate::ahead::{Ahead, Claims, How};
 use crate::dispatch::{Dispatch, Fresh};
 use crate::handle::{Handles, is_handle};
 use crate::notification::notification;
@@ -58,8 +59,10 @@ pub struct Intake {
     devices: Devices,
     /// How much room there was when somebody looked.
     room: Mutex<(Timestamp, Room)>,
-    /// Who waits for the journal: calls that came by themselves, and everything else.
-    lines: Arc<[Mutex<Line>; 2]>,
+    /// Who waits for the journal, in each of its lines.
+    lines: Arc<[Mutex<Line>; LINES]>,
+    /// Who has what in them.
+    ahead: Arc<Ahead>,
     /// Calls that were born before may have been sent in a life that a restore has made forgotten.
     calls_from: Timestamp,
 }
@@ -89,7 +92,7 @@ impl Intake {
         }
         let handles = Arc::new(Handles::none(Arc::clone(&clock)));
         let room = Mutex::new((clock.now(), journal.room()));
-        let lines = Arc::new([(); 2].map(|()| Mutex::new(Line::new(Instant::now()))));
+        let lines = Arc::new([(); LINES].map(|()| Mutex::new(Line::new(Instant::now()))));
         Self {
             journal,
             dispatch,
@@ -101,6 +104,7 @@ impl Intake {
             devices: Devices::new(),
             room,
             lines,
+            ahead: Arc::default(),
             calls_from: Timestamp::default(),
         }
     }
@@ -137,12 +141,29 @@ impl Intake {
             true => batch.into_iter().partition(is_calls),
             false => (Vec::new(), batch),
         };
-        for (line, batch) in [calls, others].into_iter().enumerate().filter(|(_, batch)| !batch.is_empty()) {
-            self.accept_together(line, batch);
+        if !calls.is_empty() {
+            self.accept_together(CALLS, calls, None);
+        }
+        let is_long = self.lines[IN_TURN].lock().is_long();
+        let whose = others.iter().map(|asked| (asked.from.domain(), asked.requests.len()));
+        let (how, [ahead, in_turn]) = self.ahead.sort(whose, is_long);
+        let (quiet, others): (Vec<_>, Vec<_>) = match how.contains(&How::Ahead) {
+            true => {
+                let mut how = how.into_iter();
+                others.into_iter().partition(|_| how.next() == Some(How::Ahead))
+            }
+            false => (Vec::new(), others),
+        };
+        if !quiet.is_empty() {
+            self.accept_together(AHEAD, quiet, Some(ahead));
+        }
+        if !others.is_empty() {
+            self.accept_together(IN_TURN, others, Some(in_turn));
         }
     }
 
-    fn accept_together(&self, line: usize, batch: Vec<Submission>) {
+    /// Takes what waits in one line together; `claims` are let go of when it has been written.
+    fn accept_together(&self, line: usize, batch: Vec<Submission>, claims: Option<Claims>) {
         let (now, came) = (self.clock.now(), Instant::now());
         let settings = Arc::clone(&self.settings.borrow());
         let (room, tenants) = (self.room(now), Vec::new());
@@ -183,6 +204,7 @@ impl Intake {
         let (lines, dispatch, count) = (Arc::clone(&self.lines), Arc::clone(&self.dispatch), entries.len());
         lines[line].lock().enter(count, came);
         let done = move |outcome: Result<Vec<Appended>, StoreError>| {
+            let _until_told = claims;
             lines[line].lock().leave(count, came, Instant::now());
             match outcome {
                 Err(reason) => {
@@ -202,7 +224,10 @@ impl Intake {
                 }
             }
         };
-        self.journal.append(entries, Box::new(done));
+        match line {
+            AHEAD => self.journal.append_ahead(entries, Box::new(done)),
+            _ => self.journal.append(entries, Box::new(done)),
+        }
     }
 
     /// How much room there is, or was a moment ago.
@@ -501,6 +526,13 @@ fn fresh(kept: &mut [Option<Kept>], appended: &[Appended], received: Timestamp) 
 
 /// When a sender whose request was not taken may come back.
 pub const COME_BACK: Duration = Duration::from_secs(5);
+
+/// The lines in which requests wait for the journal: of calls that came by themselves, of those who have little waiting
+/// while others have much, and of everybody else.
+const LINES: usize = 3;
+const CALLS: usize = 0;
+const AHEAD: usize = 1;
+const IN_TURN: usize = 2;
 
 /// For how long what was seen of the room that is left is believed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

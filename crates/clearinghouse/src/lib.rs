@@ -5,6 +5,7 @@
 //! next attempt, is taken up again by `replay`.
 #![warn(missing_docs)]
 
+mod ahead;
 mod alarms;
 mod bucket;
 pub mod court;

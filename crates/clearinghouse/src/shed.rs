@@ -102,6 +102,11 @@ impl Line {
         }
     }
 
+    /// Whether so many wait that whoever has little to ask for had better not wait behind them.
+    pub(crate) const fn is_long(&self) -> bool {
+        self.waiting >= LONG
+    }
+
     /// For how long whoever comes now would wait, as far as can be told.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         if self.waiting == 0 {
@@ -117,6 +122,8 @@ impl Line {
     }
 }
 
+/// So many are written in about a millisecond.
+const LONG: usize = 128;
 /// For how long is measured how long one takes.
 const MEASURE: Duration = Duration::from_millis(50);
 /// Who has waited for less has not waited behind others, but for a batch or two.

@@ -229,3 +229,31 @@ async fn while_the_journal_stands_still_messages_are_refused_at_once_and_calls_a
     assert!(told.iter().all(|receipt| *receipt == Ok(vec![journaled()])), "what was taken is kept");
     assert_eq!(house.submit("contoso.com", &[message(900_004)]).await, Ok(vec![journaled()]));
 }
+
+#[tokio::test]
+async fn who_has_next_to_nothing_waiting_does_not_wait_behind_another_s_flood_nor_is_he_refused_for_it() {
+    let house = House::new().await;
+    house.journal.stall();
+    let (told, answers) = mpsc::channel();
+    let submit = |from: &'static str, numbers: std::ops::Range<u128>| {
+        let told = told.clone();
+        let requests: Vec<_> = numbers.map(message).collect();
+        house.intake.accept(vec![Submission {
+            from: peer(from),
+            asked: domain("push.example.net"),
+            body: write_body(&requests).into(),
+            requests,
+            answer: Box::new(move |receipt, _| told.send((from, receipt)).unwrap()),
+        }]);
+    };
+    (0..20).for_each(|number| submit("contoso.com", 10 * number..10 * number + 10));
+    tokio::time::sleep(crate::shed::patience(crate::shed::Class::Message)).await;
+    submit("contoso.com", 200..201);
+    let over = PushResult { taken: Taken::Refused(Reason::Throttled), retry_after: Some(crate::shed::COME_BACK) };
+    assert_eq!(answers.try_recv(), Ok(("contoso.com", Ok(vec![over]))));
+    assert_eq!(house.submit("fabrikam.com", &[message(300), message(301)]).await, Ok(vec![journaled(), journaled()]));
+    assert!(answers.try_recv().is_err(), "the flood waits still");
+    house.journal.go_on();
+    house.settle().await;
+    assert_eq!(answers.try_iter().count(), 20);
+}

@@ -174,6 +174,10 @@ impl Journal for Moody {
         }
     }
 
+    fn append_ahead(&self, entries: Vec<JournalEntry>, done: Done<Vec<Appended>>) {
+        self.real.append_ahead(entries, done);
+    }
+
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Done<()>) {
         self.asked_to_mark.lock().push(seqs.len());
         if let Some(error) = self.refusal("mark") {

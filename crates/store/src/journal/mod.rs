@@ -39,6 +39,10 @@ pub trait Journal: Send + Sync + 'static {
     /// [`Journal::mark_sending`] and [`Journal::reschedule`], among each other in the order in which they were asked for.
     fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>);
 
+    /// The same as [`Journal::append`], and written before messages that wait to be, like calls. For a few entries of
+    /// somebody who has nothing waiting: all others wait for them.
+    fn append_ahead(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>);
+
     /// Notes that the first byte of these pushes is about to go out. After a crash they read back as `sending`.
     ///
     /// A push on the `voip` channel must not be written before `done` was called (DESIGN.md §1, promise 1), unless it was

@@ -40,6 +40,13 @@ impl SqliteJournal {
         self.engine.backup(to)
     }
 
+    fn append_in(&self, haste: Haste, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>) {
+        let bytes = entries.iter().map(|entry| entry.request.len() + ROW_BYTES).sum();
+        let records = entries.len();
+        let work = move |desk: &mut Desk<'_>| entries.iter().map(|entry| desk.append(entry)).collect();
+        self.engine.submit_as(haste, records, bytes, work, done);
+    }
+
     /// Writes what has queued, tells everybody, and lets go of the file, for all clones.
     pub fn close(&self) {
         self.engine.close();
@@ -48,13 +55,13 @@ impl SqliteJournal {
 
 impl Journal for SqliteJournal {
     fn append(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>) {
-        let bytes = entries.iter().map(|entry| entry.request.len() + ROW_BYTES).sum();
-        let records = entries.len();
         // Among messages a call goes in its turn with them: who sends both must not get his flood before others'.
         let calls = entries.iter().all(|entry| entry.lane.channel == Channel::Voip);
-        let haste = if calls { Haste::Urgent } else { Haste::InTurn };
-        let work = move |desk: &mut Desk<'_>| entries.iter().map(|entry| desk.append(entry)).collect();
-        self.engine.submit_as(haste, records, bytes, work, done);
+        self.append_in(if calls { Haste::Urgent } else { Haste::InTurn }, entries, done);
+    }
+
+    fn append_ahead(&self, entries: Vec<JournalEntry>, done: Completion<Vec<Appended>>) {
+        self.append_in(Haste::Urgent, entries, done);
     }
 
     fn mark_sending(&self, seqs: Vec<u64>, at: Timestamp, done: Completion<()>) {
