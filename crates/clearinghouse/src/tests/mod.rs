@@ -30,8 +30,8 @@ use reveille_federation::request::{To, write_body};
 use reveille_federation::{AdmittedPeer, PushRequest};
 use reveille_providers::{Demand, Notification, Outcome, Outcomes as _, Room as Places, Supply};
 use reveille_store::{
-    Appended, Completed, FeedbackEnd, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch, OwedFeedback, Room,
-    SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
+    Appended, Completed, FeedbackEnd, FeedbackId, FeedbackItem, Journal, JournalEntry, OpenEntry, OpenStretch,
+    OwedFeedback, Room, SqliteJournal, StoreError, Stretch, Traced, TracedPush, wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
